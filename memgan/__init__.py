@@ -1,0 +1,32 @@
+"""memgan: blind face restoration in whole photographs.
+
+Importing the package is cheap: what needs torch is loaded when it is first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from memgan import errors
+from memgan.config import MemGANConfig, preset
+
+if TYPE_CHECKING:
+    from memgan.network.model import build_memgan
+    from memgan.restorer import MemGANRestorer
+
+__version__ = "0.1.0"
+
+__all__ = ["MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
+
+_LAZY = {"MemGANRestorer": "memgan.restorer", "build_memgan": "memgan.network.model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value  # the next access finds it without this detour
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,8 @@
+"""``python -m memgan``: the same as the console command ``memgan``."""
+
+import sys
+
+from memgan.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

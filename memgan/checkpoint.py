@@ -1,0 +1,193 @@
+"""Weight files: one safetensors file holds the tensors and, in its header, the configuration.
+
+torch is imported when tensors are read or written, so that looking for a file stays cheap.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memgan.config import MemGANConfig
+from memgan.errors import ConfigError, OutputError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG_KEY = "config"
+"""Header entry that holds the configuration as JSON."""
+CONFIG_FILE = "config.json"
+MODEL_FILE = "model.safetensors"
+_RESERVED_KEYS = (CONFIG_KEY, "format")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A generator's configuration and tensors, as read from a weight file."""
+
+    config: MemGANConfig
+    state: "dict[str, Tensor]"
+    """Tensors by name, on the CPU; floating ones are float32 whatever the file stores."""
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Further header entries, such as licence and training summary."""
+
+
+def read(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a weight file; nothing is ever unpickled.
+
+    A header without configuration is accepted where ``config.json`` lies beside a ``model.safetensors``.
+
+    Raises:
+        WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
+    """
+    path = Path(path)
+    _refuse_pickle(path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = dict(file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
+            "Fetch it again, or give another file."
+        ) from error
+    config = _config_of(path, header)
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return Checkpoint(config, state, {key: text for key, text in header.items() if key not in _RESERVED_KEYS})
+
+
+def save(
+    path: str | os.PathLike[str],
+    config: MemGANConfig,
+    state: "Mapping[str, Tensor]",
+    metadata: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> Path:
+    """Write a weight file; an existing one is replaced only when the new one is complete.
+
+    Args:
+        path: the file to write; missing folders are made.
+        config: stored in the header.
+        state: tensors by name, on any device.
+        metadata: further header entries; keys and values are text.
+        half: store float tensors of two or more dimensions in half precision. Vectors (biases, statistics) and
+            tensors with values beyond its range stay in single precision: they weigh little and cost accuracy.
+
+    Returns:
+        The path written.
+
+    Raises:
+        WeightsError: if a tensor has values that are not finite, or the metadata are not text.
+        OutputError: if the file cannot be written.
+    """
+    from safetensors.torch import save as serialise
+
+    path = Path(path)
+    metadata = dict(metadata or {})
+    for key, value in metadata.items():
+        if key in _RESERVED_KEYS or not isinstance(key, str) or not isinstance(value, str):
+            raise WeightsError(
+                f"The metadata entry {key!r}: {value!r} cannot be stored; keys and values must be text, "
+                f"and the keys {', '.join(_RESERVED_KEYS)} are taken."
+            )
+    tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
+    header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
+    with _replacing(path) as temporary:
+        # Not save_file: the files it makes are readable by their owner only.
+        temporary.write_bytes(serialise(tensors, metadata=header))
+    return path
+
+
+def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = False) -> Path:
+    """Write ``config.json`` and ``model.safetensors`` into ``directory``, as the Hugging Face hub names them.
+
+    Returns:
+        The directory.
+
+    Raises:
+        WeightsError: if a tensor has values that are not finite.
+        OutputError: if the files cannot be written.
+    """
+    directory = Path(directory)
+    save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
+    with _replacing(directory / CONFIG_FILE) as temporary:
+        fields = json.loads(checkpoint.config.to_json())
+        temporary.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    return directory
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
+        ) from error
+    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise WeightsError(
+            f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
+            "A StyleGAN2 checkpoint is imported by: memgan prior import stylegan2 --source FILE -o OUT.safetensors"
+        )
+
+
+def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
+    beside = path.parent / CONFIG_FILE
+    text = header.get(CONFIG_KEY)
+    try:
+        config = MemGANConfig.from_json(text) if text is not None else None
+        if path.name == MODEL_FILE and beside.is_file():
+            other = MemGANConfig.from_json(beside.read_text(encoding="utf-8"))
+            if config is not None and config != other:
+                raise WeightsError(
+                    f"{beside} differs from the configuration in the header of {path}. The header describes the "
+                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.save_pretrained."
+                )
+            config = other
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"The configuration that belongs to {path} is not usable: {error}") from error
+    if config is None:
+        raise WeightsError(
+            f"{path} is a safetensors file of another program: its header has no {CONFIG_KEY!r} entry (it has: "
+            f"{', '.join(sorted(header)) or 'none'}). Give a file written by memgan."
+        )
+    return config
+
+
+def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
+    """A copy on the CPU that shares no memory with others (safetensors stores no shared memory)."""
+    import torch
+
+    copy = tensor.detach().to("cpu", copy=True).contiguous()
+    if not copy.is_floating_point():
+        return copy
+    if not torch.isfinite(copy).all():
+        raise WeightsError(f"The tensor {name!r} has values that are not finite; such weights restore nothing.")
+    limit = torch.finfo(torch.float16).max
+    if half and copy.ndim >= 2 and (copy.numel() == 0 or copy.abs().max() <= limit):
+        return copy.half()
+    return copy
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and else vanishes."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error}); choose another place or free some space.") from error
+    finally:
+        with contextlib.suppress(OSError):  # its folder may be what could not be made
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""The synthetic degradation of Eq. 14: blur, shrink, noise, JPEG and enlarge, seeded per picture.
+
+    y = {[(x * k_delta) down_s + n_sigma]_JPEG_q} up_s
+
+Parameters are drawn uniformly for every picture. One seed fixes one degraded picture whatever else is in the batch.
+
+Choices where the paper is silent:
+
+- Both resamplings are bilinear with half-pixel centres and no anti-aliasing (OpenCV's ``INTER_LINEAR``), as the
+  blur before them is what limits the bandwidth in this model.
+- The blur kernel reaches three standard deviations; borders are mirrored.
+- Noise is independent per channel; ``noise_sigma`` is its standard deviation in 8-bit levels.
+- The picture is clamped and rounded to 8 bit before JPEG and again at the end, so that a degraded picture equals
+  its own PNG file. JPEG uses 4:2:0 chroma.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
+from memgan.errors import ConfigError, ImageError, ShapeError
+
+Codec = Literal["auto", "real", "simulated"]
+
+_MIN_SIDE_PX = 8
+_OVERSHOOT = 8.0  # a generator's picture may leave [-1, 1] a little; a picture in levels leaves it a lot
+
+
+@dataclasses.dataclass(frozen=True)
+class Degradation:
+    """Ranges, both ends included, from which Eq. 14 draws; the defaults are the paper's.
+
+    Raises:
+        ConfigError: if a range is reversed or leaves what is allowed.
+    """
+
+    blur_sigma: tuple[float, float] = (0.2, 10.0)
+    """Standard deviation of the Gaussian blur in pixels of the picture; 0 switches it off."""
+    downscale: tuple[float, float] = (1.0, 8.0)
+    """Real-valued factor by which the picture is shrunk."""
+    noise_sigma: tuple[float, float] = (0.0, 15.0)
+    """Standard deviation of the noise in 8-bit levels."""
+    jpeg_quality: tuple[int, int] = (60, 100)
+    """JPEG quality, a whole number."""
+
+    def __post_init__(self) -> None:
+        allowed = {"blur_sigma": (0, 100), "downscale": (1, 64), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
+        for field, (least, most) in allowed.items():
+            value = getattr(self, field)
+            numeric = isinstance(value, tuple | list) and all(isinstance(v, int | float) for v in value)
+            if not numeric or len(value) != 2 or not least <= value[0] <= value[1] <= most:
+                raise ConfigError(f"{field} is {value!r}; allowed: (low, high) with {least} <= low <= high <= {most}.")
+            object.__setattr__(self, field, tuple(value))
+        if any(v != int(v) for v in self.jpeg_quality):
+            raise ConfigError(f"jpeg_quality is {self.jpeg_quality!r}; both ends must be whole numbers.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DegradationParameters:
+    """One draw: the four numbers of Eq. 14 for one picture (units as in :class:`Degradation`)."""
+
+    blur_sigma: float
+    downscale: float
+    noise_sigma: float
+    jpeg_quality: int
+
+
+def draw_parameters(seed: int, settings: Degradation | None = None) -> DegradationParameters:
+    """The parameters that ``seed`` stands for; the same on every device."""
+    settings = settings or Degradation()
+    u = torch.rand(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
+
+    def between(limits: tuple[float, float], share: float) -> float:
+        return limits[0] + (limits[1] - limits[0]) * share
+
+    low, high = settings.jpeg_quality
+    return DegradationParameters(
+        blur_sigma=between(settings.blur_sigma, u[0]),
+        downscale=between(settings.downscale, u[1]),
+        noise_sigma=between(settings.noise_sigma, u[2]),
+        jpeg_quality=int(low) + int(u[3] * (high - low + 1)),
+    )
+
+
+def degrade(
+    images: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    settings: Degradation | None = None,
+    codec: Codec = "auto",
+) -> Tensor:
+    """Degrade a batch, each picture with its own parameters and noise (Eq. 14).
+
+    One seed per picture is drawn from ``generator``; see :func:`degrade_seeded` for the rest.
+
+    Args:
+        images: (B, 3, H, W) RGB, any float dtype, in [-1, 1].
+        generator: source of the seeds, on any device; ``None``: torch's default one.
+        settings: ranges; ``None``: the paper's.
+        codec: see :func:`degrade_seeded`.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
+    """
+    device = "cpu" if generator is None else generator.device
+    seeds = torch.randint(0, 2**63 - 1, (len(images),), generator=generator, device=device)
+    return degrade_seeded(images, seeds.tolist(), settings=settings, codec=codec)
+
+
+def degrade_one(image: Tensor, seed: int, *, settings: Degradation | None = None, codec: Codec = "auto") -> Tensor:
+    """Degrade one (3, H, W) picture; :func:`degrade_seeded` for a batch of one."""
+    if image.dim() != 3:
+        raise ShapeError(f"The picture has shape {tuple(image.shape)}; needed: (3, H, W).")
+    return degrade_seeded(image[None], [seed], settings=settings, codec=codec)[0]
+
+
+@torch.no_grad()
+def degrade_seeded(
+    images: Tensor, seeds: Iterable[int], *, settings: Degradation | None = None, codec: Codec = "auto"
+) -> Tensor:
+    """Degrade a batch with one given seed per picture (Eq. 14).
+
+    The parameters depend on the seed alone. The noise depends on the seed and the kind of device, as CPU and GPU
+    draw differently. Gradients do not flow.
+
+    Args:
+        images: (B, 3, H, W) RGB, any float dtype, in [-1, 1]; a slight overshoot is clamped. Sides >= 8 px.
+        seeds: B whole numbers from 0 to 2**63 - 1.
+        settings: ranges; ``None``: the paper's.
+        codec: ``real``: libjpeg on the CPU. ``simulated``: the same steps in torch, on the picture's device.
+            ``auto``: real for pictures on the CPU, else simulated.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1], every value an 8-bit level; dtype and device of ``images``.
+
+    Raises:
+        ShapeError: if ``images`` has another shape, or the number of seeds differs from B.
+        ImageError: if the dtype is not floating, or values are not finite or far outside [-1, 1].
+        ConfigError: if ``codec`` is unknown.
+    """
+    seeds = list(seeds)
+    _check(images, seeds, codec)
+    if codec == "auto":
+        codec = "real" if images.device.type == "cpu" else "simulated"
+    out = torch.empty_like(images)
+    for index, seed in enumerate(seeds):
+        noise = torch.Generator(images.device).manual_seed(seed)
+        parameters = draw_parameters(seed, settings)
+        out[index] = apply_degradation(images[index], parameters, noise, codec=codec)
+    return out
+
+
+@torch.no_grad()
+def apply_degradation(
+    image: Tensor, parameters: DegradationParameters, generator: torch.Generator, *, codec: Codec = "real"
+) -> Tensor:
+    """Eq. 14 on one (3, H, W) picture in [-1, 1] with known parameters; ``generator`` (same device) draws the noise."""
+    height, width = image.shape[-2:]
+    levels = (image.float().clamp(-1, 1) + 1) * 127.5
+    levels = gaussian_blur(levels, parameters.blur_sigma)
+    small = [max(1, round(side / parameters.downscale)) for side in (height, width)]
+    levels = _bilinear(levels, small)
+    noise = torch.randn(levels.shape, generator=generator, device=levels.device)
+    levels = (levels + parameters.noise_sigma * noise).clamp(0, 255).round()
+    compress = jpeg_simulated if codec == "simulated" else jpeg_real
+    levels = _bilinear(compress(levels, parameters.jpeg_quality), [height, width])
+    return (levels.clamp(0, 255).round() / 127.5 - 1).to(image.dtype)
+
+
+def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
+    """Separable Gaussian blur of (C, H, W); the kernel reaches three sigma, or as far as mirroring allows."""
+    if sigma <= 0:
+        return levels
+    for axis in (1, 2):
+        radius = min(math.ceil(3 * sigma), levels.shape[axis] - 1)
+        offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
+        kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+        kernel = (kernel / kernel.sum()).to(levels)
+        pad = (0, 0, radius, radius) if axis == 1 else (radius, radius, 0, 0)
+        shape = (1, 1, -1, 1) if axis == 1 else (1, 1, 1, -1)
+        levels = F.conv2d(F.pad(levels[:, None], pad, mode="reflect"), kernel.view(shape))[:, 0]
+    return levels
+
+
+def _bilinear(levels: Tensor, size: list[int]) -> Tensor:
+    if list(levels.shape[-2:]) == size:
+        return levels
+    return F.interpolate(levels[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _check(images: Tensor, seeds: list[int], codec: str) -> None:
+    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIDE_PX:
+        raise ShapeError(
+            f"The pictures have shape {tuple(images.shape)}; needed: (B, 3, H, W) with sides of at least "
+            f"{_MIN_SIDE_PX} px."
+        )
+    if len(seeds) != len(images):
+        raise ShapeError(f"{len(seeds)} seeds were given for {len(images)} pictures; give one for each.")
+    if codec not in get_args(Codec):
+        raise ConfigError(f"codec is {codec!r}; allowed: {', '.join(get_args(Codec))}.")
+    if not images.is_floating_point():
+        raise ImageError(f"The pictures are {images.dtype}; needed: floating point in [-1, 1].")
+    if len(images) and not images.abs().amax() <= _OVERSHOOT:  # False for NaN too
+        raise ImageError("The pictures hold NaN or values far outside [-1, 1]; divide 8-bit levels by 127.5, minus 1.")

@@ -1,0 +1,72 @@
+"""JPEG as a degradation: through libjpeg on the CPU, or the same steps in torch on any device."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.errors import ImageError
+
+# Annex K of ITU-T T.81, luminance then chrominance.
+_LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+_CHROMA = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *((99,) * 8 for _ in range(4)),
+)
+
+
+def jpeg_real(levels: Tensor, quality: int) -> Tensor:
+    """Through libjpeg (4:2:0) and back: (3, H, W) RGB, whole numbers in [0, 255]; any device."""
+    import cv2  # not needed by the GPU path
+
+    rgb = levels.to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    good, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ImageError(f"OpenCV could not write a JPEG of shape {rgb.shape} at quality {quality}.")
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]  # OpenCV's order is BGR
+    return torch.from_numpy(decoded.copy()).permute(2, 0, 1).to(levels)
+
+
+def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
+    """What :func:`jpeg_real` does to the pixels, in torch: YCbCr, 4:2:0, 8x8 DCT, quantisation, and back."""
+    height, width = levels.shape[-2:]
+    pad = (0, -width % 16, 0, -height % 16)
+    red, green, blue = F.pad(levels[None], pad, mode="replicate")[0]
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    chroma = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402]) + 128  # (2, H, W)
+    luma = _quantised(luma.round()[None], _LUMA, quality)[0]
+    chroma = _quantised(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA, quality)
+    chroma = F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    blueness, redness = chroma.round() - 128
+    mixed = luma - 0.344136 * blueness - 0.714136 * redness
+    rgb = torch.stack([luma + 1.402 * redness, mixed, luma + 1.772 * blueness])
+    return rgb.round().clamp(0, 255)[:, :height, :width]
+
+
+def _quantised(planes: Tensor, base: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
+    """Quantise the 8x8 DCT of (N, H, W) planes, sides multiples of 8, as libjpeg does at ``quality``."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    table = ((torch.tensor(base) * percent + 50) // 100).clamp(1, 255).to(planes)
+    position = torch.arange(8, dtype=torch.float64)
+    dct = torch.cos((2 * position + 1) * position[:, None] * math.pi / 16) / 2
+    dct[0] /= math.sqrt(2)
+    dct = dct.to(planes)
+    n, height, width = planes.shape
+    blocks = (planes - 128).view(n, height // 8, 8, width // 8, 8).transpose(2, 3)  # (N, H/8, W/8, 8, 8)
+    coefficients = (dct @ blocks @ dct.T / table).round() * table
+    blocks = (dct.T @ coefficients @ dct).transpose(2, 3)
+    return (blocks.reshape(n, height, width) + 128).round().clamp(0, 255)

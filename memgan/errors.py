@@ -1,0 +1,48 @@
+"""Exceptions of memgan: one tree, so that ``except MemGANError`` catches everything a caller can cause.
+
+Every message says what was given, what is allowed and what to do next.
+"""
+
+
+class MemGANError(Exception):
+    """Base of all errors raised on purpose by this library."""
+
+
+class ConfigError(MemGANError, ValueError):
+    """A configuration value or an option is not allowed."""
+
+
+class ShapeError(MemGANError, ValueError):
+    """A tensor or an array has the wrong shape."""
+
+
+class ImageError(MemGANError, ValueError):
+    """A picture cannot be read, is empty, too large, not finite or of an unsupported type."""
+
+
+class OutputError(MemGANError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class DataError(MemGANError, ValueError):
+    """A training or evaluation data set is missing, empty or unreadable."""
+
+
+class WeightsError(MemGANError):
+    """Weights cannot be used."""
+
+
+class WeightsNotFoundError(WeightsError, FileNotFoundError):
+    """Weights are neither at the given path, embedded, cached nor downloadable."""
+
+
+class ChecksumError(WeightsError):
+    """A weight file's SHA-256 differs from the registered one."""
+
+
+class StateMismatchError(WeightsError):
+    """The tensors of a weight file do not fit the network that its configuration describes."""
+
+
+class MissingDependencyError(MemGANError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""

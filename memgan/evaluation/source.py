@@ -1,0 +1,96 @@
+"""Pictures by number, out of folders and tar archives."""
+
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from memgan.errors import DataError, ImageError
+from memgan.image import IMAGE_SUFFIXES, decode_picture
+
+Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+class _Place(NamedTuple):
+    """Where the bytes of one picture file lie; ``size`` is ``None`` for a file of its own."""
+
+    name: str
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+
+class PictureSource:
+    """Read access to the picture files of folders (with their sub-folders), tar archives and single files.
+
+    Only names are read at first; pictures are decoded when asked for. Nothing stays open, so that a source may be
+    shared by threads and sent to other processes. The order is that of the names within each source.
+
+    Args:
+        sources: one path or several. Archives must be uncompressed: compressed ones cannot be read by number.
+
+    Raises:
+        DataError: if a path does not exist, is of another kind, or no picture is found.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+        self._places: list[_Place] = []
+        for path in map(Path, paths):
+            found = _in_folder(path) if path.is_dir() else _in_file(path)
+            self._places += sorted(found)
+        if not self._places:
+            raise DataError(
+                f"No pictures in {', '.join(map(str, paths)) or 'no source'}; "
+                f"needed: a folder or a tar archive of {', '.join(IMAGE_SUFFIXES)} files."
+            )
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def names(self) -> list[str]:
+        """Names within their sources, with ``/`` between folders."""
+        return [place.name for place in self._places]
+
+    def read(self, index: int) -> np.ndarray:
+        """Picture number ``index`` as uint8 RGB (H, W, 3).
+
+        Raises:
+            DataError: if it cannot be decoded; the message names it.
+        """
+        place = self._places[index]
+        try:
+            with open(place.path, "rb") as file:
+                file.seek(place.offset)
+                data = file.read(-1 if place.size is None else place.size)
+            return decode_picture(data, place.name).rgb8
+        except (OSError, ImageError) as error:
+            raise DataError(f"{place.path}: {error}") from error
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _in_folder(folder: Path) -> list[_Place]:
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return [_Place(name, path) for name, path in names.items() if _is_picture(name)]
+
+
+def _in_file(path: Path) -> list[_Place]:
+    if not path.exists():
+        raise DataError(f"There is no {path}; give an existing folder, tar archive or picture.")
+    if _is_picture(path.name):
+        return [_Place(path.name, path)]
+    try:
+        with tarfile.open(path, "r:") as archive:
+            files = [member for member in archive if member.isreg() and not member.issparse()]
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{path} is no uncompressed tar archive ({error}); unpack it into a folder first.") from error
+    cleaned = [(PurePosixPath(member.name).as_posix(), member) for member in files]
+    return [_Place(name, path, member.offset_data, member.size) for name, member in cleaned if _is_picture(name)]

@@ -1,0 +1,171 @@
+"""Cutting a face out of a picture so that its landmarks lie where the restoration network expects them."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from memgan.errors import ImageError
+from memgan.faces.types import Face
+from memgan.faces.warp import invert_affine, warp
+
+FFHQ_SIZE_PX = 512
+FFHQ_TEMPLATE = np.array(
+    [
+        [192.98138, 239.94708],
+        [318.90277, 240.1936],
+        [256.63416, 314.01935],
+        [201.26117, 371.41043],
+        [313.08905, 371.15118],
+    ],
+    np.float64,
+)
+"""(5, 2) mean landmarks (x, y) of FFHQ faces in a 512 px crop, in the order of :class:`~memgan.faces.Face`."""
+FFHQ_TEMPLATE.setflags(write=False)
+
+# Landmarks count as degenerate if the best similarity leaves more than this share of the template's spread
+# unexplained. Frontal faces leave about 0.1, full profiles up to 0.5, mirrored or scrambled points 0.8 and more.
+_MAX_RESIDUAL = 0.7
+_MIN_SPREAD_PX = 1.0
+# Centre (x, y) and longer side of a detector's box around a face that is aligned to the template, in 512 px units.
+_BOX_CENTER = (258.0, 282.0)
+_BOX_SIDE = 372.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """A face as the network sees it."""
+
+    crop: np.ndarray
+    """(S, S, 3) uint8 RGB."""
+    crop_from_image: np.ndarray
+    """(2, 3) float64 similarity from picture coordinates to crop coordinates (both at pixel centres)."""
+
+
+def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
+    """Least-squares rotation, uniform scale and shift that send ``source`` to ``target``, without mirroring.
+
+    Args:
+        source: (N, 2) points that do not all coincide.
+        target: (N, 2) points.
+
+    Returns:
+        matrix: (2, 3) float64.
+        residual: root mean square distance left, relative to the root mean square spread of ``target``.
+    """
+    source, target = source.astype(np.float64), target.astype(np.float64)
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    # As complex numbers a similarity is z -> a z + b, and the best a is a quotient of inner products.
+    centered = (source - source_mean) @ (1, 1j)
+    wanted = (target - target_mean) @ (1, 1j)
+    factor = np.vdot(centered, wanted) / np.vdot(centered, centered).real
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    residual = np.linalg.norm(wanted - factor * centered) / np.linalg.norm(wanted)
+    return np.column_stack([linear, target_mean - linear @ source_mean]), float(residual)
+
+
+def landmarks_are_usable(landmarks: np.ndarray) -> bool:
+    """Whether five points (5, 2) are finite, spread out and arranged like a face in some rotation (not mirrored)."""
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        return False
+    spread = np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean())
+    return bool(spread >= _MIN_SPREAD_PX) and fit_similarity(landmarks, FFHQ_TEMPLATE)[1] <= _MAX_RESIDUAL
+
+
+def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
+    """Similarity that aligns five landmarks with the FFHQ template.
+
+    Args:
+        landmarks: (5, 2) in picture pixels.
+        size_px: side of the crop in pixels; the template is scaled to it.
+
+    Returns:
+        (2, 3) float64 matrix from picture coordinates to crop coordinates.
+
+    Raises:
+        ImageError: if the points are not finite, coincide, or are not arranged like a face.
+    """
+    landmarks = np.asarray(landmarks)
+    if not landmarks_are_usable(landmarks):
+        raise ImageError(
+            f"landmarks {landmarks.tolist()} cannot be aligned; allowed are five (x, y) points of a face: left eye, "
+            "right eye, nose, left and right mouth corner as seen in the picture; correct or leave out this face"
+        )
+    return _scaled(fit_similarity(landmarks, FFHQ_TEMPLATE)[0], size_px)
+
+
+def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
+    """Upright similarity that puts a detector's box where the box of an aligned face usually is.
+
+    Raises:
+        ImageError: if the box is not finite or not at least one pixel wide and high.
+    """
+    box = np.asarray(box_xyxy, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] - box[:2]).min() < 1:
+        raise ImageError(
+            f"face box {box.tolist()} cannot be aligned; allowed is (left, top, right, bottom) in pixels with "
+            "right > left and bottom > top; correct or leave out this face"
+        )
+    scale = _BOX_SIDE / (box[2:] - box[:2]).max()
+    shift = np.array(_BOX_CENTER) - scale * (box[:2] + box[2:]) / 2
+    return _scaled(np.column_stack([np.eye(2) * scale, shift]), size_px)
+
+
+def _scaled(matrix_512: np.ndarray, size_px: int) -> np.ndarray:
+    """Matrix into a 512 px crop to matrix into a ``size_px`` crop of the same field of view."""
+    ratio = size_px / FFHQ_SIZE_PX
+    matrix = matrix_512 * ratio
+    matrix[:, 2] += (ratio - 1) / 2  # pixel centres: the crop's edge is at -0.5
+    return matrix
+
+
+def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
+    """Cut out one face, upright and at the size of the template.
+
+    Landmarks that are degenerate (coinciding, scrambled, mirrored) are replaced by the position of the box. Faces
+    larger than the crop are averaged down; what lies outside the picture is its mirror image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        face: where, in pixels of ``image``.
+        size_px: side of the crop.
+
+    Raises:
+        ImageError: if neither the landmarks nor the box of ``face`` can be used.
+    """
+    if landmarks_are_usable(np.asarray(face.landmarks)):
+        matrix = crop_from_image_matrix(face.landmarks, size_px)
+    else:
+        matrix = crop_from_box_matrix(face.box_xyxy, size_px)
+    return AlignedFace(crop_region(image, matrix, size_px), matrix)
+
+
+def crop_region(
+    image: np.ndarray, crop_from_image: np.ndarray, size_px: int, border: int = cv2.BORDER_REFLECT_101
+) -> np.ndarray:
+    """Resample the square that ``crop_from_image`` sends to the crop: (S, S, 3), dtype of ``image``.
+
+    What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
+    as sharp as it is. ``border`` may be another OpenCV border mode.
+    """
+    height, width = image.shape[:2]
+    last = size_px - 0.5
+    edges = np.array([[-0.5, -0.5], [last, -0.5], [-0.5, last], [last, last]])
+    image_from_crop = invert_affine(crop_from_image)
+    corners = edges @ image_from_crop[:, :2].T + image_from_crop[:, 2]
+    low = np.floor(corners.min(axis=0)).astype(np.int64)
+    high = np.ceil(corners.max(axis=0)).astype(np.int64)
+    margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
+    left, right = _needed(int(low[0]) - margin, int(high[0]) + margin + 1, width)
+    top, bottom = _needed(int(low[1]) - margin, int(high[1]) + margin + 1, height)
+    matrix = crop_from_image.copy()
+    matrix[:, 2] += crop_from_image[:, :2] @ (left, top)
+    return warp(image[top:bottom, left:right], matrix, size_px, size_px, border)
+
+
+def _needed(low: int, high: int, side: int) -> tuple[int, int]:
+    """The part of 0..side that is seen in low..high, directly or mirrored at the picture's edges."""
+    mirrored_low = 2 * side - high if high > side else low
+    mirrored_high = -low if low < 0 else high
+    start = min(max(min(low, mirrored_low), 0), side - 1)
+    return start, max(min(max(high, mirrored_high), side), start + 1)

@@ -1,0 +1,124 @@
+"""RetinaFace's anchors: from the network's raw outputs to boxes, landmarks and scores in pixels."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+# (stride, anchor sides) in pixels of the three feature maps, and the scale of the regressed offsets.
+_LEVELS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
+_CENTER_VARIANCE = 0.1
+_SIZE_VARIANCE = 0.2
+_BEST_SIDE_PX = 300.0
+_SAME_FACE_OVERLAP = 0.4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detections:
+    """N candidates found in one look at a picture."""
+
+    boxes: np.ndarray
+    """(N, 4) float32: left, top, right, bottom."""
+    landmarks: np.ndarray
+    """(N, 5, 2) float32."""
+    scores: np.ndarray
+    """(N,) float32, 0 to 1."""
+    weights: np.ndarray
+    """(N,) float32: trust in the position, for averaging."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, keep: np.ndarray) -> "Detections":
+        """The candidates with these indices or this boolean mask."""
+        return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep], self.weights[keep])
+
+    def rescaled(self, scale_x: float, scale_y: float) -> "Detections":
+        """In pixels of a picture that is larger by these factors (edges keep their place, see the half pixels)."""
+        scale = np.array([scale_x, scale_y], np.float32)
+        boxes = (self.boxes.reshape(-1, 2, 2) + 0.5) * scale - 0.5
+        return Detections(boxes.reshape(-1, 4), (self.landmarks + 0.5) * scale - 0.5, self.scores, self.weights)
+
+    def shifted(self, x: float, y: float) -> "Detections":
+        """Moved by (x, y) pixels."""
+        shift = np.array([x, y], np.float32)
+        boxes = self.boxes.reshape(-1, 2, 2) + shift
+        return Detections(boxes.reshape(-1, 4), self.landmarks + shift, self.scores, self.weights)
+
+
+@functools.lru_cache(maxsize=16)
+def anchor_centers_and_sides(height: int, width: int) -> np.ndarray:
+    """(N, 3) float32: centre x, centre y and side of every anchor, in the network's order of outputs."""
+    anchors = []
+    for stride, sides in _LEVELS:
+        rows, columns = -(-height // stride), -(-width // stride)
+        grid = np.empty((rows, columns, len(sides), 3), np.float32)
+        grid[..., 0] = ((np.arange(columns) + 0.5) * stride - 0.5)[None, :, None]
+        grid[..., 1] = ((np.arange(rows) + 0.5) * stride - 0.5)[:, None, None]
+        grid[..., 2] = sides
+        anchors.append(grid.reshape(-1, 3))
+    result = np.concatenate(anchors)
+    result.setflags(write=False)
+    return result
+
+
+def decode(
+    locations: np.ndarray, scores: np.ndarray, points: np.ndarray, height: int, width: int, threshold: float
+) -> Detections:
+    """Decode the raw outputs for one picture.
+
+    Args:
+        locations: (N, 4) box offsets relative to the anchors.
+        scores: (N,) probability of a face.
+        points: (N, 10) landmark offsets.
+        height: of the network's input in pixels.
+        width: of the network's input in pixels.
+        threshold: candidates scoring less are left out, before anything is computed.
+
+    Returns:
+        Candidates in pixels of the network's input, pixel centres at integers.
+    """
+    keep = np.flatnonzero(scores >= threshold)
+    anchors = anchor_centers_and_sides(height, width)[keep]
+    centers, sides = anchors[:, None, :2], anchors[:, None, 2:]
+    landmarks = centers + points[keep].reshape(-1, 5, 2) * _CENTER_VARIANCE * sides
+    locations = locations[keep].reshape(-1, 2, 2)
+    middle = centers + locations[:, :1] * _CENTER_VARIANCE * sides
+    half = np.exp(locations[:, 1:] * _SIZE_VARIANCE) * sides / 2
+    boxes = np.concatenate([middle - half, middle + half], axis=1).reshape(-1, 4)
+    # Measured: the error in network pixels hardly depends on the size of the face, so relative to the face it
+    # falls with the size, until the face outgrows what the network saw in training.
+    sides = half.max(axis=(1, 2)) * 2
+    weights = scores[keep] * np.square(np.minimum(sides, _BEST_SIDE_PX))
+    return Detections(boxes, landmarks, scores[keep], weights)
+
+
+def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box (4,) with boxes (N, 4)."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.prod(np.maximum(sides, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return common / np.maximum(areas + np.prod(box[2:] - box[:2]) - common, 1e-9)
+
+
+def merge(looks: Sequence[Detections]) -> Detections:
+    """One detection per face, from the candidates of several looks at one picture.
+
+    Candidates that overlap a better scoring one by more than 0.4 (intersection over union) are the same face. Instead
+    of being dropped they are averaged, which halves the jitter of the landmarks.
+    """
+    fields = ("boxes", "landmarks", "scores", "weights")
+    candidates = Detections(*(np.concatenate([getattr(look, field) for look in looks]) for field in fields))
+    left = candidates.select(np.argsort(-candidates.scores, kind="stable"))
+    merged = []
+    while len(left):
+        same = overlaps(left.boxes[0], left.boxes) > _SAME_FACE_OVERLAP
+        same[0] = True
+        votes = left.select(same)
+        box, landmarks = (np.average(field, axis=0, weights=votes.weights) for field in (votes.boxes, votes.landmarks))
+        merged.append((box, landmarks, votes.scores[0], votes.weights.sum()))
+        left = left.select(~same)
+    if not merged:
+        return left
+    return Detections(*(np.stack(field).astype(np.float32) for field in zip(*merged, strict=True)))

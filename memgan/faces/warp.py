@@ -1,0 +1,67 @@
+"""Anti-aliased affine resampling, with all coordinates at pixel centres (OpenCV's convention)."""
+
+import math
+
+import cv2
+import numpy as np
+
+_SUPERSAMPLING = 2
+
+
+def affine_scale(matrix: np.ndarray) -> float:
+    """Linear enlargement of a (2, 3) affine matrix: the square root of its area factor."""
+    return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+
+
+def invert_affine(matrix: np.ndarray) -> np.ndarray:
+    """Inverse (2, 3) float64 of an affine matrix (2, 3)."""
+    linear = np.linalg.inv(matrix[:, :2].astype(np.float64))
+    return np.hstack([linear, -linear @ matrix[:, 2:].astype(np.float64)])
+
+
+def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The (2, 3) affine matrix that applies ``inner`` first, then ``outer``."""
+    linear = outer[:, :2] @ inner[:, :2]
+    return np.hstack([linear, outer[:, :2] @ inner[:, 2:] + outer[:, 2:]])
+
+
+def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
+    """(2, 3) matrix of resizing a picture: pixel *edges*, not centres, keep their place.
+
+    The left edge of the picture is at -0.5, hence ``x' = scale * (x + 0.5) - 0.5``.
+    """
+    return np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2]], np.float64)
+
+
+def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
+    """Resample ``source`` on a new pixel grid; shrinking averages, enlarging interpolates bicubically.
+
+    Args:
+        source: (H, W) or (H, W, C), C at most 4, uint8, uint16 or float32.
+        target_from_source: (2, 3) matrix that sends source coordinates to target coordinates.
+        width: of the target in pixels.
+        height: of the target in pixels.
+        border: OpenCV border mode for what lies outside the source (constant: zero).
+
+    Returns:
+        (height, width) or (height, width, C) of the source's type.
+    """
+    matrix = np.asarray(target_from_source, np.float64)
+    scale = affine_scale(matrix)
+    if scale >= 0.99:
+        return _resample(source, matrix, width, height, border)
+    # First average whole blocks of source pixels, then sample finely and average that: together a box of about one
+    # target pixel, whatever the angle.
+    blocks = math.floor(1 / scale)
+    if blocks > 1:
+        small_width, small_height = (max(1, round(side / blocks)) for side in (source.shape[1], source.shape[0]))
+        shrink = resize_matrix(small_width / source.shape[1], small_height / source.shape[0])
+        source = cv2.resize(source, (small_width, small_height), interpolation=cv2.INTER_AREA)
+        matrix = compose_affine(matrix, invert_affine(shrink))
+    fine = compose_affine(resize_matrix(_SUPERSAMPLING, _SUPERSAMPLING), matrix)
+    sampled = _resample(source, fine, width * _SUPERSAMPLING, height * _SUPERSAMPLING, border)
+    return cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _resample(source: np.ndarray, matrix: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
+    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)

@@ -1,0 +1,164 @@
+"""The picture type, and its conversion from and to the arrays that callers use."""
+
+import dataclasses
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from memgan.errors import ConfigError, ImageError
+
+ColorOrder = Literal["bgr", "rgb"]
+MIN_SIDE = 16
+MAX_SIDE = 20000
+MAX_PIXELS = 2**26
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture, 8 or 16 bit per channel."""
+
+    rgb: np.ndarray
+    """(H, W, 3) uint8 or uint16, RGB, C-contiguous; a gray picture has three equal channels."""
+    is_gray: bool = False
+    """The picture was given with a single colour channel and goes out with one."""
+    alpha: np.ndarray | None = None
+    """(H, W) transparency of the same type, largest value opaque; ``None``: the picture has none."""
+    icc_profile: bytes | None = None
+    """Colour profile of ``rgb``; ``None``: sRGB."""
+
+    @property
+    def peak(self) -> int:
+        """Value of white: 255 or 65535."""
+        return 65535 if self.rgb.dtype == np.uint16 else 255
+
+    @property
+    def width(self) -> int:
+        """Width in pixels."""
+        return self.rgb.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Height in pixels."""
+        return self.rgb.shape[0]
+
+    @property
+    def rgb8(self) -> np.ndarray:
+        """(H, W, 3) uint8 view of the colours (rounded when the picture has 16 bit): what networks look at."""
+        return to_8bit(self.rgb)
+
+
+def check_size(width: int, height: int, what: str = "picture") -> None:
+    """Reject sizes that cannot be restored sensibly.
+
+    Raises:
+        ImageError: if a side is under 16 or over 20000 pixels, or the area exceeds 2**26 pixels.
+    """
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        remedy = "enlarge it first" if min(width, height) < MIN_SIDE else "shrink it or cut it into parts first"
+        raise ImageError(
+            f"{what} is {width} x {height} pixels; allowed are sides of {MIN_SIDE} to {MAX_SIDE} pixels and at most "
+            f"{MAX_PIXELS} pixels in all; {remedy}"
+        )
+
+
+def check_color(color: str) -> None:
+    """Reject unknown channel orders.
+
+    Raises:
+        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
+    """
+    if color not in ("bgr", "rgb"):
+        raise ConfigError(f"color is {color!r}; allowed are 'bgr' (as cv2.imread gives it) and 'rgb'")
+
+
+def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
+    """Take over a caller's picture; the result shares no memory with it.
+
+    Args:
+        img: numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with any strides, or a PIL picture.
+            uint8 counts 0..255 and uint16 counts 0..65535, whatever values occur. float32 and float64 count 0..255
+            (not 0..1) and are rounded to 8 bit.
+        color: channel order of an array; a PIL picture knows its own.
+
+    Returns:
+        The picture; PIL pictures are turned as their EXIF orientation says and converted to sRGB.
+
+    Raises:
+        ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
+            outside 16..20000 pixels a side.
+    """
+    check_color(color)
+    if isinstance(img, Image.Image):
+        from memgan.image.files import from_pil
+
+        return from_pil(img)
+    if not isinstance(img, np.ndarray):
+        raise ImageError(
+            f"a picture must be a numpy array or a PIL picture, not {type(img).__name__}; "
+            "read files with memgan.image.load_picture, convert tensors with .numpy()"
+        )
+    channels = 1 if img.ndim == 2 else img.shape[2] if img.ndim == 3 else 0
+    if channels not in (1, 3, 4):
+        raise ImageError(
+            f"array of shape {img.shape} is not a picture; allowed are (H, W), (H, W, 1), (H, W, 3) and (H, W, 4); "
+            "pass the pictures of a batch one by one, and channels last"
+        )
+    check_size(img.shape[1], img.shape[0])
+    pixels = _integer_pixels(img).reshape(img.shape[0], img.shape[1], channels)
+    if channels == 1:
+        return Picture(rgb=np.repeat(pixels, 3, axis=2), is_gray=True)
+    order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
+    rgb = np.ascontiguousarray(pixels[:, :, order])
+    return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
+
+
+def _integer_pixels(img: np.ndarray) -> np.ndarray:
+    """uint8 and uint16 as they are, floats in 0..255 rounded to uint8."""
+    if img.dtype in (np.uint8, np.uint16):
+        return img.astype(img.dtype.newbyteorder("="), copy=False)
+    if img.dtype not in (np.float32, np.float64):
+        raise ImageError(
+            f"picture has dtype {img.dtype}; allowed are uint8 (0..255), uint16 (0..65535), float32 and float64 "
+            "(0..255); convert it with .astype('uint8') after scaling"
+        )
+    low, high = float(img.min()), float(img.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ImageError("picture contains NaN or infinite values; allowed are finite values in 0..255")
+    if low < -0.5 or high > 255.5:
+        raise ImageError(f"float picture has values from {low:g} to {high:g}; allowed are 0..255; rescale it")
+    if high <= 1.0 and bool(np.any(img != np.rint(img))):
+        raise ImageError(
+            f"float picture has values from {low:g} to {high:g}, which looks like a 0..1 range; "
+            "allowed are 0..255; multiply it by 255"
+        )
+    return np.clip(np.rint(img), 0, 255).astype(np.uint8)
+
+
+def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
+    """Give a picture back in the form callers use; the inverse of :func:`from_array` for uint8 and uint16.
+
+    Returns:
+        (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
+    """
+    check_color(color)
+    if picture.alpha is not None:
+        colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
+        return np.dstack([colors, picture.alpha])
+    if picture.is_gray:
+        return gray_of(picture.rgb)
+    return picture.rgb.copy() if color == "rgb" else np.ascontiguousarray(picture.rgb[:, :, ::-1])
+
+
+def gray_of(rgb: np.ndarray) -> np.ndarray:
+    """Brightness (H, W) of an (H, W, 3) uint8 or uint16 picture (BT.601 weights); exact for equal channels."""
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+
+
+def to_8bit(array: np.ndarray) -> np.ndarray:
+    """uint16 counts rounded to uint8 (65535 becomes 255); uint8 is returned as it is."""
+    if array.dtype == np.uint8:
+        return array
+    # (v + 128) // 257 is v / 257 rounded to the nearest: 257 is odd, so no ties occur.
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,101 @@
+"""Running a generator on aligned faces: device, chunks, precision and the check of what comes out."""
+
+import contextlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memgan.errors import ConfigError, WeightsError
+from memgan.image import to_tensor, to_uint8
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """The device to run on.
+
+    Args:
+        device: such as ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None``: the first CUDA device, else the CPU.
+
+    Raises:
+        ConfigError: if it is no device, or one that this machine or this build of torch lacks.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(
+            f"device is {device!r}; allowed are 'cpu', 'cuda', 'cuda:0', ..., 'mps', or None for the best there is."
+        ) from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device is {str(device)!r}, but torch sees {torch.cuda.device_count()} CUDA devices; "
+            "use device='cpu', or install a torch built for your GPU."
+        )
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device is 'mps', but this machine or this torch has none; use device='cpu'.")
+    return chosen
+
+
+def device_of(network: nn.Module, default: torch.device) -> torch.device:
+    """Where the network's tensors are now; ``default`` for one without any."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        return tensor.device
+    return default
+
+
+@torch.inference_mode()
+def restore_crops(
+    network: nn.Module,
+    crops: Sequence[np.ndarray],
+    *,
+    device: torch.device,
+    max_batch: int = 8,
+    half: bool = False,
+) -> list[np.ndarray]:
+    """Restore aligned faces, many at once.
+
+    Args:
+        network: called with (B, 3, S, S) RGB in [-1, 1]; its first result is the restored batch of the same shape.
+        crops: (S, S, 3) uint8 RGB each.
+        device: where ``network`` is.
+        max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
+        half: run in float16 where it is safe (CUDA only); faces that come out not finite are run again in float32.
+
+    Returns:
+        (S, S, 3) uint8 RGB each, in the order of ``crops``.
+
+    Raises:
+        WeightsError: if the network's picture is not finite even in float32.
+    """
+    restored: list[np.ndarray] = []
+    start, step = 0, max_batch
+    while start < len(crops):
+        batch = torch.stack([to_tensor(crop) for crop in crops[start : start + step]]).to(device)
+        try:
+            output = _run(network, batch, half and device.type == "cuda")
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            step = len(batch) // 2
+            continue
+        restored.extend(to_uint8(output))
+        start += len(batch)
+    return restored
+
+
+def _run(network: nn.Module, batch: Tensor, half: bool) -> Tensor:
+    """One pass of the network; (B, 3, S, S) finite float32, about [-1, 1]."""
+    precision = torch.autocast(batch.device.type, torch.float16) if half else contextlib.nullcontext()
+    with precision:
+        output = network(batch)[0].float()
+    bad = ~torch.isfinite(output).flatten(1).all(dim=1)
+    if bad.any():
+        if not half:
+            raise WeightsError(
+                "The network's picture has values that are not finite although it ran in float32: the weights are "
+                "damaged or were not trained. Load other weights, or fetch these again."
+            )
+        output[bad] = _run(network, batch[bad], half=False)
+    return output

@@ -1,0 +1,43 @@
+"""Size and work of a generator, counted without allocating or computing anything."""
+
+from typing import NamedTuple
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from memgan.config import MemGANConfig
+from memgan.network.model import build_memgan
+
+
+class PartCost(NamedTuple):
+    """One part of a generator."""
+
+    name: str
+    num_parameters: int
+    """Trained numbers."""
+    num_buffers: int
+    """Stored numbers that are not trained: memory slots, noise maps, statistics."""
+    multiply_adds: int
+    """Of convolutions, linear layers and attention for one face; element-wise work is not counted."""
+
+
+def count_cost(config: MemGANConfig) -> list[PartCost]:
+    """Cost of each part for one face of ``config.image_size``, in the order of the parts, then their ``total``."""
+    with FakeTensorMode():
+        network = build_memgan(config).eval().requires_grad_(False)
+        image = torch.zeros(1, 3, config.image_size, config.image_size)
+        # The image is a plain tensor and nothing requires gradients: the counter hooks modules, and its hooks would
+        # ask for gradient functions otherwise.
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image)
+        flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
+    root = type(network).__name__
+    parts = []
+    for name, part in network.named_children():
+        own = f"{root}.{name}"
+        # A container is never called itself: its entries are.
+        work = flops[own] if own in flops else sum(v for k, v in flops.items() if k.rpartition(".")[0] == own)
+        parameters = sum(p.numel() for p in part.parameters())
+        parts.append(PartCost(name, parameters, sum(b.numel() for b in part.buffers()), work // 2))
+    return [*parts, PartCost("total", *(sum(column) for column in zip(*(part[1:] for part in parts))))]

@@ -1,0 +1,59 @@
+"""From the encoder's smallest features, or from a random z, to the latent code w."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SQRT2 = math.sqrt(2.0)
+
+
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """Scale the channel vectors of ``x`` (B, C, ...) to unit mean square; float32 inside, dtype kept."""
+    y = x.float()
+    return (y * torch.rsqrt(y.square().mean(dim=1, keepdim=True) + eps)).to(x.dtype)
+
+
+class MappingNetwork(nn.Module):
+    """StyleGAN's mapping: pixel norm, then fully connected layers with leaky ReLU (slope 0.2, gain sqrt 2).
+
+    The equalised learning rate of the original is folded into plain weights.
+
+    Args:
+        style_dim: width D of input and output.
+        layers: number of fully connected layers.
+    """
+
+    def __init__(self, style_dim: int = 512, layers: int = 8) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(style_dim, style_dim) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=1 / math.sqrt(style_dim))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D) -> w, (B, D)."""
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), 0.2) * SQRT2
+        return x
+
+
+class LatentEncoder(nn.Module):
+    """Flattened 4 px features -> linear -> pixel norm -> fully connected layers -> w (Sec. 3.1).
+
+    Args:
+        channels: width C of the 4 px features.
+        style_dim: width D of w.
+        layers: number of fully connected layers; they have the shape of the prior's mapping network and start from it.
+    """
+
+    def __init__(self, channels: int, style_dim: int = 512, layers: int = 8) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels * 16, style_dim)
+        self.mapping = MappingNetwork(style_dim, layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, 4, 4) -> (B, D)."""
+        return self.mapping(self.project(features.flatten(1)))

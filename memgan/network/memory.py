@@ -1,0 +1,213 @@
+"""Memory bank of degraded spatial identity features (Sec. 3.2, Eq. 1-5)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memgan.errors import ConfigError, ShapeError
+
+EPS = 1e-6
+
+
+class MemoryStatistics(NamedTuple):
+    """Sums over positions from which a bank updates itself; summed over processes before they are used."""
+
+    slot_sum: Tensor
+    """(K, C) float32: sum of the features assigned to each slot (numerator of Eq. 5's mean)."""
+    slot_count: Tensor
+    """(K,) float32: number of features assigned to each slot."""
+    read_square_sum: Tensor
+    """(C,) float32: sum of squares of the centred read."""
+    num_positions: Tensor
+    """() float32: number of positions."""
+
+
+class MemoryEvidence(NamedTuple):
+    """What the memory recognises at each position."""
+
+    slot: Tensor
+    """(B, H, W) int64: index of the most similar slot."""
+    cosine: Tensor
+    """(B, H, W) float32 in [-1, 1]: similarity to that slot."""
+
+
+class MemoryBank(nn.Module):
+    """K slots of C numbers, soft-addressed by cosine similarity and updated online without gradients.
+
+    The bank hands on the read of Eq. 3 centred and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
+    over cosines is nearly uniform, so that the literal read is the mean slot plus a deviation some fifty times smaller,
+    and what follows hardly sees the picture. Since a convolution follows, the family of functions is the same.
+
+    Args:
+        num_slots: K.
+        slot_dim: C, the width of the features.
+        temperature: divides the cosines of Eq. 2.
+        decay: decay of the moving average of Eq. 5.
+        normalise: hand on the centred and rescaled read; ``False``: the literal Eq. 3.
+        residual: add the query to the read.
+    """
+
+    slots: Tensor
+    usage: Tensor
+    read_std: Tensor
+    initialised: Tensor
+
+    def __init__(
+        self,
+        num_slots: int,
+        slot_dim: int,
+        *,
+        temperature: float = 1.0,
+        decay: float = 0.999,
+        normalise: bool = True,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_slots < 1 or slot_dim < 1:
+            raise ConfigError(f"A bank of {num_slots} slots of {slot_dim} numbers; both must be at least 1.")
+        self.temperature = temperature
+        self.decay = decay
+        self.normalise = normalise
+        self.residual = residual
+        generator = torch.Generator().manual_seed(num_slots * 1_000_003 + slot_dim)  # alike in all processes
+        self.register_buffer("slots", torch.randn(num_slots, slot_dim, generator=generator))
+        self.register_buffer("usage", torch.zeros(num_slots))
+        self.register_buffer("read_std", torch.ones(slot_dim))
+        self.register_buffer("initialised", torch.zeros(()))
+
+    @property
+    def num_slots(self) -> int:
+        """K."""
+        return self.slots.shape[0]
+
+    @property
+    def slot_dim(self) -> int:
+        """C."""
+        return self.slots.shape[1]
+
+    def _query(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, H*W, C) float32, contiguous along C."""
+        if features.ndim != 4 or features.shape[1] != self.slot_dim:
+            raise ShapeError(
+                f"Features of shape {tuple(features.shape)}; this bank needs (B, {self.slot_dim}, H, W): "
+                "build the encoder and the memory from the same configuration."
+            )
+        return features.permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.slot_dim).float()
+
+    def _values(self) -> Tensor:
+        """(K, C): what the softmax averages. Centring commutes with a weighted mean, and is exact here."""
+        if not self.normalise:
+            return self.slots
+        return (self.slots - self.slots.mean(dim=0)) / self.read_std
+
+    def read(self, features: Tensor) -> Tensor:
+        """Eq. 1-3: alpha = softmax(cos(F_i, M_k) / temperature), F^M_i = sum_k alpha_k M_k. Changes no state.
+
+        The (H*W, K) matrix of weights is never stored (fused attention); all sums are in float32, also under autocast.
+
+        Args:
+            features: (B, C, H, W) encoder features F^E, any float dtype.
+
+        Returns:
+            (B, C, H, W) in the dtype of ``features``; centred and rescaled unless ``normalise`` is off.
+
+        Raises:
+            ShapeError: if C differs from ``slot_dim``.
+        """
+        batch, _, height, width = features.shape if features.ndim == 4 else (0, 0, 0, 0)
+        with torch.autocast(features.device.type, enabled=False):
+            query = F.normalize(self._query(features), dim=-1, eps=EPS)
+            key = F.normalize(self.slots.float(), dim=-1, eps=EPS)
+            # Kernels work in parallel over the batch (on the CPU the backward pass over nothing else): keep it apart.
+            read = F.scaled_dot_product_attention(
+                query[:, None],
+                key.expand(batch, 1, -1, -1),
+                self._values().float().expand(batch, 1, -1, -1),
+                scale=1.0 / self.temperature,
+            )
+            read = read.reshape(batch, height, width, self.slot_dim).permute(0, 3, 1, 2)
+        read = read.to(features.dtype)
+        return read + features if self.residual else read
+
+    forward = read
+
+    @torch.no_grad()
+    def assign(self, features: Tensor) -> MemoryEvidence:
+        """Most similar slot of every position (Eq. 4), in blocks so that no (positions, K) matrix of a picture is kept.
+
+        Args:
+            features: (B, C, H, W).
+
+        Returns:
+            slot index and cosine, (B, H, W) each.
+        """
+        batch, _, height, width = features.shape
+        with torch.autocast(features.device.type, enabled=False):
+            query = F.normalize(self._query(features), dim=-1, eps=EPS).reshape(-1, self.slot_dim)
+            key = F.normalize(self.slots.float(), dim=-1, eps=EPS).t().contiguous()
+            best = [(block @ key).max(dim=1) for block in query.split(16384)]
+        cosine = torch.cat([b.values for b in best]).reshape(batch, height, width)
+        slot = torch.cat([b.indices for b in best]).reshape(batch, height, width)
+        return MemoryEvidence(slot, cosine.clamp(-1, 1))
+
+    inspect = assign
+
+    @torch.no_grad()
+    def statistics(self, features: Tensor) -> MemoryStatistics:
+        """Sums needed by :meth:`update_`, over batch, height and width of this process.
+
+        Args:
+            features: (B, C, H, W) encoder features.
+        """
+        slot = self.assign(features).slot.reshape(-1)
+        with torch.autocast(features.device.type, enabled=False):
+            flat = self._query(features).reshape(-1, self.slot_dim)
+            slot_sum = torch.zeros_like(self.slots, dtype=torch.float32).index_add_(0, slot, flat)
+            slot_count = torch.bincount(slot, minlength=self.num_slots).float()
+            query = F.normalize(flat, dim=-1, eps=EPS)[None, None]
+            key = F.normalize(self.slots.float(), dim=-1, eps=EPS)[None, None]
+            centred = (self.slots - self.slots.mean(dim=0)).float()[None, None]
+            read = F.scaled_dot_product_attention(query, key, centred, scale=1.0 / self.temperature)
+            square_sum = read[0, 0].square().sum(dim=0)
+        return MemoryStatistics(slot_sum, slot_count, square_sum, slot_count.sum())
+
+    @torch.no_grad()
+    def initialise_(self, features: Tensor) -> None:
+        """Draw the slots from features of a batch, so that none is born dead; call with the same features everywhere.
+
+        Args:
+            features: (B, C, H, W) encoder features of at least one position.
+        """
+        flat = self._query(features).reshape(-1, self.slot_dim)
+        generator = torch.Generator().manual_seed(flat.shape[0])
+        index = torch.randperm(flat.shape[0], generator=generator)
+        index = index.repeat(-(-self.num_slots // len(index)))[: self.num_slots].to(flat.device)
+        self.slots.copy_(flat[index])
+        self.usage.zero_()
+        self.initialised.fill_(1)
+        statistics = self.statistics(features)
+        self.read_std.copy_(self._std(statistics))
+
+    def _std(self, statistics: MemoryStatistics) -> Tensor:
+        variance = statistics.read_square_sum / statistics.num_positions.clamp_min(1)
+        return variance.sqrt().clamp_min(1e-4 * variance.sqrt().mean() + 1e-8)
+
+    @torch.no_grad()
+    def update_(self, statistics: MemoryStatistics, decay: float | None = None) -> None:
+        """Eq. 5: ``M <- decay * M + (1 - decay) * mean of the assigned features``; a slot without any stays as it is.
+
+        Args:
+            statistics: sums over all processes (see :func:`memgan.training.sync.all_reduce_statistics`).
+            decay: replaces the bank's own, for a warm-up.
+        """
+        decay = self.decay if decay is None else decay
+        count = statistics.slot_count.clamp_min(1)[:, None]
+        mean = statistics.slot_sum / count
+        assigned = statistics.slot_count[:, None] > 0
+        slots = self.slots.float()
+        self.slots.copy_(torch.where(assigned, decay * slots + (1 - decay) * mean, slots))
+        self.usage.add_(statistics.slot_count)
+        # The scale of the read follows as slowly as the slots do, so that the layers behind it see a steady input.
+        self.read_std.lerp_(self._std(statistics), 1 - decay)

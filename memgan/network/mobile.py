@@ -1,0 +1,186 @@
+"""MobileStyleGAN's synthesis network: Haar upsampling and depthwise-separable modulated convolutions.
+
+Reference: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image
+Synthesis", 2021.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memgan.config import MemGANConfig
+
+Window = tuple[int, int] | None
+
+
+def inverse_haar(x: Tensor) -> Tensor:
+    """One level of the inverse Haar wavelet transform.
+
+    Args:
+        x: (B, 4C, H, W): C low bands, then for each of the C channels its three high bands.
+
+    Returns:
+        (B, C, 2H, 2W).
+    """
+    batch, channels, height, width = x.shape
+    channels //= 4
+    low = x[:, :channels]
+    vertical, horizontal, diagonal = x[:, channels:].reshape(batch, channels, 3, height, width).unbind(2)
+    upper, lower = low + vertical, low - vertical
+    plus, minus = horizontal + diagonal, horizontal - diagonal
+    pixels = torch.stack([upper + plus, upper - plus, lower + minus, lower - minus], dim=2) * 0.5
+    return F.pixel_shuffle(pixels.reshape(batch, 4 * channels, height, width), 2)
+
+
+def add_noise(x: Tensor, noise_map: Tensor, noise: str, window: Window) -> Tensor:
+    """Add a stored noise map (its window), fresh noise of the same strength, or nothing."""
+    if noise == "none":
+        return x
+    if window is not None:
+        top, left = window
+        noise_map = noise_map[..., top : top + x.shape[-2], left : left + x.shape[-1]]
+    if noise == "random":
+        fresh = torch.randn(x.shape[0], 1, *x.shape[-2:], device=x.device, dtype=x.dtype)
+        return x + fresh * noise_map.square().mean().sqrt().to(x.dtype)
+    return x + noise_map.to(x.dtype)
+
+
+class MobileLayer(nn.Module):
+    """Modulate, depthwise 3x3 (if separable), pointwise, noise, bias, leaky ReLU; the weights hold the demodulation."""
+
+    noise: Tensor
+
+    def __init__(self, channels_in: int, channels: int, scale: int, style_dim: int, *, separable: bool = True) -> None:
+        super().__init__()
+        self.gain = 1.0 / math.sqrt(9 * channels_in)
+        self.style = nn.Linear(style_dim, channels_in)
+        nn.init.normal_(self.style.weight, std=1 / math.sqrt(style_dim))
+        nn.init.ones_(self.style.bias)
+        self.separable = separable
+        if separable:
+            self.depthwise = nn.Parameter(torch.randn(channels_in, 1, 3, 3))
+            self.weight = nn.Parameter(torch.randn(channels, channels_in, 1, 1))
+        else:
+            self.weight = nn.Parameter(torch.randn(channels, channels_in, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("noise", torch.zeros(1, 1, scale, scale))
+
+    def forward(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+        """(B, C_in, H, W), (B, D) -> (B, C, H, W)."""
+        x = x * (self.style(w) * self.gain)[:, :, None, None].to(x.dtype)
+        if self.separable:
+            x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
+            x = F.conv2d(x, self.weight, self.bias)
+        else:
+            x = F.conv2d(x, self.weight, self.bias, padding=1)
+        return F.leaky_relu(add_noise(x, self.noise, noise, window), 0.2)
+
+
+class MobileBlock(nn.Module):
+    """One scale: Haar upsampling and the first layer, the second layer, and at the last scale the head."""
+
+    def __init__(self, channels_in: int, channels: int, scale: int, style_dim: int, *, head: bool) -> None:
+        super().__init__()
+        self.up_style = nn.Linear(style_dim, channels_in)
+        nn.init.normal_(self.up_style.weight, std=1 / math.sqrt(style_dim))
+        nn.init.ones_(self.up_style.bias)
+        self.layer1 = MobileLayer(channels_in // 4, channels, scale, style_dim)
+        self.layer2 = MobileLayer(channels, channels, scale, style_dim)
+        self.head = MobileHead(channels, style_dim) if head else None
+
+    def first(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, 2H, 2W)."""
+        x = inverse_haar(x * self.up_style(w)[:, :, None, None].to(x.dtype))
+        return self.layer1(x, w, noise=noise, window=window)
+
+    def second(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return self.layer2(x, w, noise=noise, window=window)
+
+    def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor | None:
+        """The picture at the last scale, nothing before: this family has no skip pictures."""
+        return self.head(x, w) if self.head is not None else rgb
+
+
+class MobileHead(nn.Module):
+    """Modulated 1x1 convolution to the picture.
+
+    The prior's head makes twelve channels, the Haar bands of a picture of twice the side; the low band halved is the
+    picture at this scale, so only those three channels are kept.
+    """
+
+    def __init__(self, channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.gain = 1.0 / math.sqrt(channels)
+        self.style = nn.Linear(style_dim, channels)
+        nn.init.normal_(self.style.weight, std=1 / math.sqrt(style_dim))
+        nn.init.ones_(self.style.bias)
+        self.weight = nn.Parameter(torch.randn(3, channels, 1, 1) * 0.1)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """(B, C, H, W), (B, D) -> RGB (B, 3, H, W), about [-1, 1]."""
+        x = x * (self.style(w) * self.gain)[:, :, None, None].to(x.dtype)
+        return F.conv2d(x, self.weight, self.bias)
+
+
+class MobileSynthesis(nn.Module):
+    """Synthesis network of the ``mobile`` family, block by block so that fusions can be put in between.
+
+    Args:
+        config: gives widths, size and the width of w.
+    """
+
+    def __init__(self, config: MemGANConfig) -> None:
+        super().__init__()
+        scales = config.scales
+        widths = [config.channels(scale) for scale in scales]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.layer0 = MobileLayer(widths[0], widths[0], 4, config.style_dim, separable=False)
+        self.blocks = nn.ModuleList(
+            MobileBlock(before, width, scale, config.style_dim, head=scale == scales[-1])
+            for before, width, scale in zip(widths[:-1], widths[1:], scales[1:], strict=True)
+        )
+
+    def start(self, w: Tensor, *, noise: str = "stored") -> tuple[Tensor, Tensor | None]:
+        """w (B, D) -> 4 px features (B, C, 4, 4) and no picture."""
+        return self.layer0(self.constant.expand(w.shape[0], -1, -1, -1), w, noise=noise), None
+
+
+def synthesis_state_from_prior(prior: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename an imported prior's ``synthesis.*`` tensors to :class:`MobileSynthesis`.
+
+    Args:
+        prior: tensors as :func:`memgan.priors.mobile.read_random_face` names them.
+
+    Returns:
+        a strict state for a :class:`MobileSynthesis` of the prior's widths at 512 px.
+    """
+
+    def layer(source: str, target: str) -> dict[str, Tensor]:
+        state = {
+            f"{target}.style.weight": prior[f"synthesis.{source}.conv.modulation.weight"],
+            f"{target}.style.bias": prior[f"synthesis.{source}.conv.modulation.bias"].flatten(),
+            f"{target}.weight": prior[f"synthesis.{source}.w"],
+            f"{target}.bias": prior[f"synthesis.{source}.bias"].flatten(),
+            f"{target}.noise": prior[f"synthesis.{source}.noise"],
+        }
+        if f"synthesis.{source}.dw" in prior:
+            state[f"{target}.depthwise"] = prior[f"synthesis.{source}.dw"]
+        return state
+
+    state = {"constant": prior["synthesis.input"], **layer("conv1", "layer0")}
+    levels = sum(1 for key in prior if key.endswith(".up.modulation.weight"))
+    for i in range(levels):
+        state[f"blocks.{i}.up_style.weight"] = prior[f"synthesis.layers.{i}.up.modulation.weight"]
+        state[f"blocks.{i}.up_style.bias"] = prior[f"synthesis.layers.{i}.up.modulation.bias"].flatten()
+        state |= layer(f"layers.{i}.conv1", f"blocks.{i}.layer1") | layer(f"layers.{i}.conv2", f"blocks.{i}.layer2")
+    head = f"blocks.{levels - 1}.head"
+    last = f"synthesis.layers.{levels - 1}.to_img.conv.modulation"
+    state[f"{head}.style.weight"] = prior[f"{last}.weight"]
+    state[f"{head}.style.bias"] = prior[f"{last}.bias"].flatten()
+    state[f"{head}.weight"] = prior["synthesis.img.w"][:3] * 0.5
+    state[f"{head}.bias"] = prior["synthesis.img.bias"].flatten()[:3] * 0.5
+    return {key: value.float() for key, value in state.items()}

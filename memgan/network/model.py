@@ -1,0 +1,170 @@
+"""The MemGAN generator: encoder, memory banks, latent code and decoder (Fig. 1a)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from memgan.config import MemGANConfig
+from memgan.errors import ShapeError, StateMismatchError
+from memgan.network.decoder import Decoder, Window
+from memgan.network.encoder import Encoder
+from memgan.network.latent import LatentEncoder
+from memgan.network.memory import MemoryBank
+from memgan.network.mobile import synthesis_state_from_prior
+
+
+class MemGANOutput(NamedTuple):
+    """Result of :class:`MemGAN`; its first item is the picture, as callers of other restorers expect."""
+
+    image: Tensor
+    """(B, 3, S, S) RGB, about [-1, 1]: clamp before showing it."""
+    latent: Tensor
+    """(B, D) latent code w."""
+    features: dict[int, Tensor] | None = None
+    """Encoder features F^E by scale, (B, C_r, r, r); only on request."""
+
+
+class MemGAN(nn.Module):
+    """Blind face restoration of aligned faces.
+
+    Args:
+        config: see :class:`memgan.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
+        encoder, latent, memory, decoder: the parts; ``memory`` has one bank per fused scale (or none), by name.
+    """
+
+    def __init__(
+        self, config: MemGANConfig, encoder: Encoder, latent: LatentEncoder, memory: nn.ModuleDict, decoder: Decoder
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.latent = latent
+        self.memory = memory
+        self.decoder = decoder
+
+    def read_memory(self, features: dict[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
+        """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory; pure.
+
+        Args:
+            features: (B, C_r, r, r) by scale r.
+            window: above its scale read only that part.
+        """
+        memories = {}
+        for scale in self.config.fused_scales:
+            query = features[scale]
+            if window is not None and scale > window.scale:
+                query = window.crop(query)
+            name = str(scale)
+            memories[scale] = self.memory[name](query) if name in self.memory else query
+        return memories
+
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        noise: str = "stored",
+        window: Window | None = None,
+        return_features: bool = False,
+        return_rgb: bool = False,
+        weight: float = 1.0,
+        w: float | None = None,
+        adain: bool = False,
+    ) -> MemGANOutput:
+        """Restore aligned faces.
+
+        Args:
+            image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
+            noise: ``stored`` (the same input gives the same output), ``random`` or ``none``.
+            window: decode only this part of the picture (training).
+            return_features: hand the encoder's features on (training updates the memory with them).
+            return_rgb, adain: accepted because callers of GFPGAN and CodeFormer pass them; without effect.
+            weight: 1: the restoration; 0: the input; linear in between.
+            w: another name of ``weight``, as CodeFormer calls it; wins if given.
+
+        Returns:
+            the picture and the latent code.
+
+        Raises:
+            ShapeError: if ``image`` has another shape.
+        """
+        size = self.config.image_size
+        if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
+            raise ShapeError(
+                f"Input of shape {tuple(image.shape)}; {self.config.name} takes (B, 3, {size}, {size}): align and "
+                "resize the faces first, or use MemGANRestorer, which does."
+            )
+        features = self.encoder(image)
+        latent = self.latent(features[4])
+        restored = self.decoder(self.read_memory(features, window), latent, noise=noise, window=window)
+        strength = weight if w is None else w
+        if strength != 1.0:
+            reference = image if window is None else window.crop(image)
+            restored = torch.lerp(reference, restored, strength)
+        return MemGANOutput(restored, latent, features if return_features else None)
+
+    def load_prior(self, prior: dict[str, Tensor]) -> None:
+        """Start decoder and latent layers from an imported prior (see :mod:`memgan.priors`).
+
+        Args:
+            prior: tensors named ``mapping.{i}.weight|bias`` and ``synthesis.*``.
+
+        Raises:
+            StateMismatchError: if the prior is of another family or size.
+        """
+        try:
+            if self.config.family == "mobile":
+                synthesis = synthesis_state_from_prior(prior)
+            else:
+                synthesis = {k.removeprefix("synthesis."): v for k, v in prior.items() if k.startswith("synthesis.")}
+            mapping = {
+                f"layers.{key.removeprefix('mapping.')}": value.float().reshape(-1) if "bias" in key else value.float()
+                for key, value in prior.items()
+                if key.startswith("mapping.")
+            }
+            self.decoder.synthesis.load_state_dict(synthesis, strict=True)
+            self.latent.mapping.load_state_dict(mapping, strict=True)
+        except (KeyError, RuntimeError) as error:
+            raise StateMismatchError(
+                f"This prior does not fit {self.config.name} (family {self.config.family}, {self.config.image_size} px)"
+                f": {error}. Import a prior of that family with `memgan prior import`."
+            ) from error
+
+    def load_checked(self, state: dict[str, Tensor]) -> None:
+        """Load a full state strictly.
+
+        Raises:
+            StateMismatchError: naming missing, unexpected and misshapen tensors.
+        """
+        own = self.state_dict()
+        missing = sorted(set(own) - set(state))
+        unexpected = sorted(set(state) - set(own))
+        misshapen = [
+            f"{k}: {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in sorted(set(own) & set(state))
+            if own[k].shape != state[k].shape
+        ]
+        if missing or unexpected or misshapen:
+            raise StateMismatchError(
+                f"The weights do not fit {self.config.name}: missing {missing[:5]} ({len(missing)}), unexpected "
+                f"{unexpected[:5]} ({len(unexpected)}), wrong shape {misshapen[:5]} ({len(misshapen)}). "
+                "Use weights saved by memgan for this configuration."
+            )
+        self.load_state_dict(state)
+
+
+def build_memgan(config: MemGANConfig) -> MemGAN:
+    """Build a generator with fresh weights; the only place that turns numbers into parts."""
+    memory = nn.ModuleDict()
+    if config.use_memory:
+        for scale in config.fused_scales:
+            memory[str(scale)] = MemoryBank(
+                config.slots(scale),
+                config.encoder_width(scale),
+                temperature=config.memory_temperature,
+                decay=config.memory_decay,
+                normalise=config.memory_normalise,
+                residual=config.memory_residual,
+            )
+    latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)
+    return MemGAN(config, Encoder(config), latent, memory, Decoder(config))

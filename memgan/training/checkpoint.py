@@ -1,0 +1,135 @@
+"""Resumable checkpoints: safetensors and JSON only, complete or absent."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from memgan import checkpoint as weight_file
+from memgan.errors import DataError, StateMismatchError, WeightsError
+from memgan.training.step import Trainer
+
+_FOLDER = re.compile(r"step-(\d{8})")
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    state = optimiser.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous().clone()
+        for index, entry in state.items()
+        for name, value in entry.items()
+    }
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        owner, _, rest = key.partition(".")
+        if owner == prefix:
+            index, _, name = rest.partition(".")
+            state.setdefault(int(index), {})[name] = value
+    full = optimiser.state_dict()
+    full["state"] = state
+    optimiser.load_state_dict(full)
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+
+
+def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any], keep: int = 2) -> Path:
+    """Write ``folder/step-XXXXXXXX`` and delete all but the ``keep`` newest.
+
+    Args:
+        folder: the run's folder.
+        trainer: what to save: generator, its average, discriminator, optimisers; memory is part of the generator.
+        progress: further values for ``state.json``, such as elapsed seconds.
+        keep: how many checkpoints stay.
+
+    Returns:
+        the folder of this checkpoint.
+    """
+    target = folder / f"step-{trainer.step_index:08d}"
+    temporary = folder / f".{target.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    config = trainer.generator.config
+    weight_file.save(temporary / "generator.safetensors", config, trainer.generator.state_dict())
+    weight_file.save(temporary / "averaged.safetensors", config, trainer.averaged.network.state_dict())
+    optimisers = _optimiser_tensors(trainer.generator_optimiser, "generator")
+    if trainer.discriminator is not None:
+        save_file(_plain(trainer.discriminator.state_dict()), temporary / "discriminator.safetensors")
+        optimisers |= _optimiser_tensors(trainer.discriminator_optimiser, "discriminator")
+    save_file({**optimisers, "random": trainer.random.get_state()}, temporary / "optimisers.safetensors")
+    state = {
+        "step": trainer.step_index,
+        "averaged_updates": trainer.averaged.updates,
+        "train_config": dataclasses.asdict(trainer.config),
+        **progress,
+    }
+    (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    temporary.replace(target)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints in a run's folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _FOLDER.fullmatch(path.name) and path.is_dir())
+
+
+def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
+    """Put a checkpoint's state into ``trainer``.
+
+    Args:
+        path: a run's folder (its newest checkpoint is taken) or one checkpoint's folder.
+
+    Returns:
+        the contents of ``state.json``.
+
+    Raises:
+        DataError: if there is no checkpoint.
+        WeightsError: if one of its files is damaged or belongs to another network.
+    """
+    folder = path if (path / "state.json").is_file() else next(iter(checkpoints(path)[::-1]), None)
+    if folder is None:
+        raise DataError(
+            f"{path} holds no checkpoint (a folder step-XXXXXXXX); start without --resume, or name the run."
+        )
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        optimisers = load_file(folder / "optimisers.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"The checkpoint {folder} is damaged ({error}); resume from an older one.") from error
+    trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
+    trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
+    if trainer.discriminator is not None and (folder / "discriminator.safetensors").is_file():
+        _load_strict(trainer.discriminator, load_file(folder / "discriminator.safetensors"), folder)
+        _restore_optimiser(trainer.discriminator_optimiser, optimisers, "discriminator")
+    _restore_optimiser(trainer.generator_optimiser, optimisers, "generator")
+    trainer.random.set_state(optimisers["random"])
+    trainer.step_index = state["step"]
+    trainer.averaged.updates = state["averaged_updates"]
+    return state
+
+
+def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise StateMismatchError(
+            f"The discriminator in {folder} does not fit these settings ({error}); "
+            "use the discriminator_size and discriminator_base of that run."
+        ) from error

@@ -1,0 +1,165 @@
+"""The numbers of a training run, as one frozen dataclass that is stored with its checkpoints."""
+
+import dataclasses
+import json
+from typing import Literal
+
+from memgan.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Settings of :func:`memgan.training.engine.train`; defaults are the paper's (Sec. 4.1) where it gives any.
+
+    Raises:
+        ConfigError: if a value is outside its allowed range.
+    """
+
+    preset: str = "memgan-512"
+    """Configuration of the generator, see :data:`memgan.config.PRESETS`."""
+    steps: int = 300_000
+    """Generator steps of the whole run."""
+    minutes: float | None = None
+    """Wall-clock budget; the run ends, its learning rate decayed, at whichever of steps and minutes comes first."""
+    batch_size: int = 12
+    """Faces per step and process."""
+    learning_rate: float = 0.002
+    """Adam's step size for everything but the prior."""
+    prior_rate: float = 1.0
+    """Learning rate of the prior's layers (synthesis and mapping), relative to ``learning_rate``."""
+    prior_frozen_steps: int = 0
+    """Steps during which the prior's layers do not change."""
+    beta1: float = 0.0
+    """Adam's first decay."""
+    beta2: float = 0.99
+    """Adam's second decay."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate rises from zero."""
+    decay_from: float = 0.7
+    """Share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never."""
+    clip_norm: float = 1.0
+    """Largest norm of the generator's gradient; 0: no clipping."""
+    ema_decay: float = 0.999
+    """Decay of the averaged weights, which are what ships; lower in the first steps."""
+    fit_output: bool = False
+    """Before the first step, fit the last blend to the clean faces by least squares, see
+    :func:`memgan.training.warm_start.fit_output_`."""
+    memory_warmup: bool = False
+    """Let the slots follow faster during the first thousand steps, while the encoder is still finding its features."""
+    memory_positions: int | None = None
+    """Positions per face, on a random regular grid, from which each bank is updated; ``None``: all (Eq. 5)."""
+    l1_weight: float = 0.1
+    """Weight of Eq. 9."""
+    perceptual_weight: float = 1.0
+    """Weight of Eq. 10."""
+    adversarial_weight: float = 0.1
+    """Weight of Eq. 11; 0: no discriminator."""
+    adversarial_from: int = 0
+    """First step with the adversarial loss."""
+    discriminator_size: int | None = None
+    """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
+    discriminator_base: int = 32768
+    """Discriminator width at scale r is ``min(512, discriminator_base // r)``."""
+    r1_gamma: float = 10.0
+    """Weight of the R1 penalty."""
+    r1_every: int = 16
+    """Steps between R1 penalties."""
+    perceptual_kind: Literal["vgg19", "vgg19_normalised", "stlpips_vgg"] = "vgg19"
+    """Feature network of Eq. 10."""
+    perceptual_taps: int | None = None
+    """How many of its taps, from the input on; ``None``: all."""
+    perceptual_unit_normalise: bool = False
+    """Divide features by their norm at every position first, as LPIPS does."""
+    synthetic_share: float = 0.0
+    """Share of the faces that are drawn from the prior instead of the photographs."""
+    perceptual_size: int | None = None
+    """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
+    window: int | None = None
+    """Side, in pixels of the ``window_scale`` features, of the random part that is decoded above that scale; ``None``:
+    everything."""
+    window_scale: int = 64
+    """Scale up to which the whole picture is decoded when training on windows."""
+    window_margin: int = 16
+    """Picture pixels at a window's inner edges that the losses leave out: there the window's padding shows."""
+    noise: Literal["stored", "random"] = "stored"
+    """Noise inputs of the synthesis network during training."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
+    seed: int = 0
+    """Seed of windows, degradations, order and initial weights."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints (and sample pictures)."""
+    checkpoint_minutes: float = 10.0
+    """Minutes after which a checkpoint is written even if fewer steps have passed."""
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "batch_size", "learning_rate", "r1_every", "checkpoint_every", "checkpoint_minutes")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be above 0.")
+        for name in [
+            "prior_rate",
+            "prior_frozen_steps",
+            "warmup_steps",
+            "clip_norm",
+            "l1_weight",
+            "perceptual_weight",
+            "adversarial_weight",
+            "adversarial_from",
+            "r1_gamma",
+            "window_margin",
+        ]:
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
+        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ConfigError(f"minutes is {self.minutes!r}; it must be above 0, or None for no limit.")
+        if self.memory_positions is not None and not self.memory_positions >= 1:
+            raise ConfigError(f"memory_positions is {self.memory_positions!r}; it must be at least 1, or None for all.")
+        if self.window_scale not in (8, 16, 32, 64, 128, 256):
+            raise ConfigError(f"window_scale is {self.window_scale!r}; allowed: a power of two from 8 to 256.")
+        if self.window is not None and not 4 <= self.window <= self.window_scale:
+            raise ConfigError(
+                f"window is {self.window!r}; it must be from 4 to window_scale = {self.window_scale}, or None for the "
+                "whole picture."
+            )
+        if self.perceptual_size is not None and not self.perceptual_size >= 32:
+            raise ConfigError(f"perceptual_size is {self.perceptual_size!r}; it must be at least 32, or None.")
+
+    def to_json(self) -> str:
+        """All fields as a JSON object."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+RECIPES: dict[str, dict[str, object]] = {
+    "memgan-512": {},
+    "memgan-mobile-512": {
+        "learning_rate": 5e-4,
+        "prior_rate": 0.1,
+        "prior_frozen_steps": 500,
+        "beta1": 0.9,
+        "fit_output": True,
+        "memory_warmup": True,
+        "memory_positions": 4096,
+        "l1_weight": 1.0,
+        "perceptual_weight": 1.0,
+    },
+}
+"""Settings that differ from the defaults, by preset."""
+
+
+def recipe(preset: str, **changes: object) -> TrainConfig:
+    """The settings recommended for ``preset``, with some changed.
+
+    Raises:
+        ConfigError: for an unknown preset or field.
+    """
+    if preset not in RECIPES:
+        raise ConfigError(f"No recipe for {preset!r}; there are: {', '.join(sorted(RECIPES))}.")
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise ConfigError(f"Unknown training settings {unknown}; known: {sorted(known)}.")
+    return TrainConfig(**{"preset": preset, **RECIPES[preset], **changes})  # type: ignore[arg-type]

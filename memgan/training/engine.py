@@ -1,0 +1,245 @@
+"""The training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
+
+import itertools
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from memgan import checkpoint as weight_file
+from memgan.config import preset
+from memgan.errors import DataError, MissingDependencyError
+from memgan.network.model import MemGAN, build_memgan
+from memgan.priors.stored import load_prior
+from memgan.training.checkpoint import load_checkpoint, save_checkpoint
+from memgan.training.config import TrainConfig
+from memgan.training.data import FaceSet
+from memgan.training.discriminator import Discriminator
+from memgan.training.faces import PriorFaces
+from memgan.training.features import feature_network
+from memgan.training.losses import PerceptualLoss
+from memgan.training.samples import write_samples
+from memgan.training.step import Trainer
+from memgan.training.stream import FaceStream
+from memgan.training.sync import broadcast_
+from memgan.training.warm_start import fit_output_
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger("memgan.training")
+
+
+def rate_factor(step: int, progress: float, config: TrainConfig) -> float:
+    """Learning rate relative to the configured one: linear warm-up, constant, cosine fall to a twentieth.
+
+    Args:
+        step: steps done.
+        progress: share of the run that is done, 0 to 1.
+        config: gives ``warmup_steps`` and ``decay_from``.
+    """
+    factor = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if progress > config.decay_from:
+        phase = min(1.0, (progress - config.decay_from) / (1 - config.decay_from))
+        factor *= 0.05 + 0.95 * (1 + math.cos(math.pi * phase)) / 2
+    return factor
+
+
+def train(
+    config: TrainConfig,
+    faces: Sequence[Path],
+    prior: Path | None,
+    output: Path,
+    *,
+    perceptual_weights: Path | None = None,
+    resume: Path | None = None,
+    start_from: Path | None = None,
+) -> Path:
+    """Train a generator.
+
+    Args:
+        config: settings.
+        faces: folders or tar files of clean aligned faces; may be empty if all faces are drawn from the prior.
+        prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
+        output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
+        perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
+        resume: run or checkpoint to go on with.
+        start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).
+
+    Returns:
+        the averaged generator's weight file, ``output/memgan.safetensors``.
+
+    Raises:
+        DataError: if there are no faces.
+        MissingDependencyError: if accelerate is not installed.
+    """
+    accelerator = _accelerator(config, output)
+    torch.manual_seed(config.seed)
+    device = accelerator.device
+    architecture = preset(config.preset)
+    photographs = FaceSet(list(faces), size_px=architecture.image_size) if faces else []
+    if not len(photographs) and (prior is None or config.synthetic_share < 1):
+        raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
+    prior_tensors = load_prior(prior) if prior is not None else None
+    generator = _generator(config, prior_tensors, start_from).to(device)
+    trainer = Trainer(
+        config,
+        generator,
+        _discriminator(config, architecture.image_size, device),
+        _perceptual(config, perceptual_weights, device),
+        backward=accelerator.backward,
+        autocast=accelerator.autocast,
+    )
+    stream = FaceStream(
+        photographs,
+        device,
+        seed=config.seed * 1000 + accelerator.process_index,
+        prior_faces=_prior_faces(config, prior_tensors, device),
+        synthetic_share=config.synthetic_share,
+    )
+    elapsed = 0.0
+    if resume is not None:
+        state = load_checkpoint(resume, trainer)
+        elapsed = float(state["elapsed_seconds"])
+        stream.random.manual_seed(config.seed * 1000 + accelerator.process_index + 7919 * trainer.step_index)
+    else:
+        for module in (trainer.generator, trainer.discriminator):
+            if module is not None:
+                broadcast_(itertools.chain(module.parameters(), module.buffers()))
+        if start_from is None:
+            clean, degraded = stream.batch(max(config.batch_size, 8))
+            trainer.initialise_memory(degraded)
+            if config.fit_output:
+                log.info("last blend fitted, RMS error %.3f", fit_output_(generator, clean, degraded))
+                broadcast_(generator.decoder.blend.parameters())
+                trainer.reset_average()
+    _loop(config, trainer, stream, accelerator, output, elapsed)
+    final = output / "memgan.safetensors"
+    if accelerator.is_main_process:
+        weight_file.save(
+            final, generator.config, trainer.averaged.network.state_dict(), _summary(config, trainer), half=True
+        )
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return final
+
+
+def _loop(
+    config: TrainConfig, trainer: Trainer, stream: FaceStream, accelerator: "Accelerator", output: Path, elapsed: float
+) -> None:
+    from tqdm import tqdm
+
+    main = accelerator.is_main_process
+    probe = stream.batch(4) if main else None
+    bar = tqdm(total=config.steps, initial=trainer.step_index, disable=not main, unit="step", dynamic_ncols=True)
+    began = saved = time.monotonic()
+    sums: dict[str, list[Tensor]] = {}
+    saved_step = trainer.step_index
+    while trainer.step_index < config.steps:
+        spent = elapsed + time.monotonic() - began
+        progress = trainer.step_index / config.steps
+        if config.minutes is not None:
+            progress = max(progress, spent / (60 * config.minutes))
+            if _any_process(progress >= 1, accelerator):
+                break
+        trainer.set_rate(rate_factor(trainer.step_index, progress, config))
+        for name, value in trainer.step(*stream.batch(config.batch_size)).items():
+            sums.setdefault(name, []).append(value)
+        bar.update()
+        if trainer.step_index % 50 == 0:
+            means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
+            sums.clear()
+            accelerator.log(means, step=trainer.step_index)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+            if main:
+                log.info("step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()})
+            if not math.isfinite(means["loss"]):
+                raise DataError(
+                    f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint with a "
+                    f"lower --learning-rate (it is {config.learning_rate})."
+                )
+        due = trainer.step_index - saved_step >= config.checkpoint_every
+        late = config.checkpoint_minutes * 60 < time.monotonic() - saved
+        if main and (due or late):
+            _save(output, trainer, elapsed + time.monotonic() - began, probe)
+            saved, saved_step = time.monotonic(), trainer.step_index
+    bar.close()
+    if main and saved_step != trainer.step_index:
+        _save(output, trainer, elapsed + time.monotonic() - began, probe)
+
+
+def _save(output: Path, trainer: Trainer, elapsed: float, probe: tuple[Tensor, Tensor]) -> None:
+    save_checkpoint(output, trainer, {"elapsed_seconds": elapsed})
+    write_samples(output / "samples" / f"step-{trainer.step_index:08d}.png", trainer.averaged.network, *probe)
+
+
+def _any_process(flag: bool, accelerator: "Accelerator") -> bool:
+    """Clocks differ: all processes stop when the first wants to."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)).item())
+
+
+def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Training needs accelerate, which is not installed: pip install 'memgan[train]'."
+        ) from error
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        import tensorboard  # noqa: F401 (only asked whether it is there)
+    except ImportError:
+        log.warning("tensorboard is not installed: losses go to the log only.")
+        trackers = None
+    else:
+        trackers = "tensorboard"
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        log_with=trackers,
+        project_dir=output,
+    )
+    if trackers:
+        accelerator.init_trackers("logs")
+    return accelerator
+
+
+def _generator(config: TrainConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
+    if start_from is not None:
+        loaded = weight_file.read(start_from)
+        generator = build_memgan(loaded.config)
+        generator.load_checked(loaded.state)
+        return generator
+    generator = build_memgan(preset(config.preset))
+    if prior is not None:
+        generator.load_prior(prior)
+    return generator
+
+
+def _discriminator(config: TrainConfig, image_size: int, device: torch.device) -> Discriminator | None:
+    if not config.adversarial_weight:
+        return None
+    return Discriminator(config.discriminator_size or image_size, channel_base=config.discriminator_base).to(device)
+
+
+def _perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
+    if not config.perceptual_weight:
+        return None
+    network = feature_network(config.perceptual_kind, weights, config.perceptual_taps)
+    return PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise).to(device)
+
+
+def _prior_faces(config: TrainConfig, prior: dict[str, Tensor] | None, device: torch.device) -> PriorFaces | None:
+    if not config.synthetic_share or prior is None:
+        return None
+    return PriorFaces(preset(config.preset), prior).to(device)
+
+
+def _summary(config: TrainConfig, trainer: Trainer) -> dict[str, str]:
+    return {"train_config": config.to_json(), "train_steps": str(trainer.step_index)}

@@ -1,0 +1,254 @@
+"""One training step, without an engine: losses, gradients, memory, averaged weights."""
+
+import contextlib
+import copy
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from memgan.network.decoder import Window
+from memgan.network.model import MemGAN
+from memgan.training.config import TrainConfig
+from memgan.training.losses import (
+    LossWeights,
+    PerceptualLoss,
+    discriminator_loss,
+    generator_loss,
+    r1_penalty,
+)
+from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
+
+
+class Region(NamedTuple):
+    """Part of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def crop(self, image: Tensor) -> Tensor:
+        """(..., H, W) -> (..., height, width)."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+class Averaged:
+    """Exponential moving average of a generator's parameters; its buffers are copied, as the memory averages itself.
+
+    Args:
+        generator: the network to follow.
+        decay: largest decay; ``(1 + n) / (10 + n)`` after n updates if that is lower.
+    """
+
+    def __init__(self, generator: MemGAN, decay: float) -> None:
+        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, generator: MemGAN) -> None:
+        """Follow one step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        mine, theirs = list(self.network.parameters()), list(generator.parameters())
+        torch._foreach_lerp_(mine, [p.detach() for p in theirs], 1 - decay)
+        for buffer, source in zip(self.network.buffers(), generator.buffers(), strict=True):
+            buffer.copy_(source)
+
+
+def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
+    """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""
+    if size is None or image_size <= scale:
+        return None
+    top, left = torch.randint(0, scale - size + 1, (2,), generator=generator).tolist()
+    return Window(scale, top, left, size)
+
+
+def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
+    """The part of a decoded window that is free of its padding; edges of the picture itself need no margin."""
+    if window is None:
+        return Region(0, 0, image_size, image_size)
+    factor = image_size // window.scale
+    side = window.size * factor
+
+    def span(start: int) -> tuple[int, int]:
+        first = 0 if start == 0 else margin
+        last = side if start + window.size == window.scale else side - margin
+        return first, last - first
+
+    (top, height), (left, width) = span(window.top), span(window.left)
+    return Region(top, left, height, width)
+
+
+class Trainer:
+    """Networks, optimisers and the order of things within a step.
+
+    Args:
+        config: the settings.
+        generator: the generator, not wrapped: gradients are averaged over processes here, because parameters that
+            freeze, several passes per step and explicit memory updates do not go with a wrapper that does it in hooks.
+        discriminator: or ``None`` without adversarial loss.
+        perceptual: Eq. 10, or ``None``.
+        backward: how to run the backward pass, if an engine scales it.
+        autocast: context of the forward passes.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        generator: MemGAN,
+        discriminator: nn.Module | None,
+        perceptual: PerceptualLoss | None,
+        *,
+        backward: Callable[[Tensor], None] = torch.Tensor.backward,
+        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    ) -> None:
+        self.config = config
+        self.generator = generator
+        self.discriminator = discriminator
+        self.perceptual = perceptual
+        self.backward = backward
+        self.autocast = autocast
+        self.averaged = Averaged(generator, config.ema_decay)
+        self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
+        prior = [*generator.decoder.synthesis.parameters(), *generator.latent.mapping.parameters()]
+        known = {id(p) for p in prior}
+        own = [p for p in generator.parameters() if id(p) not in known]
+        self.prior_parameters = prior
+        adam = {"betas": (config.beta1, config.beta2), "foreach": True}
+        self.generator_optimiser = torch.optim.Adam(
+            [
+                {"params": own, "lr": config.learning_rate, "relative": 1.0},
+                {"params": prior, "lr": config.learning_rate * config.prior_rate, "relative": config.prior_rate},
+            ],
+            **adam,
+        )
+        self.discriminator_optimiser = (
+            None
+            if discriminator is None
+            else torch.optim.Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), foreach=True)
+        )
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.step_index = 0
+
+    @torch.no_grad()
+    def initialise_memory(self, degraded: Tensor) -> None:
+        """Draw every bank's slots from the features of a batch, the same in all processes."""
+        with self.autocast():
+            features = self.generator.encoder(degraded)
+        for name, bank in self.generator.memory.items():
+            bank.initialise_(features[int(name)])
+            broadcast_(bank.buffers())
+        self.reset_average()
+
+    def reset_average(self) -> None:
+        """Begin the averaged weights anew from the generator as it is."""
+        self.averaged = Averaged(self.generator, self.config.ema_decay)
+
+    def set_rate(self, factor: float) -> None:
+        """Scale the learning rates (schedule); the prior stays frozen for its first steps."""
+        frozen = self.step_index < self.config.prior_frozen_steps
+        for parameter in self.prior_parameters:
+            parameter.requires_grad_(not frozen and self.config.prior_rate > 0)
+        for group in self.generator_optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * factor * group["relative"]
+        if self.discriminator_optimiser is not None:
+            for group in self.discriminator_optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+
+    def step(self, clean: Tensor, degraded: Tensor) -> dict[str, Tensor]:
+        """Update generator, memory and averaged weights, then the discriminator.
+
+        Args:
+            clean, degraded: (B, 3, S, S) in [-1, 1].
+
+        Returns:
+            losses by name, detached scalars.
+        """
+        config, size = self.config, clean.shape[-1]
+        window = draw_window(config.window, config.window_scale, size, self.random)
+        region = valid_region(window, size, config.window_margin)
+        target = region.crop(clean if window is None else window.crop(clean))
+        adversarial = self.discriminator is not None and self.step_index >= config.adversarial_from
+
+        with self.autocast():
+            output = self.generator(degraded, noise=config.noise, window=window, return_features=True)
+            restored = region.crop(output.image)
+            fake_logits = None
+            if adversarial:
+                crop = self._random_region(restored, config.discriminator_size)
+                self.discriminator.requires_grad_(False)
+                fake_logits = self.discriminator(crop.crop(restored))
+            loss = generator_loss(
+                restored, target, perceptual=self._perceptual_loss, fake_logits=fake_logits, weights=self.weights
+            )
+        self.generator_optimiser.zero_grad(set_to_none=True)
+        self.backward(loss.total)
+        average_gradients_(self.generator.parameters())
+        report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
+        if config.clip_norm:
+            norm = nn.utils.clip_grad_norm_(self.generator.parameters(), config.clip_norm, foreach=True)
+            report["gradient_norm"] = norm.detach()
+        self.generator_optimiser.step()
+        self._update_memory(output.features)
+        self.averaged.update(self.generator)
+        if adversarial:
+            report["adversarial"] = loss.adversarial
+            report |= self._discriminator_step(crop.crop(restored).detach().float(), crop.crop(target))
+        self.step_index += 1
+        return report
+
+    @torch.no_grad()
+    def _update_memory(self, features: dict[int, Tensor]) -> None:
+        for name, bank in self.generator.memory.items():
+            decay = bank.decay
+            if self.config.memory_warmup:
+                decay = min(decay, (1 + self.step_index) / (20 + self.step_index))
+            sample = self._sampled(features[int(name)].detach())
+            bank.update_(all_reduce_statistics(bank.statistics(sample)), decay)
+
+    def _sampled(self, features: Tensor) -> Tensor:
+        """A regular grid of at most ``memory_positions`` positions, at a random offset."""
+        limit = self.config.memory_positions
+        stride = 1
+        while limit is not None and (features.shape[-1] // stride) ** 2 > limit and stride < features.shape[-1]:
+            stride *= 2
+        top, left = torch.randint(0, stride, (2,), generator=self.random).tolist()
+        return features[..., top::stride, left::stride]
+
+    def _random_region(self, image: Tensor, side: int | None) -> Region:
+        """A random square of ``side`` pixels, or as large as the picture allows."""
+        height, width = image.shape[-2:]
+        side = min(side or height, height, width)
+        top = int(torch.randint(0, height - side + 1, (), generator=self.random))
+        left = int(torch.randint(0, width - side + 1, (), generator=self.random))
+        return Region(top, left, side, side)
+
+    def _perceptual_loss(self, restored: Tensor, target: Tensor) -> Tensor:
+        if self.perceptual is None:
+            return restored.new_zeros(())
+        if self.config.perceptual_size is None:
+            return self.perceptual(restored, target)
+        region = self._random_region(restored, self.config.perceptual_size)
+        return self.perceptual(region.crop(restored), region.crop(target))
+
+    def _discriminator_step(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        self.discriminator.requires_grad_(True)
+        with self.autocast():
+            # Two passes, so that the minibatch statistic never mixes real and restored faces.
+            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake))
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        self.backward(loss)
+        report = {"discriminator": loss.detach()}
+        if self.step_index % config.r1_every == 0 and config.r1_gamma:
+            # Double backward in full precision; added to the same step, so that Adam sees one gradient.
+            real = real.detach().float().requires_grad_()
+            penalty = r1_penalty(self.discriminator(real), real)
+            self.backward(penalty * (config.r1_gamma / 2 * config.r1_every))
+            report["r1"] = penalty.detach()
+        average_gradients_(self.discriminator.parameters())
+        self.discriminator_optimiser.step()
+        return report

