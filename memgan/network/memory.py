@@ -94,7 +94,8 @@ class MemoryBank(nn.Module):
                 f"Features of shape {tuple(features.shape)}; this bank needs (B, {self.slot_dim}, H, W): "
                 "build the encoder and the memory from the same configuration."
             )
-        return features.permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.slot_dim).float()
+        # Contiguous: the fused kernel takes nothing else, and the one behind it stores the (H*W, K) matrix.
+        return features.permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.slot_dim).float().contiguous()
 
     def _values(self) -> Tensor:
         """(K, C): what the softmax averages. Centring commutes with a weighted mean, and is exact here."""

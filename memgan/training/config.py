@@ -45,7 +45,8 @@ class TrainConfig:
     """Before the first step, fit the last blend to the clean faces by least squares, see
     :func:`memgan.training.warm_start.fit_output_`."""
     memory_warmup: bool = False
-    """Let the slots follow faster during the first thousand steps, while the encoder is still finding its features."""
+    """Let the slots follow up to ten times faster during the first thousand steps, while the encoder finds its
+    features."""
     memory_positions: int | None = None
     """Positions per face, on a random regular grid, from which each bank is updated; ``None``: all (Eq. 5)."""
     l1_weight: float = 0.1

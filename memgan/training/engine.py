@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("memgan.training")
 
+LOG_EVERY = 25
+"""Steps between lines of the log; reading losses from a GPU makes it wait."""
+
 
 def rate_factor(step: int, progress: float, config: TrainConfig) -> float:
     """Learning rate relative to the configured one: linear warm-up, constant, cosine fall to a twentieth.
@@ -151,7 +154,7 @@ def _loop(
         for name, value in trainer.step(*stream.batch(config.batch_size)).items():
             sums.setdefault(name, []).append(value)
         bar.update()
-        if trainer.step_index % 50 == 0:
+        if trainer.step_index % LOG_EVERY == 0:
             means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
             sums.clear()
             accelerator.log(means, step=trainer.step_index)

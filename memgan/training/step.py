@@ -1,15 +1,14 @@
 """One training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
-import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
+from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
 from memgan.training.losses import (
     LossWeights,
@@ -19,67 +18,34 @@ from memgan.training.losses import (
     r1_penalty,
 )
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
+from memgan.training.window import Region, check_window, draw_window, valid_region
+
+LLOYD_STEPS = 4
+"""Full moves of the slots to the means of their features before the first step."""
+PROJECTION_RATE = 0.03
+"""Relative rate of the layer that flattens the 4 px features: thousands of inputs add up to one latent number, and a
+full step on each would replace the latent code, and with it every style, in a single update."""
+OUTPUT_RATE = 0.1
+"""Relative rate of the last blend: the mobile prior's last features are ten times smaller than all others, and the head
+amplifies what is added to them as much."""
 
 
-class Region(NamedTuple):
-    """Part of a picture, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def crop(self, image: Tensor) -> Tensor:
-        """(..., H, W) -> (..., height, width)."""
-        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
-
-
-class Averaged:
-    """Exponential moving average of a generator's parameters; its buffers are copied, as the memory averages itself.
-
-    Args:
-        generator: the network to follow.
-        decay: largest decay; ``(1 + n) / (10 + n)`` after n updates if that is lower.
-    """
-
-    def __init__(self, generator: MemGAN, decay: float) -> None:
-        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.decay = decay
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, generator: MemGAN) -> None:
-        """Follow one step."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = list(self.network.parameters()), list(generator.parameters())
-        torch._foreach_lerp_(mine, [p.detach() for p in theirs], 1 - decay)
-        for buffer, source in zip(self.network.buffers(), generator.buffers(), strict=True):
-            buffer.copy_(source)
-
-
-def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
-    """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""
-    if size is None or image_size <= scale:
-        return None
-    top, left = torch.randint(0, scale - size + 1, (2,), generator=generator).tolist()
-    return Window(scale, top, left, size)
-
-
-def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
-    """The part of a decoded window that is free of its padding; edges of the picture itself need no margin."""
-    if window is None:
-        return Region(0, 0, image_size, image_size)
-    factor = image_size // window.scale
-    side = window.size * factor
-
-    def span(start: int) -> tuple[int, int]:
-        first = 0 if start == 0 else margin
-        last = side if start + window.size == window.scale else side - margin
-        return first, last - first
-
-    (top, height), (left, width) = span(window.top), span(window.left)
-    return Region(top, left, height, width)
+def parameter_groups(generator: MemGAN, prior_rate: float) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
+    """The prior's parameters, and optimiser groups with their learning rates relative to the configured one."""
+    last = f"decoder.blend.{generator.config.image_size}."
+    prior: list[nn.Parameter] = []
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in generator.named_parameters():
+        rate = 1.0
+        if name.startswith(("decoder.synthesis.", "latent.mapping.")):
+            prior.append(parameter)
+            rate = prior_rate
+        elif name.startswith("latent.project."):
+            rate = PROJECTION_RATE
+        elif name.startswith(last) and generator.config.family == "mobile":
+            rate = OUTPUT_RATE
+        by_rate.setdefault(rate, []).append(parameter)
+    return prior, [{"params": parameters, "relative": rate} for rate, parameters in by_rate.items()]
 
 
 class Trainer:
@@ -105,6 +71,7 @@ class Trainer:
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     ) -> None:
+        check_window(config, generator.config.image_size)
         self.config = config
         self.generator = generator
         self.discriminator = discriminator
@@ -113,18 +80,10 @@ class Trainer:
         self.autocast = autocast
         self.averaged = Averaged(generator, config.ema_decay)
         self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
-        prior = [*generator.decoder.synthesis.parameters(), *generator.latent.mapping.parameters()]
-        known = {id(p) for p in prior}
-        own = [p for p in generator.parameters() if id(p) not in known]
-        self.prior_parameters = prior
-        adam = {"betas": (config.beta1, config.beta2), "foreach": True}
-        self.generator_optimiser = torch.optim.Adam(
-            [
-                {"params": own, "lr": config.learning_rate, "relative": 1.0},
-                {"params": prior, "lr": config.learning_rate * config.prior_rate, "relative": config.prior_rate},
-            ],
-            **adam,
-        )
+        self.prior_parameters, groups = parameter_groups(generator, config.prior_rate)
+        for group in groups:
+            group["lr"] = config.learning_rate * group["relative"]
+        self.generator_optimiser = torch.optim.Adam(groups, betas=(config.beta1, config.beta2), foreach=True)
         self.discriminator_optimiser = (
             None
             if discriminator is None
@@ -140,6 +99,11 @@ class Trainer:
             features = self.generator.encoder(degraded)
         for name, bank in self.generator.memory.items():
             bank.initialise_(features[int(name)])
+            # Drawn features lie apart; their clusters' means, to which Eq. 5 leads, lie closer together. Going there
+            # at once spares the layers behind the memory a read that shrinks under them.
+            for _ in range(LLOYD_STEPS):
+                bank.update_(bank.statistics(self._sampled(features[int(name)])), decay=0.0)
+            bank.usage.zero_()
             broadcast_(bank.buffers())
         self.reset_average()
 
@@ -205,7 +169,7 @@ class Trainer:
         for name, bank in self.generator.memory.items():
             decay = bank.decay
             if self.config.memory_warmup:
-                decay = min(decay, (1 + self.step_index) / (20 + self.step_index))
+                decay = min(decay, (100 + self.step_index) / (101 + self.step_index))
             sample = self._sampled(features[int(name)].detach())
             bank.update_(all_reduce_statistics(bank.statistics(sample)), decay)
 

@@ -63,7 +63,7 @@ def fit_output_(generator: MemGAN, clean: Tensor, degraded: Tensor, ridge: float
 
 
 def _moments(generator: MemGAN, clean: Tensor, degraded: Tensor, stride: int) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Sums over positions (read x read, clean x read, read, clean, clean^2, count; float64) and the head's mean style."""
+    """Sums over positions (read x read, clean x read, read, clean, clean^2, count), and the mean head style."""
     scale = generator.config.image_size
     head = generator.decoder.synthesis.blocks[-1].head
     sums: list[Tensor] | None = None

@@ -1,0 +1,65 @@
+"""Training on parts of the picture: which part is decoded, and which part of that the losses look at."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memgan.errors import ConfigError
+from memgan.network.decoder import Window
+from memgan.training.config import TrainConfig
+
+
+class Region(NamedTuple):
+    """Part of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def crop(self, image: Tensor) -> Tensor:
+        """(..., H, W) -> (..., height, width)."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
+    """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""
+    if size is None or image_size <= scale:
+        return None
+    top, left = torch.randint(0, scale - size + 1, (2,), generator=generator).tolist()
+    return Window(scale, top, left, size)
+
+
+def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
+    """The part of a decoded window that is free of its padding; edges of the picture itself need no margin."""
+    if window is None:
+        return Region(0, 0, image_size, image_size)
+    factor = image_size // window.scale
+    side = window.size * factor
+
+    def span(start: int) -> tuple[int, int]:
+        first = 0 if start == 0 else margin
+        last = side if start + window.size == window.scale else side - margin
+        return first, last - first
+
+    (top, height), (left, width) = span(window.top), span(window.left)
+    return Region(top, left, height, width)
+
+
+def check_window(config: TrainConfig, image_size: int) -> None:
+    """Refuse windows that leave the losses too little of the picture.
+
+    Raises:
+        ConfigError: naming the sizes.
+    """
+    if config.window is None or image_size <= config.window_scale:
+        return
+    side = config.window * (image_size // config.window_scale) - 2 * config.window_margin
+    needed = max(32, config.discriminator_size or 0 if config.adversarial_weight else 0)
+    if side < needed:
+        raise ConfigError(
+            f"A window of {config.window} at scale {config.window_scale} with a margin of {config.window_margin} px "
+            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, or lower the margin "
+            "or the discriminator_size."
+        )

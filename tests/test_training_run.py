@@ -1,0 +1,174 @@
+"""The training command end to end: streams, checkpoints, resuming, and a short run that must learn."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import TINY, register_tiny, settings, write_faces
+
+from memgan import checkpoint as weight_file
+from memgan.cli import main
+from memgan.errors import DataError, WeightsError
+from memgan.network.model import build_memgan
+from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from memgan.training.data import FaceSet
+from memgan.training.discriminator import Discriminator
+from memgan.training.engine import rate_factor, train
+from memgan.training.faces import PriorFaces
+from memgan.training.step import Trainer
+from memgan.training.stream import FaceStream
+
+CPU = torch.device("cpu")
+
+
+def trainer() -> Trainer:
+    torch.manual_seed(0)
+    return Trainer(settings(), build_memgan(TINY), Discriminator(64, channel_base=256, channel_max=16), None)
+
+
+def test_stream_is_seeded_and_degrades(tmp_path: Path) -> None:
+    faces = FaceSet([write_faces(tmp_path)], size_px=64)
+    clean, degraded = FaceStream(faces, CPU, seed=3).batch(6)
+    again = FaceStream(faces, CPU, seed=3).batch(6)
+    assert torch.equal(clean, again[0]) and torch.equal(degraded, again[1])
+    assert clean.shape == degraded.shape == (6, 3, 64, 64) and clean.abs().max() <= 1
+    assert not torch.equal(clean, degraded)
+    originals = torch.stack([faces[i] for i in range(4)]).float() / 127.5 - 1
+    both = torch.cat([originals, originals.flip(-1)])
+    for face in clean:
+        assert min((face - other).abs().max() for other in both) < 1e-6
+    first = {i for face in clean[:4] for i, o in enumerate(both) if torch.allclose(face, o, atol=1e-6)}
+    assert {i % 4 for i in first} == {0, 1, 2, 3}  # every face once before any comes again
+
+
+def random_mobile_prior() -> PriorFaces:
+    faces = PriorFaces.__new__(PriorFaces)
+    torch.nn.Module.__init__(faces)
+    network = build_memgan(TINY)
+    faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
+    faces.truncation, faces.style_dim = 0.8, TINY.style_dim
+    faces.register_buffer("mean_latent", torch.zeros(TINY.style_dim))
+    return faces
+
+
+def test_stream_mixes_in_faces_of_the_prior(tmp_path: Path) -> None:
+    faces = FaceSet([write_faces(tmp_path)], size_px=64)
+    prior = random_mobile_prior()
+    only = FaceStream([], CPU, seed=0, prior_faces=prior, synthetic_share=1.0).batch(3)[0]
+    assert only.shape == (3, 3, 64, 64) and not torch.equal(only[0], only[1])
+    levels = (only + 1) * 127.5
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
+    stream = FaceStream(faces, CPU, seed=0, prior_faces=prior, synthetic_share=0.5)
+    originals = torch.stack([faces[i] for i in range(4)]).float() / 127.5 - 1
+    both = torch.cat([originals, originals.flip(-1)])
+    photographs = sum(
+        any(torch.allclose(face, o, atol=1e-6) for o in both) for _ in range(10) for face in stream.batch(4)[0]
+    )
+    assert 10 <= photographs <= 30
+
+
+def test_checkpoints_resume_exactly(tmp_path: Path) -> None:
+    batches = [torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(4)]
+    straight = trainer()
+    for clean, degraded in batches:
+        straight.set_rate(1.0)
+        straight.step(clean, degraded)
+    stopped = trainer()
+    for clean, degraded in batches[:2]:
+        stopped.set_rate(1.0)
+        stopped.step(clean, degraded)
+    save_checkpoint(tmp_path, stopped, {"elapsed_seconds": 12.5})
+    resumed = trainer()
+    assert load_checkpoint(tmp_path, resumed)["elapsed_seconds"] == 12.5
+    for clean, degraded in batches[2:]:
+        resumed.set_rate(1.0)
+        resumed.step(clean, degraded)
+    for one, other in (
+        (straight.generator, resumed.generator),
+        (straight.averaged.network, resumed.averaged.network),
+        (straight.discriminator, resumed.discriminator),
+    ):
+        for name, value in one.state_dict().items():
+            torch.testing.assert_close(other.state_dict()[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_old_checkpoints_go_and_nothing_half_written_counts(tmp_path: Path) -> None:
+    made = trainer()
+    for step in (1, 2, 3):
+        made.step_index = step
+        save_checkpoint(tmp_path, made, {"elapsed_seconds": 0.0}, keep=2)
+    (tmp_path / ".step-00000009.tmp").mkdir()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
+    assert not list(checkpoints(tmp_path)[0].glob("*.pt*"))  # safetensors and JSON only
+
+
+def test_bad_checkpoints_are_explained(tmp_path: Path) -> None:
+    made = trainer()
+    with pytest.raises(DataError, match="no checkpoint"):
+        load_checkpoint(tmp_path, made)
+    folder = save_checkpoint(tmp_path, made, {"elapsed_seconds": 0.0})
+    (folder / "optimisers.safetensors").write_bytes(b"cut")
+    with pytest.raises(WeightsError, match="damaged"):
+        load_checkpoint(tmp_path, made)
+
+
+def test_learning_rate_warms_up_and_falls() -> None:
+    config = settings(warmup_steps=10, decay_from=0.5)
+    assert rate_factor(0, 0.0, config) == pytest.approx(0.1)
+    assert rate_factor(50, 0.4, config) == 1.0
+    falling = [rate_factor(50, progress, config) for progress in (0.5, 0.6, 0.8, 1.0)]
+    assert falling == sorted(falling, reverse=True) and falling[-1] == pytest.approx(0.05)
+
+
+def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    faces, run = write_faces(tmp_path / "faces"), tmp_path / "run"
+    common = (
+        f"train --preset tiny --faces {faces} -o {run} --batch-size 2 --perceptual-weight 0 --discriminator-size 32 "
+        "--discriminator-base 256 --memory-warmup --fit-output --window 12 --window-scale 16 --window-margin 4 "
+        "--checkpoint-every 2"
+    ).split()
+    assert main([*common, "--steps", "2"]) == 0
+    loaded = weight_file.read(run / "memgan.safetensors")
+    assert loaded.config == TINY and loaded.metadata["train_steps"] == "2"
+    assert json.loads(loaded.metadata["train_config"])["window"] == 12
+    assert (run / "samples" / "step-00000002.png").stat().st_size > 1000
+    assert main([*common, "--steps", "4", "--resume", str(run)]) == 0
+    assert weight_file.read(run / "memgan.safetensors").metadata["train_steps"] == "4"
+    assert main([*common[:-1], "9", "--steps", "1", "--start-from", str(run / "memgan.safetensors")]) == 0
+
+
+def test_windows_that_leave_too_little_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_tiny(monkeypatch)
+    faces = write_faces(tmp_path / "faces")
+    options = "--perceptual-weight 0 --discriminator-size 32 --window 8 --window-scale 16 --window-margin 4"
+    assert main(f"train --preset tiny --faces {faces} -o {tmp_path / 'run'} {options}".split()) == 2
+    assert "leaves 24 px" in capsys.readouterr().err
+
+
+def test_training_without_faces_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    with pytest.raises(DataError, match="--faces"):
+        train(settings(), [], None, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_handful_of_faces_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two minutes at most: the restored faces must come much nearer to the truth than the degraded ones are."""
+    register_tiny(monkeypatch)
+    faces = write_faces(tmp_path / "faces", count=4)
+    config = settings(
+        steps=900, batch_size=4, learning_rate=2e-3, adversarial_weight=0.0, l1_weight=1.0, decay_from=0.5
+    )
+    path = train(config, [faces], None, tmp_path / "run")
+    loaded = weight_file.read(path)
+    network = build_memgan(loaded.config).eval()
+    network.load_checked(loaded.state)
+    clean, degraded = FaceStream(FaceSet([faces], size_px=64), CPU, seed=99).batch(8)
+    with torch.no_grad():
+        restored = network(degraded).image
+    before, after = (degraded - clean).abs().mean(), (restored - clean).abs().mean()
+    assert after < 0.6 * before, f"mean error {float(after):.4f}, degraded {float(before):.4f}"
