@@ -11,6 +11,7 @@ from memgan.errors import MemGANError
 COMMANDS = {
     "restore": "restore the faces of photographs",
     "info": "show configuration, size and cost of a network, and versions",
+    "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
     "prior": "import a pretrained face generator to train from",
     "train": "train a network",
 }

@@ -189,6 +189,7 @@ PRESETS: dict[str, MemGANConfig] = {
         encoder_blocks=(0, 1, 1, 2, 2, 1, 0, 0),
         fusion_conv="separable",
         memory_max_slots=64,
+        memory_residual=True,
     ),
 }
 """The published configurations by name."""

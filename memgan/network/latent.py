@@ -53,7 +53,7 @@ class LatentEncoder(nn.Module):
         super().__init__()
         self.project = nn.Linear(channels * 16, style_dim)
         # All pictures begin with nearly the same latent code: styles that differ by chance would tint each picture.
-        nn.init.normal_(self.project.weight, std=0.1 / math.sqrt(channels * 16))
+        nn.init.normal_(self.project.weight, std=0.01 / math.sqrt(channels * 16))
         nn.init.normal_(self.project.bias)
         self.mapping = MappingNetwork(style_dim, layers)
 

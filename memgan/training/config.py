@@ -38,7 +38,7 @@ class TrainConfig:
     decay_from: float = 0.7
     """Share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never."""
     clip_norm: float = 1.0
-    """Largest norm of the generator's gradient; 0: no clipping."""
+    """Largest norm of the gradient of each of the generator's optimiser groups; 0: no clipping."""
     ema_decay: float = 0.999
     """Decay of the averaged weights, which are what ships; lower in the first steps."""
     fit_output: bool = False

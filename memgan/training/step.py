@@ -22,9 +22,10 @@ from memgan.training.window import Region, check_window, draw_window, valid_regi
 
 LLOYD_STEPS = 4
 """Full moves of the slots to the means of their features before the first step."""
-PROJECTION_RATE = 0.03
-"""Relative rate of the layer that flattens the 4 px features: thousands of inputs add up to one latent number, and a
-full step on each would replace the latent code, and with it every style, in a single update."""
+LATENT_RATE = 0.0005
+"""Relative rate of the latent code's layers. Thousands of inputs add up to one latent number, which enters every style:
+a step of 1e-4 on all of these weights changes the loss ten times more than on any level of the encoder, so that at the
+common rate the latent code is another one after every update and the rest of the network chases it."""
 OUTPUT_RATE = 0.1
 """Relative rate of the last blend: the mobile prior's last features are ten times smaller than all others, and the head
 amplifies what is added to them as much."""
@@ -40,8 +41,10 @@ def parameter_groups(generator: MemGAN, prior_rate: float) -> tuple[list[nn.Para
         if name.startswith(("decoder.synthesis.", "latent.mapping.")):
             prior.append(parameter)
             rate = prior_rate
+            if name.startswith("latent."):
+                rate = min(prior_rate, LATENT_RATE)
         elif name.startswith("latent.project."):
-            rate = PROJECTION_RATE
+            rate = LATENT_RATE
         elif name.startswith(last) and generator.config.family == "mobile":
             rate = OUTPUT_RATE
         by_rate.setdefault(rate, []).append(parameter)
@@ -153,8 +156,13 @@ class Trainer:
         average_gradients_(self.generator.parameters())
         report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
         if config.clip_norm:
-            norm = nn.utils.clip_grad_norm_(self.generator.parameters(), config.clip_norm, foreach=True)
-            report["gradient_norm"] = norm.detach()
+            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
+            # and vary as much, and a common norm would hand that on to everything.
+            norms = [
+                nn.utils.clip_grad_norm_(group["params"], config.clip_norm, foreach=True)
+                for group in self.generator_optimiser.param_groups
+            ]
+            report["gradient_norm"] = torch.stack(norms).norm().detach()
         self.generator_optimiser.step()
         self._update_memory(output.features)
         self.averaged.update(self.generator)

@@ -60,6 +60,6 @@ def check_window(config: TrainConfig, image_size: int) -> None:
     if side < needed:
         raise ConfigError(
             f"A window of {config.window} at scale {config.window_scale} with a margin of {config.window_margin} px "
-            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, or lower the margin "
-            "or the discriminator_size."
+            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, or lower the "
+            "margin or the discriminator_size."
         )
