@@ -9,9 +9,10 @@ from memgan.config import MemGANConfig, preset
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.decoder import Window
 from memgan.network.fusion import AffineFusion, BlendFusion
-from memgan.network.latent import MappingNetwork, pixel_norm
+from memgan.network.latent import MappingNetwork
 from memgan.network.mobile import MobileSynthesis, inverse_haar
 from memgan.network.model import MemGAN, build_memgan
+from memgan.network.ops import pixel_norm
 
 SMALL = {"image_size": 32, "channel_base": 256, "channel_max": 16, "style_dim": 16, "latent_layers": 2}
 FAMILIES = {

@@ -122,11 +122,25 @@ def test_fit_output_hands_the_input_through() -> None:
     made.initialise_memory(smooth)
     with torch.no_grad():
         untrained = (made.generator(smooth).image - smooth).square().mean().sqrt()
-        error = fit_output_(made.generator, smooth, smooth, stride=1)
+        error = fit_output_(made.generator, smooth, smooth, keep=0.0, stride=1)
         fitted = (made.generator(smooth).image - smooth).square().mean().sqrt()
     assert fitted < 0.6 * smooth.std() and fitted < 0.3 * untrained
     # The latent code differs from face to face, for which the fit takes its mean: the true error is a little larger.
     assert error <= float(fitted) * 1.05
+
+
+def test_fit_output_keeps_a_share_of_the_prior_and_with_it_gradients() -> None:
+    clean, degraded = batch(2)
+
+    def gradient(keep: float) -> float:
+        """Share of the gradient that reaches a fusion at a small scale."""
+        made = trainer(adversarial_weight=0.0)
+        fit_output_(made.generator, clean, degraded, keep=keep)
+        made.generator(degraded).image.square().mean().backward()
+        return float(made.generator.decoder.blend["8"].pointwise.weight.grad.norm())
+
+    none, share, whole = gradient(0.0), gradient(0.1), gradient(1.0)
+    assert none < 0.05 * share and share < whole
 
 
 def test_fit_output_needs_the_mobile_family(tmp_path: Path) -> None:

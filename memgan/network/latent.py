@@ -2,17 +2,9 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-SQRT2 = math.sqrt(2.0)
-
-
-def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
-    """Scale the channel vectors of ``x`` (B, C, ...) to unit mean square; float32 inside, dtype kept."""
-    y = x.float()
-    return (y * torch.rsqrt(y.square().mean(dim=1, keepdim=True) + eps)).to(x.dtype)
+from memgan.network.ops import pixel_norm, scaled_leaky_relu
 
 
 class MappingNetwork(nn.Module):
@@ -36,7 +28,7 @@ class MappingNetwork(nn.Module):
         """(B, D) -> w, (B, D)."""
         x = pixel_norm(z)
         for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2) * SQRT2
+            x = scaled_leaky_relu(layer(x))
         return x
 
 

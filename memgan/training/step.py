@@ -1,6 +1,7 @@
 """One training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,26 +28,37 @@ LATENT_RATE = 0.0005
 a step of 1e-4 on all of these weights changes the loss ten times more than on any level of the encoder, so that at the
 common rate the latent code is another one after every update and the rest of the network chases it."""
 OUTPUT_RATE = 0.1
-"""Relative rate of the last blend: the mobile prior's last features are ten times smaller than all others, and the head
-amplifies what is added to them as much."""
+"""Further factor of the last blend: the mobile prior's last features are ten times smaller than all others, and the
+head amplifies what is added to them as much."""
+REFERENCE_FAN_IN = 1152
+"""Inputs per output (128 channels, 3x3) of a convolution that gets the configured rate itself."""
+MAX_RATE = 4.0
+"""Largest relative rate."""
 
 
 def parameter_groups(generator: MemGAN, prior_rate: float) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
-    """The prior's parameters, and optimiser groups with their learning rates relative to the configured one."""
+    """The prior's parameters, and optimiser groups with their learning rates relative to the configured one.
+
+    Layers that start from scratch get a rate in proportion to the size of their weights, which falls with the square
+    root of their inputs: the equalised learning rate of StyleGAN, without its scaled weights. At one rate for all, the
+    narrow layers of the large scales hardly move while the wide ones swing.
+    """
     last = f"decoder.blend.{generator.config.image_size}."
     prior: list[nn.Parameter] = []
     by_rate: dict[float, list[nn.Parameter]] = {}
+    fan_in = REFERENCE_FAN_IN
     for name, parameter in generator.named_parameters():
-        rate = 1.0
+        if parameter.ndim > 1:  # a bias follows its weight and shares its rate
+            fan_in = parameter[0].numel()
         if name.startswith(("decoder.synthesis.", "latent.mapping.")):
             prior.append(parameter)
-            rate = prior_rate
-            if name.startswith("latent."):
-                rate = min(prior_rate, LATENT_RATE)
+            rate = min(prior_rate, LATENT_RATE) if name.startswith("latent.") else prior_rate
         elif name.startswith("latent.project."):
             rate = LATENT_RATE
-        elif name.startswith(last) and generator.config.family == "mobile":
-            rate = OUTPUT_RATE
+        else:
+            rate = min(MAX_RATE, math.sqrt(REFERENCE_FAN_IN / fan_in))
+            if name.startswith(last) and generator.config.family == "mobile":
+                rate *= OUTPUT_RATE
         by_rate.setdefault(rate, []).append(parameter)
     return prior, [{"params": parameters, "relative": rate} for rate, parameters in by_rate.items()]
 

@@ -11,7 +11,7 @@ from memgan.network.model import MemGAN
 
 @torch.no_grad()
 def fit_output_(
-    generator: MemGAN, clean: Tensor, degraded: Tensor, *, keep: float = 0.05, ridge: float = 1e-4, stride: int = 4
+    generator: MemGAN, clean: Tensor, degraded: Tensor, *, keep: float = 0.1, ridge: float = 1e-4, stride: int = 4
 ) -> float:
     """Fit the last blend so that the untrained network hands its input through instead of the prior's own face.
 
@@ -76,9 +76,10 @@ def _moments(
     styles = []
     for target, image in zip(clean.split(1), degraded.split(1), strict=True):  # one face at a time: little memory
         features = generator.encoder(image)
-        styles.append(head.style(generator.latent(features[4])))
+        latent = generator.latent(features[4])
+        styles.append(head.style(latent))
         memories = generator.read_memory({r: features[r] for r in generator.config.fused_scales})
-        target = target - keep * generator.decoder(memories, generator.latent(features[4]))
+        target = target - keep * generator.decoder(memories, latent)
         read = memories[scale]
         x = read[0, :, ::stride, ::stride].flatten(1).double().cpu()
         y = target[0, :, ::stride, ::stride].flatten(1).double().cpu()
