@@ -55,7 +55,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="",
+            sha256="1dc9a6b073c304ee3ac0cb24478757cb1f44090570418d29fc08e8451f1e6e03",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
