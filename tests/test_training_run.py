@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import TINY, register_tiny, settings, write_faces
+from training_runs import TINY, random_prior_faces, register_tiny, settings, write_faces
 
 from memgan import checkpoint as weight_file
 from memgan.cli import main
@@ -15,7 +15,6 @@ from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkp
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
 from memgan.training.engine import rate_factor, train
-from memgan.training.faces import PriorFaces
 from memgan.training.step import Trainer
 from memgan.training.stream import FaceStream
 
@@ -29,7 +28,7 @@ def trainer() -> Trainer:
 
 def test_stream_is_seeded_and_degrades(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
-    clean, degraded = FaceStream(faces, CPU, seed=3).batch(6)
+    clean, degraded, _ = FaceStream(faces, CPU, seed=3).batch(6)
     again = FaceStream(faces, CPU, seed=3).batch(6)
     assert torch.equal(clean, again[0]) and torch.equal(degraded, again[1])
     assert clean.shape == degraded.shape == (6, 3, 64, 64) and clean.abs().max() <= 1
@@ -42,19 +41,9 @@ def test_stream_is_seeded_and_degrades(tmp_path: Path) -> None:
     assert {i % 4 for i in first} == {0, 1, 2, 3}  # every face once before any comes again
 
 
-def random_mobile_prior() -> PriorFaces:
-    faces = PriorFaces.__new__(PriorFaces)
-    torch.nn.Module.__init__(faces)
-    network = build_memgan(TINY)
-    faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
-    faces.truncation, faces.style_dim = 0.8, TINY.style_dim
-    faces.register_buffer("mean_latent", torch.zeros(TINY.style_dim))
-    return faces
-
-
 def test_stream_mixes_in_faces_of_the_prior(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
-    prior = random_mobile_prior()
+    prior = random_prior_faces()
     only = FaceStream([], CPU, seed=0, prior_faces=prior, synthetic_share=1.0).batch(3)[0]
     assert only.shape == (3, 3, 64, 64) and not torch.equal(only[0], only[1])
     levels = (only + 1) * 127.5
@@ -66,6 +55,31 @@ def test_stream_mixes_in_faces_of_the_prior(tmp_path: Path) -> None:
         any(torch.allclose(face, o, atol=1e-6) for o in both) for _ in range(10) for face in stream.batch(4)[0]
     )
     assert 10 <= photographs <= 30
+
+
+def test_faces_of_the_prior_come_last_with_their_latent_codes(tmp_path: Path) -> None:
+    faces = FaceSet([write_faces(tmp_path)], size_px=64)
+    prior = random_prior_faces()
+    batch = FaceStream(faces, CPU, seed=1, prior_faces=prior, synthetic_share=0.5).batch(8)
+    assert batch.latent is not None and 0 < len(batch.latent) < 8
+    x, rgb = prior.synthesis.start(batch.latent)
+    for block in prior.synthesis.blocks:
+        x = block.second(block.first(x, batch.latent), batch.latent)
+        rgb = block.to_rgb(x, rgb, batch.latent)
+    # Neither flipped nor shuffled, else the features of the latent code would not be those of the face.
+    assert (rgb.clamp(-1, 1) - batch.clean[-len(batch.latent) :]).abs().max() < 1 / 127
+    torch.testing.assert_close(prior.features(batch.latent, 64)[64], x)
+    assert sorted(prior.features(batch.latent, 16)) == [8, 16]
+    assert FaceStream(faces, CPU, seed=1).batch(8).latent is None
+
+
+def test_a_pool_uses_its_faces_again_with_new_degradations() -> None:
+    stream = FaceStream([], CPU, seed=0, prior_faces=random_prior_faces(), synthetic_share=1.0, pool=3)
+    first, again = stream.batch(3), stream.batch(6)
+    for face, degraded, latent in zip(*again, strict=True):
+        found = [i for i in range(3) if torch.equal(face, first.clean[i])]
+        assert len(found) == 1 and torch.equal(latent, first.latent[found[0]])
+        assert not torch.equal(degraded, first.degraded[found[0]])
 
 
 def test_checkpoints_resume_exactly(tmp_path: Path) -> None:
@@ -167,7 +181,7 @@ def test_a_handful_of_faces_is_learnt(tmp_path: Path, monkeypatch: pytest.Monkey
     loaded = weight_file.read(path)
     network = build_memgan(loaded.config).eval()
     network.load_checked(loaded.state)
-    clean, degraded = FaceStream(FaceSet([faces], size_px=64), CPU, seed=99).batch(8)
+    clean, degraded, _ = FaceStream(FaceSet([faces], size_px=64), CPU, seed=99).batch(8)
     with torch.no_grad():
         restored = network(degraded).image
     before, after = (degraded - clean).abs().mean(), (restored - clean).abs().mean()

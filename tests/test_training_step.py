@@ -1,10 +1,11 @@
 """One training step: what moves, what stays, and where the losses look."""
 
+import functools
 from pathlib import Path
 
 import pytest
 import torch
-from training_runs import TINY, OneConvolution, settings
+from training_runs import TINY, OneConvolution, random_prior_faces, settings
 
 from memgan.errors import ConfigError
 from memgan.network.decoder import Window
@@ -12,6 +13,7 @@ from memgan.network.model import build_memgan
 from memgan.training.config import RECIPES, TrainConfig, recipe
 from memgan.training.discriminator import Discriminator
 from memgan.training.losses import PerceptualLoss
+from memgan.training.matching import prior_distance
 from memgan.training.step import Trainer
 from memgan.training.warm_start import fit_output_
 from memgan.training.window import Region, draw_window, valid_region
@@ -102,6 +104,54 @@ def test_window_training_reaches_all_parts() -> None:
     made.step(*batch())
     for name, parameter in made.generator.named_parameters():
         assert parameter.grad is not None, name
+
+
+def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
+    torch.manual_seed(0)
+    prior = random_prior_faces()
+    config = settings(
+        adversarial_weight=0.0, l1_weight=0.0, synthetic_share=1.0, prior_match_weight=1.0, prior_match_scale=16
+    )
+    made = Trainer(
+        config, build_memgan(TINY), None, None, prior_features=functools.partial(prior.features, up_to=16)
+    )
+    made.generator.decoder.synthesis.load_state_dict(prior.synthesis.state_dict())
+    clean, latent = prior.draw(8, torch.Generator().manual_seed(3))
+    made.initialise_memory(clean)
+    made.set_rate(1.0)
+    missed = [float(made.step(clean, clean, latent)["prior_match"]) for _ in range(60)]
+    assert missed[-1] < 0.5 * missed[0]
+    assert all(p.grad is None or not p.grad.any() for p in made.generator.decoder.synthesis.blocks[-1].parameters())
+
+
+def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> None:
+    prior = random_prior_faces()
+    made = Trainer(
+        settings(adversarial_weight=0.0, synthetic_share=0.5, prior_match_weight=1.0, prior_match_until=0.5),
+        build_memgan(TINY),
+        None,
+        None,
+        prior_features=functools.partial(prior.features, up_to=64),
+    )
+    clean, degraded = batch()
+    made.initialise_memory(degraded)
+    latent = torch.randn(1, TINY.style_dim)
+    made.set_rate(1.0, progress=0.25)
+    assert made.match_share == pytest.approx(0.5)
+    assert "prior_match" in made.step(clean, degraded, latent)
+    assert any(p.grad.any() for p in made.generator.latent.parameters())
+    made.set_rate(1.0, progress=0.6)
+    made.step(clean, degraded, latent)
+    assert not any(p.grad.any() for p in made.generator.latent.parameters())
+    assert any(p.grad.any() for p in made.generator.encoder.parameters())
+
+
+def test_prior_distance_is_the_missed_share_of_the_variance() -> None:
+    true = {8: torch.randn(4, 16, 8, 8)}
+    latent = torch.randn(4, 32)
+    assert prior_distance(true, true, latent, latent) == 0
+    mean = {8: true[8].mean().expand_as(true[8])}
+    torch.testing.assert_close(prior_distance(mean, true, latent, latent), torch.tensor(0.5), atol=0.01, rtol=0)
 
 
 def test_averaged_weights_follow_slowly_and_buffers_at_once() -> None:

@@ -1,5 +1,6 @@
 """Small settings, faces and feature networks that the training tests share."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from PIL import Image
 
 import memgan.training.config as train_config
 from memgan.config import PRESETS, MemGANConfig
+from memgan.network.model import build_memgan
 from memgan.training.config import TrainConfig
+from memgan.training.faces import PriorFaces
 from memgan.training.features import FeatureNetwork
 
 TINY = MemGANConfig(
@@ -59,6 +62,18 @@ def write_faces(folder: Path, count: int = 4, size: int = 64) -> Path:
         )
         Image.fromarray((rgb.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
     return folder
+
+
+def random_prior_faces() -> PriorFaces:
+    """A source of pictures with random weights, of the preset ``tiny``."""
+    faces = PriorFaces.__new__(PriorFaces)
+    torch.nn.Module.__init__(faces)
+    network = build_memgan(TINY)
+    faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
+    faces.scales, faces.truncation, faces.style_dim = TINY.scales, 0.8, TINY.style_dim
+    faces.autocast = contextlib.nullcontext
+    faces.register_buffer("mean_latent", torch.zeros(TINY.style_dim))
+    return faces.requires_grad_(False)
 
 
 class OneConvolution(FeatureNetwork):

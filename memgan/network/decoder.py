@@ -55,7 +55,13 @@ class Decoder(nn.Module):
                 self.blend[str(scale)] = BlendFusion(*widths, config.fusion_conv)
 
     def forward(
-        self, memories: dict[int, Tensor], w: Tensor, *, noise: str = "stored", window: Window | None = None
+        self,
+        memories: dict[int, Tensor],
+        w: Tensor,
+        *,
+        noise: str = "stored",
+        window: Window | None = None,
+        keep: dict[int, Tensor] | None = None,
     ) -> Tensor:
         """Decode.
 
@@ -65,6 +71,7 @@ class Decoder(nn.Module):
             w: (B, D) latent code.
             noise: ``stored`` (deterministic), ``random`` or ``none``.
             window: decode only this part above its scale.
+            keep: filled with the decoded features F^D by scale, for training; ``None``: they are not kept.
 
         Returns:
             RGB, about [-1, 1]: (B, 3, S, S), or the window of it.
@@ -82,5 +89,7 @@ class Decoder(nn.Module):
             x = block.second(x, w, noise=noise, window=corner)
             if name in self.blend:
                 x = self.blend[name](memories[scale], x)
+            if keep is not None:
+                keep[scale] = x
             rgb = block.to_rgb(x, rgb, w)
         return rgb

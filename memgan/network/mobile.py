@@ -26,8 +26,8 @@ def inverse_haar(x: Tensor) -> Tensor:
     """
     batch, channels, height, width = x.shape
     channels //= 4
-    low = x[:, :channels]
-    vertical, horizontal, diagonal = x[:, channels:].reshape(batch, channels, 3, height, width).unbind(2)
+    low, high = x.split([channels, 3 * channels], dim=1)  # not slices: their gradients would be padded with zeros
+    vertical, horizontal, diagonal = high.reshape(batch, channels, 3, height, width).unbind(2)
     upper, lower = low + vertical, low - vertical
     plus, minus = horizontal + diagonal, horizontal - diagonal
     pixels = torch.stack([upper + plus, upper - plus, lower + minus, lower - minus], dim=2) * 0.5

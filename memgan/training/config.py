@@ -73,6 +73,15 @@ class TrainConfig:
     """Divide features by their norm at every position first, as LPIPS does."""
     synthetic_share: float = 0.0
     """Share of the faces that are drawn from the prior instead of the photographs."""
+    synthetic_pool: int | None = None
+    """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
+    prior_match_weight: float = 0.0
+    """Weight of the distance to the prior's own features and latent code, on faces drawn from it, see
+    :func:`memgan.training.matching.prior_distance`. Above 0, the pictures' losses no longer reach the latent code."""
+    prior_match_until: float = 0.5
+    """Share of the run over which that weight falls to zero."""
+    prior_match_scale: int = 64
+    """Largest scale of the features that are matched."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
     window: int | None = None
@@ -109,10 +118,11 @@ class TrainConfig:
             "adversarial_from",
             "r1_gamma",
             "window_margin",
+            "prior_match_weight",
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
-        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share"):
+        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share", "prior_match_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
         if self.minutes is not None and not self.minutes > 0:
@@ -125,6 +135,18 @@ class TrainConfig:
             raise ConfigError(
                 f"window is {self.window!r}; it must be from 4 to window_scale = {self.window_scale}, or None for the "
                 "whole picture."
+            )
+        if self.synthetic_pool is not None and not self.synthetic_pool >= 1:
+            raise ConfigError(f"synthetic_pool is {self.synthetic_pool!r}; it must be at least 1, or None.")
+        if self.prior_match_weight and not self.synthetic_share:
+            raise ConfigError(
+                f"prior_match_weight is {self.prior_match_weight}, but no face is drawn from the prior: raise "
+                "synthetic_share above 0."
+            )
+        if self.prior_match_weight and self.window is not None and self.prior_match_scale > self.window_scale:
+            raise ConfigError(
+                f"prior_match_scale is {self.prior_match_scale}, but only features up to window_scale = "
+                f"{self.window_scale} are decoded in full: lower it."
             )
         if self.perceptual_size is not None and not self.perceptual_size >= 32:
             raise ConfigError(f"perceptual_size is {self.perceptual_size!r}; it must be at least 32, or None.")

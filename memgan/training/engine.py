@@ -1,10 +1,11 @@
 """The training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
+import functools
 import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,8 @@ def train(
     if not len(photographs) and (prior is None or config.synthetic_share < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
     prior_tensors = load_prior(prior) if prior is not None else None
-    generator = _generator(config, prior_tensors, start_from).to(device)
+    generator = _generator(config, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
+    prior_faces = _prior_faces(config, prior_tensors, device, accelerator)
     trainer = Trainer(
         config,
         generator,
@@ -97,13 +99,15 @@ def train(
         _perceptual(config, perceptual_weights, device),
         backward=accelerator.backward,
         autocast=accelerator.autocast,
+        prior_features=_prior_features(config, prior_faces),
     )
     stream = FaceStream(
         photographs,
         device,
         seed=config.seed * 1000 + accelerator.process_index,
-        prior_faces=_prior_faces(config, prior_tensors, device),
+        prior_faces=prior_faces,
         synthetic_share=config.synthetic_share,
+        pool=config.synthetic_pool,
     )
     elapsed = 0.0
     if resume is not None:
@@ -115,7 +119,7 @@ def train(
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
         if start_from is None:
-            clean, degraded = stream.batch(max(config.batch_size, 8))
+            clean, degraded, _ = stream.batch(max(config.batch_size, 8))
             trainer.initialise_memory(degraded)
             if config.fit_output:
                 log.info("last blend fitted, RMS error %.3f", fit_output_(generator, clean, degraded))
@@ -138,7 +142,7 @@ def _loop(
     from tqdm import tqdm
 
     main = accelerator.is_main_process
-    probe = stream.batch(4) if main else None
+    probe = stream.batch(4)[:2] if main else None
     bar = tqdm(total=config.steps, initial=trainer.step_index, disable=not main, unit="step", dynamic_ncols=True)
     began = saved = time.monotonic()
     sums: dict[str, list[Tensor]] = {}
@@ -150,7 +154,7 @@ def _loop(
             progress = max(progress, spent / (60 * config.minutes))
             if _any_process(progress >= 1, accelerator):
                 break
-        trainer.set_rate(rate_factor(trainer.step_index, progress, config))
+        trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
         for name, value in trainer.step(*stream.batch(config.batch_size)).items():
             sums.setdefault(name, []).append(value)
         bar.update()
@@ -238,10 +242,21 @@ def _perceptual(config: TrainConfig, weights: Path | None, device: torch.device)
     return PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise).to(device)
 
 
-def _prior_faces(config: TrainConfig, prior: dict[str, Tensor] | None, device: torch.device) -> PriorFaces | None:
+def _prior_faces(
+    config: TrainConfig, prior: dict[str, Tensor] | None, device: torch.device, accelerator: "Accelerator"
+) -> PriorFaces | None:
     if not config.synthetic_share or prior is None:
         return None
-    return PriorFaces(preset(config.preset), prior).to(device)
+    faces = PriorFaces(preset(config.preset), prior, autocast=accelerator.autocast)
+    return faces.to(device, memory_format=torch.channels_last)
+
+
+def _prior_features(
+    config: TrainConfig, prior_faces: PriorFaces | None
+) -> Callable[[Tensor], dict[int, Tensor]] | None:
+    if prior_faces is None or not config.prior_match_weight:
+        return None
+    return functools.partial(prior_faces.features, up_to=config.prior_match_scale)
 
 
 def _summary(config: TrainConfig, trainer: Trainer) -> dict[str, str]:

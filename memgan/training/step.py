@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
@@ -18,6 +19,7 @@ from memgan.training.losses import (
     generator_loss,
     r1_penalty,
 )
+from memgan.training.matching import prior_distance
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
 from memgan.training.window import Region, check_window, draw_window, valid_region
 
@@ -27,6 +29,8 @@ LATENT_RATE = 0.0005
 """Relative rate of the latent code's layers. Thousands of inputs add up to one latent number, which enters every style:
 a step of 1e-4 on all of these weights changes the loss ten times more than on any level of the encoder, so that at the
 common rate the latent code is another one after every update and the rest of the network chases it."""
+MATCHED_LATENT_RATE = 0.01
+"""The same where the latent code learns from the prior's own codes alone, which do not swing."""
 OUTPUT_RATE = 0.1
 """Further factor of the last blend: the mobile prior's last features are ten times smaller than all others, and the
 head amplifies what is added to them as much."""
@@ -36,7 +40,9 @@ MAX_RATE = 4.0
 """Largest relative rate."""
 
 
-def parameter_groups(generator: MemGAN, prior_rate: float) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
+def parameter_groups(
+    generator: MemGAN, prior_rate: float, latent_rate: float = LATENT_RATE
+) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
     """The prior's parameters, and optimiser groups with their learning rates relative to the configured one.
 
     Layers that start from scratch get a rate in proportion to the size of their weights, which falls with the square
@@ -52,9 +58,9 @@ def parameter_groups(generator: MemGAN, prior_rate: float) -> tuple[list[nn.Para
             fan_in = parameter[0].numel()
         if name.startswith(("decoder.synthesis.", "latent.mapping.")):
             prior.append(parameter)
-            rate = min(prior_rate, LATENT_RATE) if name.startswith("latent.") else prior_rate
+            rate = min(prior_rate, latent_rate) if name.startswith("latent.") else prior_rate
         elif name.startswith("latent.project."):
-            rate = LATENT_RATE
+            rate = latent_rate
         else:
             rate = min(MAX_RATE, math.sqrt(REFERENCE_FAN_IN / fan_in))
             if name.startswith(last) and generator.config.family == "mobile":
@@ -74,6 +80,7 @@ class Trainer:
         perceptual: Eq. 10, or ``None``.
         backward: how to run the backward pass, if an engine scales it.
         autocast: context of the forward passes.
+        prior_features: the prior's features for latent codes (B, D), by scale; needed to match them.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Trainer:
         *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None,
     ) -> None:
         check_window(config, generator.config.image_size)
         self.config = config
@@ -93,9 +101,13 @@ class Trainer:
         self.perceptual = perceptual
         self.backward = backward
         self.autocast = autocast
+        self.prior_features = prior_features
+        self.match_weight = config.prior_match_weight if prior_features is not None else 0.0
         self.averaged = Averaged(generator, config.ema_decay)
         self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
-        self.prior_parameters, groups = parameter_groups(generator, config.prior_rate)
+        self.prior_parameters, groups = parameter_groups(
+            generator, config.prior_rate, MATCHED_LATENT_RATE if self.match_weight else LATENT_RATE
+        )
         for group in groups:
             group["lr"] = config.learning_rate * group["relative"]
         self.generator_optimiser = torch.optim.Adam(groups, betas=(config.beta1, config.beta2), foreach=True)
@@ -106,6 +118,7 @@ class Trainer:
         )
         self.random = torch.Generator().manual_seed(config.seed)
         self.step_index = 0
+        self.match_share = 1.0
 
     @torch.no_grad()
     def initialise_memory(self, degraded: Tensor) -> None:
@@ -126,8 +139,16 @@ class Trainer:
         """Begin the averaged weights anew from the generator as it is."""
         self.averaged = Averaged(self.generator, self.config.ema_decay)
 
-    def set_rate(self, factor: float) -> None:
-        """Scale the learning rates (schedule); the prior stays frozen for its first steps."""
+    def set_rate(self, factor: float, progress: float = 0.0) -> None:
+        """Scale the learning rates (schedule); the prior stays frozen for its first steps.
+
+        Args:
+            factor: of the configured rates.
+            progress: share of the run that is done, 0 to 1.
+        """
+        if self.match_weight:
+            left = 1 - progress / self.config.prior_match_until if self.config.prior_match_until else 0.0
+            self.match_share = max(left, 0.0)
         frozen = self.step_index < self.config.prior_frozen_steps
         for parameter in self.prior_parameters:
             parameter.requires_grad_(not frozen and self.config.prior_rate > 0)
@@ -137,11 +158,12 @@ class Trainer:
             for group in self.discriminator_optimiser.param_groups:
                 group["lr"] = self.config.learning_rate * factor
 
-    def step(self, clean: Tensor, degraded: Tensor) -> dict[str, Tensor]:
+    def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
         """Update generator, memory and averaged weights, then the discriminator.
 
         Args:
             clean, degraded: (B, 3, S, S) in [-1, 1].
+            latent: (N, D) latent codes of the last N faces, if the prior drew them.
 
         Returns:
             losses by name, detached scalars.
@@ -153,8 +175,8 @@ class Trainer:
         adversarial = self.discriminator is not None and self.step_index >= config.adversarial_from
 
         with self.autocast():
-            output = self.generator(degraded, noise=config.noise, window=window, return_features=True)
-            restored = region.crop(output.image)
+            features, found, decoded, image = self._restore(degraded, window)
+            restored = region.crop(image)
             fake_logits = None
             if adversarial:
                 crop = self._random_region(restored, config.discriminator_size)
@@ -163,10 +185,18 @@ class Trainer:
             loss = generator_loss(
                 restored, target, perceptual=self._perceptual_loss, fake_logits=fake_logits, weights=self.weights
             )
+            match = self._match(decoded, found, latent)
         self.generator_optimiser.zero_grad(set_to_none=True)
-        self.backward(loss.total)
+        total = loss.total
+        if match is not None:
+            total = total + self.match_weight * self.match_share * match
+        elif self.match_weight:
+            total = total + 0.0 * found.float().sum()  # every process needs all gradients, also zero ones
+        self.backward(total)
         average_gradients_(self.generator.parameters())
         report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
+        if match is not None:
+            report["prior_match"] = match.detach()
         if config.clip_norm:
             # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
             # and vary as much, and a common norm would hand that on to everything.
@@ -176,13 +206,37 @@ class Trainer:
             ]
             report["gradient_norm"] = torch.stack(norms).norm().detach()
         self.generator_optimiser.step()
-        self._update_memory(output.features)
+        self._update_memory(features)
         self.averaged.update(self.generator)
         if adversarial:
             report["adversarial"] = loss.adversarial
             report |= self._discriminator_step(crop.crop(restored).detach().float(), crop.crop(target))
         self.step_index += 1
         return report
+
+    def _restore(
+        self, degraded: Tensor, window: Window | None
+    ) -> tuple[dict[int, Tensor], Tensor, dict[int, Tensor], Tensor]:
+        """The generator's forward pass in its parts: encoder features, latent code, decoded features, picture."""
+        generator = self.generator
+        features = generator.encoder(degraded)
+        latent = generator.latent(features[4])
+        decoded: dict[int, Tensor] = {}
+        image = generator.decoder(
+            generator.read_memory(features, window),
+            latent.detach() if self.match_weight else latent,
+            noise=self.config.noise,
+            window=window,
+            keep=decoded,
+        )
+        return features, latent, decoded, image
+
+    def _match(self, decoded: dict[int, Tensor], found: Tensor, latent: Tensor | None) -> Tensor | None:
+        if latent is None or not self.match_weight * self.match_share:
+            return None
+        count = len(latent)
+        reference = self.prior_features(latent)
+        return prior_distance({r: decoded[r][-count:] for r in reference}, reference, found[-count:], latent)
 
     @torch.no_grad()
     def _update_memory(self, features: dict[int, Tensor]) -> None:

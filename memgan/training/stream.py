@@ -1,6 +1,6 @@
 """Endless batches of clean and degraded faces, on the device that trains."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +18,19 @@ class Photographs(Protocol):
         """(3, S, S) uint8 RGB."""
 
 
+class Batch(NamedTuple):
+    """What one training step sees."""
+
+    clean: Tensor
+    """(B, 3, S, S) float32 in [-1, 1]; the faces drawn from the prior come last."""
+    degraded: Tensor
+    """(B, 3, S, S) float32 in [-1, 1]."""
+    latent: Tensor | None = None
+    """(N, D) latent codes w of the last N faces, which were drawn from the prior; ``None``: there are none."""
+
+
 class FaceStream:
-    """Draws faces, flips half of them, degrades them by Eq. 14.
+    """Draws faces, flips half of the photographs, degrades all by Eq. 14.
 
     Args:
         photographs: clean faces; may be empty if ``synthetic_share`` is 1.
@@ -27,6 +38,7 @@ class FaceStream:
         seed: of everything drawn; give every process its own.
         prior_faces: source of drawn faces.
         synthetic_share: share of faces that come from it.
+        pool: draw so many faces of the prior, then use them again, each time degraded anew; ``None``: always new ones.
         degradation: ranges of Eq. 14; ``None``: the paper's.
     """
 
@@ -38,6 +50,7 @@ class FaceStream:
         *,
         prior_faces: PriorFaces | None = None,
         synthetic_share: float = 0.0,
+        pool: int | None = None,
         degradation: Degradation | None = None,
     ) -> None:
         self.photographs = photographs
@@ -46,6 +59,8 @@ class FaceStream:
         self.prior_faces = prior_faces
         self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
         self.degradation = degradation
+        self.pool = pool
+        self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
@@ -56,23 +71,33 @@ class FaceStream:
             self._order = torch.randperm(len(self.photographs), generator=self.random).tolist()
         return self._order.pop()
 
-    def batch(self, size: int) -> tuple[Tensor, Tensor]:
-        """``size`` clean faces and their degraded versions, (B, 3, S, S) float32 in [-1, 1] each."""
-        drawn = int((torch.rand(size, generator=self.random) < self.synthetic_share).sum())
-        parts = []
-        if size - drawn:
-            indices = [self._next_index() for _ in range(size - drawn)]
+    def batch(self, size: int) -> Batch:
+        """``size`` clean faces and their degraded versions."""
+        count = int((torch.rand(size, generator=self.random) < self.synthetic_share).sum())
+        parts, latent = [], None
+        if size - count:
+            indices = [self._next_index() for _ in range(size - count)]
             if self._resident is not None:
                 faces = self._resident[torch.tensor(indices, device=self.device)]
             else:
                 faces = torch.stack([self.photographs[i] for i in indices]).to(self.device)
-            parts.append(faces.float() / 127.5 - 1)
-        if drawn:
-            # Rounded to 8 bit like the photographs, so that both kinds of target are alike.
-            levels = (self.prior_faces.draw(drawn, self.random) + 1) * 127.5
-            parts.append(levels.round() / 127.5 - 1)
-        clean = torch.cat(parts)
-        flip = torch.rand(size, generator=self.random) < 0.5
-        clean = torch.where(flip.to(self.device)[:, None, None, None], clean.flip(-1), clean)
+            # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
+            flip = torch.rand(size - count, generator=self.random) < 0.5
+            parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
+        if count:
+            drawn, latents = zip(*(self._drawn() for _ in range(count)), strict=True)
+            parts.append(torch.stack(drawn))
+            latent = torch.stack(latents)
+        clean = torch.cat(parts).float() / 127.5 - 1
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
-        return clean, degrade_seeded(clean, seeds, settings=self.degradation)
+        return Batch(clean, degrade_seeded(clean, seeds, settings=self.degradation), latent)
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """A face of the prior, rounded to 8 bit like the photographs, and its latent code."""
+        if self.pool is not None and len(self._pooled) >= self.pool:
+            return self._pooled[int(torch.randint(0, self.pool, (), generator=self.random))]
+        image, latent = self.prior_faces.draw(1, self.random)
+        face = ((image[0] + 1) * 127.5).round().to(torch.uint8), latent[0]
+        if self.pool is not None:
+            self._pooled.append(face)
+        return face
