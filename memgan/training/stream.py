@@ -85,19 +85,23 @@ class FaceStream:
             flip = torch.rand(size - count, generator=self.random) < 0.5
             parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
         if count:
-            drawn, latents = zip(*(self._drawn() for _ in range(count)), strict=True)
-            parts.append(torch.stack(drawn))
-            latent = torch.stack(latents)
+            faces, latent = self._drawn(count)
+            parts.append(faces)
         clean = torch.cat(parts).float() / 127.5 - 1
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
         return Batch(clean, degrade_seeded(clean, seeds, settings=self.degradation), latent)
 
-    def _drawn(self) -> tuple[Tensor, Tensor]:
-        """A face of the prior, rounded to 8 bit like the photographs, and its latent code."""
-        if self.pool is not None and len(self._pooled) >= self.pool:
-            return self._pooled[int(torch.randint(0, self.pool, (), generator=self.random))]
-        image, latent = self.prior_faces.draw(1, self.random)
-        face = ((image[0] + 1) * 127.5).round().to(torch.uint8), latent[0]
-        if self.pool is not None:
-            self._pooled.append(face)
-        return face
+    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
+        """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""
+        if self.pool is None:
+            return self._fresh(count)
+        new = min(count, self.pool - len(self._pooled))
+        chosen = list(zip(*self._fresh(new), strict=True)) if new else []
+        self._pooled += chosen
+        again = torch.randint(0, len(self._pooled), (count - new,), generator=self.random).tolist()
+        faces, latents = zip(*chosen, *(self._pooled[i] for i in again), strict=True)
+        return torch.stack(faces), torch.stack(latents)
+
+    def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
+        image, latent = self.prior_faces.draw(count, self.random)
+        return ((image + 1) * 127.5).round().to(torch.uint8), latent
