@@ -3,7 +3,9 @@
 Inside the library a picture is RGB with pixel centres at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
-from memgan.image.files import IMAGE_SUFFIXES, decode_picture, encode_picture, load_picture, save_picture
+from memgan.image.encode import encode_picture, save_picture
+from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture
+from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -19,17 +21,21 @@ from memgan.image.picture import (
 from memgan.image.tensors import resize, to_tensor, to_uint8
 
 __all__ = [
+    "HEIF_SUFFIXES",
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
     "Picture",
+    "all_suffixes",
     "check_color",
     "check_size",
     "decode_picture",
     "encode_picture",
     "from_array",
+    "from_pil",
     "gray_of",
+    "in_srgb",
     "load_picture",
     "resize",
     "save_picture",

@@ -1,5 +1,6 @@
-"""Picture files: reading with EXIF orientation, ICC profiles, 16 bit and transparency; writing all at once."""
+"""Reading picture files, with EXIF orientation, colour profiles, 16 bit and transparency."""
 
+import dataclasses
 import io
 import os
 import struct
@@ -9,27 +10,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 
-from memgan.errors import ImageError, OutputError
-from memgan.image.picture import Picture, check_size, gray_of, to_8bit
-
-_FORMATS = {
-    ".bmp": "BMP",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-IMAGE_SUFFIXES = tuple(_FORMATS)
-"""Suffixes (lower case) of the files that are read and written."""
+from memgan.errors import ImageError
+from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
+from memgan.image.metadata import convert_to_srgb, exif_of, usable_profile
+from memgan.image.picture import Picture, check_size
 
 # What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error)
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error, cv2.error)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_HEADER_BYTES = 33  # signature and IHDR chunk
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS_PER_SAMPLE = 258
 # EXIF orientation -> swap rows and columns (first), reverse the rows, reverse the columns.
@@ -47,12 +37,13 @@ _ORIENTATIONS = {
 def load_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a picture file.
 
-    The picture is turned as its EXIF orientation says. 8-bit colours are converted to sRGB when the file carries a
-    colour profile; 16-bit colours (PNG, TIFF) keep their values and their profile. Of an animation or of several
+    The picture is turned as its EXIF orientation says; its other EXIF notes are kept. Colours keep their values and
+    their profile, so that nothing outside the faces changes (but CMYK becomes sRGB). Of an animation or of several
     pages the first one is read.
 
     Raises:
         ImageError: if the file is missing, a folder, not a picture, truncated, or of a size outside the limits.
+        MissingDependencyError: if it is a HEIC picture, and pillow-heif is not installed.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,6 +54,8 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
         raise ImageError(f"{path} does not exist; check the path") from error
     except OSError as error:
         raise ImageError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    except ValueError as error:  # a NUL character in the name
+        raise ImageError(f"{path!s:.200} cannot be a path ({error}); check the path") from error
     return decode_picture(data, str(path))
 
 
@@ -74,6 +67,8 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes); copy or download it again")
+    if is_heif(data):
+        enable_heif()
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures; their size is checked here before anything is decoded.
@@ -93,17 +88,18 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """Take over a PIL picture: upright as its EXIF orientation says, colours as sRGB.
+    """Take over a PIL picture: upright as its EXIF orientation says, with its colour profile and EXIF notes.
 
     Raises:
         ImageError: if its mode holds no picture counts (``I``, ``F``), or its size is outside the limits.
     """
     check_size(*image.size)
-    profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    profile = usable_profile(image)
+    image = _turned(image)
+    exif = exif_of(image)
     if image.mode.startswith("I;16"):
         counts = np.asarray(image).astype(np.uint16)
-        return Picture(rgb=np.repeat(counts[:, :, None], 3, axis=2), is_gray=True)
+        return Picture(np.repeat(counts[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile, exif=exif)
     if image.mode in ("I", "F"):
         raise ImageError(f"PIL picture has mode {image.mode!r}; allowed are 8-bit modes and 'I;16'; use convert('RGB')")
     is_gray = image.mode in ("1", "L", "LA", "La")
@@ -111,22 +107,27 @@ def from_pil(image: Image.Image) -> Picture:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
-    if image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("L" if is_gray else "RGB")
-    if profile:
-        image = _to_srgb(image, profile)
-    return Picture(rgb=np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha)
+    if image.mode == "CMYK" and profile:
+        image, profile = convert_to_srgb(image, profile), None
+    return Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)
 
 
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """RGB, L or CMYK picture with a colour profile to RGB in sRGB; unusable profiles are reported and ignored."""
+def _turned(image: Image.Image) -> Image.Image:
+    """Upright as the EXIF orientation says; notes too damaged to be read leave the picture as it is."""
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        # A gray picture that was stored with an RGB profile, or a damaged one: the pixels are still good.
-        warnings.warn(f"the picture's colour profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        return ImageOps.exif_transpose(image)
+    except _DECODE_ERRORS as error:
+        warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=3)
         return image
+
+
+def in_srgb(picture: Picture) -> Picture:
+    """The picture with 8-bit colours converted to sRGB if it has a profile; 16-bit colours keep their values."""
+    if picture.icc_profile is None or picture.peak != 255:
+        return picture
+    image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
+    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
+    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
 
 
 def _has_16bit(data: bytes, image: Image.Image) -> bool:
@@ -143,88 +144,13 @@ def _decode_16bit(data: bytes, image: Image.Image) -> Picture:
     if decoded is None or decoded.dtype != np.uint16:
         raise ValueError("unsupported kind of 16-bit picture")
     swap, flip_rows, flip_columns = _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), (False,) * 3)
+    profile, exif = usable_profile(image), exif_of(image)
     if swap:
         decoded = decoded.swapaxes(0, 1)
     decoded = decoded[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     is_gray = decoded.ndim == 2 or image.mode.startswith("I") or image.mode in ("L", "LA")
-    profile = image.info.get("icc_profile")
     if decoded.ndim == 2:
-        return Picture(rgb=np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile)
+        return Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile, exif=exif)
     alpha = np.ascontiguousarray(decoded[:, :, 3]) if decoded.shape[2] == 4 else None
     rgb = np.ascontiguousarray(decoded[:, :, 2::-1])
-    return Picture(rgb=rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile)
-
-
-def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
-    """The bytes of a picture file of the kind that ``suffix`` (``".png"``, ...) names.
-
-    PNG and TIFF keep 16 bit; the other kinds get it rounded to 8. JPEG and BMP have no transparency: it is dropped,
-    not composited. A gray picture is stored with one channel.
-
-    Args:
-        quality: 1 to 100, for JPEG and WebP.
-
-    Raises:
-        OutputError: if the suffix is unknown, or the format cannot hold a picture of this size.
-    """
-    suffix = suffix.lower()
-    if suffix not in _FORMATS:
-        raise OutputError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {', '.join(_FORMATS)}")
-    kind = _FORMATS[suffix]
-    alpha = picture.alpha if kind in ("PNG", "TIFF", "WEBP") else None
-    if picture.rgb.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        return _encode_16bit(picture, alpha, suffix)
-    colors = gray_of(picture.rgb8) if picture.is_gray else picture.rgb8
-    image = Image.fromarray(colors if alpha is None else np.dstack([colors, to_8bit(alpha)]))
-    options: dict[str, object] = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
-    if kind in ("JPEG", "WEBP"):
-        options["quality"] = quality
-    if kind == "JPEG" and not picture.is_gray:
-        options["subsampling"] = 0  # full colour resolution: faces are small
-    if kind == "PNG":
-        options["compress_level"] = 3  # a third of the time of the default for 5 % more bytes
-    if kind == "TIFF":
-        options["compression"] = "tiff_lzw"
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, kind, **options)
-    except (OSError, ValueError, struct.error) as error:
-        size = f"{image.width} x {image.height}"
-        raise OutputError(f"{kind} cannot hold this {size} picture ({error}); use PNG") from error
-    return buffer.getvalue()
-
-
-def _encode_16bit(picture: Picture, alpha: np.ndarray | None, suffix: str) -> bytes:
-    colors = gray_of(picture.rgb) if picture.is_gray and alpha is None else picture.rgb[:, :, ::-1]
-    encoded, data = cv2.imencode(suffix, colors if alpha is None else np.dstack([colors, alpha]))
-    if not encoded:
-        raise OutputError(f"OpenCV cannot write this {picture.width} x {picture.height} picture as {suffix}; use .png")
-    if picture.icc_profile is None or suffix != ".png":
-        return data.tobytes()
-    # OpenCV writes no profile: put an iCCP chunk behind the header.
-    body = b"iCCP" + b"ICC profile\0\0" + zlib.compress(picture.icc_profile)
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return data[:_PNG_HEADER_BYTES].tobytes() + chunk + data[_PNG_HEADER_BYTES:].tobytes()
-
-
-def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 95) -> None:
-    """Write a picture file, all or nothing: an interrupted or failing call leaves no partial file.
-
-    See :func:`encode_picture` for what each kind of file keeps.
-
-    Raises:
-        OutputError: if the suffix is unknown, the format cannot hold the picture, or the folder cannot be written.
-    """
-    path = Path(path)
-    data = encode_picture(picture, path.suffix, quality)
-    # Not tempfile: it would leave the file readable by its owner only.
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path} ({reason}); check that the folder exists and can be written") from error
+    return Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)

@@ -27,6 +27,8 @@ class Picture:
     """(H, W) transparency of the same type, largest value opaque; ``None``: the picture has none."""
     icc_profile: bytes | None = None
     """Colour profile of ``rgb``; ``None``: sRGB."""
+    exif: bytes | None = None
+    """EXIF notes as files hold them, without orientation and thumbnail; ``None``: there are none."""
 
     @property
     def peak(self) -> int:
@@ -91,9 +93,9 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
     """
     check_color(color)
     if isinstance(img, Image.Image):
-        from memgan.image.files import from_pil
+        from memgan.image.files import from_pil, in_srgb
 
-        return from_pil(img)
+        return in_srgb(from_pil(img))
     if not isinstance(img, np.ndarray):
         raise ImageError(
             f"a picture must be a numpy array or a PIL picture, not {type(img).__name__}; "

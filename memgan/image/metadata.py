@@ -1,0 +1,102 @@
+"""What picture files say beside their pixels: EXIF notes and colour profiles, kept through a restoration."""
+
+import io
+import struct
+import warnings
+import zlib
+
+from PIL import Image, ImageCms
+
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+# Notes about the picture. Left out: the layout of the file it was in, its orientation (the pixels are turned already)
+# and its thumbnail (which would go on showing the face as it was).
+_KEPT_TAGS = (
+    0x010E,  # description
+    0x010F,  # camera maker
+    0x0110,  # camera model
+    0x011A,  # resolution, horizontally
+    0x011B,  # and vertically
+    0x0128,  # its unit
+    0x0131,  # software
+    0x0132,  # date
+    0x013B,  # artist
+    0x013C,  # computer
+    0x4746,  # rating
+    0x8298,  # copyright
+    *range(0x9C9B, 0x9CA0),  # title, comment, author, keywords, subject as Windows writes them
+)
+_EXIF_ERRORS = (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError, struct.error, OSError)
+_PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
+_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+
+
+def exif_of(image: Image.Image) -> bytes | None:
+    """The EXIF notes of a PIL picture that stay true when its pixels change; ``None`` if there are none to keep."""
+    try:
+        given, kept = image.getexif(), Image.Exif()
+        for tag in _KEPT_TAGS:
+            if tag in given:
+                kept[tag] = given[tag]
+        for directory in (_EXIF_IFD, _GPS_IFD):
+            notes = given.get_ifd(directory)
+            if notes:
+                kept[directory] = dict(notes)
+        return kept.tobytes() if len(kept) else None
+    except _EXIF_ERRORS as error:
+        warnings.warn(f"the picture's EXIF notes are damaged ({error}); leaving them out", stacklevel=3)
+        return None
+
+
+def exif_for_size(exif: bytes, width: int, height: int) -> bytes:
+    """The same notes for a picture of another size in pixels."""
+    notes = Image.Exif()
+    notes.load(exif)
+    details = notes.get_ifd(_EXIF_IFD)
+    if _PIXEL_WIDTH not in details and _PIXEL_HEIGHT not in details:
+        return exif
+    notes[_EXIF_IFD] = {**details, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+    return notes.tobytes()
+
+
+def usable_profile(image: Image.Image) -> bytes | None:
+    """The colour profile of a PIL picture if it is one for its channels; others are reported and left out."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return None
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+    except _PROFILE_ERRORS as error:
+        warnings.warn(f"the picture's colour profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        return None
+    wanted = "L" if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else image.mode
+    wanted = wanted if wanted in ("L", "CMYK") else "RGB"
+    if _SPACES.get(space) != wanted:
+        warnings.warn(f"the colour profile ({space}) is unusable for {image.mode} pixels; left out", stacklevel=3)
+        return None
+    return profile
+
+
+def convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """RGB, L or CMYK picture with a usable colour profile to RGB in sRGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except _PROFILE_ERRORS as error:
+        warnings.warn(f"the picture's colour profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        return image
+
+
+def add_png_chunks(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:
+    """Put a colour profile and EXIF notes behind the header of a PNG file that has none."""
+    header_bytes = 33  # signature and IHDR chunk
+    chunks = b""
+    if icc_profile:
+        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile))
+    if exif:
+        chunks += _png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    return png[:header_bytes] + chunks + png[header_bytes:]
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
