@@ -140,7 +140,7 @@ def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     faces, run = write_faces(tmp_path / "faces"), tmp_path / "run"
     common = (
         f"train --preset tiny --faces {faces} -o {run} --batch-size 2 --perceptual-weight 0 --discriminator-size 32 "
-        "--discriminator-base 256 --memory-warmup --fit-output --window 12 --window-scale 16 --window-margin 4 "
+        "--discriminator-base 256 --memory-warmup --window 12 --window-scale 16 --window-margin 4 "
         "--checkpoint-every 2"
     ).split()
     assert main([*common, "--steps", "2"]) == 0

@@ -1,7 +1,6 @@
 """One training step: what moves, what stays, and where the losses look."""
 
 import functools
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from memgan.training.discriminator import Discriminator
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
 from memgan.training.step import Trainer
-from memgan.training.warm_start import fit_output_
+from memgan.training.warm_start import begin_at_mean_latent_
 from memgan.training.window import Region, draw_window, valid_region
 
 
@@ -165,39 +164,19 @@ def test_averaged_weights_follow_slowly_and_buffers_at_once() -> None:
         assert torch.equal(average, now)
 
 
-def test_fit_output_hands_the_input_through() -> None:
-    made = trainer(adversarial_weight=0.0)
-    clean, _ = batch(4)
-    smooth = torch.nn.functional.avg_pool2d(clean, 9, stride=1, padding=4)
-    made.initialise_memory(smooth)
-    with torch.no_grad():
-        untrained = (made.generator(smooth).image - smooth).square().mean().sqrt()
-        error = fit_output_(made.generator, smooth, smooth, keep=0.0, stride=1)
-        fitted = (made.generator(smooth).image - smooth).square().mean().sqrt()
-    assert fitted < 0.6 * smooth.std() and fitted < 0.3 * untrained
-    # The latent code differs from face to face, for which the fit takes its mean: the true error is a little larger.
-    assert error <= float(fitted) * 1.05
+def test_training_begins_at_the_mean_latent_code() -> None:
+    torch.manual_seed(0)
+    latent = build_memgan(TINY).latent
+    codes = latent.mapping(torch.randn(2000, TINY.style_dim))
+    by_chance = latent(torch.randn(5, TINY.encoder_width(4), 4, 4))
+    left = begin_at_mean_latent_(latent)
+    begun = latent(torch.randn(5, TINY.encoder_width(4), 4, 4))
 
+    def distance(found: torch.Tensor) -> float:
+        return float((found - codes.mean(0)).square().mean() / codes.var(0).mean())
 
-def test_fit_output_keeps_a_share_of_the_prior_and_with_it_gradients() -> None:
-    clean, degraded = batch(2)
-
-    def gradient(keep: float) -> float:
-        """Share of the gradient that reaches a fusion at a small scale."""
-        made = trainer(adversarial_weight=0.0)
-        fit_output_(made.generator, clean, degraded, keep=keep)
-        made.generator(degraded).image.square().mean().backward()
-        return float(made.generator.decoder.blend["8"].pointwise.weight.grad.norm())
-
-    none, share, whole = gradient(0.0), gradient(0.1), gradient(1.0)
-    assert none < 0.05 * share and share < whole
-
-
-def test_fit_output_needs_the_mobile_family(tmp_path: Path) -> None:
-    generator = build_memgan(TINY)
-    del generator.decoder.blend["64"]
-    with pytest.raises(ConfigError, match="--no-fit-output"):
-        fit_output_(generator, *batch())
+    assert distance(begun) < 0.5 * distance(by_chance)
+    assert distance(begun) == pytest.approx(left, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +192,9 @@ def test_fit_output_needs_the_mobile_family(tmp_path: Path) -> None:
         ("perceptual_size", 16),
         ("memory_positions", 0),
         ("synthetic_share", -0.1),
+        ("synthetic_pool", 0),
+        ("prior_match_until", 1.1),
+        ("prior_match_weight", 1.0),  # without synthetic_share there is nothing to match
     ],
 )
 def test_settings_out_of_range_are_named(field: str, value: object) -> None:

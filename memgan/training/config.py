@@ -41,9 +41,6 @@ class TrainConfig:
     """Largest norm of the gradient of each of the generator's optimiser groups; 0: no clipping."""
     ema_decay: float = 0.999
     """Decay of the averaged weights, which are what ships; lower in the first steps."""
-    fit_output: bool = False
-    """Before the first step, fit the last blend to the clean faces by least squares, see
-    :func:`memgan.training.warm_start.fit_output_`."""
     memory_warmup: bool = False
     """Let the slots follow up to ten times faster during the first thousand steps, while the encoder finds its
     features."""
@@ -163,7 +160,6 @@ RECIPES: dict[str, dict[str, object]] = {
         "prior_rate": 0.1,
         "prior_frozen_steps": 500,
         "beta1": 0.9,
-        "fit_output": True,
         "memory_warmup": True,
         "memory_positions": 4096,
         "l1_weight": 1.0,

@@ -28,7 +28,7 @@ from memgan.training.samples import write_samples
 from memgan.training.step import Trainer
 from memgan.training.stream import FaceStream
 from memgan.training.sync import broadcast_
-from memgan.training.warm_start import fit_output_
+from memgan.training.warm_start import begin_at_mean_latent_
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -119,12 +119,7 @@ def train(
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
         if start_from is None:
-            clean, degraded, _ = stream.batch(max(config.batch_size, 8))
-            trainer.initialise_memory(degraded)
-            if config.fit_output:
-                log.info("last blend fitted, RMS error %.3f", fit_output_(generator, clean, degraded))
-                broadcast_(generator.decoder.blend.parameters())
-                trainer.reset_average()
+            trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
     _loop(config, trainer, stream, accelerator, output, elapsed)
     final = output / "memgan.safetensors"
     if accelerator.is_main_process:
@@ -226,6 +221,7 @@ def _generator(config: TrainConfig, prior: dict[str, Tensor] | None, start_from:
     generator = build_memgan(preset(config.preset))
     if prior is not None:
         generator.load_prior(prior)
+        begin_at_mean_latent_(generator.latent)
     return generator
 
 

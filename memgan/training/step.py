@@ -29,7 +29,7 @@ LATENT_RATE = 0.0005
 """Relative rate of the latent code's layers. Thousands of inputs add up to one latent number, which enters every style:
 a step of 1e-4 on all of these weights changes the loss ten times more than on any level of the encoder, so that at the
 common rate the latent code is another one after every update and the rest of the network chases it."""
-MATCHED_LATENT_RATE = 0.01
+MATCHED_LATENT_RATE = 0.05
 """The same where the latent code learns from the prior's own codes alone, which do not swing."""
 OUTPUT_RATE = 0.1
 """Further factor of the last blend: the mobile prior's last features are ten times smaller than all others, and the
