@@ -35,4 +35,4 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
         optimiser.step()
     with torch.no_grad():
         latent.project.bias.copy_(start)
-    return float(missed)
+    return float(missed.detach())
