@@ -22,6 +22,6 @@ class FixedDetector:
 photo, result = sys.argv[1:3]
 weights = sys.argv[3] if len(sys.argv) > 3 else None
 
-restoration = MemGANRestorer(weights, detector=FixedDetector()).restore(load_picture(photo))
+restoration = MemGANRestorer(weights, upscale=1, detector=FixedDetector()).restore(load_picture(photo))
 save_picture(restoration.picture, result)
 print(f"{len(restoration.faces)} face restored")

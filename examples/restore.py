@@ -8,7 +8,7 @@ from memgan.image import load_picture, save_picture
 photo, result = sys.argv[1:3]
 weights = sys.argv[3] if len(sys.argv) > 3 else None  # None: the weights that come with memgan
 
-restorer = MemGANRestorer(weights)
+restorer = MemGANRestorer(weights, upscale=1)  # leave out upscale, and the picture is enlarged twice, as by GFPGAN
 picture = load_picture(photo)  # upright, in sRGB, with its transparency and 16 bit if it has them
 restoration = restorer.restore(picture)
 save_picture(restoration.picture, result)

@@ -38,6 +38,30 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.device) -> torch.dtype:
+    """The type of numbers to run in.
+
+    Args:
+        dtype: float32, float16 or bfloat16, by name or as torch's; ``None``: float32.
+        half: another way to say float16.
+        device: what to run on.
+
+    Raises:
+        ConfigError: if it is another, float16 is wanted without CUDA, or the two contradict one another.
+    """
+    allowed = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    name = str(dtype).removeprefix("torch.")
+    if dtype is not None and name not in allowed:
+        raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, or None for float32.")
+    if half and dtype is not None and name != "float16":
+        raise ConfigError(f"half=True and dtype={dtype!r} contradict one another; give one of them.")
+    chosen = torch.float16 if half else allowed.get(name, torch.float32)
+    if chosen == torch.float16 and device.type != "cuda":
+        option = "half=True" if half else "dtype 'float16'"
+        raise ConfigError(f"{option} needs a CUDA device, not {str(device)!r}; leave it out, or use bfloat16.")
+    return chosen
+
+
 def device_of(network: nn.Module, default: torch.device) -> torch.device:
     """Where the network's tensors are now; ``default`` for one without any."""
     for tensor in (*network.parameters(), *network.buffers()):
@@ -52,7 +76,7 @@ def restore_crops(
     *,
     device: torch.device,
     max_batch: int = 8,
-    half: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> list[np.ndarray]:
     """Restore aligned faces, many at once.
 
@@ -61,7 +85,8 @@ def restore_crops(
         crops: (S, S, 3) uint8 RGB each.
         device: where ``network`` is.
         max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
-        half: run in float16 where it is safe (CUDA only); faces that come out not finite are run again in float32.
+        dtype: float16 (CUDA only) or bfloat16 to run in where it is safe; faces that come out not finite are run again
+            in float32.
 
     Returns:
         (S, S, 3) uint8 RGB each, in the order of ``crops``.
@@ -74,20 +99,29 @@ def restore_crops(
     while start < len(crops):
         batch = torch.stack([to_tensor(crop) for crop in crops[start : start + step]]).to(device)
         try:
-            output = _run(network, batch, half and device.type == "cuda")
+            output = _run(network, batch, dtype != torch.float32, dtype)
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
             step = len(batch) // 2
+            del batch
+            release_memory(device)  # or what is cached in wrong sizes stays in the way
             continue
         restored.extend(to_uint8(output))
         start += len(batch)
     return restored
 
 
-def _run(network: nn.Module, batch: Tensor, half: bool) -> Tensor:
+def release_memory(device: torch.device) -> None:
+    """Give memory that torch keeps for later back to the device."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()
+
+
+def _run(network: nn.Module, batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
     """One pass of the network; (B, 3, S, S) finite float32, about [-1, 1]."""
-    precision = torch.autocast(batch.device.type, torch.float16) if half else contextlib.nullcontext()
+    precision = torch.autocast(batch.device.type, dtype) if half else contextlib.nullcontext()
     with precision:
         output = network(batch)[0].float()
     bad = ~torch.isfinite(output).flatten(1).all(dim=1)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,33 +11,23 @@ import torch
 from torch import nn
 
 from memgan import hub
-from memgan.background import BackgroundUpsampler, check_upsampler, enlarge, result_size
+from memgan.background import BackgroundUpsampler, check_upsampler
 from memgan.errors import ConfigError
-from memgan.faces.align import align
 from memgan.faces.detect import FaceDetector, create_detector
-from memgan.faces.mask import soft_mask
-from memgan.faces.paste import paste
-from memgan.faces.types import Face, most_central
-from memgan.image import Picture, check_color, from_array, gray_of, resize, to_array
-from memgan.inference import choose_device, device_of, restore_crops
+from memgan.faces.mask import MaskMaker
+from memgan.faces.parsing import mask_maker
+from memgan.faces.select import FaceFilter
+from memgan.faces.types import Face
+from memgan.finish import Finish
+from memgan.identity import Embedder, IdentityGate
+from memgan.image import check_color, open_picture
+from memgan.inference import choose_device, choose_dtype, device_of, release_memory
 from memgan.network.model import build_memgan
+from memgan.options import check_gfpgan_options, number, only_one, whole_number
+from memgan.pipeline import Pipeline, Request
+from memgan.restoration import Restoration, as_gfpgan
 
 MAX_UPSCALE = 16.0
-GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class RestoreResult:
-    """What :meth:`MemGANRestorer.restore` gives back; the lists go together, one entry per face."""
-
-    cropped_faces: list[np.ndarray]
-    """(S, S, 3) uint8 RGB, aligned, as they went into the network."""
-    restored_faces: list[np.ndarray]
-    """(S, S, 3) uint8 RGB."""
-    faces: list[Face]
-    """Where they are in the picture given; empty if it was an aligned face."""
-    picture: Picture | None
-    """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
 
 
 class MemGANRestorer:
@@ -47,7 +38,8 @@ class MemGANRestorer:
     Args:
         weights: name of registered weights, path of a ``.safetensors`` file or its folder, a
             :class:`memgan.hub.Checkpoint`, or ``None``: the embedded weights.
-        upscale: the result has ``int(height * upscale)`` x ``int(width * upscale)`` pixels; above 0 to 16.
+        upscale: the result has ``int(height * upscale)`` x ``int(width * upscale)`` pixels; above 0 to 16. The default
+            is GFPGANer's, so that callers who leave it out get pictures of the size that they count on.
         arch: one of GFPGAN's names or ``None``; accepted for its callers, without effect: the weights say which.
         channel_multiplier: 1, 2 or ``None``; accepted like ``arch``.
         bg_upsampler: enlarges the background; ``None``: a Lanczos filter.
@@ -57,10 +49,23 @@ class MemGANRestorer:
             and gives a sequence whose first item is the restored batch. It is moved to the device and set to eval mode.
         detector: name for :func:`memgan.faces.create_detector`, or any object with its ``detect`` method (safe to call
             from several threads, if the restorer is).
-        half: run the network in float16 (CUDA only); what comes out not finite is run again in float32.
+        half: the same as ``dtype="float16"``.
+        dtype: ``"float16"`` (CUDA only) or ``"bfloat16"`` to run the network in; what comes out not finite is run again
+            in float32. ``None``: float32.
         color: channel order of arrays given and returned: ``"bgr"`` or ``"rgb"``.
         score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own.
         min_eye_distance: leave out faces with the eyes nearer than so many pixels.
+        min_face_size: leave out faces whose box has a longer side of fewer pixels.
+        max_face_size: leave faces as they are whose box is larger: the network draws S x S pixels, so that a sharp face
+            of far more loses detail. ``None``: restore them too, as GFPGAN does.
+        mask: which part of a restored face is pasted: ``"soft"`` (all of the crop, with soft edges), ``"parsenet"`` or
+            ``"bisenet"`` (what facexlib's network of that name takes for face and hair, see
+            :func:`memgan.faces.create_parser`), or a function from the restored face (S, S, 3) uint8 RGB to (S, S)
+            numbers in [0, 1].
+        color_lock: keep the low frequencies of the input's colours, so that the skin keeps its tone.
+        grain: share, 0 to 1, of the noise to give back that a face lost although its surroundings have it.
+        identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
+            :class:`~memgan.identity.IdentityGate` with its options: restorations that move it too far are weakened.
         max_batch: most faces that run through the network at once.
 
     Raises:
@@ -71,7 +76,7 @@ class MemGANRestorer:
     def __init__(
         self,
         weights: str | os.PathLike[str] | hub.Checkpoint | None = None,
-        upscale: float = 1.0,
+        upscale: float = 2.0,
         arch: str | None = None,
         channel_multiplier: int | None = None,
         bg_upsampler: BackgroundUpsampler | None = None,
@@ -81,33 +86,38 @@ class MemGANRestorer:
         network: nn.Module | None = None,
         detector: str | FaceDetector = "embedded",
         half: bool = False,
+        dtype: str | torch.dtype | None = None,
         color: str = "bgr",
         score_threshold: float | None = None,
         min_eye_distance: float = 5.0,
+        min_face_size: float = 0.0,
+        max_face_size: float | None = None,
+        mask: str | MaskMaker = "soft",
+        color_lock: bool = True,
+        grain: float = 0.0,
+        identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
     ) -> None:
-        sources = {"weights": weights, "model_path": model_path, "network": network}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} are given, but all say what network to use: give one of them.")
-        if arch is not None and arch not in GFPGAN_ARCHES:
-            raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
-        if channel_multiplier not in (None, 1, 2):
-            raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
-        if not isinstance(max_batch, int) or isinstance(max_batch, bool) or max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch!r}; it must be a whole number of at least 1.")
+        only_one(weights=weights, model_path=model_path, network=network)
+        check_gfpgan_options(arch, channel_multiplier)
         check_upsampler(bg_upsampler)
         check_color(color)
-        self.upscale = _number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
-        self.min_eye_distance = _number("min_eye_distance", min_eye_distance, 0, math.inf)
-        self.score_threshold = None if score_threshold is None else _number("score_threshold", score_threshold, 0, 1)
-        self.max_batch, self.color, self.bg_upsampler = max_batch, color, bg_upsampler
+        self.max_batch = whole_number("max_batch", max_batch, 1)
+        self.upscale = number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
+        self.color, self.bg_upsampler = color, bg_upsampler
+        self.face_filter = FaceFilter(
+            None if score_threshold is None else number("score_threshold", score_threshold, 0, 1),
+            number("min_eye_distance", min_eye_distance, 0, math.inf),
+            number("min_face_size", min_face_size, 0, math.inf),
+            math.inf if max_face_size is None else number("max_face_size", max_face_size, 0, math.inf),
+        )
+        gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         self._device = choose_device(device)
-        if half and self._device.type != "cuda":
-            raise ConfigError(f"half=True needs a CUDA device, not {str(self._device)!r}; leave it out.")
-        self.half = half
+        self.dtype = choose_dtype(dtype, half, self._device)
+        grain = number("grain", grain, 0, 1)
+        self.finish = Finish(bool(color_lock), grain, mask_maker(mask, self._device), gate)
         if isinstance(detector, str):
-            options = {} if self.score_threshold is None else {"score_threshold": self.score_threshold}
+            options = {} if score_threshold is None else {"score_threshold": self.face_filter.score_threshold}
             detector = create_detector(detector, device=str(self._device), **options)
         elif not callable(getattr(detector, "detect", None)):
             raise ConfigError(f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...].")
@@ -116,8 +126,7 @@ class MemGANRestorer:
             checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
             network = build_memgan(checkpoint.config)
             network.load_checked(checkpoint.state)
-        self.network = network.eval().requires_grad_(False).to(self._device)
-        self.size_px: int = network.config.image_size
+        self.network: Any = network.eval().requires_grad_(False).to(self._device)
         self.face_helper = _FaceHelper()
 
     @property
@@ -141,8 +150,8 @@ class MemGANRestorer:
         """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
 
         Args:
-            img: (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order (or anything else that
-                :func:`memgan.image.from_array` takes, such as a PIL picture).
+            img: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order, or anything
+                else that :func:`memgan.image.open_picture` takes: the path of a file, a PIL picture, floats in 0..255.
             has_aligned: the picture is one aligned face; it is only resized.
             only_center_face: restore the one face nearest to the middle.
             paste_back: whether the whole picture is wanted.
@@ -158,64 +167,82 @@ class MemGANRestorer:
             ImageError: if ``img`` is no picture that can be restored.
             ConfigError: if ``weight`` is not from 0 to 1.
         """
-        result = self.restore(
-            from_array(img, self.color),
-            has_aligned=has_aligned,
-            only_center_face=only_center_face,
-            paste_back=paste_back,
-            weight=weight,
-        )
-        cropped, restored = (
-            [to_array(Picture(face), self.color) for face in faces]
-            for faces in (result.cropped_faces, result.restored_faces)
-        )
-        return cropped, restored, None if result.picture is None else to_array(result.picture, self.color)
+        return self.enhance_batch([img], has_aligned, only_center_face, paste_back, weight)[0]
 
-    def restore(
+    def enhance_batch(
         self,
-        picture: Picture,
-        *,
+        images: Iterable[Any],
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
         weight: float = 1.0,
-    ) -> RestoreResult:
-        """As :meth:`enhance`, for a :class:`memgan.image.Picture`; faces come back as RGB."""
-        weight = _number("weight", weight, 0, 1)
-        wants_picture = paste_back and not has_aligned
-        if wants_picture:
-            result_size(picture, self.upscale)  # refuse what cannot be given before the work, not after
-        if has_aligned:
-            faces, crops = [], [resize(picture.rgb8, self.size_px, self.size_px)]
-        else:
-            faces = self._find(picture.rgb8, only_center_face)
-            aligned = [align(picture.rgb8, face, self.size_px) for face in faces]
-            crops = [face.crop for face in aligned]
-        restored = restore_crops(self.network, crops, device=self.device, max_batch=self.max_batch, half=self.half)
-        if _is_colorless(picture):
-            restored = [np.repeat(gray_of(face)[:, :, None], 3, axis=2) for face in restored]
-        blended = [_blend(crop, face, weight) for crop, face in zip(crops, restored, strict=True)]
-        if not wants_picture:
-            return RestoreResult(crops, blended, faces, None)
-        canvas = enlarge(picture, self.upscale, self.bg_upsampler)
-        scales = canvas.width / picture.width, canvas.height / picture.height
-        # The mask carries the weight, so that every pixel moves linearly from the background to the full restoration.
-        mask = weight * soft_mask(self.size_px)
-        rgb = canvas.rgb
-        for face, full in zip(aligned, restored, strict=True):
-            rgb = paste(rgb, full, face.crop_from_image, scales, mask, crop=face.crop)
-        return RestoreResult(crops, blended, faces, dataclasses.replace(canvas, rgb=rgb))
+    ) -> list[tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]]:
+        """:meth:`enhance` for many pictures of any sizes; the faces of several go through the network together."""
+        images = list(images)
+        results = self.restore_batch(
+            images, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
+        )
+        return [as_gfpgan(result, image) for result, image in zip(results, images, strict=True)]
 
-    def _find(self, rgb: np.ndarray, only_center_face: bool) -> list[Face]:
-        faces = [
-            face
-            for face in self.detector.detect(rgb)
-            if face.eye_distance >= self.min_eye_distance
-            and (self.score_threshold is None or face.score >= self.score_threshold)
-        ]
-        if only_center_face and faces:
-            return [most_central(faces, rgb.shape[1], rgb.shape[0])]
-        return faces
+    def restore(self, img: Any, *, faces: Iterable[Any] | None = None, **options: Any) -> Restoration:
+        """As :meth:`enhance`, with everything that is known about the faces.
+
+        Args:
+            img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
+            faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
+                bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
+            options: ``has_aligned``, ``only_center_face``, ``paste_back`` and ``weight`` as for :meth:`enhance`;
+                ``evidence=True`` to get :attr:`~memgan.restoration.RestoredFace.evidence`.
+
+        Raises:
+            ImageError: if ``img`` is no picture that can be restored, or a face is none.
+            ConfigError: if an option is not allowed.
+        """
+        known = None if faces is None else tuple(faces)
+        (result,) = self._pipeline().run([open_picture(img, self.color)], Request(faces=known, **options))
+        return result
+
+    def restore_batch(self, images: Iterable[Any], **options: Any) -> Iterator[Restoration]:
+        """:meth:`restore` for many pictures, one after the other as they are done; ``images`` may be endless.
+
+        Pictures are read ahead only until their faces fill a batch. In a larger batch a network's sums may be rounded
+        otherwise, so that single values differ by one level of 255 from those of :meth:`restore`.
+        """
+        request = Request(**options)
+        return self._pipeline().run((open_picture(image, self.color) for image in images), request)
+
+    def detect(self, img: Any) -> list[Face]:
+        """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
+        return self._pipeline().find(open_picture(img, self.color).rgb8, only_center_face=False)
+
+    def _pipeline(self) -> Pipeline:
+        """Put together at every call: callers of GFPGAN exchange parts in between."""
+        if self.network is None:
+            raise ConfigError("this restorer is closed; make a new one.")
+        return Pipeline(
+            network=self.network,
+            device=self.device,
+            dtype=self.dtype,
+            max_batch=self.max_batch,
+            detector=self.detector,
+            face_filter=self.face_filter,
+            finish=self.finish,
+            upscale=self.upscale,
+            bg_upsampler=self.bg_upsampler,
+            color=self.color,
+        )
+
+    def close(self) -> None:
+        """Let go of network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
+        self.network = self.detector = self.bg_upsampler = None
+        self.finish = dataclasses.replace(self.finish, mask=None, identity=None)
+        release_memory(self._device)
+
+    def __enter__(self) -> "MemGANRestorer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _FaceHelper:
@@ -227,23 +254,3 @@ class _FaceHelper:
 
     def clean_all(self) -> None:
         """Nothing is kept between calls."""
-
-
-def _blend(crop: np.ndarray, restored: np.ndarray, weight: float) -> np.ndarray:
-    change = restored.astype(np.float32) - crop
-    return np.rint(crop + np.float32(weight) * change).astype(np.uint8)
-
-
-def _is_colorless(picture: Picture) -> bool:
-    red, green, blue = np.moveaxis(picture.rgb, 2, 0)
-    return picture.is_gray or (np.array_equal(red, green) and np.array_equal(green, blue))
-
-
-def _number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not (math.isfinite(number) and (low <= number if low_allowed else low < number) and number <= high):
-        raise ConfigError(f"{name} is {value!r}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}.")
-    return number

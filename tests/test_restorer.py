@@ -17,6 +17,8 @@ from memgan.network.model import build_memgan
 
 
 def restorer(network=None, faces=None, **options):
+    """A restorer that shows what the stand-in network drew, at the size of the picture."""
+    options = {"upscale": 1, "color_lock": False, **options}
     network = FakeNetwork(0.5, 0.3) if network is None else network
     faces = [face_at(70, 60)] if faces is None else faces
     return MemGANRestorer(network=network, detector=FakeDetector(*faces), device="cpu", **options)
@@ -288,7 +290,7 @@ def test_detector_sees_eight_bit_rgb():
 
 
 def test_same_input_same_output_whatever_came_between(weights):
-    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), device="cpu")
+    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), upscale=1, device="cpu")
     first = model.enhance(scene())
     names = set(vars(model))
     model.enhance(scene(seed=1)[:, :, 0], only_center_face=True, weight=0.5)
@@ -312,7 +314,7 @@ def test_threads_do_not_mix_pictures(weights):
         image[40 + i : 44 + i, 50 + 3 * i : 54 + 3 * i] = 255
         return image
 
-    model = MemGANRestorer(weights, detector=FindsBright(), device="cpu")
+    model = MemGANRestorer(weights, detector=FindsBright(), upscale=1, device="cpu")
     pictures = [picture(i) for i in range(8)]
     alone = [model.enhance(image)[2] for image in pictures]
     with ThreadPoolExecutor(4) as pool:
@@ -322,17 +324,17 @@ def test_threads_do_not_mix_pictures(weights):
 
 
 def test_nothing_is_kept_for_gradients(weights):
-    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), device="cpu")
+    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), upscale=1, device="cpu")
     assert not model.network.training
     assert not any(parameter.requires_grad for parameter in model.network.parameters())
 
 
 def test_real_network_runs_at_its_own_size(weights):
-    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), device="cpu")
+    model = MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), upscale=1, device="cpu")
     cropped, restored, result = model.enhance(scene())
     assert cropped[0].shape == restored[0].shape == (TINY.image_size, TINY.image_size, 3)
     assert result.shape == scene().shape
-    checkpoint = MemGANRestorer(hub.load(weights), detector=FakeDetector(face_at(70, 60)), device="cpu")
+    checkpoint = MemGANRestorer(hub.load(weights), detector=FakeDetector(face_at(70, 60)), upscale=1, device="cpu")
     np.testing.assert_array_equal(checkpoint.enhance(scene())[2], result)
 
 

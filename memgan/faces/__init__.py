@@ -7,23 +7,33 @@ from memgan.faces.align import (
     crop_from_box_matrix,
     crop_from_image_matrix,
 )
+from memgan.faces.color import lock_color
 from memgan.faces.detect import DETECTORS, FaceDetector, RetinaFaceDetector, create_detector
-from memgan.faces.mask import soft_mask
+from memgan.faces.mask import MaskMaker, soft_mask
+from memgan.faces.parsing import PARSERS, create_parser
 from memgan.faces.paste import paste
+from memgan.faces.select import FaceFilter, given_faces, paste_order
 from memgan.faces.types import Face, most_central
 
 __all__ = [
     "DETECTORS",
     "FFHQ_TEMPLATE",
+    "PARSERS",
     "AlignedFace",
     "Face",
     "FaceDetector",
+    "FaceFilter",
+    "MaskMaker",
     "RetinaFaceDetector",
     "align",
     "create_detector",
+    "create_parser",
     "crop_from_box_matrix",
     "crop_from_image_matrix",
+    "given_faces",
+    "lock_color",
     "most_central",
     "paste",
+    "paste_order",
     "soft_mask",
 ]

@@ -7,7 +7,8 @@ import numpy as np
 
 from memgan.errors import ImageError
 from memgan.faces.types import Face
-from memgan.faces.warp import invert_affine, warp
+from memgan.faces.warp import invert_affine, resize_matrix, warp
+from memgan.image import resize
 
 FFHQ_SIZE_PX = 512
 FFHQ_TEMPLATE = np.array(
@@ -138,6 +139,15 @@ def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> Aligned
     else:
         matrix = crop_from_box_matrix(face.box_xyxy, size_px)
     return AlignedFace(crop_region(image, matrix, size_px), matrix)
+
+
+def aligned_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> tuple[Face, AlignedFace]:
+    """Take a whole picture (H, W, 3) uint8 RGB for an aligned face: it is only resized."""
+    height, width = image.shape[:2]
+    matrix = resize_matrix(size_px / width, size_px / height)
+    landmarks = (FFHQ_TEMPLATE + 0.5) * np.array([width, height]) / FFHQ_SIZE_PX - 0.5
+    box = np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float32)
+    return Face(box, landmarks.astype(np.float32), 1.0), AlignedFace(resize(image, size_px, size_px), matrix)
 
 
 def crop_region(

@@ -102,6 +102,16 @@ class RetinaFaceDetector:
                 faces = self._confirmed(image, merge(turned))
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
+    def locate(self, image: np.ndarray, face: Face) -> Face | None:
+        """Find the landmarks of a face of which only the box is known; ``None`` if there is no face to be seen.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            face: its box counts; its landmarks may be guesses.
+        """
+        _check(image)
+        return look_closely(self._network, image, face)
+
     def _confirmed(self, image: np.ndarray, found: Detections) -> list[Face]:
         """What a close look accepts; each face once."""
         faces: list[Face] = []

@@ -1,8 +1,12 @@
 """Soft masks: how much of the restored crop reaches the picture."""
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
+
+MaskMaker = Callable[[np.ndarray], np.ndarray]
+"""(S, S, 3) uint8 RGB restored face -> (S, S) numbers in [0, 1]: which part of it to paste."""
 
 _ROUNDNESS = 6.0
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
+from memgan.faces.grain import missing_grain
 from memgan.faces.mask import soft_mask
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, warp
 
@@ -20,6 +21,7 @@ def paste(
     mask: np.ndarray | None = None,
     *,
     crop: np.ndarray | None = None,
+    grain: float = 0.0,
 ) -> np.ndarray:
     """Blend one restored face into a picture.
 
@@ -42,6 +44,8 @@ def paste(
         mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges if no
             seam shall be seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
+        grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
+            :func:`~memgan.faces.grain.missing_grain`.
 
     Returns:
         A new array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
@@ -78,6 +82,9 @@ def paste(
     old = patch.astype(np.float32)
     amount = np.clip(layers[:, :, 3:], 0, 1)
     blended = old + unit * layers[:, :, :3] + amount * (unit * base - old)
+    noise = missing_grain(old / unit, blended / unit, amount[:, :, 0]) if grain else None
+    if noise is not None:
+        blended += (grain * unit * noise)[:, :, None]
     patch[:] = np.clip(np.rint(blended), 0, 255 * unit).astype(canvas.dtype)
     return result
 

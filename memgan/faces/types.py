@@ -34,6 +34,11 @@ class Face:
         return float(width * height)
 
     @property
+    def size(self) -> float:
+        """Longer side of the box in pixels."""
+        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
+
+    @property
     def center(self) -> tuple[float, float]:
         """Centre (x, y) of the box."""
         left, top, right, bottom = self.box_xyxy.tolist()

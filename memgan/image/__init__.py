@@ -4,12 +4,13 @@ Inside the library a picture is RGB with pixel centres at integer coordinates, a
 """
 
 from memgan.image.encode import encode_picture, save_picture
-from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture
+from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
     MIN_SIDE,
+    ColorOrder,
     Picture,
     check_color,
     check_size,
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
+    "ColorOrder",
     "Picture",
     "all_suffixes",
     "check_color",
@@ -37,6 +39,7 @@ __all__ = [
     "gray_of",
     "in_srgb",
     "load_picture",
+    "open_picture",
     "resize",
     "save_picture",
     "to_8bit",

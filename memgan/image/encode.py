@@ -64,7 +64,7 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
         options["chroma"] = 444
     if kind == "PNG":
         options["compress_level"] = 3  # a third of the time of the default for 5 % more bytes
-    if kind == "TIFF":
+    if kind == "TIFF" and "exif" not in options:  # libtiff, which compresses, does not take the notes' folders
         options["compression"] = "tiff_lzw"
     buffer = io.BytesIO()
     try:

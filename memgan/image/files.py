@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,10 +16,20 @@ from PIL import Image, ImageOps
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
 from memgan.image.metadata import convert_to_srgb, exif_of, usable_profile
-from memgan.image.picture import Picture, check_size
+from memgan.image.picture import ColorOrder, Picture, check_size, from_array
 
 # What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, IndexError, TypeError, EOFError, struct.error, zlib.error, cv2.error)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    TypeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    cv2.error,
+)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS_PER_SAMPLE = 258
@@ -45,7 +56,7 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
         ImageError: if the file is missing, a folder, not a picture, truncated, or of a size outside the limits.
         MissingDependencyError: if it is a HEIC picture, and pillow-heif is not installed.
     """
-    path = Path(path)
+    path = Path(os.fsdecode(path))
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not a picture; pass the files in it one by one")
     try:
@@ -110,6 +121,19 @@ def from_pil(image: Image.Image) -> Picture:
     if image.mode == "CMYK" and profile:
         image, profile = convert_to_srgb(image, profile), None
     return Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)
+
+
+def open_picture(img: Any, color: ColorOrder = "bgr") -> Picture:
+    """Any form of a picture: a :class:`Picture` (as it is), the path of a file, a PIL picture or an array.
+
+    PIL pictures keep their profile here; for the other kinds see :func:`load_picture` and
+    :func:`memgan.image.from_array`, also for the errors raised.
+    """
+    if isinstance(img, Picture):
+        return img
+    if isinstance(img, str | os.PathLike):
+        return load_picture(img)
+    return from_pil(img) if isinstance(img, Image.Image) else from_array(img, color)
 
 
 def _turned(image: Image.Image) -> Image.Image:

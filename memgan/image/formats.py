@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 
-from PIL import Image, features
+from PIL import features
 
 from memgan.errors import MissingDependencyError
 

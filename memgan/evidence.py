@@ -1,0 +1,42 @@
+"""What the memory recognises in a face: a map that no other restorer can show."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from memgan.errors import ConfigError
+from memgan.image import to_tensor
+
+
+@torch.inference_mode()
+def memory_evidence(
+    network: nn.Module, crops: Sequence[np.ndarray], *, device: torch.device, max_batch: int = 8
+) -> list[dict[int, np.ndarray]]:
+    """Similarity of every part of each face to the memory's best slot.
+
+    Args:
+        network: a :class:`memgan.network.model.MemGAN` with memory.
+        crops: (S, S, 3) uint8 RGB each.
+        device: where ``network`` is.
+        max_batch: faces at once.
+
+    Returns:
+        For each face: scale r -> (r, r) float32 cosines in [-1, 1].
+
+    Raises:
+        ConfigError: if the network has no memory.
+    """
+    memory = getattr(network, "memory", None)
+    if not memory or not hasattr(network, "encoder"):
+        raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
+    maps: list[dict[int, np.ndarray]] = []
+    for start in range(0, len(crops), max_batch):
+        batch = torch.stack([to_tensor(crop) for crop in crops[start : start + max_batch]]).to(device)
+        features = network.encoder(batch)
+        cosines = {
+            int(scale): bank.inspect(features[int(scale)]).cosine.cpu().numpy() for scale, bank in memory.items()
+        }
+        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
+    return maps

@@ -1,0 +1,96 @@
+"""Which faces are restored: filters, and faces that the caller knows."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from memgan.errors import ImageError
+from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity
+from memgan.faces.types import Face
+from memgan.faces.warp import invert_affine
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceFilter:
+    """What a found face must fulfil to be restored; sizes in pixels of the picture."""
+
+    score_threshold: float | None = None
+    """Least confidence of the detector; ``None``: whatever it gives."""
+    min_eye_distance: float = 5.0
+    min_face_size: float = 0.0
+    """Least longer side of the box."""
+    max_face_size: float = math.inf
+    """Largest longer side of the box."""
+
+    def accepts(self, face: Face) -> bool:
+        """Whether ``face`` is to be restored."""
+        return (
+            (self.score_threshold is None or face.score >= self.score_threshold)
+            and face.eye_distance >= self.min_eye_distance
+            and self.min_face_size <= face.size <= self.max_face_size
+        )
+
+
+def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> list[Face]:
+    """Faces as callers name them.
+
+    Args:
+        faces: each a :class:`Face`, a box (left, top, right, bottom), or five landmarks (5, 2) or (10,) as in
+            :attr:`Face.landmarks`; all in pixels of the picture.
+        rgb: the picture, (H, W, 3) uint8 RGB.
+        detector: if it has a method ``locate(image, face) -> Face | None``, that looks for the landmarks in a box;
+            otherwise, and where it sees nothing, the face counts as upright.
+
+    Raises:
+        ImageError: if one is none of these, or is not finite.
+    """
+    locate = getattr(detector, "locate", None)
+    found = []
+    for number, given in enumerate(faces):
+        face = given if isinstance(given, Face) else _face_from(given, number)
+        if locate is not None and np.size(given) == 4:
+            face = locate(rgb, face) or face
+        found.append(face)
+    return found
+
+
+def _face_from(given: Any, number: int) -> Face:
+    try:
+        values = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape == (10,):
+        values = values.reshape(5, 2)
+    if np.isfinite(values).all() and values.shape == (5, 2):
+        return Face(_box_around(values, number, given), values.astype(np.float32), 1.0)
+    if np.isfinite(values).all() and values.shape == (4,):
+        image_from_crop = invert_affine(crop_from_box_matrix(values))  # refuses empty boxes
+        landmarks = FFHQ_TEMPLATE @ image_from_crop[:, :2].T + image_from_crop[:, 2]
+        return Face(values.astype(np.float32), landmarks.astype(np.float32), 1.0)
+    raise _unusable(number, given)
+
+
+def _box_around(landmarks: np.ndarray, number: int, given: Any) -> np.ndarray:
+    """(4,) float32: where a detector's box around these landmarks usually is."""
+    if np.ptp(landmarks, axis=0).max() < 1:
+        raise _unusable(number, given)
+    image_from_crop = invert_affine(fit_similarity(landmarks, FFHQ_TEMPLATE)[0])
+    corners = np.array([[106, 96], [410, 96], [106, 468], [410, 468]], np.float64)  # of the face in the 512 px crop
+    corners = corners @ image_from_crop[:, :2].T + image_from_crop[:, 2]
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
+
+
+def _unusable(number: int, given: Any) -> ImageError:
+    return ImageError(
+        f"face {number} is {given!r:.200}; allowed are a memgan.faces.Face, a box (left, top, right, bottom), or five "
+        "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture"
+    )
+
+
+def paste_order(faces: Sequence[Face]) -> list[int]:
+    """Indices of ``faces`` in the order of pasting, whatever order they were found in: where the squares of two faces
+    overlap the smaller one, pasted later, stays whole."""
+    return sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i))

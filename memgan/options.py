@@ -1,0 +1,57 @@
+"""Checks of what callers choose: every message says what was given, what is allowed and what to do."""
+
+import math
+from typing import Any
+
+from memgan.errors import ConfigError
+
+GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
+
+
+def number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
+    """``value`` as a number from ``low`` to ``high``.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        result = math.nan
+    if not (math.isfinite(result) and (low <= result if low_allowed else low < result) and result <= high):
+        raise ConfigError(f"{name} is {value!r}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}.")
+    return result
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """``value`` as a whole number of at least ``least``.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+    return value
+
+
+def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
+    """Refuse what GFPGAN itself does not know, so that a slip does not pass unseen.
+
+    Raises:
+        ConfigError: if either is unknown.
+    """
+    if arch is not None and arch not in GFPGAN_ARCHES:
+        raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
+    if channel_multiplier not in (None, 1, 2):
+        raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
+
+
+def only_one(**given: Any) -> None:
+    """Refuse more than one of several options that mean the same.
+
+    Raises:
+        ConfigError: naming those given.
+    """
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise ConfigError(f"{' and '.join(names)} are given, but all say what network to use: give one of them.")

@@ -1,0 +1,74 @@
+"""What a restoration gives back."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from memgan.faces.types import Face
+from memgan.faces.warp import invert_affine
+from memgan.image import ColorOrder, Picture, in_srgb, to_array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RestoredFace(Face):
+    """One face of a picture, before and after; S is the network's side."""
+
+    crop: np.ndarray
+    """(S, S, 3) uint8 RGB, aligned, as it went into the network."""
+    restored: np.ndarray
+    """(S, S, 3) uint8 RGB, at the strength asked for."""
+    crop_from_image: np.ndarray
+    """(2, 3) float64 similarity from picture coordinates to crop coordinates."""
+    mask: np.ndarray
+    """(S, S) float32 in [0, 1]: how much of the full restoration was pasted where."""
+    strength: float
+    """Share of the full restoration in ``restored``, 0 to 1: the weight asked for, less if its identity moved."""
+    identity_distance: float | None = None
+    """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
+    evidence: dict[int, np.ndarray] | None = None
+    """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognises each part of the face."""
+
+    @property
+    def image_from_crop(self) -> np.ndarray:
+        """(2, 3) float64 similarity from crop coordinates to picture coordinates."""
+        return invert_affine(self.crop_from_image)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Restoration:
+    """A picture with its restored faces."""
+
+    faces: list[RestoredFace]
+    """In the order of the detector (the embedded one: largest first), or as given."""
+    picture: Picture | None
+    """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
+    color: ColorOrder = "bgr"
+    """Channel order of :attr:`image`."""
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """``picture`` as an array in the restorer's channel order, (H, W), (H, W, 3) or (H, W, 4); in sRGB."""
+        return None if self.picture is None else to_array(in_srgb(self.picture), self.color)
+
+    @property
+    def cropped_faces(self) -> list[np.ndarray]:
+        """:attr:`RestoredFace.crop` of each face."""
+        return [face.crop for face in self.faces]
+
+    @property
+    def restored_faces(self) -> list[np.ndarray]:
+        """:attr:`RestoredFace.restored` of each face."""
+        return [face.restored for face in self.faces]
+
+
+def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
+    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
+    cropped, restored = (
+        [to_array(Picture(face), result.color) for face in faces]
+        for faces in (result.cropped_faces, result.restored_faces)
+    )
+    image = result.image
+    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
+        image = image[:, :, None]  # (H, W, 1) was given
+    return cropped, restored, image
