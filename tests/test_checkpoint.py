@@ -99,7 +99,7 @@ class TestBadFiles:
     @pytest.mark.parametrize("new_format", [True, False])
     def test_pickles_are_refused_unopened(self, tmp_path: Path, new_format: bool) -> None:
         torch.save({"g_ema": {}}, tmp_path / "g.pth", _use_new_zipfile_serialization=new_format)
-        with pytest.raises(WeightsError, match=r"pickled PyTorch checkpoint.*memgan prior import"):
+        with pytest.raises(WeightsError, match=r"pickled PyTorch checkpoint.*memgan convert"):
             hub.load(tmp_path / "g.pth")
 
     def test_foreign_safetensors(self, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """memgan.hub: which file a name, a folder or a path means, and that it is the registered one."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def registered(tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatc
     embedded.mkdir()
     (embedded / "tiny-1.safetensors").write_bytes(weight_file.read_bytes())
     spec = hub.WeightSpec("tiny", "tiny-1.safetensors", hub.sha256_of(weight_file), "none", embedded=True)
-    monkeypatch.setattr(hub, "embedded_dir", lambda: embedded)
+    monkeypatch.setattr("memgan.published.embedded_dir", lambda: embedded)
+    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(hub.REGISTRY, "tiny", spec)
     return spec
 
@@ -80,16 +82,16 @@ class TestNames:
         assert hub.resolve("./tiny") == Path("./tiny")
         assert hub.resolve(Path("tiny")) == Path("tiny")
 
-    def test_changed_embedded_file(self, registered: hub.WeightSpec) -> None:
-        path = hub.embedded_dir() / registered.filename
+    def test_changed_embedded_file(self, registered: hub.WeightSpec, tmp_path: Path) -> None:
+        path = tmp_path / "embedded" / registered.filename
         data = bytearray(path.read_bytes())
         data[-1] ^= 1
         path.write_bytes(data)
         with pytest.raises(ChecksumError, match=registered.sha256):
             hub.load("tiny")
 
-    def test_missing_embedded_file(self, registered: hub.WeightSpec) -> None:
-        (hub.embedded_dir() / registered.filename).unlink()
+    def test_missing_embedded_file(self, registered: hub.WeightSpec, tmp_path: Path) -> None:
+        (tmp_path / "embedded" / registered.filename).unlink()
         with pytest.raises(WeightsNotFoundError, match="Install memgan again"):
             hub.load("tiny")
 
@@ -111,24 +113,37 @@ class TestNames:
         with pytest.raises(WeightsNotFoundError, match="There is no file or folder"):
             hub.load(path)
 
-    def test_repository_without_prefix(self) -> None:
-        with pytest.raises(WeightsNotFoundError, match="write hf-hub:someone/faces"):
-            hub.load("someone/faces")
+    def test_repository_or_folder(self, tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(WeightsNotFoundError, match=r"no folder 'someone/faces' here, and on the hub: 'model"):
+            hub.load("someone/faces", offline=True, cache_dir=tmp_path / "cache")
+        hub.save_pretrained("someone/faces", hub.load(weight_file))
+        assert hub.load("someone/faces").config == CONFIG  # a folder that is there wins
+        with pytest.raises(WeightsNotFoundError, match=r"'model\.safetensors' of 'someone/faces' is not in"):
+            hub.load("hf-hub:someone/faces", offline=True, cache_dir=tmp_path / "cache")
 
     def test_revisions_that_make_no_sense(self, registered: hub.WeightSpec, weight_file: Path) -> None:
         with pytest.raises(ConfigError, match="no meaning for the path"):
             hub.resolve(weight_file, revision="main")
         with pytest.raises(ConfigError, match="Two revisions"):
             hub.resolve("hf-hub:a/b@v1", revision="v2")
-        with pytest.raises(ConfigError, match="embedded"):
+        with pytest.raises(ConfigError, match="no other revision"):
             hub.resolve("tiny", revision="main")
 
     def test_registry_pins_what_it_downloads(self) -> None:
         for name, spec in hub.REGISTRY.items():
-            assert spec.name == name and spec.filename.endswith(".safetensors") and spec.licence
-            assert spec.embedded or spec.repo_id, f"{name} is nowhere to be had"
+            assert spec.name == name and spec.licence and re.fullmatch("[0-9a-f]{64}", spec.sha256)
+            assert spec.embedded or spec.repo_id or spec.urls, f"{name} is nowhere to be had"
+            assert spec.filename.endswith(".safetensors") or spec.kind != "restorer", "pickles are for facexlib only"
             if spec.repo_id:
                 assert spec.revision and len(spec.revision) == 40, f"{name} must be pinned to a commit"
+            for url in spec.urls:
+                assert url.startswith("https://") and url.endswith(f"/{spec.filename}") and spec.size
+        assert len({spec.filename for spec in hub.REGISTRY.values()}) == len(hub.REGISTRY)  # they share a folder
+
+    def test_a_detector_is_no_restorer(self) -> None:
+        with pytest.raises(WeightsError, match=r"is a face detector; restorers are: memgan-mobile-512"):
+            hub.load("retinaface_resnet50")
 
 
 def test_all_failures_belong_to_one_tree(tmp_path: Path) -> None:

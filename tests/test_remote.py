@@ -1,204 +1,383 @@
-"""memgan.remote: downloads from, and uploads to, an imitation of the Hugging Face hub on the loopback device."""
+"""memgan.remote through memgan.hub, against an imitation of the Hugging Face hub on the loopback device."""
 
 import dataclasses
-import http.server
+import hashlib
 import json
-import threading
+import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import disks
 import pytest
-from tiny_weights import CONFIG, write
+import torch
+from hub_server import FIRST, SECOND, FakeHub, serving
+from tiny_weights import CONFIG, tiny_state, write
 
-from memgan import checkpoint, hub, remote
-from memgan.errors import ChecksumError, WeightsError, WeightsNotFoundError
+from memgan import hub
+from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.remote import Repository
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def weight_file(tmp_path: Path) -> Path:
-    return write(tmp_path)
-
-
-@dataclasses.dataclass
-class Server:
-    """An imitation of the hub that has one repository, ``owner/tiny``, of one commit, also called ``main``."""
-
-    url: str
-    requests: list[str]
-    content: bytes
-    status: int = 200
+NAME = "hf-hub:owner/tiny"
 
 
 @pytest.fixture
-def server(weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
-
-        def answer(self, with_body: bool) -> None:
-            hub_server.requests.append(f"{self.command} {self.path}")
-            good = [f"/owner/tiny/resolve/{revision}/model.safetensors" for revision in (COMMIT, "main")]
-            status, code = hub_server.status, ""
-            if status == 200 and self.path not in good:
-                status = 404
-                code = "RepoNotFound"
-                if self.path.startswith("/owner/tiny/"):
-                    code = "EntryNotFound" if self.path.split("/")[4] in (COMMIT, "main") else "RevisionNotFound"
-            self.send_response(status)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hash(hub_server.content) & 0xFFFFFFFF:x}"')
-            self.send_header("Content-Length", str(len(hub_server.content) if status == 200 else 0))
-            if code:
-                self.send_header("X-Error-Code", code)
-            self.end_headers()
-            if with_body and status == 200:
-                self.wfile.write(hub_server.content)
-
-        def log_message(self, *args: object) -> None:
-            """Keep the test's output clean."""
-
-    http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub_server = Server(f"http://127.0.0.1:{http_server.server_port}", [], weight_file.read_bytes())
-    thread = threading.Thread(target=http_server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", hub_server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr("urllib.request.getproxies", dict)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield hub_server
-    http_server.shutdown()
-    http_server.server_close()
-    thread.join()
+def content(tmp_path: Path) -> bytes:
+    return write(tmp_path).read_bytes()
 
 
-class TestHub:
-    def test_download_then_cache(self, server: Server, tmp_path: Path) -> None:
-        cache = tmp_path / "cache"
-        path = hub.resolve(f"hf-hub:owner/tiny@{COMMIT}", cache_dir=cache)
-        assert path.is_relative_to(cache) and path.read_bytes() == server.content
-        assert any(request.startswith("GET") for request in server.requests)
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub with ``owner/tiny``, which the client is told to use."""
+    with serving() as fake:
+        fake.put("owner/tiny", {"config.json": CONFIG.to_json().encode(), "model.safetensors": content})
+        monkeypatch.setenv("HF_ENDPOINT", fake.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "MEMGAN_HOME", "MEMGAN_MIRRORS"):
+            monkeypatch.delenv(variable, raising=False)
+        # The client waits a second before it goes on with a cut download.
+        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")  # no login of this machine
+        yield fake
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, content: bytes, **changes: object) -> hub.WeightSpec:
+    """``remote``: the file of ``owner/tiny`` at its pinned commit."""
+    spec = hub.WeightSpec(
+        "remote", "model.safetensors", hashlib.sha256(content).hexdigest(), "none", repo_id="owner/tiny", revision=FIRST
+    )
+    spec = dataclasses.replace(spec, **changes)
+    monkeypatch.setitem(hub.REGISTRY, "remote", spec)
+    return spec
+
+
+def nothing_half_written(folder: Path) -> None:
+    """No file under a final name that is not whole."""
+    for path in folder.rglob("*.safetensors"):
+        hub.load(path)
+    assert not [path for path in folder.rglob("*") if path.name.endswith(".incomplete")]
+
+
+class TestDownload:
+    def test_download_then_cache(self, server: FakeHub, content: bytes, cache: Path) -> None:
+        path = hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache)
+        assert path.is_relative_to(cache) and path.read_bytes() == content
+        assert (path.parent / "config.json").is_file()
         server.requests.clear()
-        assert hub.load("hf-hub:owner/tiny", revision=COMMIT, cache_dir=cache).config == CONFIG
+        assert hub.load(NAME, revision=FIRST, cache_dir=cache).config == CONFIG
         assert server.requests == []  # a commit that is cached needs no request at all
 
-    def test_default_branch_is_asked_for_and_cached(
-        self, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_without_prefix(self, server: FakeHub, cache: Path) -> None:
+        assert hub.load("owner/tiny", cache_dir=cache).config == CONFIG
+        assert hub.load(f"owner/tiny@{FIRST}", cache_dir=cache, offline=True).config == CONFIG
+
+    def test_the_default_branch_is_asked_for_and_serves_offline(
+        self, server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert hub.load("hf-hub:owner/tiny", cache_dir=tmp_path / "cache").config == CONFIG
+        old = hub.resolve(NAME, cache_dir=cache)
+        server.put("owner/tiny", {"model.safetensors": content}, SECOND)
+        new = hub.resolve(NAME, cache_dir=cache)
+        assert (old.parent.name, new.parent.name) == (FIRST, SECOND)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         server.requests.clear()
-        assert hub.load("hf-hub:owner/tiny", cache_dir=tmp_path / "cache").config == CONFIG
-        assert server.requests == []
+        assert hub.resolve(NAME, cache_dir=cache) == new and server.requests == []
 
-    def test_registered_weights_are_downloaded_at_their_pin(
-        self, server: Server, tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_pinned_revision_stays(self, server: FakeHub, cache: Path) -> None:
+        server.put("owner/tiny", {"model.safetensors": b"something else"}, SECOND)
+        assert hub.load(f"{NAME}@{FIRST}", cache_dir=cache).config == CONFIG
+        assert not any(SECOND in request.path or "main" in request.path for request in server.requests)
+
+    def test_configuration_beside_a_bare_model(self, server: FakeHub, cache: Path) -> None:
+        from safetensors.torch import save
+
+        files = {"config.json": CONFIG.to_json().encode(), "model.safetensors": save({"a": torch.zeros(2)})}
+        server.put("owner/bare", files)
+        assert hub.load("owner/bare", cache_dir=cache).config == CONFIG
+
+    def test_model_in_several_files(self, server: FakeHub, cache: Path) -> None:
+        from safetensors.torch import save
+
+        state = tiny_state()
+        names = sorted(state)
+        places = {name: f"model-0000{1 + names.index(name) // 2}-of-00002.safetensors" for name in names}
+        files = {"config.json": CONFIG.to_json().encode()}
+        for place in sorted(set(places.values())):
+            files[place] = save({name: state[name] for name in names if places[name] == place})
+        files["model.safetensors.index.json"] = json.dumps({"weight_map": places}).encode()
+        server.put("owner/large", files)
+        for offline in (False, True):
+            loaded = hub.load("owner/large", cache_dir=cache, offline=offline)
+            assert loaded.config == CONFIG and all(torch.equal(loaded.state[name], state[name]) for name in names)
+        assert len(names) == 3 and len(set(places.values())) == 2
+        files["model.safetensors.index.json"] = json.dumps({"weight_map": {**places, "b": places[names[0]]}}).encode()
+        server.put("owner/large", files, SECOND)
+        with pytest.raises(WeightsError, match=r"tensors that its files lack: \['b'\]"):
+            hub.load("owner/large", cache_dir=cache)
+        server.put("owner/large", {"model.safetensors.index.json": b"[]"}, "c" * 40)
+        with pytest.raises(WeightsError, match="no index of safetensors"):
+            hub.load("owner/large", cache_dir=cache)
+
+    def test_registered_weights_come_at_their_pin(
+        self, server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        spec = hub.WeightSpec(
-            "remote", "model.safetensors", hub.sha256_of(weight_file), "none", repo_id="owner/tiny", revision=COMMIT
-        )
-        monkeypatch.setitem(hub.REGISTRY, "remote", spec)
-        assert hub.load("remote", cache_dir=tmp_path / "cache").config == CONFIG
-        assert all(f"/resolve/{COMMIT}/" in request for request in server.requests)
-        monkeypatch.setitem(hub.REGISTRY, "remote", dataclasses.replace(spec, sha256="0" * 64))
-        with pytest.raises(ChecksumError, match="registered is 0000"):
-            hub.load("remote", cache_dir=tmp_path / "cache")
-        assert hub.load("remote", cache_dir=tmp_path / "cache", revision="main").config == CONFIG
+        registered(monkeypatch, content)
+        assert hub.where(hub.REGISTRY["remote"], cache) == ("remote", None)
+        assert hub.load("remote", cache_dir=cache).config == CONFIG
+        assert all(f"/resolve/{FIRST}/" in r.path or "/cdn/" in r.path for r in server.requests)
+        assert hub.where(hub.REGISTRY["remote"], cache)[0] == "cached"
 
+    def test_folders_by_environment(
+        self, server: FakeHub, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        assert hub.resolve(NAME).is_relative_to(tmp_path / "hf" / "hub")
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "own"))
+        assert hub.resolve(NAME).is_relative_to(tmp_path / "own")
+        monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
+        assert hub.resolve(NAME).is_relative_to(tmp_path / "home")
+
+    def test_a_renamed_repository_is_followed(self, server: FakeHub, cache: Path) -> None:
+        server.renamed["old/name"] = "owner/tiny"
+        assert hub.load("hf-hub:old/name", cache_dir=cache).config == CONFIG
+        assert hub.load(f"hf-hub:old/name@{FIRST}", cache_dir=cache, offline=True).config == CONFIG
+
+
+class TestTokens:
+    def test_private(self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.private["owner/tiny"] = "secret"
+        with pytest.raises(WeightsNotFoundError, match="HF_TOKEN"):
+            hub.load(NAME, cache_dir=cache)
+        with pytest.raises(WeightsNotFoundError, match="HF_TOKEN"):
+            hub.load(NAME, cache_dir=cache, token="wrong")
+        assert hub.load(NAME, cache_dir=cache / "a", token="secret").config == CONFIG
+        assert {request.token for request in server.bodies("/cdn/")} == {None}  # other hosts must not see it
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        assert hub.load(NAME, cache_dir=cache / "b").config == CONFIG
+
+    def test_gated(self, server: FakeHub, cache: Path) -> None:
+        server.gated.add("owner/tiny")
+        with pytest.raises(WeightsNotFoundError, match=rf"gated: ask for access at {server.url}/owner/tiny.*HF_TOKEN"):
+            hub.load(NAME, cache_dir=cache)
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_refused(self, server: FakeHub, cache: Path, status: int) -> None:
+        server.head_status = status
+        with pytest.raises(WeightsError, match=rf"refuses 'config\.json' of 'owner/tiny' \({status}\); log in"):
+            hub.load(NAME, cache_dir=cache)
+
+    def test_a_token_is_not_shown(self) -> None:
+        assert "secret" not in repr(Repository("a/b", token="secret"))
+
+
+class TestMissing:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
             ("hf-hub:owner/none", "has no repository 'owner/none'"),
+            ("owner/none", "no folder 'owner/none' here, and on the hub: .* has no repository"),
             ("hf-hub:owner/tiny@v9", "has no revision 'v9'"),
             ("hf-hub:too/many/parts", "no repository name"),
             ("hf-hub:", "no repository name"),
         ],
     )
-    def test_what_is_not_there(self, server: Server, tmp_path: Path, name: str, message: str) -> None:
+    def test_what_is_not_there(self, server: FakeHub, cache: Path, name: str, message: str) -> None:
         with pytest.raises(WeightsNotFoundError, match=message):
-            hub.load(name, cache_dir=tmp_path / "cache")
+            hub.load(name, cache_dir=cache)
 
-    def test_repository_without_weights(self, server: Server, tmp_path: Path) -> None:
+    def test_repository_of_something_else(self, server: FakeHub, cache: Path) -> None:
+        server.put("owner/pickle", {"pytorch_model.bin": b"\x80\x02"})
+        with pytest.raises(WeightsNotFoundError, match=r"no file 'model\.safetensors'.*Pickled files are never read"):
+            hub.load("owner/pickle", cache_dir=cache)
+        assert not server.bodies()
+
+    def test_single_file(self, server: FakeHub, cache: Path) -> None:
         with pytest.raises(WeightsNotFoundError, match=r"no file 'other\.safetensors'"):
-            remote.download("owner/tiny", "other.safetensors", None, tmp_path / "cache", None)
+            Repository("owner/tiny", cache_dir=cache).file("other.safetensors")
 
-    def test_failing_server(self, server: Server, tmp_path: Path) -> None:
-        server.status = 403
-        with pytest.raises(WeightsError) as caught:
-            hub.load("hf-hub:owner/tiny", cache_dir=tmp_path / "cache")
-        assert server.url in str(caught.value)
 
+class TestOffline:
     @pytest.mark.parametrize("how", ["argument", "variable", "no network"])
-    @pytest.mark.parametrize("revision", [None, COMMIT])
-    def test_offline_miss_is_quick(
-        self, how: str, revision: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("revision", [None, FIRST])
+    def test_a_miss_is_quick_and_says_what_to_put_where(
+        self, how: str, revision: str | None, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import huggingface_hub  # noqa: F401 (its import takes a while, and is not what is measured)
 
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-        monkeypatch.setattr("urllib.request.getproxies", dict)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1" if how == "variable" else "0")
         started = time.monotonic()
-        with pytest.raises(WeightsNotFoundError, match="give its path"):
-            hub.load(
-                "hf-hub:owner/tiny",
-                revision=revision,
-                cache_dir=tmp_path / "cache",
-                offline=True if how == "argument" else None,
-            )
+        with pytest.raises(WeightsNotFoundError) as caught:
+            hub.load(NAME, revision=revision, cache_dir=cache, offline=True if how == "argument" else None)
         assert time.monotonic() - started < 1
+        source, folder = f"/owner/tiny/resolve/{revision or 'main'}/", str(cache / "models--owner--tiny")
+        assert all(words in str(caught.value) for words in (source, "give its path", folder))
 
-    def test_offline_never_connects(self, server: Server, tmp_path: Path) -> None:
+    def test_offline_never_connects(self, server: FakeHub, cache: Path) -> None:
         with pytest.raises(WeightsNotFoundError):
-            hub.load("hf-hub:owner/tiny", cache_dir=tmp_path / "cache", offline=True)
+            hub.load(NAME, cache_dir=cache, offline=True)
         assert server.requests == []
 
+    @pytest.mark.parametrize("status", [500, 503])
+    def test_a_hub_out_of_order_is_quick_too(self, server: FakeHub, cache: Path, status: int) -> None:
+        server.head_status = status
+        started = time.monotonic()
+        with pytest.raises(WeightsError, match=server.url):
+            hub.load(NAME, cache_dir=cache)
+        assert time.monotonic() - started < 1
+        server.head_status = 0
+        path = hub.resolve(NAME, cache_dir=cache)
+        server.head_status = status
+        assert hub.resolve(NAME, cache_dir=cache) == path  # what is cached serves meanwhile
 
-class FakeApi:
-    """Stands for ``huggingface_hub.HfApi`` and remembers what it is told."""
+    def test_a_server_of_something_else(self, cache: Path, monkeypatch: pytest.MonkeyPatch, server: FakeHub) -> None:
+        server.files["x/resolve/main/config.json"] = b"<html>Log in to the hotel's network</html>"
+        monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/files")
+        with pytest.raises(WeightsError, match="does not answer as a Hugging Face hub; check HF_ENDPOINT"):
+            Repository("x", cache_dir=cache).file("config.json")
 
-    calls: list[tuple] = []  # noqa: RUF012 (shared on purpose; reset by the tests)
-    failure: Exception | None = None
 
-    def __init__(self, **options: object) -> None:
-        self.calls.append(("api", options))
+class TestDamage:
+    def test_a_cut_download_is_gone_on_with(
+        self, server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1)  # goes on after the last whole chunk
+        half = len(content) // 2
+        server.cuts = [half, 10]
+        path = Repository("owner/tiny", FIRST, cache).file("model.safetensors")
+        assert path.read_bytes() == content
+        assert [request.range for request in server.bodies("/cdn/")] == [
+            None,
+            f"bytes={half}-",
+            f"bytes={half + 10}-",
+        ]
 
-    def create_repo(self, repo_id: str, **options: object) -> None:
-        if self.failure is not None:
-            raise self.failure
-        self.calls.append(("create", repo_id, options))
+    def test_a_server_that_knows_no_ranges(self, server: FakeHub, cache: Path, content: bytes) -> None:
+        server.cuts, server.knows_ranges = [100], False
+        assert Repository("owner/tiny", FIRST, cache).file("model.safetensors").read_bytes() == content
 
-    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> object:
-        files = {file.name: file.read_bytes() for file in Path(folder_path).iterdir()}
-        self.calls.append(("upload", repo_id, files, commit_message))
-        return type("CommitInfo", (), {"oid": COMMIT})()
+    @pytest.mark.parametrize("error", [-5, 5])
+    def test_a_wrong_length_leaves_nothing(self, server: FakeHub, cache: Path, error: int) -> None:
+        server.length_error = error
+        with pytest.raises(WeightsError, match=r"Fetching 'model\.safetensors' of 'owner/tiny'.*failed"):
+            Repository("owner/tiny", FIRST, cache).file("model.safetensors")
+        nothing_half_written(cache)
+
+    def test_a_wrong_body_is_fetched_again(self, server: FakeHub, cache: Path, content: bytes) -> None:
+        server.wrong_bodies = 1
+        path = Repository("owner/tiny", FIRST, cache).file("model.safetensors")
+        assert path.read_bytes() == content and len(server.bodies("/cdn/")) == 2
+        assert len(list(cache.rglob("*.damaged"))) == 1
+
+    def test_a_wrong_body_twice_is_an_error(self, server: FakeHub, cache: Path) -> None:
+        server.wrong_bodies = 9
+        with pytest.raises(WeightsError, match="arrives damaged twice"):
+            Repository("owner/tiny", FIRST, cache).file("model.safetensors")
+        assert len(server.bodies("/cdn/")) == 2
+
+    @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
+    def test_a_damaged_cache_is_repaired_once(self, server: FakeHub, cache: Path, content: bytes, damage: str) -> None:
+        path = hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache)
+        bad = {"truncated": content[:-9], "changed": content[:-1] + b"\xff", "empty": b""}[damage]
+        path.resolve().write_bytes(bad)
+        with pytest.raises(WeightsError, match="is damaged"):
+            hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache, offline=True)
+        server.requests.clear()
+        assert hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache).read_bytes() == content
+        assert len(server.bodies("/cdn/")) == 1
+        (put_aside,) = cache.rglob("*.damaged")
+        assert put_aside.read_bytes() == bad
+
+    def test_another_file_than_registered(
+        self, server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registered(monkeypatch, content, sha256="0" * 64)
+        with pytest.raises(ChecksumError, match="registered is 0000"):
+            hub.load("remote", cache_dir=cache)
+        assert len(server.bodies("/cdn/")) == 2  # fetched again once, for it could have been damage
+        assert hub.load("remote", cache_dir=cache, revision="main").config == CONFIG
+
+    def test_a_plain_mirror_stands_in(
+        self, server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registered(monkeypatch, content, repo_id="owner/none")
+        with pytest.raises(WeightsNotFoundError, match="has no repository"):
+            hub.load("remote", cache_dir=cache)
+        server.files["model.safetensors"] = content
+        monkeypatch.setenv("MEMGAN_MIRRORS", f"{server.url}/nothing {server.url}/files/")
+        assert hub.load("remote", cache_dir=cache).config == CONFIG
+        assert hub.load("remote", cache_dir=cache, offline=True).config == CONFIG
+        assert (cache / "model.safetensors").is_file()
+
+    def test_read_only_cache(self, server: FakeHub, cache: Path, content: bytes) -> None:
+        path = hub.resolve(NAME, cache_dir=cache)
+        server.put("owner/other", {"model.safetensors": content})
+        with disks.read_only(cache):
+            for name in (NAME, f"{NAME}@{FIRST}"):  # what is there is used
+                assert hub.resolve(name, cache_dir=cache) == path
+                assert hub.resolve(name, cache_dir=cache, offline=True) == path
+            with pytest.raises(OutputError, match=r"cannot take 'model\.safetensors' of 'owner/other'.*MEMGAN_HOME"):
+                hub.resolve("owner/other", cache_dir=cache)
+
+    def test_full_disk(self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*args: object, **kwargs: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("huggingface_hub.file_download.http_get", full)
+        with pytest.raises(OutputError, match=r"cannot take 'model\.safetensors'.*No space left.*HF_HOME"):
+            Repository("owner/tiny", FIRST, cache).file("model.safetensors")
+        nothing_half_written(cache)
+
+
+def resolve_elsewhere(cache: str, ready: Any, results: Any) -> None:
+    """Body of a process that wants the same file as others at the same moment."""
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    ready.wait()
+    results.put(Path(hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache)).read_bytes())
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_several_processes_at_once(server: FakeHub, cache: Path, content: bytes, is_damaged: bool) -> None:
+    if is_damaged:
+        hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache).resolve().write_bytes(b"damaged")
+        server.requests.clear()
+    server.seconds = 0.3
+    context = multiprocessing.get_context("fork")
+    ready, results = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=resolve_elsewhere, args=(str(cache), ready, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found == [content] * 3
+    assert len(server.bodies("/cdn/")) == 1  # one downloads, the others wait for it
+    nothing_half_written(cache)
 
 
 class TestPush:
-    @pytest.fixture(autouse=True)
-    def api(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        FakeApi.calls.clear()
-        monkeypatch.setattr(FakeApi, "failure", None)
-        monkeypatch.setattr("huggingface_hub.HfApi", FakeApi)
-        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    def test_what_is_pushed_is_what_loads(self, server: FakeHub, content: bytes, tmp_path: Path, cache: Path) -> None:
+        (tmp_path / "x.safetensors").write_bytes(content)
+        loaded = hub.load(tmp_path / "x.safetensors")
+        commit = hub.push_to_hub("owner/new", loaded, card="# Tiny", private=True, token="writer")
+        assert commit == SECOND and sorted(server.commits["owner/new"][SECOND]) == [
+            "README.md",
+            "config.json",
+            "model.safetensors",
+        ]
+        again = hub.load("owner/new", revision=commit, cache_dir=cache)
+        assert again.config == loaded.config and again.metadata == loaded.metadata
+        assert all(torch.equal(again.state[name], tensor) for name, tensor in loaded.state.items())
 
-    def test_uploads_what_load_reads(self, weight_file: Path, tmp_path: Path) -> None:
-        loaded = hub.load(weight_file)
-        assert hub.push_to_hub("owner/tiny", loaded, card="# Tiny", private=True, token="t") == COMMIT
-        made, created, uploaded = FakeApi.calls
-        assert made == ("api", {"endpoint": "http://127.0.0.1:9", "token": "t"})
-        assert created == ("create", "owner/tiny", {"private": True, "exist_ok": True})
-        files = uploaded[2]
-        assert files["README.md"] == b"# Tiny" and json.loads(files["config.json"])["name"] == "tiny"
-        (tmp_path / "back.safetensors").write_bytes(files["model.safetensors"])
-        assert checkpoint.read(tmp_path / "back.safetensors").metadata == loaded.metadata
-
-    def test_refusal_says_what_to_do(self, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(FakeApi, "failure", OSError("401 Unauthorized"))
-        with pytest.raises(WeightsError, match=r"401 Unauthorized.*HF_TOKEN"):
-            hub.push_to_hub("owner/tiny", hub.load(weight_file))
+    def test_refusal_says_what_to_do(self, server: FakeHub, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "x.safetensors").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"(?s)Uploading to 'owner/new' failed.*401.*HF_TOKEN"):
+            hub.push_to_hub("owner/new", hub.load(tmp_path / "x.safetensors"), token="reader")

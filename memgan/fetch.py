@@ -1,0 +1,255 @@
+"""Download of one file of known SHA-256 from a list of addresses: resumed, checked, and moved into place whole."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
+
+_BLOCK_BYTES = 1 << 20
+_TIMEOUT_S = 20.0
+_MAX_CUTS = 8
+"""How often one address may break off or ask to come back later before the next one is tried."""
+_PAUSE_S = 0.5
+"""Before the second attempt; doubled each time, up to 16 times."""
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+
+
+class _FailedError(Exception):
+    """This address gives nothing; another one may."""
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file in lower-case hexadecimal.
+
+    Raises:
+        WeightsError: if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}); check its permissions.") from error
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads out of the same block for the same ``path``; waits as long as it takes.
+
+    Raises:
+        OutputError: if the lock's file cannot be made, as in a folder that is read-only.
+    """
+    import filelock
+
+    folder = path.parent / ".locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{path.name}.lock", thread_local=False)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def quarantine(path: Path) -> Path:
+    """Move a damaged file out of the way, beside its place; an earlier one there is replaced.
+
+    Returns:
+        Where it is now: the same name with ``.damaged`` added.
+
+    Raises:
+        OutputError: if it cannot be moved.
+    """
+    moved = path.with_name(f"{path.name}.damaged")
+    try:
+        os.replace(path, moved)
+    except OSError as error:
+        raise OutputError(
+            f"{path} is damaged and cannot be replaced ({error.strerror or error}); delete it, or choose another "
+            "folder with MEMGAN_HOME or cache_dir."
+        ) from error
+    return moved
+
+
+def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = None) -> Path:
+    """Download a file unless it is there; of several processes one downloads and the others wait for it.
+
+    What is received is kept in ``.NAME.part`` beside ``path``, from where a later call goes on. Only a whole file of
+    the right SHA-256 gets the name ``path``. A file already there that is damaged is kept as ``NAME.damaged``.
+
+    Args:
+        urls: addresses to try in this order: http, https or file.
+        path: where the file goes; missing folders are made.
+        sha256: in lower-case hexadecimal.
+        size: in bytes, if known: saves the download of something else, and of what has no room.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        WeightsNotFoundError: if no address gives the file.
+        ChecksumError: if what they give is another file.
+        OutputError: if there is no room, or ``path`` cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with locked(path):
+        if path.is_file():
+            if sha256_of(path) == sha256:  # another process was faster
+                return path
+            quarantine(path)
+        problems, wrong = [], 0
+        for url in urls:
+            try:
+                _fetch_checked(url, part, sha256, size)
+                os.replace(part, path)
+                return path
+            except _FailedError as error:
+                problems.append(f"{url}: {error}")
+            except ChecksumError as error:
+                problems.append(f"{url}: {error}")
+                wrong += 1
+            except OutputError:
+                raise
+            except OSError as error:
+                raise _unwritable(path, error) from error
+    kind = ChecksumError if wrong else WeightsNotFoundError
+    raise kind(f"{path.name} (SHA-256 {sha256}) cannot be downloaded. " + " ".join(problems))
+
+
+def _fetch_checked(url: str, part: Path, sha256: str, size: int | None) -> None:
+    """Complete ``part``; one left by an earlier run may be of something else: then once more from the start."""
+    is_continued = part.is_file()
+    while True:
+        _fetch_all(url, part, size)
+        found = sha256_of(part)
+        if found == sha256:
+            return
+        part.unlink()
+        if not is_continued:
+            raise ChecksumError(f"gives another file (SHA-256 {found}).")
+        is_continued = False
+
+
+def _fetch_all(url: str, part: Path, size: int | None) -> None:
+    """Append to ``part`` until the server has no more; go on after cuts."""
+    for attempt in range(_MAX_CUTS):
+        if attempt:
+            time.sleep(_PAUSE_S * min(2 ** (attempt - 1), 16))
+        try:
+            if _fetch_some(url, part, size):
+                return
+            problem = "breaks off again and again"
+        except urllib.error.HTTPError as error:
+            problem = f"answers {error.code} {error.reason}"
+            if error.code == 416:  # the part is longer than the file, so it is of something else
+                part.unlink(missing_ok=True)
+            elif error.code not in _LATER:
+                raise _FailedError(f"{problem}.") from error
+        except TimeoutError as error:
+            problem = f"is silent for {_TIMEOUT_S:g} s ({error})"
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, TimeoutError | ConnectionResetError):  # no network, no such host or file
+                raise _FailedError(f"cannot be reached ({error.reason}).") from error
+            problem = f"cannot be reached ({error.reason})"
+        except OutputError:  # an OSError too, but of the disk
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            problem = f"breaks off ({error or type(error).__name__})"
+    raise _FailedError(f"{problem}, {_MAX_CUTS} times.")
+
+
+def _fetch_some(url: str, part: Path, size: int | None) -> bool:
+    """One request; whether ``part`` is complete now.
+
+    Raises:
+        OSError: of urllib and http.client for the network; ``OutputError`` stands for those of the disk.
+    """
+    start = part.stat().st_size if part.is_file() else 0
+    if size is not None and start >= size:
+        if start == size:
+            return True
+        part.unlink()
+        start = 0
+    # Identity: a compressed answer could not be resumed, nor its length compared.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "memgan"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:
+        if start and not _continues(response, start):
+            start = 0
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else None
+        if size is not None and total is not None and total != size:
+            raise _FailedError(f"offers {total} bytes, but the file has {size}.")
+        try:
+            _check_room(part, total, start)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            file = open(part, "ab" if start else "wb")  # noqa: SIM115 (closed below; its errors are the disk's)
+        except OSError as error:
+            raise _unwritable(part, error) from error
+        with file, _progress(part, total, start) as bar:
+            done = start
+            while block := response.read(_BLOCK_BYTES):
+                done += len(block)
+                if total is not None and done > total:
+                    raise _FailedError(f"sends more than the {total} bytes that it offered.")
+                _write(file, block, part)
+                bar.update(len(block))
+    return total is None or done == total
+
+
+def _continues(response: Any, start: int) -> bool:
+    """Whether the answer is the rest of the file; many servers send all of it whatever was asked for."""
+    return getattr(response, "status", None) == 206 and str(response.headers.get("Content-Range", "")).startswith(
+        f"bytes {start}-"
+    )
+
+
+def _write(file: BinaryIO, block: bytes, part: Path) -> None:
+    try:
+        file.write(block)
+        file.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.close()  # fails too: it wants to write the rest
+        with contextlib.suppress(OSError):
+            part.unlink()  # give the room back: on a full disk other programs need it
+        raise _unwritable(part, error) from error
+
+
+def _check_room(part: Path, total: int | None, start: int) -> None:
+    folder = next((parent for parent in part.parents if parent.is_dir()), part.parent)
+    free = shutil.disk_usage(folder).free
+    if total is not None and total - start > free:
+        raise OSError(28, f"No space left: {(total - start) / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path.parent} cannot take the download ({error.strerror or error}); free some space, or choose another "
+        "folder with MEMGAN_HOME or cache_dir."
+    )
+
+
+def _progress(part: Path, total: int | None, start: int) -> Any:
+    """A bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    name = part.name.removeprefix(".").removesuffix(".part")
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not shown)
