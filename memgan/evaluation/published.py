@@ -1,0 +1,97 @@
+"""The published LPIPS and FID, by the packages ``lpips`` and ``torch-fidelity``.
+
+Their networks (AlexNet of torchvision, Inception of 2015) come with no package: they lie in torch's cache of downloads
+once somebody fetched them. Nothing is fetched here unless that is asked for.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
+
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+
+
+def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """LPIPS (Zhang et al., CVPR 2018), version 0.1 on AlexNet; lower is more alike.
+
+    Args:
+        device: where it runs.
+        download: fetch AlexNet (233 MB, from download.pytorch.org) if it is not in torch's cache.
+
+    Returns:
+        (B, 3, H, W) and truth in [-1, 1] -> (B,) float32.
+
+    Raises:
+        MissingDependencyError: if the package ``lpips`` is not installed.
+        WeightsNotFoundError: if AlexNet is not there and ``download`` is off.
+        WeightsError: if it cannot be fetched or read.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        raise MissingDependencyError("LPIPS needs the package lpips: pip install 'memgan[eval]'.") from error
+    _require(ALEXNET_FILE, "LPIPS needs torchvision's AlexNet", download)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lpips asks torchvision for AlexNet in a way that is deprecated
+            network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"AlexNet cannot be fetched or read ({error}); see {_cache() / ALEXNET_FILE}.") from error
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        return network(a.float(), b.float()).flatten()
+
+    return distance
+
+
+def inception_features(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor], Tensor]:
+    """The Inception features of FID (Heusel et al., 2017), by torch-fidelity.
+
+    Args:
+        device: where it runs.
+        download: fetch the network (91 MB, from github.com) if it is not in torch's cache.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1] -> (B, 2048) float32.
+
+    Raises:
+        MissingDependencyError: if the package ``torch-fidelity`` is not installed.
+        WeightsNotFoundError: if the network is not there and ``download`` is off.
+        WeightsError: if it cannot be fetched or read.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise MissingDependencyError("FID needs the package torch-fidelity: pip install 'memgan[eval]'.") from error
+    _require(INCEPTION_FILE, "FID needs the Inception network of 2015", download)
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"The Inception network cannot be fetched or read ({error}); see {_cache() / INCEPTION_FILE}."
+        ) from error
+
+    @torch.no_grad()
+    def features(image: Tensor) -> Tensor:
+        counts = ((image.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return network(counts)[0]
+
+    return features
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _require(file: str, purpose: str, download: bool) -> None:
+    if not download and not (_cache() / file).is_file():
+        raise WeightsNotFoundError(
+            f"{purpose}, which is not at {_cache() / file}: put it there, or allow its download (--download)."
+        )

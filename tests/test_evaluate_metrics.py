@@ -1,0 +1,111 @@
+"""Which metrics are chosen, what is left out, and the published ones with stand-ins for their networks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from memgan.errors import ConfigError, MissingDependencyError, WeightsError, WeightsNotFoundError
+from memgan.evaluation import METRICS, MetricSet, choose_metrics, published
+from memgan.evaluation.published import ALEXNET_FILE, INCEPTION_FILE, inception_features, lpips_alex
+
+OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "niqe", "identity"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch's downloads."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_what_works_offline_is_the_default(cache: Path) -> None:
+    metrics = choose_metrics()
+    assert metrics.names == OFFLINE
+    assert set(metrics.left_out) == {"lpips", "fid"}
+    assert all("--download" in reason and str(cache) in reason for reason in metrics.left_out.values())
+    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == ["fd_enlite0"]
+    pictures = torch.zeros(2, 3, 64, 64)
+    assert all(metric(pictures, pictures).shape == (2,) for metric in metrics.paired.values())
+
+
+def test_small_pictures_have_no_niqe(cache: Path) -> None:
+    assert "192" in choose_metrics(size_px=64).left_out["niqe"]
+    with pytest.raises(ConfigError, match="192"):
+        choose_metrics(["niqe"], size_px=64)
+
+
+def test_metrics_by_name(cache: Path) -> None:
+    assert choose_metrics(["niqe", "psnr", "psnr"]).names == ["psnr", "niqe"]
+    for bad in (["psnr", "lpisp"], []):
+        with pytest.raises(ConfigError, match="st_lpips"):
+            choose_metrics(bad)
+    for name in ("lpips", "fid"):
+        with pytest.raises(WeightsNotFoundError, match="--download"):
+            choose_metrics([name])
+
+
+def test_a_missing_package_is_left_out_or_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dlib", "lpips", "torch_fidelity.feature_extractor_inceptionv3"):
+        monkeypatch.setitem(sys.modules, name, None)
+    left_out = choose_metrics().left_out
+    assert set(left_out) == {"identity", "lpips", "fid"}
+    assert all("memgan[eval]" in reason for reason in left_out.values())
+    with pytest.raises(MissingDependencyError, match="dlib"):
+        choose_metrics(["identity"])
+
+
+def test_own_metrics_come_last() -> None:
+    metrics = MetricSet(paired={"mine": lambda a, b: a.mean((1, 2, 3))}, single={"niqe": lambda a: a.mean((1, 2, 3))})
+    assert metrics.names == ["niqe", "mine"]
+
+
+def test_no_substitute_is_called_lpips_or_fid() -> None:
+    assert "not LPIPS" in METRICS["st_lpips"].made_by and "not FID" in METRICS["fd_enlite0"].made_by
+
+
+def test_a_damaged_network_is_named(cache: Path) -> None:
+    for file in (ALEXNET_FILE, INCEPTION_FILE):
+        torch.save({"nothing": torch.zeros(1)}, cache / file)
+    with pytest.raises(WeightsError, match="AlexNet"):
+        lpips_alex()
+    with pytest.raises(WeightsError, match="Inception"):
+        inception_features()
+
+
+@pytest.mark.slow
+def test_lpips_with_a_network_in_the_cache(cache: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), cache / ALEXNET_FILE)
+    metric = choose_metrics(["lpips"]).paired["lpips"]
+    clean = torch.rand(2, 3, 64, 64) * 2 - 1
+    near, far = metric(clean + 0.01 * torch.randn(2, 3, 64, 64), clean), metric(clean.flip(-1), clean)
+    assert near.shape == (2,) and (near < far).all() and metric(clean, clean).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+def test_fid_features_with_a_network_in_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch_fidelity import feature_extractor_inceptionv3 as package
+
+    def stop(url: str, **options: object) -> dict[str, torch.Tensor]:
+        raise OSError(f"no network for {url}")
+
+    # The structure's own random weights, as the file that would be fetched.
+    with monkeypatch.context() as patch:
+        patch.setattr(package, "load_state_dict_from_url", lambda url, **options: {})
+        patch.setattr(package.nn.Module, "load_state_dict", lambda self, state: None)
+        structure = package.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(structure.state_dict(), cache / INCEPTION_FILE)
+    describe = choose_metrics(["fid"]).sets["fid"]
+    picture = torch.rand(2, 3, 64, 64) * 2 - 1
+    features = describe(picture)
+    assert features.shape == (2, 2048) and features.isfinite().all()
+    assert torch.equal(describe(picture), features)
+    assert published.INCEPTION_FILE in package.URL_INCEPTION_V3  # the name that is looked for is the one it uses
+    monkeypatch.setattr(package, "load_state_dict_from_url", stop)
+    with pytest.raises(WeightsError, match="no network"):
+        inception_features(download=True)
