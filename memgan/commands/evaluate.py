@@ -1,71 +1,224 @@
-"""``memgan evaluate``: how well a network undoes the degradation of Eq. 14, on clean aligned faces."""
+"""``memgan evaluate``: how well networks undo the degradation of Eq. 14, or what they make of real faces."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
+    from memgan.network.model import MemGAN
+
+_SHEET_MEMORY_FACES = 4  # three rows each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     parser.add_argument(
-        "faces", nargs="+", type=Path, metavar="FACES", help="folders or tar files of clean aligned faces"
+        "faces", nargs="*", type=Path, metavar="FACES", help="folders or tar files of clean aligned faces"
     )
-    parser.add_argument("--weights", metavar="WEIGHTS", help="name, .safetensors file or folder (default: embedded)")
-    parser.add_argument("--seed", type=int, default=0, help="base seed of the degradations (default: 0)")
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="real degraded aligned faces instead of FACES: NIQE, and --reference"
+    )
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="good aligned faces to compare with --real")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        metavar="[NAME=]WEIGHTS",
+        help="name, .safetensors file or folder (default: embedded); may be repeated",
+    )
+    parser.add_argument(
+        "--restorer",
+        action="append",
+        default=[],
+        metavar="[NAME=]MODULE:CALLABLE",
+        help="also judge this callable on (B, 3, 512, 512) RGB in [-1, 1]; may be repeated",
+    )
+    parser.add_argument(
+        "--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)"
+    )
+    parser.add_argument("--download", action="store_true", help="let LPIPS and FID fetch their networks")
+    parser.add_argument(
+        "--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only N faces, spread evenly over the names")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="faces at a time (default: 4)")
     parser.add_argument("--device", help="such as cuda:1 (default: the first CUDA device, else the CPU)")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write degraded and restored faces side by side")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write input, restored and truth side by side")
     parser.add_argument("--sheet-rows", type=int, default=8, metavar="N", help="faces on that sheet (default: 8)")
+    parser.add_argument(
+        "--memory-sheet",
+        type=Path,
+        metavar="PNG",
+        help=f"also draw what the memory recognises, and the features before and after it, of "
+        f"{_SHEET_MEMORY_FACES} faces",
+    )
+    parser.add_argument(
+        "--memory-health",
+        action="store_true",
+        help="also report slot usage, attention entropy, and what the picture owes to each bank",
+    )
+    parser.add_argument(
+        "--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all faces")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print the table; the exit status."""
-    import torch
-
-    from memgan import hub
+    """Evaluate and print the tables; the exit status."""
     from memgan.errors import ConfigError
-    from memgan.evaluation.restoration import evaluate, write_contact_sheet
+    from memgan.evaluation import (
+        MemoryHealthMeter,
+        choose_metrics,
+        import_restorer,
+        text_table,
+        write_json,
+        write_memory_sheet,
+    )
+    from memgan.evaluation.paper import table_1_text, table_3_text
     from memgan.inference import choose_device
-    from memgan.network.model import build_memgan
 
-    if args.sheet_rows < 1:
-        raise ConfigError(f"--sheet-rows is {args.sheet_rows}; it must be at least 1.")
-    checkpoint = hub.load(args.weights)
-    network = build_memgan(checkpoint.config)
-    network.load_checked(checkpoint.state)
+    if bool(args.faces) == bool(args.real):
+        raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
+    if args.reference and not args.real:
+        raise ConfigError("--reference belongs to --real DIR; clean FACES are their own reference.")
+    for option in ("sheet_rows", "memory_faces"):
+        if getattr(args, option) < 1:
+            raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
+    for file in (args.sheet, args.memory_sheet, args.json):
+        if file is not None and not file.parent.is_dir():  # known before the work, not after it
+            raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
+    seeds = _seeds(args.seeds)
     device = choose_device(args.device)
-    network = network.eval().to(device)
-    rows: list[list[torch.Tensor]] = []
+    networks = _networks(args.weights or [None], device)
+    restorers: dict[str, Any] = {name: _restore_with(network) for name, network in networks.items()}
+    for text in args.restorer:
+        name, one = import_restorer(text)
+        if name in restorers:
+            raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
+        restorers[name] = one
+    first = next(iter(networks.values()))
+    size = first.config.image_size
+    names = args.metrics.split(",") if args.metrics is not None else None
+    metrics = choose_metrics(names, device=device, size_px=size, download=args.download)
+    meter = MemoryHealthMeter(first) if args.memory_health else None
+    sheet: list[FacePictures] = []
+    memory_faces: list[FacePictures] = []
 
-    def restore(degraded: torch.Tensor) -> torch.Tensor:
-        restored = network(degraded).image.clamp(-1, 1)
-        rows.extend([one.cpu(), other.cpu()] for one, other in zip(degraded, restored, strict=True) if args.sheet)
-        return restored
+    def keep(face: "FacePictures") -> None:
+        if face.seed != seeds[0]:
+            return
+        if meter is not None and _chosen(face, args.memory_faces):
+            meter.add(face.pictures["input"][None])
+        if args.sheet and _chosen(face, args.sheet_rows):
+            sheet.append(_on_cpu(face))
+        if args.memory_sheet and _chosen(face, _SHEET_MEMORY_FACES):
+            memory_faces.append(_on_cpu(face))
+
+    result = _evaluate(args, restorers, seeds, metrics, size, device, keep)
+    print(text_table(result))
+    print()
+    print(table_3_text() if args.real else table_1_text())
+    report = result.to_dict()
+    if meter is not None:
+        health = meter.result()
+        print()
+        print(health.table())
+        report["memory_health"] = health.to_dict()
+    if args.sheet:
+        _write_sheet(sheet, args.sheet)
+    if args.memory_sheet:
+        write_memory_sheet(first, memory_faces, args.memory_sheet)
+    if args.json:
+        write_json(args.json, report | {"published": _published()})
+    return 0
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    restorers: dict[str, Any],
+    seeds: list[int],
+    metrics: "MetricSet",
+    size: int,
+    device: "torch.device",
+    keep: Any,
+) -> "EvaluationResult":
+    from memgan.evaluation import evaluate, evaluate_real
 
     def show(done: int, total: int) -> None:
         print(f"\r{done}/{total} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    size = checkpoint.config.image_size
-    result = evaluate(
-        restore,
-        [str(path) for path in args.faces],
-        seed=args.seed,
-        limit=args.limit,
-        size_px=size,
-        batch_size=1,
-        device=device,
-        progress=show if sys.stderr.isatty() else None,
-    )
-    print(result.table())
-    if args.sheet:
-        write_contact_sheet(_evenly(rows, args.sheet_rows), args.sheet)
-    if args.json:
-        args.json.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
-    return 0
+    common: dict[str, Any] = {
+        "limit": args.limit,
+        "metrics": metrics,
+        "size_px": size,
+        "batch_size": args.batch_size,
+        "device": device,
+        "progress": show if sys.stderr.isatty() else None,
+        "on_face": keep,
+    }
+    if args.real:
+        return evaluate_real(restorers, args.real, args.reference, **common)
+    return evaluate(restorers, args.faces, seeds=seeds, **common)
 
 
-def _evenly(rows: list, count: int) -> list:
-    """``count`` of the rows, spread over all."""
-    return [rows[i * len(rows) // count] for i in range(count)] if count < len(rows) else rows
+def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
+    """Networks by the names given, or by those in their files."""
+    from memgan import hub
+    from memgan.errors import ConfigError
+    from memgan.network.model import build_memgan
+
+    networks: dict[str, MemGAN] = {}
+    for text in weights:
+        name, _, place = ("", "", text) if text is None or Path(text).exists() else text.rpartition("=")
+        checkpoint = hub.load(place)
+        network = build_memgan(checkpoint.config)
+        network.load_checked(checkpoint.state)
+        name = name or checkpoint.config.name
+        if name in networks:
+            raise ConfigError(f"Two of the weights are called {name!r}; name one by NAME={place}.")
+        networks[name] = network.eval().to(device)
+    sizes = {name: network.config.image_size for name, network in networks.items()}
+    if len(set(sizes.values())) > 1:
+        raise ConfigError(f"The networks work at different sizes ({sizes}); evaluate them one by one.")
+    return networks
+
+
+def _restore_with(network: "MemGAN") -> Any:
+    return lambda degraded: network(degraded).image
+
+
+def _seeds(text: str) -> list[int]:
+    from memgan.errors import ConfigError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--seeds is {text!r}; give whole numbers such as 0,1,2.") from error
+
+
+def _chosen(face: "FacePictures", count: int) -> bool:
+    """Whether a face is one of ``count`` that are spread evenly over all."""
+    count = min(count, face.total)
+    return face.index in {step * face.total // count for step in range(count)}
+
+
+def _on_cpu(face: "FacePictures") -> "FacePictures":
+    return face._replace(pictures={name: picture.cpu() for name, picture in face.pictures.items()})
+
+
+def _write_sheet(faces: "list[FacePictures]", path: Path) -> None:
+    from memgan.evaluation import write_contact_sheet
+
+    captions = [
+        [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.pictures] for face in faces
+    ]
+    write_contact_sheet([list(face.pictures.values()) for face in faces], path, captions=captions)
+
+
+def _published() -> dict[str, Any]:
+    from memgan.evaluation import paper
+
+    return {"table_1": {"data": paper.TABLE_1_DATA, "rows": paper.TABLE_1}, "table_3_fid": paper.TABLE_3}

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
-from memgan.errors import DataError, ImageError
-from memgan.image import IMAGE_SUFFIXES, decode_picture
+from memgan.errors import ConfigError, DataError, ImageError
+from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -70,6 +71,36 @@ class PictureSource:
             return decode_picture(data, place.name).rgb8
         except (OSError, ImageError) as error:
             raise DataError(f"{place.path}: {error}") from error
+
+
+def spread_evenly(source: PictureSource, limit: int | None = None) -> list[int]:
+    """Numbers of the pictures in the order of their names; at most ``limit`` of them, spread evenly.
+
+    Raises:
+        ConfigError: if ``limit`` is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit is {limit}; it must be at least 1.")
+    names = source.names
+    order = sorted(range(len(source)), key=names.__getitem__)
+    if limit is None or limit >= len(order):
+        return order
+    return [order[step * len(order) // limit] for step in range(limit)]
+
+
+def read_face(source: PictureSource, index: int, size_px: int) -> Tensor:
+    """An aligned face as (3, size_px, size_px) RGB in [-1, 1].
+
+    Raises:
+        DataError: if it cannot be decoded or is not square.
+    """
+    rgb = source.read(index)
+    if rgb.shape[0] != rgb.shape[1]:
+        raise DataError(
+            f"{source.names[index]} is {rgb.shape[1]} x {rgb.shape[0]}; faces must be square, aligned to the template: "
+            "`memgan restore` writes such faces of photographs to cropped_faces/."
+        )
+    return to_tensor(resize(rgb, size_px, size_px))
 
 
 def _is_picture(name: str) -> bool:

@@ -1,0 +1,107 @@
+"""The memory as people look at it: what it recognises, and the features before and after it (Fig. 2)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memgan.errors import ConfigError
+from memgan.evaluation.sheets import heat, write_contact_sheet
+from memgan.evaluation.tally import FacePictures
+from memgan.network.memory import MemoryBank
+from memgan.network.model import MemGAN
+
+
+def write_memory_sheet(
+    network: MemGAN, faces: Sequence[FacePictures], path: str | Path, *, restorer: str | None = None, tile_px: int = 256
+) -> None:
+    """Three rows per face, with a column for every bank:
+
+    - the input, then the evidence: cosine of each position and its most similar slot, from the face's 2nd percentile
+      (dark blue) to its 98th (yellow), which the caption gives;
+    - the restored face, then the encoder's features F^E before the memory;
+    - the truth (if any), then the features F^M read from the memory, without a residual.
+
+    Features are shown by their three principal components as red, green and blue, each picture by its own.
+
+    Args:
+        network: in evaluation mode.
+        faces: as an evaluation hands them out.
+        path: picture to write.
+        restorer: which of the faces' pictures to show as restored; ``None``: the network's own.
+        tile_px: side of each picture.
+
+    Raises:
+        ConfigError: if the network has no memory, or there are no faces.
+        OutputError: if the file cannot be written.
+    """
+    if not network.memory or not faces:
+        raise ConfigError(
+            f"A memory sheet of {len(faces)} faces and {len(network.memory)} banks; it needs one of each at least: "
+            "give faces, and a network with use_memory on."
+        )
+    rows: list[list[Tensor]] = []
+    captions: list[list[str]] = []
+    for face in faces:
+        pictures, texts = _face_rows(network, face, restorer, tile_px)
+        rows += pictures
+        captions += texts
+    write_contact_sheet(rows, path, captions=captions)
+
+
+def principal_colours(features: Tensor) -> Tensor:
+    """Three principal components of (C, H, W) features as colours (3, H, W) in [-1, 1]; 2.5 deviations are full."""
+    flat = features.detach().double().flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    values, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
+    count = min(3, len(values))
+    vectors = vectors[:, -count:].flip(1)
+    # An eigenvector's sign is arbitrary: let its largest entry be positive, so that the colours are always the same.
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    colours = (vectors * largest.sign()).T @ flat
+    # A component that is rounding alone stays dark.
+    strongest = values[-count:].flip(0)
+    colours = colours / (2.5 * strongest.clamp_min(1e-8 * strongest[0] + 1e-12).sqrt()[:, None])
+    colours = F.pad(colours, (0, 0, 0, 3 - count))
+    return colours.clamp(-1, 1).float().reshape(3, *features.shape[1:])
+
+
+@torch.no_grad()
+def _face_rows(
+    network: MemGAN, face: FacePictures, restorer: str | None, tile_px: int
+) -> tuple[list[list[Tensor]], list[list[str]]]:
+    degraded = face.pictures["input"][None].to(next(network.parameters()).device)
+    output = network(degraded, return_features=True)
+    restored = output.image[0] if restorer is None else face.pictures[restorer]
+    blank = torch.ones_like(face.pictures["input"])
+    rows = [[face.pictures["input"]], [restored], [face.pictures.get("truth", blank)]]
+    captions = [
+        [f"input: {Path(face.name).name}"],
+        ["restored"],
+        ["truth" if "truth" in face.pictures else ""],
+    ]
+    for name, bank in network.memory.items():
+        features = output.features[int(name)]
+        cosine = bank.inspect(features).cosine[0]
+        low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
+        rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))
+        rows[1].append(principal_colours(features[0]))
+        rows[2].append(principal_colours(_read_alone(bank, features)[0]))
+        captions[0].append(f"evidence {name} px: {low:.2f} to {high:.2f}")
+        captions[1].append(f"before memory {name} px")
+        captions[2].append(f"after memory {name} px")
+    return [[_tile(picture, tile_px) for picture in row] for row in rows], captions
+
+
+def _read_alone(bank: MemoryBank, features: Tensor) -> Tensor:
+    read = bank.read(features)
+    return read - features if bank.residual else read
+
+
+def _tile(picture: Tensor, side: int) -> Tensor:
+    """Small maps show their positions as squares; large ones are averaged."""
+    picture = picture.detach().float().cpu()[None]
+    mode = "nearest" if picture.shape[-1] < side else "area"
+    return F.interpolate(picture, (side, side), mode=mode)[0]

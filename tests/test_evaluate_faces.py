@@ -1,0 +1,219 @@
+"""Restorers on degraded and on real faces: scores, seeds, targets, and what is refused."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from memgan.degradation import Degradation, degrade_one
+from memgan.errors import ConfigError, DataError, ShapeError
+from memgan.evaluation import (
+    FacePictures,
+    MetricSet,
+    evaluate,
+    evaluate_real,
+    face_seed,
+    frechet_distance,
+    psnr,
+    ssim,
+    text_table,
+    write_json,
+)
+from memgan.image import Picture, load_picture, save_picture, to_tensor
+
+
+def contrast(pictures: Tensor) -> Tensor:
+    return pictures.flatten(1).std(1)
+
+
+def colours(pictures: Tensor) -> Tensor:
+    return pictures.mean((2, 3))
+
+
+PAIRED = MetricSet(paired={"psnr": psnr, "ssim": ssim})
+ALL = MetricSet(paired={"psnr": psnr}, single={"niqe": contrast}, sets={"fd_enlite0": colours})
+
+
+def same(degraded: Tensor) -> Tensor:
+    return degraded
+
+
+def write(folder: Path, *names: str, seed: int = 0) -> Path:
+    random = np.random.default_rng(seed)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        small = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        save_picture(Picture(np.kron(small, np.ones((8, 8, 1), np.uint8))), folder / name)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "faces", "b.png", "a.png", "more/c.png")
+
+
+def truths(folder: Path) -> Tensor:
+    names = ("a.png", "b.png", "more/c.png")
+    return torch.stack([to_tensor(load_picture(folder / name).rgb) for name in names])
+
+
+def test_a_perfect_and_an_idle_restorer(folder: Path) -> None:
+    clean = truths(folder)
+    result = evaluate({"idle": same, "perfect": lambda degraded: clean}, folder, metrics=PAIRED, size_px=48)
+    assert [face.name for face in result.faces] == ["a.png", "b.png", "more/c.png"]
+    before, idle, perfect = (result.summary(name) for name in ("input", "idle", "perfect"))
+    assert idle["ssim"].mean == pytest.approx(before["ssim"].mean, abs=2e-3)  # only rounded
+    assert perfect["ssim"].mean == pytest.approx(1, abs=1e-6) and perfect["psnr"].mean > 100
+    assert before["psnr"].mean == pytest.approx(np.mean([face.scores["input"]["psnr"] for face in result.faces]))
+    assert before["psnr"].std is None
+    assert result.ratio("perfect")["ssim"] == pytest.approx(1 / before["ssim"].mean)
+    assert result.difference("perfect")["ssim"] == pytest.approx(1 - before["ssim"].mean)
+    assert evaluate(None, folder, metrics=PAIRED, size_px=48).summary() == before
+
+
+def test_the_degradation_is_that_of_the_name_and_seed(folder: Path) -> None:
+    seen: list[FacePictures] = []
+    options = {"metrics": PAIRED, "size_px": 48, "on_face": seen.append}
+    first = evaluate(same, folder, batch_size=2, **options)
+    face = to_tensor(load_picture(folder / "more" / "c.png").rgb)
+    assert torch.equal(seen[2].pictures["input"], degrade_one(face, face_seed("c.png", 0)))
+    assert torch.equal(seen[2].pictures["truth"], face)
+    assert (seen[2].index, seen[2].total, seen[2].name, seen[2].seed) == (2, 3, "more/c.png", 0)
+    alone = evaluate(same, folder / "more", **options)
+    assert alone.faces[0].scores == first.faces[2].scores  # whatever else is evaluated, and in which folder
+    assert face_seed("c.png", 1) != face_seed("c.png", 0) != face_seed("b.png", 0)
+    assert 0 <= face_seed("c.png", 0) < 2**63
+    mild = Degradation((0, 0), (1, 1), (0, 0), (100, 100))
+    better = evaluate(same, folder, settings=mild, **options)
+    assert better.summary()["ssim"].mean > first.summary()["ssim"].mean + 0.1
+
+
+def test_spread_over_seeds(folder: Path) -> None:
+    both = evaluate(same, folder, seeds=(4, 7), metrics=ALL, size_px=48, batch_size=2)
+    single = [evaluate(same, folder, seeds=(seed,), metrics=ALL, size_px=48) for seed in (4, 7)]
+    assert both.num_faces == 3 and len(both.faces) == 6 and both.seeds == [4, 7]
+    for name in ("psnr", "niqe", "fd_enlite0"):
+        values = [result.summary("restored")[name].mean for result in single]
+        spread = both.summary("restored")[name]
+        assert spread.mean == pytest.approx(np.mean(values), rel=1e-6)
+        assert spread.std == pytest.approx(np.std(values, ddof=1), rel=1e-4) and spread.std > 0
+
+
+def test_targets_and_whole_sets(folder: Path) -> None:
+    clean = truths(folder)
+    seen: list[FacePictures] = []
+    half = {"half": lambda degraded: degraded / 2}
+    result = evaluate(half, folder, metrics=ALL, size_px=48, batch_size=2, on_face=seen.append)
+    assert result.target == {"niqe": pytest.approx(contrast(clean).mean().item(), rel=1e-5)}
+    assert result.num_target == 3 and result.target_name == "truth"
+    degraded = torch.stack([face.pictures["input"] for face in seen])
+    expected = frechet_distance(colours(degraded), colours(clean))
+    assert result.summary()["fd_enlite0"].mean == pytest.approx(expected, rel=1e-5)
+    restored = result.summary("half")
+    assert restored["fd_enlite0"].mean > expected
+    assert result.ratio_to_target("half") == {"niqe": pytest.approx(restored["niqe"].mean / result.target["niqe"])}
+    assert any("biased upwards" in note for note in result.notes)  # 3 pictures for 3 features
+    one = evaluate(half, folder / "more", metrics=ALL, size_px=48)
+    assert "fd_enlite0" not in one.summary() and any("at least 2" in note for note in one.notes)
+
+
+def test_real_faces_and_a_reference(folder: Path, tmp_path: Path) -> None:
+    reference = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
+    calls: list[tuple[int, int]] = []
+    seen: list[FacePictures] = []
+    result = evaluate_real(
+        lambda given: given * 0.5,
+        folder,
+        reference,
+        metrics=ALL,
+        size_px=48,
+        batch_size=2,
+        progress=lambda done, total: calls.append((done, total)),
+        on_face=seen.append,
+    )
+    assert calls[-1] == (8, 8) and result.num_target == 5 and result.target_name == "reference"
+    assert set(result.summary()) == {"niqe", "fd_enlite0"}  # there is no truth
+    assert torch.equal(torch.stack([face.pictures["input"] for face in seen]), truths(folder))  # not degraded
+    assert "truth" not in seen[0].pictures
+    assert result.ratio("restored")["niqe"] == pytest.approx(0.5, abs=0.01)
+    good = torch.stack([to_tensor(load_picture(reference / f"{number}.png").rgb) for number in range(5)])
+    expected = frechet_distance(colours(truths(folder)), colours(good))
+    assert result.summary()["fd_enlite0"].mean == pytest.approx(expected, rel=1e-5)
+    without = evaluate_real(same, folder, metrics=ALL, size_px=48)
+    assert set(without.summary()) == {"niqe"} and without.target == {}
+    assert "LFW" not in text_table(result) and "reference" in text_table(result)
+
+
+def test_limit_progress_and_rounding(folder: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    seen: list[FacePictures] = []
+    result = evaluate(
+        {"rounded": same, "shifted": lambda degraded: (degraded * 127.5).round() / 127.5 + 1e-4},
+        folder,
+        metrics=PAIRED,
+        size_px=48,
+        limit=2,
+        seeds=(0, 1),
+        batch_size=1,
+        progress=lambda done, total: calls.append((done, total)),
+        on_face=seen.append,
+    )
+    assert [face.name for face in result.faces] == ["a.png", "b.png"] * 2
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    counts = (seen[0].pictures["rounded"] + 1) * 127.5
+    assert torch.allclose(counts, counts.round(), atol=1e-4)  # as it would be saved
+
+
+def test_what_a_restorer_may_return(folder: Path) -> None:
+    def in_place(degraded: Tensor) -> tuple[Tensor, None]:
+        return degraded.mul_(0.5).double(), None
+
+    seen: list[FacePictures] = []
+    evaluate({"tuple": in_place}, folder, metrics=PAIRED, size_px=48, on_face=seen.append)
+    face = seen[0].pictures
+    assert face["tuple"].dtype == torch.float32
+    torch.testing.assert_close(face["tuple"], face["input"] / 2, atol=1 / 127, rtol=0)
+    with pytest.raises(ShapeError, match="crop returned"):
+        evaluate({"crop": lambda degraded: degraded[..., :24]}, folder, metrics=PAIRED, size_px=48)
+    with pytest.raises(ShapeError, match="NoneType"):
+        evaluate(lambda degraded: None, folder, metrics=PAIRED, size_px=48)
+    with pytest.raises(DataError, match=r"broken .* finite"):
+        evaluate({"broken": lambda degraded: degraded * math.nan}, folder, metrics=PAIRED, size_px=48)
+    for bad in ({"input": same}, {"gfpgan": "gfpgan"}):
+        with pytest.raises(ConfigError, match="callable"):
+            evaluate(bad, folder, metrics=PAIRED)
+
+
+def test_evaluation_names_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    for options in ({"limit": 0}, {"batch_size": 0}, {"seeds": ()}, {"seeds": (1, 1)}):
+        with pytest.raises(ConfigError, match=next(iter(options))):
+            evaluate(same, folder, metrics=PAIRED, size_px=48, **options)
+    with pytest.raises(DataError, match="No pictures"):
+        (tmp_path / "empty").mkdir()
+        evaluate(same, tmp_path / "empty", metrics=PAIRED)
+    save_picture(Picture(np.zeros((32, 48, 3), np.uint8)), folder / "d.png")
+    for judge in (evaluate, evaluate_real):
+        with pytest.raises(DataError, match=r"d\.png is 48 x 32"):
+            judge(same, folder, metrics=PAIRED, size_px=48)
+
+
+def test_undefined_values_stay_out_of_means_and_of_json(folder: Path, tmp_path: Path) -> None:
+    def sometimes(pictures: Tensor) -> Tensor:
+        values = contrast(pictures)
+        values[0] = math.nan
+        return values
+
+    clean = truths(folder)
+    metrics = MetricSet(paired={"psnr": psnr}, single={"niqe": sometimes})
+    result = evaluate({"perfect": lambda degraded: clean}, folder, metrics=metrics, size_px=48)
+    known = [face.scores["input"]["niqe"] for face in result.faces[1:]]
+    assert result.summary()["niqe"].mean == pytest.approx(np.mean(known))
+    write_json(tmp_path / "all.json", result.to_dict() | {"endless": math.inf})
+    report = json.loads((tmp_path / "all.json").read_text(), parse_constant=pytest.fail)
+    assert report["faces"][0]["scores"]["input"]["niqe"] is None and report["endless"] is None
+    assert report["means"]["input"]["niqe"]["mean"] == pytest.approx(np.mean(known))
+    assert report["num_faces"] == 3 and report["metrics"]["psnr"]["higher_is_better"] is True

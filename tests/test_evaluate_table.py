@@ -1,0 +1,142 @@
+"""The table: what stands where, the paper's figures, and contact sheets."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from memgan.errors import ConfigError, OutputError, ShapeError
+from memgan.evaluation import EvaluationResult, FaceScores, import_restorer, paper, text_table, write_contact_sheet
+from memgan.evaluation.files import write_json
+from memgan.evaluation.sheets import heat
+from memgan.image import load_picture
+
+
+def result(**changes: object) -> EvaluationResult:
+    faces = tuple(
+        FaceScores(
+            "a.png",
+            seed,
+            {
+                "input": {"psnr": 24.0 + seed, "st_lpips": 0.4, "niqe": 9.0, "mine": 0.0},
+                "ours": {"psnr": 23.0 + 3 * seed, "st_lpips": 0.2, "niqe": 6.0, "mine": 1.0},
+            },
+        )
+        for seed in (0, 2)
+    )
+    values = {
+        "faces": faces,
+        "restorers": ("ours",),
+        "metrics": ("psnr", "st_lpips", "fd_enlite0", "niqe", "mine"),
+        "distances": {0: {"input": {"fd_enlite0": 10.0}, "ours": {"fd_enlite0": 2.5}}} | {2: {"input": {}, "ours": {}}},
+        "target": {"niqe": 5.0},
+        "num_target": 1,
+        "notes": ("few faces",),
+        "left_out": {"fid": "no network"},
+    }
+    return EvaluationResult(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def row(table: str, name: str) -> str:
+    (line,) = [line for line in table.splitlines() if line.split(" ")[0] == name]
+    return line
+
+
+def test_rows() -> None:
+    table = text_table(result())
+    assert "1 faces, seeds 0, 2" in table
+    before, restored = "25.0000 ± 1.4142", "26.0000 ± 4.2426"
+    assert row(table, "psnr").split("  ") and before in row(table, "psnr") and restored in row(table, "psnr")
+    assert "1.000 dB" in row(table, "psnr") and row(table, "psnr").endswith("-0.330 dB")
+    assert "x 0.500" in row(table, "st_lpips") and "| LPIPS" in row(table, "st_lpips")
+    assert row(table, "st_lpips").endswith("x 0.556") and "0.6276" in row(table, "st_lpips")
+    assert "| FID" in row(table, "fd_enlite0") and row(table, "fd_enlite0").endswith("x 0.131")
+    assert "5.0000" in row(table, "niqe") and row(table, "niqe").rstrip().endswith("-")
+    assert "x nan" in row(table, "mine")  # nothing to divide by
+    assert "published, CelebA-Test" in table.splitlines()[1]
+    assert "niqe: ours / truth = 1.200" in table
+    assert "note: few faces" in table and "left out: fid: no network" in table
+    assert "not LPIPS" in table and "not FID" in table
+
+
+def test_one_seed_has_no_spread_and_references_no_published_column() -> None:
+    single = result(faces=result().faces[:1])
+    assert "±" not in text_table(single)
+    table = text_table(result(target_name="reference", num_target=7))
+    assert "7 reference pictures" in table and "published" not in table and "seeds" not in table
+
+
+def test_the_paper_is_quoted_as_it_stands() -> None:
+    assert paper.TABLE_1["MemGAN"] == {"FID": 13.01, "PSNR": 24.28, "SSIM": 0.6249, "LPIPS": 0.3487}
+    assert paper.TABLE_3["Input"] == {"LFW": 122.58, "CelebChild": 136.44, "WebPhoto": 176.53}
+    # The text says so too: best in FID, second in LPIPS behind GFP-GAN; best on LFW and WebPhoto.
+    restorers = {name: figures for name, figures in paper.TABLE_1.items() if name != "Input"}
+    assert min(restorers, key=lambda name: restorers[name]["FID"]) == "MemGAN"
+    assert sorted(restorers, key=lambda name: restorers[name]["LPIPS"])[:2] == ["GFP-GAN", "MemGAN"]
+    for data in ("LFW", "WebPhoto"):
+        assert min(paper.TABLE_3, key=lambda name: paper.TABLE_3[name][data]) == "MemGAN"
+    for text, names in ((paper.table_1_text(), paper.TABLE_1), (paper.table_3_text(), paper.TABLE_3)):
+        assert "published" in text and "CelebA-Test" in text and len(text.splitlines()) == len(names) + 1
+
+
+def test_contact_sheet(tmp_path: Path) -> None:
+    black, gray = torch.full((3, 20, 30), -1.0), torch.zeros(3, 20, 30)
+    write_contact_sheet([(black, gray, black), (gray, gray, gray)], tmp_path / "sheet.png", gap_px=2)
+    sheet = load_picture(tmp_path / "sheet.png").rgb
+    assert sheet.shape == (42, 94, 3)
+    assert sheet[:20, :30].max() == 0 and sheet[20:22].min() == 255 and (sheet[22:, 64:] == 128).all()
+    with pytest.raises(ShapeError, match="equal"):
+        write_contact_sheet([(black, gray), (gray,)], tmp_path / "no.png")
+    with pytest.raises(ShapeError, match="equal"):
+        write_contact_sheet([], tmp_path / "no.png")
+    with pytest.raises(ShapeError, match="one for each"):
+        write_contact_sheet([(black, gray)], tmp_path / "no.png", captions=[["a"]])
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_captions_stand_above_their_pictures(tmp_path: Path) -> None:
+    gray = torch.zeros(3, 20, 60)
+    write_contact_sheet([(gray, gray)], tmp_path / "sheet.png", captions=[["Größe", ""]], gap_px=2)
+    sheet = load_picture(tmp_path / "sheet.png").rgb
+    assert sheet.shape == (36, 122, 3)
+    assert (sheet[16:, :60] == 128).all() and (sheet[16:, 62:] == 128).all()
+    assert sheet[:16, :60].min() == 0 and sheet[:16, 60:].min() == 255
+
+
+def test_heat_gets_brighter() -> None:
+    colours = heat(torch.linspace(0, 1, 9)[None])
+    assert colours.shape == (3, 1, 9) and colours.min() >= -1 and colours.max() <= 1
+    brightness = torch.tensor([0.299, 0.587, 0.114]) @ colours[:, 0]
+    assert (brightness.diff() > 0).all()
+    assert torch.equal(heat(torch.tensor([[-1.0, 2.0]])), colours[:, :, [0, -1]])
+
+
+def test_json_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "report.json"
+    write_json(file, {"a": (1, 2.5)})
+    before = file.read_text()
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="disc is full"):
+        patch.setattr("os.replace", lambda *names: (_ for _ in ()).throw(OSError(28, "disc is full")))
+        write_json(file, {"a": 3})
+    assert file.read_text() == before and list(tmp_path.iterdir()) == [file]
+    with pytest.raises(OutputError, match="nowhere"):
+        write_json(tmp_path / "nowhere" / "report.json", {})
+
+
+def test_restorers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_restorers.py").write_text("def half(x):\n    return x / 2\nclass Net:\n    half = half\nfour = 4\n")
+    monkeypatch.chdir(tmp_path)
+    name, restore = import_restorer("my_restorers:half")
+    assert name == "half" and restore(torch.ones(1)).item() == 0.5
+    assert import_restorer("mine=my_restorers:Net.half")[0] == "mine"
+    for bad in ("my_restorers", ":half", "my_restorers:", "name="):
+        with pytest.raises(ConfigError, match="module:callable"):
+            import_restorer(bad)
+    for bad, named in (("nowhere_xyz:f", "nowhere_xyz"), ("my_restorers:third", "third"), ("my_restorers:four", "int")):
+        with pytest.raises(ConfigError, match=named):
+            import_restorer(bad)
+    import sys
+
+    assert str(tmp_path) not in sys.path
