@@ -98,7 +98,7 @@ def save(
             )
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
     header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         # Not save_file: the files it makes are readable by their owner only.
         temporary.write_bytes(serialise(tensors, metadata=header))
     return path
@@ -116,7 +116,7 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
     """
     directory = Path(directory)
     save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
-    with _replacing(directory / CONFIG_FILE) as temporary:
+    with replacing(directory / CONFIG_FILE) as temporary:
         fields = json.loads(checkpoint.config.to_json())
         temporary.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     return directory
@@ -265,8 +265,12 @@ def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and else vanishes."""
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and else vanishes.
+
+    Raises:
+        OutputError: if the file cannot be written; whatever ``OSError`` the block raises counts as that.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from memgan.checkpoint import Checkpoint, model_in, read, save, save_pretrained
 from memgan.config import PRESETS
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.fetch import sha256_of
-from memgan.published import WeightSpec, embedded_dir, locate, where
+from memgan.published import WeightSpec, converted, embedded_dir, locate, where
 from memgan.remote import Repository, push_to_hub
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "REGISTRY",
     "Checkpoint",
     "WeightSpec",
+    "converted",
     "embedded_dir",
     "load",
     "locate",

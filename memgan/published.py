@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from memgan.checkpoint import read_header
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
 from memgan.fetch import fetch, sha256_of
 from memgan.places import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.remote import Repository
+
+SAFE_SUFFIX = ".safetensors"
+SOURCE_KEY = "source_sha256"
+"""Header entry of converted files: the SHA-256 of what they were made of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,7 @@ def locate(
     revision: str | None = None,
     token: str | None = None,
     also_in: Sequence[Path] = (),
+    may_be_converted: bool = False,
 ) -> Path:
     """Find the file of registered weights, download it if need be, and check it.
 
@@ -61,6 +67,8 @@ def locate(
         spec: which weights.
         cache_dir, offline, revision, token: see :func:`memgan.hub.resolve`.
         also_in: folders of other programs that may have the file; what differs there is left alone, with a warning.
+        may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
+            of a pickled one.
 
     Returns, Raises: see :func:`memgan.hub.resolve`.
     """
@@ -73,6 +81,10 @@ def locate(
             raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
         return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.filename)
     place = cache_folder(cache_dir) / spec.filename
+    if may_be_converted:
+        for folder in (place.parent, *also_in):
+            if (path := converted(spec, folder)) is not None:
+                return path
     if place.is_file():
         if sha256_of(place) == spec.sha256:
             return place
@@ -107,6 +119,15 @@ def locate(
         f"{spec.filename} of {spec.name!r} is not in {place.parent}, and offline mode forbids downloading it. "
         + _by_hand(spec, place)
     )
+
+
+def converted(spec: WeightSpec, folder: Path) -> Path | None:
+    """The ``.safetensors`` file in ``folder`` that says that it was made of the registered, pickled file."""
+    path = (folder / spec.filename).with_suffix(SAFE_SUFFIX)
+    if spec.filename == path.name or not path.is_file():
+        return None
+    made_of = read_header(path).get("__metadata__", {}).get(SOURCE_KEY)
+    return path if made_of == spec.sha256 else None
 
 
 def where(

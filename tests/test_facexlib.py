@@ -1,3 +1,6 @@
+"""facexlib's networks and weight files: found in one order, checked, and never unpickled with trust."""
+
+import dataclasses
 import hashlib
 import io
 import threading
@@ -5,26 +8,23 @@ import threading
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from memgan import hub
 from memgan.errors import ChecksumError, ConfigError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.faces import create_detector, facexlib_adapter
 from memgan.faces.anchors import anchor_centers_and_sides
-from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, FacexlibRetinaFace, FacexlibWeights, find_weights
+from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, FacexlibRetinaFace, build_network, find_weights
 
 NAME = "retinaface_mobile0.25"
-FILE = FACEXLIB_WEIGHTS[NAME].filename
+FILE = hub.REGISTRY[NAME].filename
 
 
-def register(monkeypatch, data, url=None):
+def register(monkeypatch, data, url="file:///nowhere/file.pth", name=NAME):
     """Make ``data`` the published file."""
-
-    class Registered(FacexlibWeights):
-        @property
-        def url(self):
-            return url or "file:///nowhere/" + self.filename
-
-    weights = Registered("mobile0.25", FILE, hashlib.sha256(data).hexdigest())
-    monkeypatch.setitem(FACEXLIB_WEIGHTS, NAME, weights)
+    sha256 = hashlib.sha256(data).hexdigest()
+    spec = dataclasses.replace(hub.REGISTRY[name], sha256=sha256, size=len(data), urls=(url,))
+    monkeypatch.setitem(hub.REGISTRY, name, spec)
 
 
 def saved(state):
@@ -37,7 +37,7 @@ def saved(state):
 def state():
     """Random weights for facexlib's own network, named as files trained in parallel name them."""
     torch.manual_seed(0)
-    network = facexlib_adapter._build("mobile0.25")
+    network = build_network(NAME)
     return {f"module.{key}": value for key, value in network.state_dict().items()}
 
 
@@ -47,7 +47,9 @@ def folder(monkeypatch, tmp_path, state):
     register(monkeypatch, data)
     (tmp_path / FILE).write_bytes(data)
     monkeypatch.setattr(facexlib_adapter, "_facexlib_folders", lambda: [])
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MEMGAN_MIRRORS", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return tmp_path
 
 
@@ -105,10 +107,42 @@ def test_facexlibs_own_folder_and_the_cache_are_searched(folder, monkeypatch):
     monkeypatch.setattr(facexlib_adapter, "_facexlib_folders", lambda: [elsewhere])
     (folder / FILE).rename(elsewhere / FILE)
     assert find_weights(NAME, offline=True) == elsewhere / FILE
-    cache = folder / "hub" / "facexlib"
-    cache.mkdir(parents=True)
+    cache = folder / "home"
+    cache.mkdir()
     (elsewhere / FILE).rename(cache / FILE)
     assert find_weights(NAME, offline=True) == cache / FILE
+
+
+def test_a_half_download_of_facexlib_is_passed_over(folder, monkeypatch):
+    elsewhere = folder / "site"
+    elsewhere.mkdir()
+    monkeypatch.setattr(facexlib_adapter, "_facexlib_folders", lambda: [elsewhere])
+    data = (folder / FILE).read_bytes()
+    register(monkeypatch, data, (folder / FILE).as_uri())
+    (elsewhere / FILE).write_bytes(data[:1000])
+    with pytest.warns(UserWarning, match="is not the published"):
+        assert find_weights(NAME) == folder / "home" / FILE
+    assert (elsewhere / FILE).read_bytes() == data[:1000]
+
+
+def test_a_converted_file_is_preferred_and_nothing_unpickled(folder, state, monkeypatch):
+    tensors = {key.removeprefix("module."): value.clone() for key, value in state.items()}
+    safe = (folder / FILE).with_suffix(".safetensors")
+    save_file(tensors, safe, metadata={"source_sha256": "of another file"})
+    assert find_weights(NAME, weights_dir=folder) == folder / FILE
+    save_file(tensors, safe, metadata={"source_sha256": hub.REGISTRY[NAME].sha256})
+    (folder / FILE).unlink()
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
+    (folder / "home").mkdir()
+    for weights_dir in (folder, None):
+        loaded = FacexlibRetinaFace(NAME, weights_dir=weights_dir, offline=True)._network.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in tensors.items())
+        safe = safe.rename(folder / "home" / safe.name)  # now for the cache
+    safe.rename(folder / safe.name)
+    safe = folder / safe.name
+    safe.write_bytes(safe.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="damaged"):
+        find_weights(NAME, weights_dir=folder)
 
 
 def test_facexlibs_folder_is_the_packages():
@@ -123,27 +157,33 @@ def test_download_is_checked_and_moved(folder, monkeypatch):
     register(monkeypatch, data, source.as_uri())
     target = folder / "new" / "place"
     assert find_weights(NAME, weights_dir=target).read_bytes() == data
-    assert [path.name for path in target.iterdir()] == [FILE]
+    assert [path.name for path in target.iterdir() if path.is_file()] == [FILE]
     (target / FILE).unlink()
-    source.write_bytes(data[:-100])
-    with pytest.raises(ChecksumError, match="expected"):
+    source.write_bytes(data[:-1] + b"!")
+    with pytest.raises(ChecksumError, match="gives another file"):
         find_weights(NAME, weights_dir=target)
-    assert not list(target.iterdir())
+    assert not [path for path in target.iterdir() if path.is_file()]
 
 
-def test_failed_download_names_the_way_out(folder, monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(WeightsNotFoundError, match=r"cannot download.*weights_dir.*embedded"):
+def test_failed_download_names_the_way_out(folder):
+    with pytest.raises(WeightsNotFoundError) as caught:
         find_weights(NAME, weights_dir=folder / "empty")
+    for words in ("cannot be reached", "file:///nowhere/file.pth", f"put it at {folder / 'empty' / FILE}"):
+        assert words in str(caught.value)
 
 
 def test_offline_never_downloads(folder, monkeypatch):
-    monkeypatch.setattr(facexlib_adapter, "_download", lambda *_: pytest.fail("went online"))
-    with pytest.raises(WeightsNotFoundError, match="offline"):
+    monkeypatch.setattr("memgan.published.fetch", lambda *_, **__: pytest.fail("went online"))
+    with pytest.raises(WeightsNotFoundError, match=r"offline mode.*put it at"):
         find_weights(NAME, weights_dir=folder / "empty", offline=True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsNotFoundError, match="offline"):
-        find_weights(NAME, weights_dir=folder / "empty")
+        find_weights(NAME)
+
+
+def test_a_mirror_serves_them(folder, monkeypatch):
+    monkeypatch.setenv("MEMGAN_MIRRORS", folder.as_uri())
+    assert find_weights(NAME) == folder / "home" / FILE
 
 
 def test_another_file_is_refused_before_it_is_opened(folder, monkeypatch):
@@ -165,7 +205,7 @@ def test_another_file_is_refused_before_it_is_opened(folder, monkeypatch):
 def test_files_that_hold_something_else(folder, monkeypatch, content, error):
     register(monkeypatch, content)
     (folder / FILE).write_bytes(content)
-    with pytest.raises(error, match=r"facexlib's own file|delete it"):
+    with pytest.raises(error, match=r"facexlib's own file|delete this one"):
         FacexlibRetinaFace(NAME, weights_dir=folder)
 
 
@@ -185,18 +225,35 @@ def test_code_in_a_file_is_not_run(folder, monkeypatch, tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(ConfigError, match=r"'x'.*retinaface_resnet50"):
-        FacexlibRetinaFace("x")
-    with pytest.raises(ConfigError, match=r"'x'.*retinaface_mobile0.25"):
+    for name in ("x", "parsing_parsenet"):
+        with pytest.raises(ConfigError, match=rf"'{name}'.*retinaface_resnet50"):
+            FacexlibRetinaFace(name)
+    with pytest.raises(ConfigError, match=r"'x'.*retinaface_mobile0.25.*parsing_bisenet"):
         find_weights("x")
+
+
+@pytest.mark.parametrize("name", [name for name in FACEXLIB_WEIGHTS if name.startswith("parsing")])
+def test_parsers_are_found_and_loaded(folder, monkeypatch, name):
+    torch.manual_seed(1)
+    published = {key: torch.rand_like(value.float()) for key, value in build_network(name).state_dict().items()}
+    data = saved(published)
+    register(monkeypatch, data, name=name)
+    (folder / hub.REGISTRY[name].filename).write_bytes(data)
+    loaded = facexlib_adapter.load_network(name, weights_dir=folder).state_dict()
+    assert all(torch.equal(loaded[key].float(), value) for key, value in published.items() if "num_batches" not in key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in FACEXLIB_WEIGHTS if name.startswith("parsing")])
+def test_parsers_run(name):
+    with torch.inference_mode():
+        assert build_network(name)(torch.zeros(1, 3, 512, 512))[0].shape == (1, 19, 512, 512)
 
 
 @pytest.mark.slow
 def test_resnet50_builds_and_runs(monkeypatch, tmp_path):
-    network = facexlib_adapter._build("resnet50")
-    data = saved(network.state_dict())
-    weights = FacexlibWeights("resnet50", "detection_Resnet50_Final.pth", hashlib.sha256(data).hexdigest())
-    monkeypatch.setitem(FACEXLIB_WEIGHTS, "retinaface_resnet50", weights)
-    (tmp_path / weights.filename).write_bytes(data)
+    data = saved(build_network("retinaface_resnet50").state_dict())
+    register(monkeypatch, data, name="retinaface_resnet50")
+    (tmp_path / hub.REGISTRY["retinaface_resnet50"].filename).write_bytes(data)
     locations, _, _ = FacexlibRetinaFace("retinaface_resnet50", weights_dir=tmp_path)(np.zeros((64, 64, 3), np.uint8))
     assert len(locations) == len(anchor_centers_and_sides(64, 64))

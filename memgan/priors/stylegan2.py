@@ -3,9 +3,7 @@
 import argparse
 import dataclasses
 import math
-import pickle
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -13,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
+from memgan.pickles import read_pickle
 
 _MAPPING_LR = 0.01
 """Learning rate multiplier of the mapping network in all public checkpoints; it scales the stored numbers."""
@@ -73,15 +72,13 @@ def convert_stylegan2(state: dict[str, Tensor], *, max_size: int = 512, title: s
 def _load(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsNotFoundError(f"There is no file {path}. {_REMEDY}")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        # Training checkpoints of rosinality carry their command line: a plain container of values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path} cannot be read as a checkpoint ({reason}). {_REMEDY}") from error
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {_REMEDY}") from error
+    # Training checkpoints of rosinality carry their command line: a plain container of values.
+    content = read_pickle(path, also_allowed=[argparse.Namespace], remedy=_REMEDY)
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__} instead of a dictionary. {_REMEDY}")
     state = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)
