@@ -97,6 +97,7 @@ def test_real_faces(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.C
         ("", "--real DIR"),
         ("{faces} --real {faces}", "--real DIR"),
         ("{faces} --reference {faces}", "--reference"),
+        ("--real {faces} --metrics psnr", "need a truth"),
         ("{faces} --sheet-rows 0", "--sheet-rows is 0"),
         ("{faces} --memory-faces 0", "--memory-faces is 0"),
         ("{faces} --seeds 1,x", "1,x"),

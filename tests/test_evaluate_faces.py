@@ -145,6 +145,7 @@ def test_real_faces_and_a_reference(folder: Path, tmp_path: Path) -> None:
     assert result.summary()["fd_enlite0"].mean == pytest.approx(expected, rel=1e-5)
     without = evaluate_real(same, folder, metrics=ALL, size_px=48)
     assert set(without.summary()) == {"niqe"} and without.target == {}
+    assert any("fd_enlite0 needs reference" in note for note in without.notes)
     assert "LFW" not in text_table(result) and "reference" in text_table(result)
 
 

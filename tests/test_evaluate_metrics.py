@@ -44,6 +44,9 @@ def test_metrics_by_name(cache: Path) -> None:
     for bad in (["psnr", "lpisp"], []):
         with pytest.raises(ConfigError, match="st_lpips"):
             choose_metrics(bad)
+    assert choose_metrics(with_truth=False).names == ["fd_enlite0", "niqe"]
+    with pytest.raises(ConfigError, match=r"\['psnr'\] need a truth.*niqe"):
+        choose_metrics(["psnr", "niqe"], with_truth=False)
     for name in ("lpips", "fid"):
         with pytest.raises(WeightsNotFoundError, match="--download"):
             choose_metrics([name])

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     first = next(iter(networks.values()))
     size = first.config.image_size
     names = args.metrics.split(",") if args.metrics is not None else None
-    metrics = choose_metrics(names, device=device, size_px=size, download=args.download)
+    metrics = choose_metrics(names, device=device, size_px=size, download=args.download, with_truth=not args.real)
     meter = MemoryHealthMeter(first) if args.memory_health else None
     sheet: list[FacePictures] = []
     memory_faces: list[FacePictures] = []

@@ -82,6 +82,7 @@ def choose_metrics(
     device: str | torch.device = "cpu",
     size_px: int = 512,
     download: bool = False,
+    with_truth: bool = True,
 ) -> MetricSet:
     """Prepare metrics.
 
@@ -91,15 +92,22 @@ def choose_metrics(
         device: where their networks run (NIQE and the identity distance run on the CPU).
         size_px: side of the pictures, because NIQE needs 192 px.
         download: let LPIPS and FID fetch their networks.
+        with_truth: ``False`` for real faces: only metrics that need no truth.
 
     Raises:
-        ConfigError: unknown name, or none at all; ``niqe`` for smaller pictures.
+        ConfigError: unknown name, or none at all; ``niqe`` for smaller pictures; one that needs a truth without it.
         MissingDependencyError, WeightsNotFoundError: if a metric asked for by name lacks a package or its network.
     """
     wanted = list(METRICS) if names is None else list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in METRICS]
     if unknown or not wanted:
         raise ConfigError(f"Metrics {unknown or 'none'!r}; allowed: one or more of {', '.join(METRICS)}.")
+    if not with_truth:
+        impossible = [name for name in wanted if METRICS[name].kind == "paired"]
+        if names is not None and impossible:
+            possible = ", ".join(name for name in METRICS if METRICS[name].kind != "paired")
+            raise ConfigError(f"Metrics {impossible} need a truth, which real faces do not have; allowed: {possible}.")
+        wanted = [name for name in wanted if name not in impossible]
     ready: dict[Kind, dict[str, Callable[..., Tensor]]] = {"paired": {}, "single": {}, "sets": {}}
     left_out: dict[str, str] = {}
     for name in wanted:

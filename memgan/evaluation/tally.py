@@ -121,6 +121,7 @@ class Tally:
         distances: dict[int, dict[str, dict[str, float]]] = {}
         for (seed, picture, name), parts in self._features.items():
             if not self._target_features[name]:
+                notes[f"{name} needs reference pictures to compare with, and was left out"] = None
                 continue
             features, target = torch.cat(parts), torch.cat(self._target_features[name])
             fewest = min(len(features), len(target))
