@@ -70,7 +70,10 @@ class IdentityGate:
         given = self.embed(face)
         if given is None:
             return None
-        embedding = np.asarray(given, np.float64).ravel()
+        try:
+            embedding = np.asarray(given, np.float64).ravel()
+        except (TypeError, ValueError):
+            embedding = np.empty(0)
         if not embedding.size or not np.isfinite(embedding).all():
             raise ConfigError(
                 f"the identity network gave {given!r:.100}; allowed are finite numbers, or None if it sees no face."

@@ -63,7 +63,8 @@ class MemGANRestorer:
             :func:`memgan.faces.create_parser`), or a function from the restored face (S, S, 3) uint8 RGB to (S, S)
             numbers in [0, 1].
         color_lock: keep the low frequencies of the input's colours, so that the skin keeps its tone.
-        grain: share, 0 to 1, of the noise to give back that a face lost although its surroundings have it.
+        grain: share, 0 to 1, of the noise to give back that a face lost although its surroundings have it, so that it
+            does not look pasted.
         identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
             :class:`~memgan.identity.IdentityGate` with its options: restorations that move it too far are weakened.
         max_batch: most faces that run through the network at once.
@@ -94,7 +95,7 @@ class MemGANRestorer:
         max_face_size: float | None = None,
         mask: str | MaskMaker = "soft",
         color_lock: bool = True,
-        grain: float = 0.0,
+        grain: float = 0.5,
         identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
     ) -> None:

@@ -18,7 +18,7 @@ from memgan.network.model import build_memgan
 
 def restorer(network=None, faces=None, **options):
     """A restorer that shows what the stand-in network drew, at the size of the picture."""
-    options = {"upscale": 1, "color_lock": False, **options}
+    options = {"upscale": 1, "color_lock": False, "grain": 0, **options}
     network = FakeNetwork(0.5, 0.3) if network is None else network
     faces = [face_at(70, 60)] if faces is None else faces
     return MemGANRestorer(network=network, detector=FakeDetector(*faces), device="cpu", **options)

@@ -1,5 +1,6 @@
 """Masks from face parsing: what part of a restored face is face and hair, rather than background."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -9,12 +10,52 @@ import torch
 
 from memgan.errors import ConfigError
 from memgan.faces.mask import MaskMaker
+from memgan.image import resize, to_tensor
 
 PARSERS = ("parsenet", "bisenet")
 """Names that :func:`create_parser` knows."""
 MASKS = ("soft", *PARSERS)
 _GROW = 1 / 64  # of the side: the network's borders cut a little into hair
 _FEATHER = 1 / 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a parsing network sees and names."""
+
+    mean: tuple[float, float, float]
+    """Of RGB in [0, 1], subtracted from its input."""
+    std: tuple[float, float, float]
+    left_out: frozenset[int]
+    """Classes that are not pasted: background, clothes, neck, necklace and hat. Glasses, ears and hair stay whole."""
+
+
+_LAYOUTS = {
+    # Background, skin, nose, glasses, eyes, brows, ears, mouth, lips, hair, hat, earring, necklace, neck, clothes.
+    "parsenet": Layout((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), frozenset({0, 14, 16, 17, 18})),
+    # Background, skin, brows, eyes, glasses, ears, earring, nose, mouth, lips, neck, necklace, clothes, hair, hat.
+    "bisenet": Layout((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), frozenset({0, 14, 15, 16, 18})),
+}
+_SIDE_PX = 512  # that the networks were trained on
+
+
+class ParsingMask:
+    """Asks a parsing network which part of a restored face to paste; keeps nothing between calls."""
+
+    def __init__(self, network: torch.nn.Module, layout: Layout) -> None:
+        """``network`` takes (1, 3, 512, 512); its first result is (1, 19, 512, 512), a score for each class."""
+        self._network, self._layout = network, layout
+
+    @torch.inference_mode()
+    def __call__(self, restored: np.ndarray) -> np.ndarray:
+        """(S, S, 3) uint8 RGB to (S, S) float32 in [0, 1]."""
+        size = restored.shape[0]
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self._layout.mean, self._layout.std))
+        planes = (to_tensor(resize(restored, _SIDE_PX, _SIDE_PX)).add(1).div(2) - mean) / std
+        scores = self._network(planes[None].to(next(self._network.parameters()).device))[0]
+        classes = scores[0].argmax(dim=0).cpu().numpy()
+        kept = np.isin(classes, list(self._layout.left_out), invert=True)
+        return resize(soften(kept), size, size, cv2.INTER_AREA if size < _SIDE_PX else cv2.INTER_LINEAR)
 
 
 def soften(inside: np.ndarray) -> np.ndarray:
@@ -48,9 +89,10 @@ def create_parser(
     """
     if name not in PARSERS:
         raise ConfigError(f"parser is {name!r}; allowed are {', '.join(PARSERS)}")
-    from memgan.faces.facexlib_parsing import FacexlibParser
+    from memgan.faces.facexlib_adapter import load_network
 
-    return FacexlibParser(name, device=device, weights_dir=weights_dir, offline=offline)
+    network = load_network(f"parsing_{name}", weights_dir=weights_dir, offline=offline)
+    return ParsingMask(network.to(device).requires_grad_(False), _LAYOUTS[name])
 
 
 def mask_maker(mask: Any, device: torch.device) -> MaskMaker | None:
