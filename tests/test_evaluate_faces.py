@@ -153,7 +153,7 @@ def test_limit_progress_and_rounding(folder: Path) -> None:
     calls: list[tuple[int, int]] = []
     seen: list[FacePictures] = []
     result = evaluate(
-        {"rounded": same, "shifted": lambda degraded: (degraded * 127.5).round() / 127.5 + 1e-4},
+        {"rounded": lambda degraded: degraded * 0.37},
         folder,
         metrics=PAIRED,
         size_px=48,
@@ -166,7 +166,10 @@ def test_limit_progress_and_rounding(folder: Path) -> None:
     assert [face.name for face in result.faces] == ["a.png", "b.png"] * 2
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
     counts = (seen[0].pictures["rounded"] + 1) * 127.5
-    assert torch.allclose(counts, counts.round(), atol=1e-4)  # as it would be saved
+    torch.testing.assert_close(counts, counts.round(), atol=1e-4, rtol=0)  # as it would be saved
+    loud: list[FacePictures] = []
+    evaluate(lambda degraded: degraded * 9, folder, metrics=PAIRED, size_px=48, on_face=loud.append)
+    assert loud[0].pictures["restored"].abs().max() == 1
 
 
 def test_what_a_restorer_may_return(folder: Path) -> None:

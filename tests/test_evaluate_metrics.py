@@ -71,6 +71,14 @@ def test_no_substitute_is_called_lpips_or_fid() -> None:
     assert "not LPIPS" in METRICS["st_lpips"].made_by and "not FID" in METRICS["fd_enlite0"].made_by
 
 
+def test_a_download_is_tried_only_when_asked_for(cache: Path) -> None:
+    for build in (lpips_alex, inception_features):
+        with pytest.raises(WeightsNotFoundError, match="--download"):
+            build()
+        with pytest.raises(WeightsError, match="tried to reach"):  # what the tests' closed network says
+            build(download=True)
+
+
 def test_a_damaged_network_is_named(cache: Path) -> None:
     for file in (ALEXNET_FILE, INCEPTION_FILE):
         torch.save({"nothing": torch.zeros(1)}, cache / file)

@@ -15,7 +15,7 @@ from training_runs import TINY
 from memgan.errors import ConfigError, DataError
 from memgan.evaluation import FacePictures, MemoryHealthMeter, memory_health, write_memory_sheet
 from memgan.evaluation.health import ALL, mean_read
-from memgan.evaluation.memory_sheet import principal_colours
+from memgan.evaluation.memory_sheet import _read_alone, principal_colours
 from memgan.image import load_picture
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN, build_memgan
@@ -176,6 +176,14 @@ def test_memory_sheet(tiny: MemGAN, tmp_path: Path) -> None:
         assert all((one != other).any() for one, other in itertools.pairwise(tiles))
     assert (sheets[1][2 * step_y + 16 : 3 * step_y - 4, :32] == 255).all()  # no truth: white
     assert (sheets[1][: 2 * step_y] == sheets[0][: 2 * step_y]).all()
+
+
+def test_the_features_after_the_memory_are_the_read_alone() -> None:
+    banks = [MemoryBank(5, 4, residual=residual) for residual in (True, False)]
+    features = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    alone, plain = (_read_alone(bank, features) for bank in banks)
+    torch.testing.assert_close(alone, plain, atol=1e-6, rtol=0)
+    assert (plain - features).abs().max() > 0.1
 
 
 def test_principal_colours() -> None:
