@@ -10,14 +10,19 @@ from memgan import errors
 from memgan.config import MemGANConfig, preset
 
 if TYPE_CHECKING:
-    from memgan.network.model import build_memgan
+    from memgan.pretrained import MemGAN, build_memgan
     from memgan.restorer import MemGANRestorer
 
 __version__ = "0.1.0"
 
-__all__ = ["MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
+__all__ = ["MemGAN", "MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
 
-_LAZY = {"MemGANRestorer": "memgan.restorer", "build_memgan": "memgan.network.model"}
+# The network comes through memgan.pretrained, which gives it from_pretrained, save_pretrained and push_to_hub.
+_LAZY = {
+    "MemGAN": "memgan.pretrained",
+    "MemGANRestorer": "memgan.restorer",
+    "build_memgan": "memgan.pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:

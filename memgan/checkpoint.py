@@ -141,6 +141,19 @@ def model_in(folder: Path) -> Path:
     )
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files of a model: an index with its parts, and the ``config.json`` beside a hub's file names.
+
+    Raises:
+        WeightsError: if the index cannot be read.
+    """
+    files = [path]
+    if path.name.endswith(".index.json"):
+        files += [path.parent / name for name in sorted(set(_places(path).values()))]
+    config = path.parent / CONFIG_FILE
+    return [config, *files] if path.name in (MODEL_FILE, INDEX_FILE) and config.is_file() else files
+
+
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The header of a safetensors file, read without torch and without the tensors.
 
@@ -190,13 +203,19 @@ def _read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
         raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
 
 
-def _read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+def _places(index: Path) -> dict[str, str]:
+    """Tensor names to file names."""
     try:
-        places: dict[str, str] = dict(json.loads(path.read_text("utf-8"))["weight_map"])
+        places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         if any(Path(name).name != name for name in places.values()):
             raise ValueError("it names files in other folders")
+        return places
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} is no index of safetensors files ({error}); fetch it again.") from error
+        raise WeightsError(f"{index} is no index of safetensors files ({error}); fetch it again.") from error
+
+
+def _read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+    places = _places(path)
     header: dict[str, str] = {}
     state: dict[str, Tensor] = {}
     for name in sorted(set(places.values())):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import os
 import re
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from memgan.checkpoint import CONFIG_FILE, INDEX_FILE, MODEL_FILE, Checkpoint, is_whole, save_pretrained
+from memgan.checkpoint import CONFIG_FILE, INDEX_FILE, MODEL_FILE, Checkpoint, files_of, is_whole, save_pretrained
 from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoundError
 from memgan.fetch import locked, quarantine, sha256_of
 from memgan.places import hub_cache_folder, is_offline
@@ -54,13 +53,9 @@ class Repository:
         index = pinned._take(INDEX_FILE)
         if index is None:
             self._raise_missing(MODEL_FILE)
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WeightsError(f"{index} is no index of safetensors files ({error}); tell its author.") from error
         pinned = dataclasses.replace(self, revision=index.parent.name)
-        for name in names:
-            pinned.file(name)
+        for part in files_of(index):
+            pinned.file(part.name)
         return index
 
     def file(self, filename: str) -> Path:
@@ -153,7 +148,7 @@ class Repository:
             raise WeightsNotFoundError(
                 f"{self.repo_id!r} has no revision {self.revision!r}; see {endpoint}/{self.repo_id}."
             ) from error
-        except errors.LocalEntryNotFoundError as error:
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
             if kept is not None:
                 return kept
             raise self._unreachable(filename, error) from error

@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 FIRST = "0123456789abcdef0123456789abcdef01234567"
 SECOND = "89abcdef0123456789abcdef0123456789abcdef"
 
@@ -83,6 +85,20 @@ def serving() -> Iterator[FakeHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def use(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make ``fake`` the hub of this process, whatever the environment and the login of this machine say."""
+    monkeypatch.setenv("HF_ENDPOINT", fake.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "MEMGAN_HOME", "MEMGAN_MIRRORS"):
+        monkeypatch.delenv(variable, raising=False)
+    # The client reads some variables once, when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
+    # It waits a second before it goes on with a cut download.
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

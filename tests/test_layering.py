@@ -27,6 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "pickles": {"errors"},
     "priors": {"pickles", "config", "errors"},
     "faces": {"hub", "pickles", "image", "errors"},
+    "card": {"remote", "checkpoint", "errors"},
+    "pretrained": {"card", "hub", "remote", "checkpoint", "network"},
     "convert": {"faces", "priors", "hub", "pickles", "checkpoint", "places", "errors"},
     "inference": {"image", "errors"},
     "background": {"image", "errors"},
@@ -63,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         "errors",
     },
     "video": {"restorer", "image", "errors"},
-    "memgan": {"restorer", "network", "config", "errors"},
+    "memgan": {"restorer", "pretrained", "network", "config", "errors"},
     "__main__": {"cli"},
 }
 ANYTHING = {"cli", "commands"}

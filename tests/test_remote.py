@@ -13,7 +13,7 @@ from typing import Any
 import disks
 import pytest
 import torch
-from hub_server import FIRST, SECOND, FakeHub, serving
+from hub_server import FIRST, SECOND, FakeHub, serving, use
 from tiny_weights import CONFIG, tiny_state, write
 
 from memgan import hub
@@ -38,14 +38,7 @@ def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
     """A hub with ``owner/tiny``, which the client is told to use."""
     with serving() as fake:
         fake.put("owner/tiny", {"config.json": CONFIG.to_json().encode(), "model.safetensors": content})
-        monkeypatch.setenv("HF_ENDPOINT", fake.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        for variable in ("HF_HUB_OFFLINE", "HF_TOKEN", "MEMGAN_HOME", "MEMGAN_MIRRORS"):
-            monkeypatch.delenv(variable, raising=False)
-        # The client waits a second before it goes on with a cut download.
-        monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")  # no login of this machine
+        use(fake, monkeypatch)
         yield fake
 
 
@@ -220,6 +213,14 @@ class TestOffline:
         assert time.monotonic() - started < 1
         source, folder = f"/owner/tiny/resolve/{revision or 'main'}/", str(cache / "models--owner--tiny")
         assert all(words in str(caught.value) for words in (source, "give its path", folder))
+
+    def test_the_client_was_told_otherwise(
+        self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """HF_HUB_OFFLINE was set when the process began; the client never looks at it again."""
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(WeightsNotFoundError, match="offline mode"):
+            hub.load(NAME, cache_dir=cache, offline=False)
 
     def test_offline_never_connects(self, server: FakeHub, cache: Path) -> None:
         with pytest.raises(WeightsNotFoundError):

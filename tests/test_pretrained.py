@@ -1,0 +1,108 @@
+"""MemGAN.from_pretrained, save_pretrained and push_to_hub: what goes out comes back."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import SECOND, FakeHub, serving, use
+from restoring import TINY
+
+import memgan
+from memgan import MemGAN, build_memgan, hub
+from memgan.card import Metrics, metrics_of
+from memgan.errors import OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
+
+
+@pytest.fixture
+def network() -> MemGAN:
+    torch.manual_seed(3)
+    return build_memgan(TINY).eval()
+
+
+def same(one: MemGAN, other: MemGAN) -> bool:
+    state = other.state_dict()
+    return one.config == other.config and all(torch.equal(v, state[k]) for k, v in one.state_dict().items())
+
+
+def test_round_trip(network: MemGAN, tmp_path: Path) -> None:
+    metrics = Metrics("nothing", {"PSNR": 1.5})
+    folder = network.save_pretrained(tmp_path / "new", metadata={"licence": "MIT"}, metrics=metrics)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    loaded = MemGAN.from_pretrained(folder)
+    assert same(loaded, network) and not loaded.training and loaded.metadata["licence"] == "MIT"
+    assert torch.equal(loaded(torch.zeros(1, 3, 32, 32)).image, network(torch.zeros(1, 3, 32, 32)).image)
+    assert metrics_of(folder / "model.safetensors") == metrics
+    again = loaded.save_pretrained(tmp_path / "again", half=True, card="# Mine")
+    assert (again / "README.md").read_text() == "# Mine"
+    assert MemGAN.from_pretrained(str(again)).metadata == loaded.metadata  # they go on travelling with it
+    assert (again / "model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("change", ["missing", "superfluous", "misshapen"])
+def test_keys_are_strict(network: MemGAN, tmp_path: Path, change: str) -> None:
+    state = network.state_dict()
+    key = next(iter(state))
+    if change == "superfluous":
+        state["extra"] = torch.zeros(1)
+    elif change == "missing":
+        del state[key]
+    else:
+        state[key] = torch.zeros(7)
+    path = hub.save(tmp_path / "x.safetensors", TINY, state)
+    with pytest.raises(StateMismatchError, match="extra" if change == "superfluous" else key):
+        MemGAN.from_pretrained(path)
+
+
+def test_pickles_are_refused(network: MemGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
+    with pytest.raises(WeightsError, match="only safetensors files are loaded"):
+        MemGAN.from_pretrained(tmp_path / "pytorch_model.bin")
+    with pytest.raises(WeightsNotFoundError, match="it has none"):
+        MemGAN.from_pretrained(tmp_path)
+
+
+def test_what_cannot_be_saved(network: MemGAN, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        network.save_pretrained(tmp_path / "file")
+    with pytest.raises(WeightsError, match="must be text"):
+        network.save_pretrained(tmp_path / "x", metadata={"steps": 3})
+    assert not (tmp_path / "x" / "model.safetensors").exists()
+
+
+def test_the_embedded_weights() -> None:
+    network = MemGAN.from_pretrained(local_files_only=True)
+    assert network.config.name == hub.DEFAULT_NAME and "licence" in network.metadata
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    with serving() as fake:
+        use(fake, monkeypatch)
+        yield fake
+
+
+def test_to_the_hub_and_back(network: MemGAN, server: FakeHub, tmp_path: Path) -> None:
+    metrics = Metrics("nothing", {"PSNR": 1.5})
+    commit = network.push_to_hub("me/faces", metadata={"licence": "MIT"}, metrics=metrics, token="writer")
+    files = server.commits["me/faces"][commit]
+    card = files["README.md"].decode()
+    assert commit == SECOND and "license: mit" in card and "MemGANRestorer('me/faces')" in card and "1.5" in card
+    loaded = MemGAN.from_pretrained("me/faces", revision=commit, cache_dir=tmp_path)
+    assert same(loaded, network) and loaded.metadata["licence"] == "MIT"
+    assert same(MemGAN.from_pretrained(f"me/faces@{commit}", cache_dir=tmp_path, local_files_only=True), network)
+    with pytest.raises(WeightsError, match="HF_TOKEN"):
+        network.push_to_hub("me/faces", token="reader")
+
+
+def test_every_public_way_to_a_network_has_the_methods() -> None:
+    from memgan.network import model
+
+    assert memgan.MemGAN is model.MemGAN and isinstance(build_memgan(TINY), memgan.MemGAN)
+    code = "import memgan; memgan.build_memgan; from memgan.network.model import MemGAN; MemGAN.from_pretrained"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
