@@ -10,7 +10,11 @@ from memgan.errors import MemGANError
 
 COMMANDS = {
     "restore": "restore the faces of photographs",
+    "models": "list the published weights: size, licence, metrics, and where they are",
+    "download": "fetch published weights, or a model of the Hugging Face hub",
+    "verify": "check weight files against their published SHA-256",
     "info": "show configuration, size and cost of a network, and versions",
+    "convert": "turn a pickled weight file of another project into safetensors",
     "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
     "prior": "import a pretrained face generator to train from",
     "train": "train a network",
