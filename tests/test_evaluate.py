@@ -40,6 +40,7 @@ def test_table_and_figures(weights: Path, faces: Path, tmp_path: Path, capsys: p
     means = report["means"]
     assert means["tiny"]["psnr"]["mean"] < means["input"]["psnr"]["mean"]  # an untrained network restores nothing
     assert report["published"]["table_1"]["rows"]["MemGAN"]["FID"] == 13.01
+    assert report["published"]["table_2"]["rows"]["Case 2"]["PSNR"] == 23.95
     assert "memory_health" not in report
     main(command.split())
     assert capsys.readouterr().out == first  # seeded

@@ -75,6 +75,9 @@ def test_the_paper_is_quoted_as_it_stands() -> None:
     assert sorted(restorers, key=lambda name: restorers[name]["LPIPS"])[:2] == ["GFP-GAN", "MemGAN"]
     for data in ("LFW", "WebPhoto"):
         assert min(paper.TABLE_3, key=lambda name: paper.TABLE_3[name][data]) == "MemGAN"
+    assert paper.TABLE_2["Case 5"] == paper.TABLE_1["MemGAN"] | {"FID": 13.46}
+    assert all(min(paper.TABLE_2, key=lambda case: paper.TABLE_2[case][name]) == "Case 5" for name in ("FID", "LPIPS"))
+    assert all(max(paper.TABLE_2, key=lambda case: paper.TABLE_2[case][name]) == "Case 5" for name in ("PSNR", "SSIM"))
     for text, names in ((paper.table_1_text(), paper.TABLE_1), (paper.table_3_text(), paper.TABLE_3)):
         assert "published" in text and "CelebA-Test" in text and len(text.splitlines()) == len(names) + 1
 
