@@ -19,10 +19,13 @@ EVAL = [
     "lpips>=0.1.4",  # the published metrics, whose networks are downloaded on request
     "torch-fidelity>=0.3.0",
 ]
+UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
+HEIC = ["pillow-heif>=0.16"]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
     "scipy>=1.11",
     "pytest>=8",
+    "hypothesis>=6.100",
     "ruff>=0.6",
     "setuptools>=70.1",
     "packaging>=24.2",
@@ -75,7 +78,9 @@ setup(
     extras_require={
         "train": TRAIN,
         "eval": EVAL,
-        "test": [*TRAIN, *EVAL, *TEST],
+        "upscale": UPSCALE,
+        "heic": HEIC,
+        "test": [*TRAIN, *EVAL, *UPSCALE, *HEIC, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
 )

@@ -55,6 +55,7 @@ def enlarge(picture: Picture, upscale: float, upsampler: BackgroundUpsampler | N
         rgb = from_array(upsampler.enhance(bgr, outscale=upscale)[0], "bgr").rgb
         if rgb.dtype != picture.rgb.dtype:
             rgb = to_8bit(rgb) if picture.peak == 255 else rgb.astype(np.uint16) * 257
+        return dataclasses.replace(picture, rgb=resize(rgb, width, height), alpha=alpha)
     return dataclasses.replace(picture, rgb=resize(rgb, width, height, cv2.INTER_LANCZOS4), alpha=alpha)
 
 
