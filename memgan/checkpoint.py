@@ -73,7 +73,7 @@ def save(
 
     Args:
         path: the file to write; missing folders are made.
-        config: stored in the header.
+        config: stored in the header. The same arguments give the same bytes.
         state: tensors by name, on any device.
         metadata: further header entries; keys and values are text.
         half: store float tensors of two or more dimensions in half precision. Vectors (biases, statistics) and
@@ -100,7 +100,7 @@ def save(
     header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
     with replacing(path) as temporary:
         # Not save_file: the files it makes are readable by their owner only.
-        temporary.write_bytes(serialise(tensors, metadata=header))
+        temporary.write_bytes(_with_sorted_metadata(serialise(tensors, metadata=header)))
     return path
 
 
@@ -281,6 +281,19 @@ def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
     if half and copy.ndim >= 2 and (copy.numel() == 0 or copy.abs().max() <= limit):
         return copy.half()
     return copy
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order.
+
+    The library writes them in an order that changes from run to run; the same weights should have the same SHA-256.
+    """
+    length = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + length])
+    metadata = dict(sorted(entries.pop("__metadata__").items()))
+    header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # the format wants tensors to begin at a multiple of eight
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 @contextlib.contextmanager

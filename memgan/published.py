@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from memgan.checkpoint import read_header
+from memgan.checkpoint import MODEL_FILE, read_header
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
 from memgan.fetch import fetch, sha256_of
 from memgan.places import HOME, MIRRORS, cache_folder, is_offline, mirrors
@@ -31,6 +31,8 @@ class WeightSpec:
     """Whether the file travels inside the package."""
     repo_id: str | None = None
     """Repository of the Hugging Face hub, ``owner/repo``, that has the file."""
+    repo_filename: str = MODEL_FILE
+    """What the file is called there."""
     revision: str | None = None
     """Commit of that repository: a full hash, so that what is downloaded can never change."""
     urls: tuple[str, ...] = ()
@@ -79,7 +81,7 @@ def locate(
     if revision is not None:
         if spec.repo_id is None:
             raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
-        return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.filename)
+        return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.repo_filename)
     place = cache_folder(cache_dir) / spec.filename
     if may_be_converted:
         for folder in (place.parent, *also_in):
@@ -138,14 +140,16 @@ def where(
         return "embedded", path
     if (path := cache_folder(cache_dir) / spec.filename).is_file():
         return "cached", path
-    kept = None if spec.repo_id is None else Repository(spec.repo_id, spec.revision, cache_dir).cached(spec.filename)
+    if spec.repo_id is None:
+        return "remote", None
+    kept = Repository(spec.repo_id, spec.revision, cache_dir).cached(spec.repo_filename)
     return ("remote", None) if kept is None else ("cached", kept)
 
 
 def _from_repository(spec: WeightSpec, repository: Repository) -> Path:
-    path = repository.file(spec.filename)
+    path = repository.file(spec.repo_filename)
     if sha256_of(path) != spec.sha256 and not is_offline(repository.offline):
-        path = repository.renewed(path, spec.filename, lambda file: sha256_of(file) == spec.sha256)
+        path = repository.renewed(path, spec.repo_filename, lambda file: sha256_of(file) == spec.sha256)
     if sha256_of(path) != spec.sha256:
         raise _other(path, spec)
     return path

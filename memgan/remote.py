@@ -16,7 +16,7 @@ from memgan.places import hub_cache_folder, is_offline
 
 CARD_FILE = "README.md"
 _DEFAULT_ENDPOINT = "https://huggingface.co"
-_ANSWER_S = 10.0
+_ANSWER_S = 5.0
 """How long the hub may take to say what a file is, before the cache is used instead."""
 
 

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,8 @@ class FakeHub:
     """Answers to the next requests for bodies, instead of the file."""
     head_status: int = 0
     """Answer to every question about a file (HEAD), if not 0."""
+    head_seconds: float = 0.0
+    """Pause before each answer to such a question."""
     knows_ranges: bool = True
     length_error: int = 0
     """Added to the announced length of bodies."""
@@ -98,7 +101,8 @@ def use(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")
     # It waits a second before it goes on with a cut download.
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    impatient = types.SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -151,6 +155,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         self._record()
         hub = self.hub
+        if self.command == "HEAD":
+            time.sleep(hub.head_seconds)
         if self.command == "HEAD" and hub.head_status:
             self._error(hub.head_status, "", "out of order")
         elif match := re.fullmatch(r"/cdn/([0-9a-f]{64})", self.path):

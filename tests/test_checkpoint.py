@@ -24,6 +24,17 @@ class TestFiles:
         for name, tensor in tiny_state().items():
             assert torch.equal(loaded.state[name], tensor) and loaded.state[name].dtype == tensor.dtype
 
+    def test_the_same_weights_are_the_same_bytes(self, weight_file: Path, tmp_path: Path) -> None:
+        metadata = {f"key {n}": f"Wert {n} \u00e4\u5199" for n in range(9)}
+        first = hub.save(tmp_path / "1.safetensors", CONFIG, tiny_state(), metadata, half=True)
+        loaded = hub.load(first)
+        assert loaded.metadata == metadata
+        # safetensors itself orders the entries by chance, anew in every process and every mapping.
+        for n in range(2, 6):
+            turned = dict(reversed(loaded.metadata.items())) if n % 2 else loaded.metadata
+            again = hub.save(tmp_path / f"{n}.safetensors", loaded.config, loaded.state, turned, half=True)
+            assert again.read_bytes() == first.read_bytes()
+
     def test_half_is_smaller_and_read_as_float32(self, tmp_path: Path) -> None:
         state = {"weight": torch.randn(64, 64), "bias": torch.randn(64), "large": torch.full((2, 2), 1e6)}
         whole = hub.save(tmp_path / "whole.safetensors", CONFIG, state)

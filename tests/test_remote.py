@@ -44,9 +44,8 @@ def server(content: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]
 
 def registered(monkeypatch: pytest.MonkeyPatch, content: bytes, **changes: object) -> hub.WeightSpec:
     """``remote``: the file of ``owner/tiny`` at its pinned commit."""
-    spec = hub.WeightSpec(
-        "remote", "model.safetensors", hashlib.sha256(content).hexdigest(), "none", repo_id="owner/tiny", revision=FIRST
-    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    spec = hub.WeightSpec("remote", "tiny-1.safetensors", sha256, "none", repo_id="owner/tiny", revision=FIRST)
     spec = dataclasses.replace(spec, **changes)
     monkeypatch.setitem(hub.REGISTRY, "remote", spec)
     return spec
@@ -239,6 +238,18 @@ class TestOffline:
         server.head_status = status
         assert hub.resolve(NAME, cache_dir=cache) == path  # what is cached serves meanwhile
 
+    def test_a_slow_hub_is_not_waited_for(
+        self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = hub.resolve(NAME, cache_dir=cache)
+        server.head_seconds = 3.0
+        monkeypatch.setattr("memgan.remote._ANSWER_S", 0.1)
+        started = time.monotonic()
+        assert hub.resolve(NAME, cache_dir=cache) == path
+        with pytest.raises(WeightsError, match=r"Fetching 'config\.json' of 'owner/other'.* failed"):
+            hub.resolve("hf-hub:owner/other", cache_dir=cache)
+        assert time.monotonic() - started < 1
+
     def test_a_server_of_something_else(self, cache: Path, monkeypatch: pytest.MonkeyPatch, server: FakeHub) -> None:
         server.files["x/resolve/main/config.json"] = b"<html>Log in to the hotel's network</html>"
         monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/files")
@@ -312,11 +323,11 @@ class TestDamage:
         registered(monkeypatch, content, repo_id="owner/none")
         with pytest.raises(WeightsNotFoundError, match="has no repository"):
             hub.load("remote", cache_dir=cache)
-        server.files["model.safetensors"] = content
+        server.files["tiny-1.safetensors"] = content
         monkeypatch.setenv("MEMGAN_MIRRORS", f"{server.url}/nothing {server.url}/files/")
         assert hub.load("remote", cache_dir=cache).config == CONFIG
         assert hub.load("remote", cache_dir=cache, offline=True).config == CONFIG
-        assert (cache / "model.safetensors").is_file()
+        assert (cache / "tiny-1.safetensors").is_file()
 
     def test_read_only_cache(self, server: FakeHub, cache: Path, content: bytes) -> None:
         path = hub.resolve(NAME, cache_dir=cache)
