@@ -1,5 +1,8 @@
 """MemGAN.from_pretrained, save_pretrained and push_to_hub: what goes out comes back."""
 
+import dataclasses
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +17,8 @@ import memgan
 from memgan import MemGAN, build_memgan, hub
 from memgan.card import Metrics, metrics_of
 from memgan.errors import OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
+
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture
@@ -97,6 +102,34 @@ def test_to_the_hub_and_back(network: MemGAN, server: FakeHub, tmp_path: Path) -
     assert same(MemGAN.from_pretrained(f"me/faces@{commit}", cache_dir=tmp_path, local_files_only=True), network)
     with pytest.raises(WeightsError, match="HF_TOKEN"):
         network.push_to_hub("me/faces", token="reader")
+
+
+def test_publishing_as_the_readme_says(
+    network: MemGAN,
+    server: FakeHub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text("utf-8"), re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    (command,) = [line for line in lines if line.startswith("python -c") and "push_to_hub" in line]
+    path = hub.save(tmp_path / "home" / "tiny.safetensors", TINY, network.state_dict(), half=True)
+    spec = dataclasses.replace(
+        hub.REGISTRY[hub.DEFAULT_NAME], filename=path.name, sha256=hub.sha256_of(path), embedded=False
+    )
+    monkeypatch.setitem(hub.REGISTRY, hub.DEFAULT_NAME, spec)
+    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_TOKEN", "writer")
+    monkeypatch.chdir(README.parent)
+    exec(shlex.split(command)[2])
+    assert capsys.readouterr().out.strip() == SECOND
+    files = server.commits["you/memgan-mobile-512"][SECOND]
+    assert files["README.md"] == (README.parent / "weights" / "README.md").read_bytes()
+    assert files["model.safetensors"] == path.read_bytes()  # so that the registered SHA-256 holds there too
+    spec = dataclasses.replace(spec, filename="x", repo_id="you/memgan-mobile-512", revision=SECOND)
+    monkeypatch.setitem(hub.REGISTRY, hub.DEFAULT_NAME, spec)
+    assert hub.load().config == TINY
 
 
 def test_every_public_way_to_a_network_has_the_methods() -> None:
