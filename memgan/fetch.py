@@ -56,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
     folder = path.parent / ".locks"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / f"{path.name}.lock", thread_local=False)
+        lock = filelock.FileLock(folder / f"{path.name}.lock")
         lock.acquire()
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -168,6 +168,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._body(hub.files[name], "plain", {})
             else:
                 self._error(404, "", "no such file")
+        elif re.match(r"/api/models/.+/revision/main", self.path):
+            self._json({"id": "x", "xetEnabled": False})
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path):
             self._resolve(*match.groups())
         else:

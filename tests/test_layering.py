@@ -212,6 +212,8 @@ def test_pure_parts_stay_pure() -> None:
         assert third_party(unit) == set(), unit
     assert third_party("hub") | third_party("checkpoint") <= {"torch", "safetensors"}
     assert third_party("remote") == {"huggingface_hub"}
+    assert third_party("fetch") == {"filelock", "tqdm"}
+    assert third_party("places") | third_party("published") | third_party("card") == set()
     for unit in known_units():
         assert not third_party(unit) & NEVER, unit
 
