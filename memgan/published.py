@@ -110,6 +110,8 @@ def locate(
         except WeightsError as error:
             before = f"{problem} " if problem else ""
             raise type(error)(f"{before}{error} {_by_hand(spec, place)}") from error
+    if isinstance(problem, WeightsNotFoundError):
+        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, place)}") from problem
     if problem is not None:
         raise problem
     if spec.embedded:

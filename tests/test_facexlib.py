@@ -243,6 +243,14 @@ def test_parsers_are_found_and_loaded(folder, monkeypatch, name):
     assert all(torch.equal(loaded[key].float(), value) for key, value in published.items() if "num_batches" not in key)
 
 
+@pytest.mark.parametrize("name", FACEXLIB_WEIGHTS)
+def test_nothing_of_facexlib_downloads(monkeypatch, name):
+    for function in ("facexlib.utils.misc.load_file_from_url", "torch.hub.download_url_to_file"):
+        monkeypatch.setattr(function, lambda *_, **__: pytest.fail("a download besides memgan's"))
+    monkeypatch.setattr("facexlib.utils.load_file_from_url", lambda *_, **__: pytest.fail("the same"))
+    assert sum(value.numel() for value in build_network(name).state_dict().values()) > 100_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FACEXLIB_WEIGHTS if name.startswith("parsing")])
 def test_parsers_run(name):

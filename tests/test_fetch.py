@@ -1,5 +1,6 @@
 """memgan.fetch: plain files arrive whole or not at all, whatever the server, the disk or other processes do."""
 
+import concurrent.futures
 import hashlib
 import multiprocessing
 import shutil
@@ -167,6 +168,13 @@ def test_one_of_several_processes_downloads(server: FakeHub, place: Path) -> Non
         process.join(30)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert len(server.bodies()) == 1 and place.read_bytes() == DATA
+
+
+def test_one_of_several_threads_downloads(server: FakeHub, place: Path) -> None:
+    server.seconds = 0.1
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: get(server, place), range(4))) == [place] * 4
+    assert len(server.bodies()) == 1
 
 
 def test_a_killed_process_leaves_no_lock_and_no_file(server: FakeHub, place: Path) -> None:

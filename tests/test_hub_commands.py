@@ -206,3 +206,11 @@ class TestConvert:
         assert status == 2 and "what can be converted" in err
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors", "--kind", "gan")
         assert status == 2 and "allowed: stylegan2" in err
+
+
+@pytest.mark.parametrize("command", ["models", "download", "verify", "info", "convert"])
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and f"usage: memgan {command}" in out and cli.COMMANDS[command][1:30] in out

@@ -121,6 +121,10 @@ class TestDownload:
     ) -> None:
         registered(monkeypatch, content)
         assert hub.where(hub.REGISTRY["remote"], cache) == ("remote", None)
+        with pytest.raises(WeightsNotFoundError) as caught:
+            hub.load("remote", cache_dir=cache, offline=True)
+        for words in (f"/owner/tiny/resolve/{FIRST}/model.safetensors", f"put it at {cache / 'tiny-1.safetensors'}"):
+            assert words in str(caught.value)
         assert hub.load("remote", cache_dir=cache).config == CONFIG
         assert all(f"/resolve/{FIRST}/" in r.path or "/cdn/" in r.path for r in server.requests)
         assert hub.where(hub.REGISTRY["remote"], cache)[0] == "cached"
