@@ -22,6 +22,16 @@ class PartCost(NamedTuple):
     """Of convolutions, linear layers and attention for one face; element-wise work is not counted."""
 
 
+def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    """Scores and weighted sums, (B, heads, positions, C) each, with two operations per multiply-add."""
+    batch, heads, positions, channels = query
+    return 2 * batch * heads * positions * key[-2] * (channels + value[-1])
+
+
+# The counter of some releases of torch knows the attention kernels of GPUs only.
+_KERNELS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+
+
 def count_cost(config: MemGANConfig) -> list[PartCost]:
     """Cost of each part for one face of ``config.image_size``, in the order of the parts, then their ``total``."""
     with FakeTensorMode():
@@ -29,7 +39,7 @@ def count_cost(config: MemGANConfig) -> list[PartCost]:
         image = torch.zeros(1, 3, config.image_size, config.image_size)
         # The image is a plain tensor and nothing requires gradients: the counter hooks modules, and its hooks would
         # ask for gradient functions otherwise.
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_KERNELS) as counter:
             network(image)
         flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
     root = type(network).__name__
