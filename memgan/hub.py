@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="1dc9a6b073c304ee3ac0cb24478757cb1f44090570418d29fc08e8451f1e6e03",
+            sha256="31502302af832a85bc1fb4bbd2910ec120acb639b9266cd9fd6b597cf57f6bde",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),

@@ -173,7 +173,7 @@ def test_training_begins_at_the_mean_latent_code() -> None:
     begun = latent(torch.randn(5, TINY.encoder_width(4), 4, 4))
 
     def distance(found: torch.Tensor) -> float:
-        return float((found - codes.mean(0)).square().mean() / codes.var(0).mean())
+        return float((found - codes.mean(0)).detach().square().mean() / codes.var(0).mean().detach())
 
     assert distance(begun) < 0.5 * distance(by_chance)
     assert distance(begun) == pytest.approx(left, abs=0.1)

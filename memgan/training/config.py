@@ -156,14 +156,24 @@ class TrainConfig:
 RECIPES: dict[str, dict[str, object]] = {
     "memgan-512": {},
     "memgan-mobile-512": {
-        "learning_rate": 5e-4,
+        "learning_rate": 2e-4,
         "prior_rate": 0.1,
-        "prior_frozen_steps": 500,
+        "prior_frozen_steps": 300,
         "beta1": 0.9,
+        "ema_decay": 0.997,
         "memory_warmup": True,
         "memory_positions": 4096,
-        "l1_weight": 1.0,
-        "perceptual_weight": 1.0,
+        "l1_weight": 2.0,
+        "perceptual_weight": 3.0,
+        "perceptual_kind": "stlpips_vgg",
+        "perceptual_taps": 3,
+        "perceptual_unit_normalise": True,
+        "adversarial_from": 1000,
+        "discriminator_size": 128,
+        "discriminator_base": 4096,
+        "r1_gamma": 2.0,
+        "synthetic_share": 0.4,
+        "prior_match_weight": 1.0,
     },
 }
 """Settings that differ from the defaults, by preset."""
