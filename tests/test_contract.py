@@ -198,7 +198,7 @@ def test_roop_without_a_face_still_gets_a_frame(weights, found):
 
 
 class Upsampler:
-    """RealESRGANer's interface. Gray pictures may come back with two dimensions, transparent ones with four channels."""
+    """RealESRGANer's interface. Gray pictures may come back with two dimensions, transparent ones with four."""
 
     def __init__(self, channels=3):
         self.channels, self.outscales = channels, []

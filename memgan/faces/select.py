@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity
+from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity, landmarks_are_usable
 from memgan.faces.types import Face
 from memgan.faces.warp import invert_affine
+
+_MAX_COORDINATE = 1e6
+_MAX_SIZE = 20  # of a face, relative to the picture: mirroring the picture into more of a crop takes ever longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +48,13 @@ def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> 
             otherwise, and where it sees nothing, the face counts as upright.
 
     Raises:
-        ImageError: if one is none of these, or is not finite.
+        ImageError: if one is none of these, is not finite, or lies outside the picture.
     """
     locate = getattr(detector, "locate", None)
     found = []
     for number, given in enumerate(faces):
-        face = given if isinstance(given, Face) else _face_from(given, number)
+        face = _with_box(given, number) if isinstance(given, Face) else _face_from(given, number)
+        _check_place(face, rgb.shape[1], rgb.shape[0], number, given)
         if locate is not None and np.size(given) == 4:
             face = locate(rgb, face) or face
         found.append(face)
@@ -64,13 +68,36 @@ def _face_from(given: Any, number: int) -> Face:
         values = np.empty(0)
     if values.shape == (10,):
         values = values.reshape(5, 2)
-    if np.isfinite(values).all() and values.shape == (5, 2):
+    if not (np.abs(values) < _MAX_COORDINATE).all():  # nor NaN
+        raise _unusable(number, given)
+    if values.shape == (5, 2):
         return Face(_box_around(values, number, given), values.astype(np.float32), 1.0)
-    if np.isfinite(values).all() and values.shape == (4,):
+    if values.shape == (4,):
         image_from_crop = invert_affine(crop_from_box_matrix(values))  # refuses empty boxes
         landmarks = FFHQ_TEMPLATE @ image_from_crop[:, :2].T + image_from_crop[:, 2]
         return Face(values.astype(np.float32), landmarks.astype(np.float32), 1.0)
     raise _unusable(number, given)
+
+
+def _with_box(face: Face, number: int) -> Face:
+    """The face itself, or with a box around its landmarks if its own is none."""
+    box = np.asarray(face.box_xyxy, np.float64)
+    if box.shape == (4,) and np.isfinite(box).all() and (box[2:] - box[:2]).min() >= 1:
+        return face
+    landmarks = np.asarray(face.landmarks, np.float64)
+    if not landmarks_are_usable(landmarks):
+        raise _unusable(number, face)
+    return dataclasses.replace(face, box_xyxy=_box_around(landmarks, number, face))
+
+
+def _check_place(face: Face, width: int, height: int, number: int, given: Any) -> None:
+    reach = _MAX_SIZE * max(width, height)
+    left, top, right, bottom = face.box_xyxy.tolist()
+    is_seen = left < width and top < height and right > -1 and bottom > -1
+    # Degenerate landmarks give way to the box, so they may be anywhere.
+    are_near = not landmarks_are_usable(face.landmarks) or np.abs(face.landmarks).max() <= reach
+    if not (is_seen and face.size <= reach and are_near):
+        raise _unusable(number, given)
 
 
 def _box_around(landmarks: np.ndarray, number: int, given: Any) -> np.ndarray:
@@ -86,7 +113,8 @@ def _box_around(landmarks: np.ndarray, number: int, given: Any) -> np.ndarray:
 def _unusable(number: int, given: Any) -> ImageError:
     return ImageError(
         f"face {number} is {given!r:.200}; allowed are a memgan.faces.Face, a box (left, top, right, bottom), or five "
-        "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture"
+        "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture, "
+        "and at least partly inside it"
     )
 
 

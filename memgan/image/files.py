@@ -26,6 +26,7 @@ _DECODE_ERRORS = (
     IndexError,
     TypeError,
     EOFError,
+    RuntimeError,  # of the AVIF decoder
     struct.error,
     zlib.error,
     cv2.error,
@@ -57,16 +58,18 @@ def load_picture(path: str | os.PathLike[str]) -> Picture:
         MissingDependencyError: if it is a HEIC picture, and pillow-heif is not installed.
     """
     path = Path(os.fsdecode(path))
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder, not a picture; pass the files in it one by one")
     try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder, not a picture; pass the files in it one by one")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist; check the path") from error
     except OSError as error:
-        raise ImageError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
-    except ValueError as error:  # a NUL character in the name
-        raise ImageError(f"{path!s:.200} cannot be a path ({error}); check the path") from error
+        raise ImageError(f"{path!s:.200} cannot be read ({error.strerror}); check the path") from error
+    except ImageError:
+        raise
+    except ValueError as error:  # characters that no name has
+        raise ImageError(f"{str(path)[:200]!r} cannot be a path ({error}); check the path") from error
     return decode_picture(data, str(path))
 
 

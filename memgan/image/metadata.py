@@ -48,15 +48,18 @@ def exif_of(image: Image.Image) -> bytes | None:
         return None
 
 
-def exif_for_size(exif: bytes, width: int, height: int) -> bytes:
-    """The same notes for a picture of another size in pixels."""
-    notes = Image.Exif()
-    notes.load(exif)
-    details = notes.get_ifd(_EXIF_IFD)
-    if _PIXEL_WIDTH not in details and _PIXEL_HEIGHT not in details:
-        return exif
-    notes[_EXIF_IFD] = {**details, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
-    return notes.tobytes()
+def exif_for_size(exif: bytes, width: int, height: int) -> bytes | None:
+    """The same notes for a picture of another size in pixels; ``None``, and a warning, if they are damaged."""
+    try:
+        notes = Image.Exif()
+        notes.load(exif)
+        details = notes.get_ifd(_EXIF_IFD)
+        if _PIXEL_WIDTH in details or _PIXEL_HEIGHT in details:
+            notes[_EXIF_IFD] = {**details, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
+        return notes.tobytes() if len(notes) else None
+    except _EXIF_ERRORS as error:
+        warnings.warn(f"the picture's EXIF notes are damaged ({error}); leaving them out", stacklevel=3)
+        return None
 
 
 def usable_profile(image: Image.Image) -> bytes | None:
