@@ -153,3 +153,12 @@ def test_align_leaves_the_input_alone():
     first = align(image, face)
     assert np.array_equal(align(image, face).crop, first.crop)
     assert np.array_equal(image, before) and np.array_equal(face.landmarks, points)
+
+
+def test_a_face_far_larger_than_the_picture_is_cut_out_and_ends():
+    """Averaged down, such a picture is a single row, which OpenCV 5 mirrors forever."""
+    image = np.full((40, 60, 3), 90, np.uint8)
+    for side in (60, 445, 1100):
+        middle = np.array([30.0, 20.0])
+        face = Face(np.float32([*(middle - side / 2), *(middle + side / 2)]), np.zeros((5, 2), np.float32), 1.0)
+        assert (align(image, face, 16).crop == 90).all()

@@ -69,6 +69,7 @@ def landmarks_are_usable(landmarks: np.ndarray) -> bool:
     """Whether five points (5, 2) are finite, spread out and arranged like a face in some rotation (not mirrored)."""
     if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
         return False
+    landmarks = landmarks.astype(np.float64)
     spread = np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean())
     return bool(spread >= _MIN_SPREAD_PX) and fit_similarity(landmarks, FFHQ_TEMPLATE)[1] <= _MAX_RESIDUAL
 

@@ -64,4 +64,8 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
 
 
 def _resample(source: np.ndarray, matrix: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
+    height_one, width_one = (int(side == 1) for side in source.shape[:2])
+    if border == cv2.BORDER_REFLECT_101 and (height_one or width_one):
+        # OpenCV 5 never returns from mirroring a single row or column; two equal ones are the same picture.
+        source = cv2.copyMakeBorder(source, 0, height_one, 0, width_one, cv2.BORDER_REPLICATE)
     return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)
