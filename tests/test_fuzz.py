@@ -21,7 +21,7 @@ from memgan.faces import Face
 from memgan.image import IMAGE_SUFFIXES, Picture, decode_picture, encode_picture, from_array
 
 FUZZ = settings(
-    max_examples=8,
+    max_examples=60,
     deadline=None,
     derandomize=True,  # the same cases in every run
     database=None,
