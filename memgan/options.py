@@ -5,8 +5,6 @@ from typing import Any
 
 from memgan.errors import ConfigError
 
-GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
-
 
 def number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
     """``value`` as a number from ``low`` to ``high``.
@@ -32,18 +30,6 @@ def whole_number(name: str, value: Any, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
     return value
-
-
-def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
-    """Refuse what GFPGAN itself does not know, so that a slip does not pass unseen.
-
-    Raises:
-        ConfigError: if either is unknown.
-    """
-    if arch is not None and arch not in GFPGAN_ARCHES:
-        raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
-    if channel_multiplier not in (None, 1, 2):
-        raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
 
 
 def only_one(**given: Any) -> None:

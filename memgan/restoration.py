@@ -1,7 +1,6 @@
 """What a restoration gives back."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -60,15 +59,3 @@ class Restoration:
     def restored_faces(self) -> list[np.ndarray]:
         """:attr:`RestoredFace.restored` of each face."""
         return [face.restored for face in self.faces]
-
-
-def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
-    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
-    cropped, restored = (
-        [to_array(Picture(face), result.color) for face in faces]
-        for faces in (result.cropped_faces, result.restored_faces)
-    )
-    image = result.image
-    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
-        image = image[:, :, None]  # (H, W, 1) was given
-    return cropped, restored, image

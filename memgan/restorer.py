@@ -19,13 +19,14 @@ from memgan.faces.parsing import mask_maker
 from memgan.faces.select import FaceFilter
 from memgan.faces.types import Face
 from memgan.finish import Finish
+from memgan.gfpgan import FaceHelper, as_gfpgan, check_gfpgan_options
 from memgan.identity import Embedder, IdentityGate
 from memgan.image import check_color, open_picture
 from memgan.inference import choose_device, choose_dtype, device_of, release_memory
 from memgan.network.model import build_memgan
-from memgan.options import check_gfpgan_options, number, only_one, whole_number
+from memgan.options import number, only_one, whole_number
 from memgan.pipeline import Pipeline, Request
-from memgan.restoration import Restoration, as_gfpgan
+from memgan.restoration import Restoration
 
 MAX_UPSCALE = 16.0
 
@@ -128,7 +129,7 @@ class MemGANRestorer:
             network = build_memgan(checkpoint.config)
             network.load_checked(checkpoint.state)
         self.network: Any = network.eval().requires_grad_(False).to(self._device)
-        self.face_helper = _FaceHelper()
+        self.face_helper = FaceHelper()
 
     @property
     def device(self) -> torch.device:
@@ -244,14 +245,3 @@ class MemGANRestorer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _FaceHelper:
-    """What callers of GFPGAN touch of its helper: parts to move between devices and state to forget. There is none."""
-
-    def __init__(self) -> None:
-        self.face_det = nn.Identity()
-        self.face_parse = nn.Identity()
-
-    def clean_all(self) -> None:
-        """Nothing is kept between calls."""

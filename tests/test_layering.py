@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "identity": {"options", "errors"},
     "evidence": {"image", "errors"},
     "restoration": {"faces", "image"},
+    "gfpgan": {"restoration", "image", "errors"},
     "finish": {"restoration", "identity", "faces", "image", "errors"},
     "pipeline": {
         "finish",
@@ -52,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"network", "hub", "checkpoint", "priors", "evaluation", "image", "degradation", "config", "errors"},
     "restorer": {
         "pipeline",
+        "gfpgan",
         "finish",
         "restoration",
         "identity",
