@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from memgan import __version__
 from memgan.commands.inputs import InputPicture
 from memgan.commands.restore import COMPARED, CROPPED, PICTURES, RESTORED
 from memgan.errors import ImageError, MissingDependencyError, OutputError
-from memgan.image import Picture, all_suffixes, load_picture, save_picture
+from memgan.image import Picture, all_suffixes, load_picture, save_picture, write_whole
 from memgan.restoration import Restoration, RestoredFace
 from memgan.restorer import MemGANRestorer
 
@@ -150,12 +149,7 @@ class Report:
             "problems": self._problems,
             "pictures": [_as_json(entry) for entry in self._entries],
         }
-        partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.part")
-        try:
-            partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            os.replace(partial, path)
-        except OSError as error:
-            raise OutputError(f"cannot write the report {path} ({error.strerror or error}); choose another") from error
+        write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 _NOTHING = np.empty((0, 0, 3), np.uint8)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from memgan.errors import OutputError
+from memgan.image import write_whole
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
@@ -17,18 +17,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     Raises:
         OutputError: if the file cannot be written.
     """
-    path = Path(path)
     text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path} ({reason}); check that the folder exists and can be written") from error
+    write_whole(Path(path), text.encode())
 
 
 def _finite(value: Any) -> Any:

@@ -3,7 +3,7 @@
 Inside the library a picture is RGB with pixel centres at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
-from memgan.image.encode import encode_picture, save_picture
+from memgan.image.encode import encode_picture, save_picture, write_whole
 from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.picture import (
@@ -46,4 +46,5 @@ __all__ = [
     "to_array",
     "to_tensor",
     "to_uint8",
+    "write_whole",
 ]

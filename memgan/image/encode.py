@@ -101,7 +101,15 @@ def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 
         MissingDependencyError: for HEIC without pillow-heif.
     """
     path = Path(path)
-    data = encode_picture(picture, path.suffix, quality)
+    write_whole(path, encode_picture(picture, path.suffix, quality))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, all or nothing: an existing one is replaced only when the new one is complete.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
     # Not tempfile: it would leave the file readable by its owner only.
     partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:

@@ -77,7 +77,7 @@ class MemGAN(nn.Module):
             image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
             noise: ``stored`` (the same input gives the same output), ``random`` or ``none``.
             window: decode only this part of the picture (training).
-            return_features: hand the encoder's features on (training updates the memory with them).
+            return_features: hand the encoder's features on, to show what the memory makes of them.
             return_rgb, adain: accepted because callers of GFPGAN and CodeFormer pass them; without effect.
             weight: 1: the restoration; 0: the input; linear in between.
             w: another name of ``weight``, as CodeFormer calls it; wins if given.
