@@ -128,7 +128,7 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("bad.pth", "other.pth"):
         with pytest.raises(WeightsError, match=name):
             EfficientNetLite0(tmp_path / name)
-    monkeypatch.setattr(efficientnet.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"memgan\[eval\]"):
         EfficientNetLite0()
     assert EfficientNetLite0("random")(torch.zeros(1, 3, 32, 32)).shape == (1, 1280)

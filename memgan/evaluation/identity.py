@@ -4,7 +4,6 @@ The network (public domain) comes with the PyPI package ``face-recognition-model
 ``dlib-bin``); the first is read without importing it. Only this file knows them.
 """
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.packages import package_folder
 from memgan.image import to_uint8
 
 SAME_PERSON = 0.6
@@ -92,10 +92,9 @@ def recognition_chip(image: Tensor) -> Tensor:
 
 
 def _installed() -> Path:
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
-        raise MissingDependencyError(
-            "The face recognition network comes with the package face-recognition-models, which is not installed: "
-            "pip install 'memgan[eval]'."
-        )
-    return Path(found.submodule_search_locations[0]) / _FILE
+    folder = package_folder(
+        _PACKAGE,
+        "The face recognition network comes with the package face-recognition-models, which is not installed: "
+        "pip install 'memgan[eval]'.",
+    )
+    return folder / _FILE

@@ -5,7 +5,6 @@ whose pooling is a stride-1 maximum followed by a blur with stride 2. The weight
 ``stlpips-pytorch`` (BSD 2-Clause) without importing it: as installed, or from a wheel or a ``.pth`` file.
 """
 
-import importlib.util
 import io
 import pickle
 import zipfile
@@ -16,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.packages import package_folder
 
 Trunk = Literal["alex", "vgg"]
 
@@ -184,13 +184,11 @@ def read_stlpips_weights(net: Trunk, source: str | Path | None = None) -> dict[s
     """
     inside = f"weights/vST0.0/{net}_shift_tolerant.pth"
     if source is None:
-        found = importlib.util.find_spec(_PACKAGE)
-        if found is None or not found.submodule_search_locations:
-            raise MissingDependencyError(
-                "The ST-LPIPS weights come with the package stlpips-pytorch, which is not installed: "
-                "pip install 'memgan[eval]', or give a .pth file or a wheel."
-            )
-        source = Path(found.submodule_search_locations[0])
+        source = package_folder(
+            _PACKAGE,
+            "The ST-LPIPS weights come with the package stlpips-pytorch, which is not installed: "
+            "pip install 'memgan[eval]', or give a .pth file or a wheel.",
+        )
     source = Path(source)
     try:
         if source.is_dir():
