@@ -58,6 +58,9 @@ class TrainConfig:
     """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
     discriminator_base: int = 32768
     """Discriminator width at scale r is ``min(512, discriminator_base // r)``."""
+    discriminator_rate: float = 1.0
+    """Learning rate of the discriminator, relative to ``learning_rate``. Its weights have StyleGAN's equalised learning
+    rate, for which 0.002 is usual, whatever suits the generator."""
     r1_gamma: float = 10.0
     """Weight of the R1 penalty."""
     r1_every: int = 16
@@ -92,6 +95,8 @@ class TrainConfig:
     """Noise inputs of the synthesis network during training."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
+    compile: bool = False
+    """Compile encoder, decoder and the perceptual loss's network with torch.compile: minutes first, then faster steps."""
     seed: int = 0
     """Seed of windows, degradations, order and initial weights."""
     checkpoint_every: int = 1000
@@ -113,6 +118,7 @@ class TrainConfig:
             "perceptual_weight",
             "adversarial_weight",
             "adversarial_from",
+            "discriminator_rate",
             "r1_gamma",
             "window_margin",
             "prior_match_weight",
@@ -171,6 +177,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "adversarial_from": 1000,
         "discriminator_size": 128,
         "discriminator_base": 4096,
+        "discriminator_rate": 5.0,
         "r1_gamma": 2.0,
         "synthetic_share": 0.4,
         "prior_match_weight": 1.0,

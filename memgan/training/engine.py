@@ -120,6 +120,11 @@ def train(
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
         if start_from is None:
             trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
+    if config.compile:
+        # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
+        for module in (generator.encoder, generator.decoder, getattr(trainer.perceptual, "network", None)):
+            if module is not None:
+                module.compile()
     _loop(config, trainer, stream, accelerator, output, elapsed)
     final = output / "memgan.safetensors"
     if accelerator.is_main_process:

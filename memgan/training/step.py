@@ -114,7 +114,12 @@ class Trainer:
         self.discriminator_optimiser = (
             None
             if discriminator is None
-            else torch.optim.Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), foreach=True)
+            else torch.optim.Adam(
+                discriminator.parameters(),
+                lr=config.learning_rate * config.discriminator_rate,
+                betas=(0.0, 0.99),
+                foreach=True,
+            )
         )
         self.random = torch.Generator().manual_seed(config.seed)
         self.step_index = 0
@@ -156,7 +161,7 @@ class Trainer:
             group["lr"] = self.config.learning_rate * factor * group["relative"]
         if self.discriminator_optimiser is not None:
             for group in self.discriminator_optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * factor
+                group["lr"] = self.config.learning_rate * self.config.discriminator_rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
         """Update generator, memory and averaged weights, then the discriminator.
