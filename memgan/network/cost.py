@@ -29,7 +29,7 @@ def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: 
 
 
 # The counter of some releases of torch knows the attention kernels of GPUs only.
-_KERNELS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+KERNEL_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 def count_cost(config: MemGANConfig) -> list[PartCost]:
@@ -39,7 +39,7 @@ def count_cost(config: MemGANConfig) -> list[PartCost]:
         image = torch.zeros(1, 3, config.image_size, config.image_size)
         # The image is a plain tensor and nothing requires gradients: the counter hooks modules, and its hooks would
         # ask for gradient functions otherwise.
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_KERNELS) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=KERNEL_FLOPS) as counter:
             network(image)
         flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
     root = type(network).__name__
