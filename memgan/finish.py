@@ -8,11 +8,13 @@ import numpy as np
 from memgan.errors import ConfigError
 from memgan.faces.color import lock_color
 from memgan.faces.mask import MaskMaker, soft_mask
-from memgan.faces.paste import paste
+from memgan.faces.paste import paste_
 from memgan.faces.select import paste_order
 from memgan.identity import IdentityGate
 from memgan.image import Picture, gray_of
 from memgan.restoration import RestoredFace
+
+_SPARSE = 16  # pixels from one to the next of a quick look
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +41,10 @@ class Finish:
             restored = np.repeat(gray_of(restored)[:, :, None], 3, axis=2)
         keeps, distance = (1.0, None) if self.identity is None else self.identity.strength(crop, restored)
         strength = weight * keeps
-        blended = np.rint(crop + np.float32(strength) * (restored.astype(np.float32) - crop)).astype(np.uint8)
+        if strength == 1:
+            blended = restored.copy()
+        else:
+            blended = np.rint(crop + np.float32(strength) * (restored.astype(np.float32) - crop)).astype(np.uint8)
         # The mask carries the strength, so that every pixel moves linearly from the background to the full restoration.
         return FinishedFace(restored, blended, np.float32(strength) * self._mask(restored), strength, distance)
 
@@ -54,23 +59,20 @@ class Finish:
             )
         return soft * made.astype(np.float32)  # the soft mask still closes it at the edges of the crop
 
-    def paste(
+    def paste_(
         self, canvas: np.ndarray, faces: Sequence[RestoredFace], full: Sequence[np.ndarray], scales: tuple[float, float]
-    ) -> np.ndarray:
+    ) -> None:
         """Paste faces, larger ones first.
 
         Args:
-            canvas: (H, W, 3) uint8 or uint16, the enlarged picture.
+            canvas: (H, W, 3) uint8 or uint16, the enlarged picture; changed.
             faces: to paste; ``full`` has the restoration of each at full strength, (S, S, 3) uint8 RGB.
             scales: enlargement horizontally and vertically.
         """
         for index in paste_order(faces):
             face = faces[index]
             if face.strength > 0:
-                canvas = paste(
-                    canvas, full[index], face.crop_from_image, scales, face.mask, crop=face.crop, grain=self.grain
-                )
-        return canvas
+                paste_(canvas, full[index], face.crop_from_image, scales, face.mask, crop=face.crop, grain=self.grain)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,5 +91,12 @@ class FinishedFace:
 
 def is_colorless(picture: Picture) -> bool:
     """Whether a picture has one channel, or three equal ones."""
-    red, green, blue = np.moveaxis(picture.rgb, 2, 0)
-    return picture.is_gray or (np.array_equal(red, green) and np.array_equal(green, blue))
+    if picture.is_gray:
+        return True
+    few = picture.rgb[::_SPARSE, ::_SPARSE]  # enough to tell almost any photograph in colour
+    return _has_equal_channels(few) and _has_equal_channels(picture.rgb)
+
+
+def _has_equal_channels(rgb: np.ndarray) -> bool:
+    red, green, blue = np.moveaxis(rgb, 2, 0)
+    return np.array_equal(red, green) and np.array_equal(green, blue)

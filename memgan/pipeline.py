@@ -142,5 +142,5 @@ class Pipeline:
             return Restoration(faces, None, self.color)
         canvas = enlarge(task.picture, self.upscale, self.bg_upsampler)
         scales = canvas.width / task.picture.width, canvas.height / task.picture.height
-        rgb = self.finish.paste(canvas.rgb, faces, [end.full for end in finished], scales)
-        return Restoration(faces, dataclasses.replace(canvas, rgb=rgb), self.color)
+        self.finish.paste_(canvas.rgb, faces, [end.full for end in finished], scales)
+        return Restoration(faces, canvas, self.color)

@@ -89,13 +89,13 @@ class RetinaFaceDetector:
             ImageError: if the array is of another kind.
         """
         _check(image)
-        looks = [self._look(image, self._long_side)]
+        small = _shrunk(image, self._long_side)
+        scale = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+        looks = [self._look(small, self._long_side).rescaled(*scale)]
         if max(image.shape[:2]) > 1.25 * self._long_side and self._fine_long_side > self._long_side:
             looks.append(self._look(image, self._fine_long_side))
         faces = self._confirmed(image, merge(looks))
         if not faces:
-            small = _shrunk(image, self._long_side)  # these looks need no more, and copy less
-            scale = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
             faces = self._confirmed(image, merge([self._look_padded(small).rescaled(*scale)]))
             if not faces:
                 turned = [self._look_turned(small, quarter_turns).rescaled(*scale) for quarter_turns in (1, 2, 3)]

