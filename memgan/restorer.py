@@ -23,6 +23,7 @@ from memgan.gfpgan import FaceHelper, as_gfpgan, check_gfpgan_options
 from memgan.identity import Embedder, IdentityGate
 from memgan.image import check_color, open_picture
 from memgan.inference import choose_device, choose_dtype, device_of, release_memory
+from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.options import number, only_one, whole_number
 from memgan.pipeline import Pipeline, Request
@@ -128,6 +129,7 @@ class MemGANRestorer:
             checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
             network = build_memgan(checkpoint.config)
             network.load_checked(checkpoint.state)
+            network = prepare_for_inference(network)
         self.network: Any = network.eval().requires_grad_(False).to(self._device)
         self.face_helper = FaceHelper()
 
@@ -209,6 +211,9 @@ class MemGANRestorer:
 
         Pictures are read ahead only until their faces fill a batch. In a larger batch a network's sums may be rounded
         otherwise, so that single values differ by one level of 255 from those of :meth:`restore`.
+
+        On CUDA devices, or with ``overlap=True``, two threads, one of which goes through ``images``, find faces in the
+        next pictures and run the network while those of the previous ones are pasted.
         """
         request = Request(**options)
         return self._pipeline().run((open_picture(image, self.color) for image in images), request)

@@ -94,14 +94,21 @@ class MemGAN(nn.Module):
                 f"Input of shape {tuple(image.shape)}; {self.config.name} takes (B, 3, {size}, {size}): align and "
                 "resize the faces first, or use MemGANRestorer, which does."
             )
-        features = self.encoder(image)
-        latent = self.latent(features[4])
-        restored = self.decoder(self.read_memory(features, window), latent, noise=noise, window=window)
+        restored, latent, features = self._generate(image, noise=noise, window=window, keep_features=return_features)
         strength = weight if w is None else w
         if strength != 1.0:
             reference = image if window is None else window.crop(image)
             restored = torch.lerp(reference, restored, strength)
-        return MemGANOutput(restored, latent, features if return_features else None)
+        return MemGANOutput(restored, latent, features)
+
+    def _generate(
+        self, image: Tensor, *, noise: str, window: Window | None, keep_features: bool
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
+        """The picture, the latent code and, if they are to be kept, the encoder's features."""
+        features = self.encoder(image)
+        latent = self.latent(features[4])
+        restored = self.decoder(self.read_memory(features, window), latent, noise=noise, window=window)
+        return restored, latent, features if keep_features else None
 
     def load_prior(self, prior: dict[str, Tensor]) -> None:
         """Start decoder and latent layers from an imported prior (see :mod:`memgan.priors`).

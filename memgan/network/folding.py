@@ -1,0 +1,150 @@
+"""The linear steps of a mobile decoder, folded for one batch of latent codes.
+
+Between two activations a mobile level is linear, and a scale per channel commutes with a depthwise convolution. So all
+styles, the inverse Haar transform and the pointwise convolutions between two activations become one small matrix per
+face, and whatever they did to full feature maps is done to its rows. Nothing is approximated: the sums are the same,
+taken in another order.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from memgan.network.decoder import Decoder
+from memgan.network.fusion import AffineFusion
+from memgan.network.mobile import MobileBlock, MobileHead, MobileLayer, inverse_haar
+
+
+class Mix(NamedTuple):
+    """A pointwise convolution with weights of its own for every face."""
+
+    weight: Tensor
+    """(B, O, I)."""
+    bias: Tensor
+    """(B, O)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, H, W, I) -> (B, H, W, O)."""
+        batch, height, width, _ = x.shape
+        y = torch.baddbmm(self.bias[:, None], x.reshape(batch, height * width, -1), self.weight.mT)
+        return y.view(batch, height, width, -1)
+
+
+class FoldedLayer(NamedTuple):
+    """A synthesis layer behind its modulation, which is folded into ``mix`` or into what made the features."""
+
+    depthwise: Tensor
+    """(I, 1, 3, 3)."""
+    mix: Mix
+    noise: Tensor
+    """(1, S, S, 1)."""
+
+
+class FoldedAffine(NamedTuple):
+    """Eq. 6-7 with 1 + tanh(s) written as 2 sigmoid(2 s): an exponential is a fraction of the cost of a tanh."""
+
+    double_scale: Mix
+    shift: Mix
+
+
+class FoldedBlend(NamedTuple):
+    """Eq. 8, cut into what it takes from F^M and from F^GAN2, so that the two need not be copied into one tensor."""
+
+    memory_depthwise: Tensor
+    """(M, 1, 3, 3)."""
+    depthwise: Tensor
+    """(C, 1, 3, 3)."""
+    memory_weight: Tensor
+    """(B, O, M): what the filtered F^M adds to the result of ``leave``."""
+
+
+class FoldedLevel(NamedTuple):
+    """One scale of the decoder, from the doubled features to those of the next scale (or to the picture)."""
+
+    first: FoldedLayer
+    affine: FoldedAffine | None
+    second: FoldedLayer
+    blend: FoldedBlend | None
+    leave: Mix
+    """To the four pixels of the next scale, (B, 2 * 2 * C', C) with rows by (row, column, channel); last: to RGB."""
+
+
+def can_fold(decoder: Decoder) -> bool:
+    """Whether :func:`fold_levels` knows every part of a decoder: mobile synthesis, separable fusions."""
+    fusions = (*decoder.affine.values(), *decoder.blend.values())
+    return all(isinstance(block, MobileBlock) for block in decoder.synthesis.blocks) and all(
+        fusion.bounded if isinstance(fusion, AffineFusion) else isinstance(fusion.conv, nn.Sequential)
+        for fusion in fusions
+    )
+
+
+def fold_start(decoder: Decoder, w: Tensor) -> Mix:
+    """From the 4 px features to the four pixels each of the 8 px level; see :attr:`FoldedLevel.leave`.
+
+    Args:
+        decoder: one that :func:`can_fold` accepts.
+        w: (B, D) float32 latent codes.
+    """
+    block = decoder.synthesis.blocks[0]
+    channels = block.up_style.out_features
+    return _doubling(torch.eye(channels, channels + 1, device=w.device), block, w)
+
+
+def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
+    """Fold block ``index`` of the decoder; arguments as for :func:`fold_start`."""
+    blocks = decoder.synthesis.blocks
+    block, name = blocks[index], str(decoder.scales[index + 1])
+    # What leaves the level is known as a matrix with the bias as its last column.
+    channels = block.layer2.weight.shape[0]
+    leave = torch.eye(channels, channels + 1, device=w.device)
+    if name in decoder.blend:
+        pointwise = decoder.blend[name].pointwise
+        leave = torch.cat([pointwise.weight.flatten(1), pointwise.bias[:, None]], dim=1).float()
+    leave = _head(leave, block.head, w) if index + 1 == len(blocks) else _doubling(leave, blocks[index + 1], w)
+    blend = None
+    if name in decoder.blend:
+        memory_channels = leave.weight.shape[2] - channels
+        depthwise = decoder.blend[name].conv[0].weight.split([memory_channels, channels])
+        memory_weight, weight = leave.weight.split([memory_channels, channels], dim=2)
+        blend, leave = FoldedBlend(*depthwise, memory_weight), Mix(weight, leave.bias)
+    return FoldedLevel(
+        _layer(block.layer1, w, modulate=False),  # its style is in the matrix of the level below
+        _affine(decoder.affine[name], len(w)) if name in decoder.affine else None,
+        _layer(block.layer2, w, modulate=True),
+        blend,
+        leave,
+    )
+
+
+def _style(layer: MobileLayer | MobileHead, w: Tensor) -> Tensor:
+    """(B, I) factors on the input channels of a layer."""
+    return layer.style(w) * layer.gain
+
+
+def _layer(layer: MobileLayer, w: Tensor, modulate: bool) -> FoldedLayer:
+    weight = layer.weight.flatten(1).expand(len(w), -1, -1)
+    if modulate:
+        weight = weight * _style(layer, w)[:, None]
+    return FoldedLayer(layer.depthwise, Mix(weight, layer.bias.expand(len(w), -1)), layer.noise.movedim(1, 3))
+
+
+def _affine(fusion: AffineFusion, batch: int) -> FoldedAffine:
+    scale, shift = fusion.conv.weight.flatten(1).expand(batch, -1, -1).chunk(2, dim=1)
+    scale_bias, shift_bias = fusion.conv.bias.expand(batch, -1).chunk(2, dim=1)
+    return FoldedAffine(Mix(2 * scale, 2 * scale_bias), Mix(shift, shift_bias))
+
+
+def _doubling(matrix: Tensor, block: MobileBlock, w: Tensor) -> Mix:
+    """``matrix`` (C, I + 1), then the up-sampling of ``block`` and the modulation of its first layer."""
+    bands = matrix * block.up_style(w)[:, :, None]
+    pixels = inverse_haar(bands[..., None])  # the matrix's columns stand for the rows of a picture
+    batch, channels, _, _ = pixels.shape
+    pixels = pixels.view(batch, channels, -1, 2, 2) * _style(block.layer1, w)[:, :, None, None, None]
+    rows = pixels.permute(0, 3, 4, 1, 2).reshape(batch, 4 * channels, -1)
+    return Mix(rows[..., :-1], rows[..., -1])
+
+
+def _head(matrix: Tensor, head: MobileHead, w: Tensor) -> Mix:
+    rows = (head.weight.flatten(1) * _style(head, w)[:, None]) @ matrix
+    return Mix(rows[..., :-1], rows[..., -1] + head.bias)
