@@ -1,7 +1,9 @@
 """The way of pictures through detection, network and paste; faces of several pictures share the network's batches."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from memgan.finish import Finish, is_colorless
 from memgan.image import ColorOrder, Picture
 from memgan.inference import restore_crops
 from memgan.options import number
+from memgan.overlap import ahead
 from memgan.restoration import Restoration, RestoredFace
 
 _MAX_WAITING_PIXELS = 2**25  # of pictures that wait for others to fill a batch of faces
@@ -26,6 +29,9 @@ _MAX_WAITING_PIXELS = 2**25  # of pictures that wait for others to fill a batch 
 @dataclasses.dataclass(frozen=True)
 class Request:
     """What a call asks for; see :meth:`memgan.restorer.MemGANRestorer.restore`.
+
+    ``overlap``: find faces in the next pictures, and paste those of the previous ones, while the network is at work;
+    it takes the memory of two batches more. ``None``: on CUDA devices only; on a CPU all three share the same cores.
 
     Raises:
         ConfigError: if ``weight`` is not from 0 to 1.
@@ -37,6 +43,7 @@ class Request:
     weight: float = 1.0
     faces: tuple[Any, ...] | None = None
     evidence: bool = False
+    overlap: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weight", number("weight", self.weight, 0, 1))
@@ -57,6 +64,15 @@ class _Task:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class _Batch:
+    """Pictures, and what the network made of all their faces."""
+
+    tasks: list[_Task]
+    restored: list[np.ndarray]
+    maps: list[Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Pipeline:
     """The parts that a restorer works with; keeps nothing between calls."""
 
@@ -72,18 +88,51 @@ class Pipeline:
     color: ColorOrder
 
     def run(self, pictures: Iterable[Picture], request: Request) -> Iterator[Restoration]:
-        """Restore pictures in their order; they wait for one another until their faces fill a batch."""
+        """Restore pictures in their order; they wait for one another until their faces fill a batch.
+
+        Before an exception that a picture causes, the results of the pictures before it are given.
+        """
+        beside: Callable[[Iterator[Any]], Iterator[Any]] = ahead if self._overlaps(pictures, request) else iter
+        closed = threading.Event()
+        tasks = beside(self._tasks(pictures, request, closed))
+        batches = beside(self._restored(batch, request) for batch in self._batches(tasks))
+        with contextlib.closing(tasks), contextlib.closing(batches):
+            try:
+                for batch in batches:
+                    yield from self._composed(batch, request)
+            finally:
+                closed.set()  # before the rest is closed, or a thread would first fill the batch that it is at
+
+    def _overlaps(self, pictures: Iterable[Picture], request: Request) -> bool:
+        """Whether faces are found in, and pasted into, other pictures while the network is at work."""
+        if isinstance(pictures, Sized) and len(pictures) < 2:
+            return False
+        return self.device.type == "cuda" if request.overlap is None else request.overlap
+
+    def _tasks(self, pictures: Iterable[Picture], request: Request, closed: threading.Event) -> Iterator[_Task]:
+        for picture in pictures:
+            if closed.is_set():
+                return
+            yield self._prepare(picture, request)
+
+    def _batches(self, tasks: Iterable[_Task]) -> Iterator[list[_Task]]:
+        """Pictures that go through the network together."""
         waiting: list[_Task] = []
         num_faces = num_pixels = 0
-        for picture in pictures:
-            task = self._prepare(picture, request)
-            waiting.append(task)
-            num_faces += len(task.faces)
-            num_pixels += picture.width * picture.height
-            if num_faces >= self.max_batch or num_pixels >= _MAX_WAITING_PIXELS:
-                yield from self._complete(waiting, request)
-                waiting, num_faces, num_pixels = [], 0, 0
-        yield from self._complete(waiting, request)
+        try:
+            for task in tasks:
+                waiting.append(task)
+                num_faces += len(task.faces)
+                num_pixels += task.picture.width * task.picture.height
+                if num_faces >= self.max_batch or num_pixels >= _MAX_WAITING_PIXELS:
+                    yield waiting
+                    waiting, num_faces, num_pixels = [], 0, 0
+        except Exception:  # of a picture: those before it are not lost
+            if waiting:
+                yield waiting
+            raise
+        if waiting:
+            yield waiting
 
     def find(self, rgb: np.ndarray, only_center_face: bool) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that the filter accepts."""
@@ -105,17 +154,22 @@ class Pipeline:
             faces = given_faces(request.faces, rgb, self.detector)
         return _Task(picture, faces, [align(rgb, face, size) for face in faces])
 
-    def _complete(self, tasks: list[_Task], request: Request) -> Iterator[Restoration]:
+    def _restored(self, tasks: list[_Task], request: Request) -> _Batch:
         crops = [face.crop for task in tasks for face in task.aligned]
         restored = restore_crops(self.network, crops, device=self.device, max_batch=self.max_batch, dtype=self.dtype)
         maps: list[Any] = [None] * len(crops)
         if request.evidence:
             maps = memory_evidence(self.network, crops, device=self.device, max_batch=self.max_batch)
-        start = 0
-        for task in tasks:
-            end = start + len(task.faces)
-            yield self._compose(task, restored[start:end], maps[start:end], request)
-            start = end
+        return _Batch(tasks, restored, maps)
+
+    def _composed(self, batch: _Batch, request: Request) -> Iterator[Restoration]:
+        # Everything is taken out of the batch, so that nothing of it is kept while the next one is made.
+        while batch.tasks:
+            task = batch.tasks.pop(0)
+            count = len(task.faces)
+            restored, batch.restored[:count] = batch.restored[:count], []
+            maps, batch.maps[:count] = batch.maps[:count], []
+            yield self._compose(task, restored, maps, request)
 
     def _compose(self, task: _Task, restored: list[np.ndarray], maps: list[Any], request: Request) -> Restoration:
         is_gray = is_colorless(task.picture)
