@@ -20,6 +20,7 @@ EVAL = [
     "torch-fidelity>=0.3.0",
 ]
 UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
+BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to compare with
 HEIC = ["pillow-heif>=0.16"]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
@@ -79,8 +80,9 @@ setup(
         "train": TRAIN,
         "eval": EVAL,
         "upscale": UPSCALE,
+        "benchmark": BENCHMARK,
         "heic": HEIC,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *HEIC, *TEST],
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *HEIC, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
 )

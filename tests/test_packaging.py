@@ -121,7 +121,7 @@ def test_wheel_metadata(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Name"] == "memgan" and metadata["Requires-Python"] == ">=3.10"
     assert metadata["Version"] == memgan.__version__
-    assert set(metadata.get_all("Provides-Extra")) == {"train", "eval", "upscale", "heic", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {"train", "eval", "upscale", "benchmark", "heic", "test"}
 
 
 def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:

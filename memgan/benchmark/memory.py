@@ -1,0 +1,127 @@
+"""Memory of this process and of CUDA devices, and the peak that one call needs, in a process of its own."""
+
+import dataclasses
+import gc
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memgan.benchmark.child import find, run_in_child
+from memgan.benchmark.machine import limited_threads
+from memgan.benchmark.timing import synchronize
+
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # see proc(5)
+
+
+@dataclasses.dataclass(frozen=True)
+class PeakMemory:
+    """What a call needs at most, in bytes; ``None`` where the system does not tell."""
+
+    libraries: int | None
+    """Resident when Python, torch and memgan are imported, and nothing is loaded."""
+    loaded: int | None
+    """Resident before the call: weights and the picture besides."""
+    call: int | None
+    """Resident at most during the call."""
+    process: int | None
+    """Resident at most in the whole life of the process, loading included."""
+    device: int | None
+    """Allocated at most on the CUDA device during the call, weights included."""
+
+    @property
+    def own(self) -> int | None:
+        """The peak without the libraries, whose size is a matter of the build of torch."""
+        return None if self.process is None or self.libraries is None else self.process - self.libraries
+
+    @property
+    def growth(self) -> int | None:
+        """The peak of the call without what was loaded before it."""
+        return None if self.call is None or self.loaded is None else max(self.call - self.loaded, 0)
+
+    def to_dict(self) -> dict[str, int | None]:
+        """All of it."""
+        return {**dataclasses.asdict(self), "own": self.own, "growth": self.growth}
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process now; ``None`` where the system does not tell (only Linux does)."""
+    return _status("VmRSS")
+
+
+def peak_resident_bytes() -> int | None:
+    """The most that this process had resident since it started, or since :func:`reset_peak`."""
+    # Not getrusage on Linux: its peak is at least what the *parent* had when it started this process.
+    peak = _status("VmHWM")
+    if peak is None and sys.platform == "darwin":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes here
+    return peak
+
+
+def reset_peak() -> None:
+    """Let :func:`peak_resident_bytes` forget what was before, where the system allows it."""
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK, "ascii")
+    except OSError:
+        return
+
+
+def _status(field: str) -> int | None:
+    try:
+        lines = _STATUS.read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
+
+
+def measure_peak(
+    place: str, arguments: dict[str, Any], *, device: str | None = None, threads: int | None = None
+) -> PeakMemory:
+    """Peak memory of one call, measured in a new process.
+
+    Args:
+        place: ``module:function`` that returns the call to measure: whatever it does itself counts as loading.
+        arguments: its keyword arguments, passed on as JSON.
+        device: a CUDA device whose memory counts too.
+        threads: see :func:`~memgan.benchmark.machine.limited_threads`.
+
+    Raises:
+        MemGANError: if the process fails.
+    """
+    return PeakMemory(
+        **run_in_child(
+            "memgan.benchmark.memory:peak_here",
+            {"place": place, "arguments": arguments, "device": device, "threads": threads},
+        )
+    )
+
+
+def peak_here(place: str, arguments: dict[str, Any], device: str | None, threads: int | None) -> dict[str, int | None]:
+    """:func:`measure_peak` in this process, which should have done nothing else before."""
+    target = torch.device(device) if device is not None and device.startswith("cuda") else None
+    with limited_threads(threads):
+        prepare = find(place)
+        libraries = resident_bytes()
+        run = prepare(**arguments)
+        gc.collect()
+        while_loading = peak_resident_bytes()
+        reset_peak()
+        loaded = resident_bytes()
+        if target is not None:
+            synchronize(target)
+            torch.cuda.reset_peak_memory_stats(target)
+        run()
+        synchronize(target)
+        call = peak_resident_bytes()
+    return {
+        "libraries": libraries,
+        "loaded": loaded,
+        "call": call,
+        "process": None if call is None or while_loading is None else max(call, while_loading),
+        "device": None if target is None else torch.cuda.max_memory_allocated(target),
+    }

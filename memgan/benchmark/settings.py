@@ -1,0 +1,85 @@
+"""What to measure, checked before anything is: one frozen dataclass that children get as JSON."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from memgan.errors import ConfigError
+from memgan.image import MAX_SIDE, MIN_SIDE
+from memgan.options import number, whole_number
+
+STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "floor", "growth")
+"""What can be measured; ``rest`` is everything besides the network in ``enhance``."""
+DEFAULT_STAGES = STAGES[:-1]
+BACKENDS = ("torch", "onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A restorer and the picture that it works on."""
+
+    weights: str | None = None
+    """As :class:`memgan.MemGANRestorer` takes them; ``None``: the embedded ones."""
+    device: str | None = None
+    backend: str = "torch"
+    dtype: str = "float32"
+    photo: str | None = None
+    """Picture file; ``None``: a drawn picture of ``width`` x ``height`` pixels with ``faces`` faces."""
+    width: int = 1920
+    height: int = 1080
+    faces: int = 1
+    upscale: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What :func:`memgan.benchmark.run_benchmark` measures, and how often.
+
+    Raises:
+        ConfigError: if a value is not allowed; the message lists those that are.
+    """
+
+    setup: Setup = Setup()
+    """Its ``device`` and ``backend`` are those of the first column; see ``devices`` and ``backends``."""
+    only: tuple[str, ...] = DEFAULT_STAGES
+    """Out of :data:`STAGES`."""
+    against: tuple[str, ...] = ()
+    """Networks to compare with, see :func:`memgan.benchmark.contenders.build_contender`."""
+    devices: tuple[str | None, ...] = (None,)
+    """``None``: the first CUDA device, else the CPU."""
+    backends: tuple[str, ...] = ("torch",)
+    batches: tuple[int, ...] = (1, 4)
+    """Faces per run of the network; other networks are compared at the first."""
+    repeats: int = 7
+    warmup: int = 1
+    threads: int | None = None
+    """See :func:`memgan.benchmark.machine.limited_threads`."""
+    memory: bool = True
+    """Measure peak memory too, each in a process of its own, which takes seconds each."""
+    pictures: int = 1000
+    """Most pictures of ``growth``."""
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("only", STAGES), ("backends", BACKENDS)):
+            chosen = getattr(self, field)
+            unknown = [name for name in chosen if name not in allowed]
+            if unknown or not chosen:
+                given = ", ".join(map(repr, unknown)) or "empty"
+                raise ConfigError(f"{field} is {given}; allowed: {', '.join(allowed)}.")
+        if not self.batches:
+            raise ConfigError("batches is empty; give at least one whole number, such as 1.")
+        for batch in self.batches:
+            whole_number("batch", batch, 1)
+        for field, least in (("repeats", 1), ("warmup", 0), ("pictures", 1)):
+            whole_number(field, getattr(self, field), least)
+        if self.threads is not None:
+            whole_number("threads", self.threads, 1)
+        whole_number("faces", self.setup.faces, 0)
+        number("width", self.setup.width, MIN_SIDE, MAX_SIDE)
+        number("height", self.setup.height, MIN_SIDE, MAX_SIDE)
+        if self.setup.photo is not None and not Path(self.setup.photo).is_file():
+            raise ConfigError(f"photo is {self.setup.photo!r}, which is no file; give a picture, or leave it out.")

@@ -1,0 +1,143 @@
+"""The parts of a restorer as calls without arguments, to be timed one by one."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memgan.background import enlarge
+from memgan.benchmark.contenders import build_contender
+from memgan.benchmark.scene import drawn_picture
+from memgan.benchmark.settings import Setup
+from memgan.faces.align import align
+from memgan.faces.types import Face
+from memgan.image import from_array, load_picture, to_array
+from memgan.inference import choose_device, choose_dtype
+from memgan.restorer import MemGANRestorer
+
+NEEDS_FACES = ("align", "paste")
+
+
+class Workbench:
+    """A restorer and a picture, and everything that a stage needs made ready before its time counts."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.device = choose_device(setup.device)
+        self.restorer = open_restorer(setup)
+        self.size_px = int(self.restorer.network.config.image_size)
+        self.drawn: list[Face] | None = None
+        if setup.photo is None:
+            rgb, self.drawn = drawn_picture(setup.width, setup.height, setup.faces)
+            self.image = np.ascontiguousarray(rgb[:, :, ::-1])
+        else:
+            self.image = to_array(load_picture(setup.photo), "bgr")
+
+    @functools.cached_property
+    def found(self) -> list[Face]:
+        """What the detector finds."""
+        return self.restorer.detect(self.image)
+
+    @functools.cached_property
+    def faces(self) -> list[Face]:
+        """The faces to align and paste: those drawn, else those found."""
+        return self.found if self.drawn is None else self.drawn
+
+    def stage(self, name: str, batch: int = 1) -> Callable[[], Any]:
+        """One part as a call.
+
+        Args:
+            name: ``network``, ``detect``, ``align``, ``paste``, ``rest`` or ``enhance``.
+            batch: faces per run of the network.
+        """
+        if name == "network":
+            return network_call(self.restorer.network, self.device, self.setup.dtype, batch, self.size_px)
+        if name == "detect":
+            return lambda: self.restorer.detect(self.image)
+        if name == "align":
+            rgb = self._picture().rgb8
+            return lambda: [align(rgb, face, self.size_px) for face in self.faces]
+        if name == "paste":
+            return self._paste()
+        if name == "rest":
+            network = _Replay(self.restorer.network, self.size_px)
+            replay = open_restorer(self.setup, network=network)
+            replay.enhance(self.image)
+            network.is_recorded = True
+            return lambda: replay.enhance(self.image)
+        return lambda: self.restorer.enhance(self.image)
+
+    def _picture(self) -> Any:
+        return from_array(self.image, "bgr")
+
+    def _paste(self) -> Callable[[], Any]:
+        faces = self.restorer.restore(self.image, faces=self.faces).faces
+        full = [face.restored for face in faces]  # at full strength, as weight is 1
+        picture = self._picture()
+        canvas = enlarge(picture, self.setup.upscale)
+        scales = canvas.width / picture.width, canvas.height / picture.height
+        # Into a copy every time, and its time counts: what is pasted already would be another picture to paste into.
+        return lambda: self.restorer.finish.paste_(canvas.rgb.copy(), faces, full, scales)
+
+
+class _Replay(nn.Module):
+    """Runs a network once, and then gives its results again at no cost: what is left of ``enhance`` is the rest."""
+
+    def __init__(self, network: Callable[[Tensor], Any], size_px: int) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(image_size=size_px)
+        self.is_recorded = False
+        self._network = network
+        self._results: list[Tensor] = []
+        self._next = 0
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        if not self.is_recorded:
+            self._results.append(self._network(image)[0])
+            return (self._results[-1],)
+        result = self._results[self._next % len(self._results)]  # a picture with many faces has several batches
+        self._next += 1
+        return (result,)
+
+
+def open_restorer(setup: Setup, network: nn.Module | None = None) -> MemGANRestorer:
+    """The restorer that ``setup`` describes, or one around a given network."""
+    options: dict[str, Any] = {"device": setup.device, "upscale": setup.upscale}
+    if network is not None:
+        return MemGANRestorer(network=network, dtype=setup.dtype, **options)
+    if setup.backend != "torch":
+        options["backend"] = setup.backend
+    return MemGANRestorer(setup.weights, dtype=setup.dtype, **options)
+
+
+def network_call(
+    network: Callable[[Tensor], Any], device: torch.device, dtype: str, batch: int, size_px: int
+) -> Callable[[], Any]:
+    """A network on a batch of faces (B, 3, S, S), as :func:`memgan.inference.restore_crops` runs it."""
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.rand(batch, 3, size_px, size_px, generator=generator).mul_(2).sub_(1).to(device)
+    precision = choose_dtype(dtype, False, device)
+
+    def call() -> Any:
+        half = precision != torch.float32
+        with torch.inference_mode(), torch.autocast(device.type, precision) if half else contextlib.nullcontext():
+            return network(faces)
+
+    return call
+
+
+def prepare_stage(setup: dict[str, Any], stage: str, batch: int = 1) -> Callable[[], Any]:
+    """A stage for :func:`memgan.benchmark.memory.measure_peak`."""
+    return Workbench(Setup(**setup)).stage(stage, batch)
+
+
+def prepare_contender(asked: str, device: str, size_px: int, dtype: str, batch: int) -> Callable[[], Any]:
+    """A contender for :func:`memgan.benchmark.memory.measure_peak`."""
+    target = torch.device(device)
+    contender = build_contender(asked, target, size_px)
+    return network_call(contender, target, dtype, batch, contender.size_px)

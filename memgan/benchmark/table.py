@@ -1,0 +1,136 @@
+"""A report as text."""
+
+from collections.abc import Iterable
+
+from memgan.benchmark.growth import Growth
+from memgan.benchmark.memory import PeakMemory
+from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
+from memgan.benchmark.timing import Spread
+
+
+def text_table(report: BenchmarkReport) -> str:
+    """Blocks for the machine, stages, comparisons, work and growth; those without figures are left out."""
+    machine = report.machine
+    used = f"{machine['threads']} threads, torch {machine['versions']['torch']}"
+    blocks = [f"{machine['processor']} ({machine['instructions']}), {used}"]
+    blocks[0] += "".join(f"\n{device}: {name}" for device, name in machine["devices"].items())
+    if report.picture:
+        picture = report.picture
+        faces = f"{picture['faces']} faces, {picture['faces_found']} found by the detector"
+        blocks[0] += f"\npicture: {picture['width']} x {picture['height']} ({picture['source']}), {faces}"
+    if report.measurements:
+        blocks.append(_stages(report.measurements))
+    if report.comparisons:
+        head = ["time, as a multiple of", "batch", "median", "quartiles"]
+        base = report.measurements[0]
+        rows = [
+            [f"{one.network} {one.backend} {one.device}", str(one.batch), f"{one.ratio.median:.2f}", _pair(one.ratio)]
+            for one in report.comparisons
+        ]
+        head[0] += f" {base.network} {base.backend}"
+        blocks.append(_aligned([head, *rows]))
+    if report.costs:
+        blocks.append(_costs(report.costs))
+    blocks += [
+        f"peak of {device}: {peak.matrix_flops / 1e9:.1f} GFLOP/s (matrix product), "
+        f"{peak.convolution_flops / 1e9:.1f} GFLOP/s (convolution), {peak.copy_bytes / 1e9:.1f} GB/s (copy)"
+        for device, peak in report.peaks.items()
+    ]
+    if report.growth is not None:
+        blocks.append(_growth(report.growth))
+    if report.notes:
+        blocks.append("\n".join(f"note: {note}" for note in report.notes))
+    return "\n\n".join(blocks)
+
+
+def _stages(measurements: list[Measurement]) -> str:
+    head = [
+        "stage",
+        "network",
+        "on",
+        "items",
+        "median ms",
+        "quartiles",
+        "per s",
+        "cores",
+        "peak MB",
+        "own MB",
+        "call MB",
+    ]
+    on_device = any(one.memory is not None and one.memory.device is not None for one in measurements)
+    rows = [head + ["device MB"] * on_device]
+    for one in measurements:
+        low, high = (1e3 * value for value in one.timing.seconds.quartiles)
+        rows.append(
+            [
+                one.stage,
+                one.network,
+                f"{one.device} {one.backend}",
+                f"{one.items} {one.unit if one.items > 1 else one.unit[:-1]}",
+                f"{1e3 * one.timing.seconds.median:.1f}",
+                f"{low:.1f} - {high:.1f}",
+                f"{one.per_second:.2f}",
+                f"{one.timing.busy_cores:.2f}",
+                *_memory(one.memory),
+                *([_megabytes(None if one.memory is None else one.memory.device)] * on_device),
+            ]
+        )
+    legend = "peak: of the process; own: without Python and libraries; call: beyond weights and picture"
+    return _aligned(rows, left=4) + (f"\n{legend}" if any(one.memory is not None for one in measurements) else "")
+
+
+def _memory(memory: PeakMemory | None) -> list[str]:
+    if memory is None:
+        return ["-", "-", "-"]
+    return [_megabytes(memory.process), _megabytes(memory.own), _megabytes(memory.growth)]
+
+
+def _costs(costs: list[NetworkCost]) -> str:
+    head = ["one face", "on", "parameters", "GMAC", "MB at least", "MB moved"]
+    with_floor = any(cost.floor is not None for cost in costs)
+    rows = [head + ["GFLOP/s", "floor ms", "unfused ms", "of the peak"] * with_floor]
+    for cost in costs:
+        work, floor = cost.work, cost.floor
+        row = [cost.network, cost.device, f"{work.num_parameters:,}", f"{work.multiply_adds / 1e9:.2f}"]
+        row += [_megabytes(work.least_bytes), _megabytes(work.moved_bytes)]
+        if floor is not None:
+            row += [f"{floor.flops / 1e9:.1f}", f"{1e3 * floor.seconds:.1f}", f"{1e3 * floor.operations_seconds:.1f}"]
+            row.append(f"{floor.share:.0%}")
+        rows.append(row)
+    return _aligned(rows, left=2)
+
+
+def _growth(growth: Growth) -> str:
+    rows = [["pictures", "ms per picture", "resident MB"]]
+    for mark, (_, seconds) in zip(growth.pictures, growth.intervals(), strict=True):
+        rows.append([str(mark.count), f"{1e3 * seconds:.2f}", _megabytes(mark.resident)])
+    faces = [["faces in one picture", "ms per face", "resident MB"]]
+    faces += [[str(m.count), f"{1e3 * m.seconds / m.count:.2f}", _megabytes(m.resident)] for m in growth.faces]
+    lines = [_aligned(rows), _aligned(faces)]
+    if growth.exponent is not None:
+        lines.append(f"time ~ pictures ** {growth.exponent:.3f} from 10 pictures on")
+    if growth.resident_growth is not None:
+        lines.append(f"resident memory after the first tenth: {growth.resident_growth / 1e6:+.1f} MB")
+    return "\n".join(lines)
+
+
+def _pair(spread: Spread) -> str:
+    low, high = spread.quartiles
+    return f"{low:.2f} - {high:.2f}"
+
+
+def _megabytes(count: int | None) -> str:
+    return "-" if count is None else f"{count / 1e6:.0f}"
+
+
+def _aligned(rows: Iterable[list[str]], left: int = 1) -> str:
+    """Columns under one another; the first ``left`` ones are text, the others numbers."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

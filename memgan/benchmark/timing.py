@@ -1,0 +1,96 @@
+"""Timing calls against one another: in rounds, so that a machine that gets slower or busier meets all of them alike."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Repeated readings of one quantity, in the order in which they were taken."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle reading, which a few disturbed ones do not move."""
+        return float(np.median(self.values))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """A quarter of the readings lies below the first, a quarter above the second."""
+        low, high = np.percentile(self.values, (25, 75))
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Median, quartiles, extremes, and every reading."""
+        return {
+            "median": self.median,
+            "quartiles": list(self.quartiles),
+            "min": min(self.values),
+            "max": max(self.values),
+            "repeats": len(self.values),
+            "rounds": list(self.values),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How long a call takes."""
+
+    seconds: Spread
+    """By the clock on the wall."""
+    cpu_seconds: Spread
+    """Processor time of all threads of this process."""
+
+    @property
+    def busy_cores(self) -> float:
+        """Cores at work on average; clearly fewer than the threads used: the machine had other things to do."""
+        return self.cpu_seconds.median / self.seconds.median
+
+
+def measure(
+    calls: Mapping[Key, Callable[[], Any]],
+    *,
+    rounds: int,
+    warmup: int = 1,
+    device: torch.device | None = None,
+) -> dict[Key, Timing]:
+    """Time calls, each once per round: A, B, A, B, ...
+
+    Args:
+        calls: what to time, by any key.
+        rounds: times that each is timed, at least 1.
+        warmup: rounds before that, which are not counted: first calls choose kernels and fill caches.
+        device: CUDA device on which work goes on after a call returns; it is waited for before and after each call.
+    """
+    readings: dict[Key, list[tuple[float, float]]] = {key: [] for key in calls}
+    for number in range(warmup + rounds):
+        for key, call in calls.items():
+            synchronize(device)
+            start, cpu_start = time.perf_counter(), time.process_time()
+            result = call()
+            synchronize(device)
+            reading = time.perf_counter() - start, time.process_time() - cpu_start
+            del result  # freed outside the time measured, and before the next call needs the memory
+            if number >= warmup:
+                readings[key].append(reading)
+    return {key: Timing(*(Spread(column) for column in zip(*rows, strict=True))) for key, rows in readings.items()}
+
+
+def ratios(numerator: Timing, denominator: Timing) -> Spread:
+    """Time of one call over that of another, round by round; both of one :func:`measure`."""
+    pairs = zip(numerator.seconds.values, denominator.seconds.values, strict=True)
+    return Spread(tuple(above / below for above, below in pairs))
+
+
+def synchronize(device: torch.device | None) -> None:
+    """Wait until a CUDA device has done all it was given; nothing elsewhere."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
