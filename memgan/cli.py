@@ -16,6 +16,7 @@ COMMANDS = {
     "info": "show configuration, size and cost of a network, and versions",
     "convert": "turn a pickled weight file of another project into safetensors",
     "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
+    "benchmark": "time each part of a restoration, and other networks beside it",
     "prior": "import a pretrained face generator to train from",
     "train": "train a network",
 }
