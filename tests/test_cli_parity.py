@@ -233,7 +233,7 @@ def test_memory_of_the_gpu_that_is_too_small_skips_the_picture(restore, tmp_path
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--jobs", "0"], "--jobs"),
+        (["--jobs", "-1"], "--jobs"),
         (["--face-index", "0", "--aligned"], "--face-index and --aligned"),
         (["--face-index", "0", "--only-center-face"], "--only-center-face"),
         (["--bg-upsampler", "waifu"], "waifu"),

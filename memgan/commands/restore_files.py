@@ -5,7 +5,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,14 @@ import torch
 
 from memgan import __version__
 from memgan.commands.inputs import InputPicture
+from memgan.commands.jobs import in_order
 from memgan.commands.restore import COMPARED, CROPPED, PICTURES, RESTORED
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, all_suffixes, load_picture, save_picture, write_whole
 from memgan.restoration import Restoration, RestoredFace
 from memgan.restorer import MemGANRestorer
+
+_NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Entry:
     output: Path | None = None
     """The whole picture, if one was written or is there."""
     faces: tuple[RestoredFace, ...] = ()
+    """Without their pixels, which are in files."""
     seconds: float = 0.0
     problem: str | None = None
 
@@ -38,8 +41,8 @@ class Entry:
 class FileRestorer:
     """Restores files one by one, or several at the same time."""
 
-    def __init__(self, restorer: MemGANRestorer, args: argparse.Namespace) -> None:
-        self._restorer, self._args = restorer, args
+    def __init__(self, restorer: MemGANRestorer, args: argparse.Namespace, jobs: int = 1) -> None:
+        self._restorer, self._args, self._jobs = restorer, args, jobs
         self._end = f"_{args.suffix}" if args.suffix else ""
 
     def run(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
@@ -48,14 +51,7 @@ class FileRestorer:
         Raises:
             OutputError: if a result cannot be written.
         """
-        if self._args.jobs == 1:
-            yield from map(self._restore, inputs)
-            return
-        pool = ThreadPoolExecutor(self._args.jobs)
-        try:
-            yield from pool.map(self._restore, inputs)
-        finally:  # after an error or an interruption, too: what has begun is completed, nothing else is begun
-            pool.shutdown(wait=True, cancel_futures=True)
+        return in_order(self._restore, inputs, self._jobs)
 
     def _restore(self, item: InputPicture) -> Entry:
         begin = time.perf_counter()
@@ -77,7 +73,10 @@ class FileRestorer:
                 _write(np.hstack([face.crop, face.restored]), self._face_path(COMPARED, item, index))
         if result.picture is not None and whole is not None:
             _write(result.picture, whole)
-        return Entry(item.path, "restored", whole, tuple(result.faces), time.perf_counter() - begin)
+        faces = tuple(
+            dataclasses.replace(face, crop=_NOTHING, restored=_NOTHING, mask=_NOTHING) for face in result.faces
+        )
+        return Entry(item.path, "restored", whole, faces, time.perf_counter() - begin)
 
     def _result(self, picture: Picture) -> Restoration:
         args = self._args
@@ -120,8 +119,7 @@ class Report:
 
     def add(self, entry: Entry) -> None:
         """Take note of one input."""
-        lean = tuple(dataclasses.replace(face, crop=_NOTHING, restored=_NOTHING, mask=_NOTHING) for face in entry.faces)
-        self._entries.append(dataclasses.replace(entry, faces=lean))
+        self._entries.append(entry)
 
     def summary(self, num_inputs: int) -> str:
         """One line for people."""
@@ -150,9 +148,6 @@ class Report:
             "pictures": [_as_json(entry) for entry in self._entries],
         }
         write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-_NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from memgan.errors import ChecksumError, MissingDependencyError, WeightsNotFoundError
 
@@ -64,6 +65,8 @@ def _session() -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; the library itself prints nothing
+    # One setting for both libraries: torch follows OMP_NUM_THREADS, onnxruntime by itself does not.
+    options.intra_op_num_threads = torch.get_num_threads()
     # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(_network_bytes(), options, providers=["CPUExecutionProvider"])
