@@ -120,8 +120,8 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="pictures worked on at the same time, by threads that share the cores and the weights; 0: one per core, at "
-        "most 4; each more than one takes about 300 MB of memory, for pictures of over 8 megapixels more (default: 1)",
+        help="pictures worked on at the same time, by threads that share the cores and the weights; 0: one per core, "
+        "at most 4; each more than one takes about 300 MB, for pictures of over 8 megapixels more (default: 1)",
     )
 
 
