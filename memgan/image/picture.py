@@ -166,5 +166,5 @@ def to_8bit(array: np.ndarray) -> np.ndarray:
     """uint16 counts rounded to uint8 (65535 becomes 255); uint8 is returned as it is."""
     if array.dtype == np.uint8:
         return array
-    # (v + 128) // 257 is v / 257 rounded to the nearest: 257 is odd, so no ties occur.
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    # Rounds to the nearest; 257 is odd, so that no value is near enough to a tie for single precision to matter.
+    return cv2.convertScaleAbs(array, alpha=1 / 257).reshape(array.shape)
