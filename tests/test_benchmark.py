@@ -274,3 +274,12 @@ def test_photographs_without_faces(tiny, tmp_path):
 def test_wrong_use_is_explained(arguments, told, tiny, capsys):
     assert cli.main(["benchmark", "--weights", tiny, "--device", "cpu", *arguments]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_on_cuda(tiny):
+    options = Options(setup=Setup(tiny), only=("network", "floor"), devices=("cuda",), batches=(2,), repeats=2)
+    report = run_benchmark(options)
+    (network,) = report.measurements
+    assert network.memory.device > 0 and report.machine["devices"]["cuda"]
+    assert report.costs[0].floor.share > 0 and "device MB" in text_table(report)

@@ -1,5 +1,6 @@
 """Memory of this process and of CUDA devices, and the peak that one call needs, in a process of its own."""
 
+import ctypes
 import dataclasses
 import gc
 import sys
@@ -28,7 +29,8 @@ class PeakMemory:
     call: int | None
     """Resident at most during the call."""
     process: int | None
-    """Resident at most in the whole life of the process, loading included."""
+    """Resident at most in the whole life of the process, loading included; ``None`` too where making ready for the
+    call takes work that the call itself does not."""
     device: int | None
     """Allocated at most on the CUDA device during the call, weights included."""
 
@@ -71,6 +73,15 @@ def reset_peak() -> None:
         return
 
 
+def _give_back() -> None:
+    """Return freed memory to the system, so that a call that takes it again is seen to."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+        if trim is not None:
+            trim(0)
+
+
 def _status(field: str) -> int | None:
     try:
         lines = _STATUS.read_text("ascii").splitlines()
@@ -108,7 +119,7 @@ def peak_here(place: str, arguments: dict[str, Any], device: str | None, threads
         prepare = find(place)
         libraries = resident_bytes()
         run = prepare(**arguments)
-        gc.collect()
+        _give_back()
         while_loading = peak_resident_bytes()
         reset_peak()
         loaded = resident_bytes()

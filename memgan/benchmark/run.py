@@ -15,7 +15,7 @@ from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import PeakMemory, measure_peak
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
 from memgan.benchmark.settings import Options, Setup
-from memgan.benchmark.stages import NEEDS_FACES, Workbench, network_call
+from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
 from memgan.benchmark.timing import Timing, measure, ratios
 from memgan.benchmark.work import count_work
 from memgan.inference import choose_device, choose_dtype
@@ -134,6 +134,8 @@ class _Run:
         for (part, backend), timing in self._measure(calls, device).items():
             items = len(first.faces) if _PARTS[part] == "faces" else 1
             memory = self._stage_memory(benches[backend].setup, part)
+            if memory is not None and part in RESTORES_BEFORE:
+                memory = dataclasses.replace(memory, process=None)
             self.measurements.append(
                 Measurement(part, MEMGAN, str(device), backend, items, _PARTS[part], timing, memory)
             )

@@ -21,6 +21,8 @@ from memgan.inference import choose_device, choose_dtype
 from memgan.restorer import MemGANRestorer
 
 NEEDS_FACES = ("align", "paste")
+RESTORES_BEFORE = ("paste", "rest")
+"""Stages that a whole restoration makes ready for."""
 
 
 class Workbench:

@@ -28,6 +28,16 @@ class Work:
         return sum(moved for _, moved in self.operations)
 
 
+_FREE = {
+    torch.ops.aten.empty,
+    torch.ops.aten.empty_like,
+    torch.ops.aten.empty_strided,
+    torch.ops.aten.new_empty,
+    torch.ops.aten._unsafe_view,
+}
+"""Operations that move nothing."""
+
+
 class _Tally(TorchDispatchMode):
     """Takes down each operation that computes anything."""
 
@@ -38,11 +48,17 @@ class _Tally(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if not func.is_view:
+        is_free = func.namespace != "aten" or func.is_view or func._overloadpacket in _FREE
+        if not is_free:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-            moved = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            moved = sum(map(_size, tensors))
             self.operations.append((_flops(func._overloadpacket, args, kwargs, result), moved))
         return result
+
+
+def _size(tensor: Tensor) -> int:
+    """Bytes of what a tensor shows; numbers that it repeats count once."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
 def _flops(packet: Any, args: Any, kwargs: Any, result: Any) -> int:
