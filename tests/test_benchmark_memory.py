@@ -86,6 +86,8 @@ class TestGrowth:
     def test_exponent(self, power):
         marks = tuple(Mark(count, 0.1 * count**power, 100) for count in milestones(1000))
         assert Growth(marks, ()).exponent == pytest.approx(power)
+        assert Growth((), marks).faces_exponent == pytest.approx(power)
+        assert Growth(marks[:4], marks[:3]).exponent is Growth(marks, marks[:3]).faces_exponent is None
 
     def test_memory_counts_after_the_first_tenth(self):
         sizes = {1: 50, 2: 80, 5: 90, 10: 100, 20: 104, 50: 107, 100: 107}

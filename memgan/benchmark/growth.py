@@ -55,6 +55,11 @@ class Growth:
         return _exponent([mark for mark in self.pictures if mark.count >= 10])
 
     @property
+    def faces_exponent(self) -> float | None:
+        """The same for faces from eight on: with fewer, the work for the picture around them counts as much."""
+        return _exponent([mark for mark in self.faces if mark.count >= 8])
+
+    @property
     def resident_growth(self) -> int | None:
         """Bytes that the process grew by after the first tenth of the pictures."""
         settled = [m for m in self.pictures if m.count >= _SETTLED * self.pictures[-1].count and m.resident is not None]
@@ -71,6 +76,7 @@ class Growth:
             **dataclasses.asdict(self),
             "seconds_per_picture": [{"count": count, "seconds": seconds} for count, seconds in self.intervals()],
             "exponent": self.exponent,
+            "faces_exponent": self.faces_exponent,
             "resident_growth": self.resident_growth,
         }
 

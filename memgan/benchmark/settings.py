@@ -44,7 +44,7 @@ class Options:
     """
 
     setup: Setup = Setup()
-    """Its ``device`` and ``backend`` are those of the first column; see ``devices`` and ``backends``."""
+    """Its ``device`` and ``backend`` give way to each of ``devices`` and ``backends``."""
     only: tuple[str, ...] = DEFAULT_STAGES
     """Out of :data:`STAGES`."""
     against: tuple[str, ...] = ()

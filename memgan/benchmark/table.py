@@ -109,6 +109,8 @@ def _growth(growth: Growth) -> str:
     lines = [_aligned(rows), _aligned(faces)]
     if growth.exponent is not None:
         lines.append(f"time ~ pictures ** {growth.exponent:.3f} from 10 pictures on")
+    if growth.faces_exponent is not None:
+        lines.append(f"time ~ faces ** {growth.faces_exponent:.3f} from 8 faces on")
     if growth.resident_growth is not None:
         lines.append(f"resident memory after the first tenth: {growth.resident_growth / 1e6:+.1f} MB")
     return "\n".join(lines)
