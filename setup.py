@@ -21,6 +21,7 @@ EVAL = [
 ]
 UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
 BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to compare with
+ONNX = ["onnx>=1.16"]  # to export networks; onnxruntime comes with the embedded detector
 HEIC = ["pillow-heif>=0.16"]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
@@ -82,7 +83,8 @@ setup(
         "upscale": UPSCALE,
         "benchmark": BENCHMARK,
         "heic": HEIC,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *HEIC, *TEST],
+        "onnx": ONNX,
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *HEIC, *ONNX, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
 )

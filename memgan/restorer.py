@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from memgan import hub
+from memgan.backends import with_backend
 from memgan.background import BackgroundUpsampler, check_upsampler
 from memgan.errors import ConfigError
 from memgan.faces.detect import FaceDetector, create_detector
@@ -70,6 +71,7 @@ class MemGANRestorer:
         identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
             :class:`~memgan.identity.IdentityGate` with its options: restorations that move it too far are weakened.
         max_batch: most faces that run through the network at once.
+        backend: ``"torch"``, ``"onnx"`` or ``"auto"``: see :func:`memgan.backends.with_backend`.
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -100,6 +102,7 @@ class MemGANRestorer:
         grain: float = 0.5,
         identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
+        backend: str = "torch",
     ) -> None:
         only_one(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
@@ -130,7 +133,8 @@ class MemGANRestorer:
             network = build_memgan(checkpoint.config)
             network.load_checked(checkpoint.state)
             network = prepare_for_inference(network)
-        self.network: Any = network.eval().requires_grad_(False).to(self._device)
+        network = network.eval().requires_grad_(False)
+        self.network: Any = with_backend(network, backend, device=self._device, dtype=self.dtype).to(self._device)
         self.face_helper = FaceHelper()
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
 DETECTORS = ("embedded", "retinaface_mobile0.25", "retinaface_resnet50")
 MASKS = ("soft", "parsenet", "bisenet")
+BACKENDS = ("torch", "onnx", "auto")
 EXTENSIONS = ("auto", "png", "jpg", "webp", "tif", "bmp", "avif", "heic")
 
 
@@ -114,6 +115,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="DEVICE", help="such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)")
     add("--dtype", choices=("float32", "float16", "bfloat16"), help="precision of the network (float16: CUDA only)")
     add("--half", action="store_true", help="the same as --dtype float16")
+    add("--backend", choices=BACKENDS, default="torch", help="what runs the network on a CPU (default: torch)")
     add(
         "-j",
         "--jobs",
@@ -192,6 +194,7 @@ def _make_restorer(args: argparse.Namespace) -> "MemGANRestorer":
         detector=detector,
         half=args.half,
         dtype=args.dtype,
+        backend=args.backend,
         score_threshold=args.score_threshold,
         min_eye_distance=args.min_eye_distance,
         min_face_size=args.min_face_size,

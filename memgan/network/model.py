@@ -43,6 +43,19 @@ class MemGAN(nn.Module):
         self.memory = memory
         self.decoder = decoder
 
+    def check_image(self, image: Tensor) -> None:
+        """Refuse what is no batch of pictures of this network's size.
+
+        Raises:
+            ShapeError: if ``image`` is not (B, 3, S, S), S = ``config.image_size``.
+        """
+        size = self.config.image_size
+        if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
+            raise ShapeError(
+                f"Input of shape {tuple(image.shape)}; {self.config.name} takes (B, 3, {size}, {size}): align and "
+                "resize the faces first, or use MemGANRestorer, which does."
+            )
+
     def read_memory(self, features: dict[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
         """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory; pure.
 
@@ -88,12 +101,7 @@ class MemGAN(nn.Module):
         Raises:
             ShapeError: if ``image`` has another shape.
         """
-        size = self.config.image_size
-        if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
-            raise ShapeError(
-                f"Input of shape {tuple(image.shape)}; {self.config.name} takes (B, 3, {size}, {size}): align and "
-                "resize the faces first, or use MemGANRestorer, which does."
-            )
+        self.check_image(image)
         restored, latent, features = self._generate(image, noise=noise, window=window, keep_features=return_features)
         strength = weight if w is None else w
         if strength != 1.0:

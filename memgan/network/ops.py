@@ -44,7 +44,7 @@ def fir_filter(x: Tensor, padding: tuple[int, int], *, stride: int = 1, gain: fl
     Returns:
         (B, C, H', W') with H' = (H + sum(padding) - 4) // stride + 1, W' alike.
     """
-    channels = x.shape[1]
+    channels = int(x.shape[1])  # a plain number also while a graph is traced: ONNX wants kernels of known shape
     taps = torch.tensor(FIR_TAPS, dtype=x.dtype, device=x.device)
     kernel = (taps[:, None] * taps * gain).expand(channels, 1, 4, 4)
     before, after = padding

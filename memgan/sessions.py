@@ -1,0 +1,41 @@
+"""The one way in which this library runs ONNX files."""
+
+import os
+from typing import Any
+
+import torch
+
+from memgan.errors import MissingDependencyError, WeightsError
+
+
+def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
+    """An ``onnxruntime.InferenceSession`` on the CPU; it may be run by several threads at once.
+
+    Args:
+        network: the bytes or the path of an ONNX file.
+        purpose: what needs it, for the message.
+
+    Raises:
+        MissingDependencyError: if onnxruntime is not installed.
+        WeightsError: if it cannot run the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{purpose} needs onnxruntime; install it with: pip install onnxruntime"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; the library itself prints nothing
+    # One setting for both libraries: torch follows OMP_NUM_THREADS, onnxruntime by itself does not.
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = network if isinstance(network, bytes) else os.fspath(network)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own kinds of error have no common base but this one
+        what = "its ONNX data" if isinstance(source, bytes) else source
+        raise WeightsError(
+            f"{purpose}: onnxruntime cannot run {what} ({error}); it is damaged, or needs a newer one."
+        ) from error
