@@ -1,6 +1,7 @@
 """Running a generator on aligned faces: device, chunks, precision and the check of what comes out."""
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.devi
 
 def device_of(network: nn.Module, default: torch.device) -> torch.device:
     """Where the network's tensors are now; ``default`` for one without any."""
-    for tensor in (*network.parameters(), *network.buffers()):
+    for tensor in itertools.chain(network.parameters(), network.buffers()):
         return tensor.device
     return default
 
