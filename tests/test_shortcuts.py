@@ -111,6 +111,15 @@ def test_the_noise_of_a_large_picture_is_known_from_some_of_it(monkeypatch):
     assert long.std() > 3 and np.abs(short - long).max() < 0.5  # of a level
 
 
+def test_surroundings_of_a_few_pixels_are_not_missed():
+    """A large picture of which every fourth row and column lies in the face."""
+    before = np.random.default_rng(0).normal(120, 9, (900, 900, 3)).astype(np.float32)
+    amount = np.ones((900, 900), np.float32)
+    amount[2::4, 2] = 0  # 225 pixels
+    given = grain.missing_grain(before, np.full_like(before, 120), amount)
+    assert given is not None and np.isfinite(given).all() and given.std() > 3
+
+
 def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
     looked_at = []
     bands = grain._bands

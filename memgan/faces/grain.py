@@ -75,5 +75,9 @@ def _levels(band: np.ndarray, *places: np.ndarray) -> list[float]:
     power = cv2.blur(band * band, (_BLOCK, _BLOCK))
     # In a large picture not every neighbourhood is needed to know how noisy the flattest quarter is.
     step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBOURHOODS)))
-    power = power[::step, ::step]
-    return [float(np.sqrt(np.percentile(power[where[::step, ::step]], _FLAT_SHARE))) for where in places]
+    levels = []
+    for where in places:
+        few = where[::step, ::step]
+        some = power[::step, ::step][few] if np.count_nonzero(few) >= _LEAST_PIXELS else power[where]
+        levels.append(float(np.sqrt(np.percentile(some, _FLAT_SHARE))))
+    return levels
