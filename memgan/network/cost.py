@@ -28,8 +28,17 @@ def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: 
     return 2 * batch * heads * positions * key[-2] * (channels + value[-1])
 
 
-# The counter of some releases of torch knows the attention kernels of GPUs only.
-KERNEL_FLOPS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+def _product_flops(_: torch.Size, left: torch.Size, right: torch.Size, *__: object, **___: object) -> int:
+    """A batch of matrix products (B, N, K) x (B, K, O) that is added to what is there."""
+    return 2 * left[0] * left[1] * left[2] * right[2]
+
+
+# What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
+# the kinds that make a new tensor.
+KERNEL_FLOPS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.baddbmm_: _product_flops,
+}
 
 
 def count_cost(config: MemGANConfig) -> list[PartCost]:
