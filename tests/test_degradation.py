@@ -250,3 +250,13 @@ def test_gpu_equals_cpu_but_for_the_noise() -> None:
     result = degrade_seeded(images.cuda(), range(4), settings=settings)
     assert result.is_cuda
     assert decibels(levels(result.cpu()), expected) > 45
+
+
+def test_ranges_of_smaller_faces_are_in_proportion() -> None:
+    paper = Degradation()
+    assert paper.at_size(512) is paper
+    small = paper.at_size(128)
+    assert small.blur_sigma == (0.05, 2.5) and small.downscale == (1.0, 2.0)
+    assert (small.noise_sigma, small.jpeg_quality) == (paper.noise_sigma, paper.jpeg_quality)
+    assert paper.at_size(32).downscale == (1.0, 1.0)
+    assert paper.at_size(1024).blur_sigma == (0.4, 20.0)

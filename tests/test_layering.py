@@ -56,6 +56,15 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation": {"network", "image", "degradation", "errors"},
     "training": {"network", "hub", "checkpoint", "priors", "evaluation", "image", "degradation", "config", "errors"},
+    "ablation": {
+        "training",
+        "evaluation",
+        "priors",
+        "network",
+        "checkpoint",
+        "degradation",
+        "errors",
+    },
     "restorer": {
         "pipeline",
         "backends",

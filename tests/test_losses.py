@@ -212,3 +212,17 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no weights")
         with pytest.raises(WeightsError, match="readable"):
             feature_network("vgg19", tmp_path / name)
+
+
+def test_the_paired_loss_compares_each_face_with_its_own_truth() -> None:
+    real, fake = torch.tensor([[3.0], [-1.0]]), torch.tensor([[1.0], [-2.0]])
+    expected = (math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-1.0))) / 2
+    assert float(discriminator_loss(real, fake, paired=True)) == pytest.approx(expected, rel=1e-6)
+    mirrored = (math.log1p(math.exp(2.0)) + math.log1p(math.exp(1.0))) / 2
+    assert float(generator_adversarial_loss(fake, real)) == pytest.approx(mirrored, rel=1e-6)
+    # What both of a pair have in common says nothing, unlike in Eq. 12.
+    shift = torch.tensor([[5.0], [-7.0]])
+    assert torch.allclose(
+        discriminator_loss(real + shift, fake + shift, paired=True), discriminator_loss(real, fake, paired=True)
+    )
+    assert not torch.allclose(discriminator_loss(real + shift, fake + shift), discriminator_loss(real, fake))

@@ -153,6 +153,24 @@ def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert main([*common[:-1], "9", "--steps", "1", "--start-from", str(run / "memgan.safetensors")]) == 0
 
 
+def test_networks_are_compiled_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    faces, compiled = write_faces(tmp_path / "faces"), []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, *_, **__: compiled.append(type(module).__name__))
+    train(settings(steps=1, adversarial_weight=0.0, compile=True), [faces], None, tmp_path / "run")
+    assert compiled == ["Encoder", "Decoder"]
+    train(settings(steps=1, adversarial_weight=0.0), [faces], None, tmp_path / "other")
+    assert len(compiled) == 2
+
+
+def test_the_architecture_of_a_run_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    config = settings(steps=1, adversarial_weight=0.0, architecture=("use_affine=false", "image_size=32"))
+    loaded = weight_file.read(train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run"))
+    assert (loaded.config.image_size, loaded.config.use_affine, loaded.config.use_blend) == (32, False, True)
+    assert json.loads(loaded.metadata["train_config"])["architecture"] == ["use_affine=false", "image_size=32"]
+
+
 def test_windows_that_leave_too_little_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,20 @@ def test_adversarial_loss_waits_for_its_first_step() -> None:
     assert "discriminator" in made.step(*batch())
 
 
+def test_the_discriminator_has_a_rate_of_its_own() -> None:
+    made = trainer(discriminator_rate=5.0)
+    made.set_rate(0.5)
+    assert made.discriminator_optimiser.param_groups[0]["lr"] == pytest.approx(2.5 * made.config.learning_rate)
+
+
+def test_a_paired_discriminator_learns_what_is_missing() -> None:
+    made = trainer(adversarial_paired=True, discriminator_rate=5.0, l1_weight=0.0, learning_rate=1e-3)
+    made.set_rate(1.0)
+    made.generator_optimiser.step = lambda *_, **__: None  # the restored faces stay as they are
+    losses = [float(made.step(*batch())["discriminator"]) for _ in range(25)]
+    assert losses[-1] < 0.35 < losses[0]  # log 2 is chance
+
+
 def test_discriminator_sees_crops() -> None:
     made = trainer(discriminator_size=32)
     assert torch.isfinite(made.step(*batch())["discriminator"])

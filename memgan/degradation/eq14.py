@@ -28,6 +28,8 @@ from memgan.errors import ConfigError, ImageError, ShapeError
 
 Codec = Literal["auto", "real", "simulated"]
 
+REFERENCE_SIZE_PX = 512
+"""Side of the faces that the paper's ranges are for."""
 _MIN_SIDE_PX = 8
 _OVERSHOOT = 8.0  # a generator's picture may leave [-1, 1] a little; a picture in levels leaves it a lot
 
@@ -59,6 +61,18 @@ class Degradation:
             object.__setattr__(self, field, tuple(value))
         if any(v != int(v) for v in self.jpeg_quality):
             raise ConfigError(f"jpeg_quality is {self.jpeg_quality!r}; both ends must be whole numbers.")
+
+    def at_size(self, size_px: int) -> "Degradation":
+        """The same for faces of ``size_px`` instead of 512 px: blur and shrinking, which are lengths, in proportion.
+
+        A face that was shrunk to 256 px and is looked at with 64 px needs no shrinking here.
+        """
+        if size_px == REFERENCE_SIZE_PX:
+            return self
+        share = size_px / REFERENCE_SIZE_PX
+        low, high = (min(sigma * share, 100.0) for sigma in self.blur_sigma)
+        least, most = (min(max(factor * share, 1.0), 64.0) for factor in self.downscale)
+        return dataclasses.replace(self, blur_sigma=(low, high), downscale=(least, most))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             options["choices"] = typing.get_args(hint)
         elif field.name == "preset":
             options |= {"choices": sorted(RECIPES)}
+        elif typing.get_origin(hint) is tuple:
+            options |= {"nargs": "*", "metavar": "NAME=VALUE"}
         else:
             options["type"] = _scalar(hint)
         parser.add_argument(

@@ -17,6 +17,9 @@ class TrainConfig:
 
     preset: str = "memgan-512"
     """Configuration of the generator, see :data:`memgan.config.PRESETS`."""
+    architecture: tuple[str, ...] = ()
+    """Changes of that configuration, such as ``use_memory=false`` or ``image_size=64``, see
+    :func:`memgan.training.architecture.architecture`."""
     steps: int = 300_000
     """Generator steps of the whole run."""
     minutes: float | None = None
@@ -54,6 +57,9 @@ class TrainConfig:
     """Weight of Eq. 11; 0: no discriminator."""
     adversarial_from: int = 0
     """First step with the adversarial loss."""
+    adversarial_paired: bool = False
+    """Judge every restored face against its own truth instead of Eq. 11 and 12, see
+    :func:`memgan.training.losses.discriminator_loss`."""
     discriminator_size: int | None = None
     """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
     discriminator_base: int = 32768
@@ -105,6 +111,7 @@ class TrainConfig:
     """Minutes after which a checkpoint is written even if fewer steps have passed."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "architecture", tuple(self.architecture))  # JSON has no tuples
         positive = ("steps", "batch_size", "learning_rate", "r1_every", "checkpoint_every", "checkpoint_minutes")
         for name in positive:
             if not getattr(self, name) > 0:
@@ -175,6 +182,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "perceptual_taps": 3,
         "perceptual_unit_normalise": True,
         "adversarial_from": 1000,
+        "adversarial_paired": True,
         "discriminator_size": 128,
         "discriminator_base": 4096,
         "discriminator_rate": 5.0,

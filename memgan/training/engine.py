@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from memgan import checkpoint as weight_file
-from memgan.config import preset
+from memgan.config import MemGANConfig
+from memgan.degradation import Degradation
 from memgan.errors import DataError, MissingDependencyError
 from memgan.network.model import MemGAN, build_memgan
 from memgan.priors.stored import load_prior
+from memgan.training.architecture import architecture
 from memgan.training.checkpoint import load_checkpoint, save_checkpoint
 from memgan.training.config import TrainConfig
 from memgan.training.data import FaceSet
@@ -25,6 +27,7 @@ from memgan.training.faces import PriorFaces
 from memgan.training.features import feature_network
 from memgan.training.losses import PerceptualLoss
 from memgan.training.samples import write_samples
+from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
 from memgan.training.stream import FaceStream
 from memgan.training.sync import broadcast_
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("memgan.training")
 
+CACHED_SIZE = 128
+"""Largest faces in pixels that are kept decoded in memory (48 KB each at 128 px)."""
 LOG_EVERY = 25
 """Steps between lines of the log; reading losses from a GPU makes it wait."""
 
@@ -85,17 +90,18 @@ def train(
     accelerator = _accelerator(config, output)
     torch.manual_seed(config.seed)
     device = accelerator.device
-    architecture = preset(config.preset)
-    photographs = FaceSet(list(faces), size_px=architecture.image_size) if faces else []
+    built = architecture(config)
+    size = built.image_size
+    photographs = FaceSet(list(faces), size_px=size, cache=size <= CACHED_SIZE) if faces else []
     if not len(photographs) and (prior is None or config.synthetic_share < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
-    prior_tensors = load_prior(prior) if prior is not None else None
-    generator = _generator(config, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
-    prior_faces = _prior_faces(config, prior_tensors, device, accelerator)
+    prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
+    generator = _generator(built, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
+    prior_faces = _prior_faces(config, built, prior_tensors, device, accelerator)
     trainer = Trainer(
         config,
         generator,
-        _discriminator(config, architecture.image_size, device),
+        _discriminator(config, size, device),
         _perceptual(config, perceptual_weights, device),
         backward=accelerator.backward,
         autocast=accelerator.autocast,
@@ -108,6 +114,7 @@ def train(
         prior_faces=prior_faces,
         synthetic_share=config.synthetic_share,
         pool=config.synthetic_pool,
+        degradation=Degradation().at_size(size),
     )
     elapsed = 0.0
     if resume is not None:
@@ -217,13 +224,13 @@ def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
     return accelerator
 
 
-def _generator(config: TrainConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
+def _generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
     if start_from is not None:
         loaded = weight_file.read(start_from)
         generator = build_memgan(loaded.config)
         generator.load_checked(loaded.state)
         return generator
-    generator = build_memgan(preset(config.preset))
+    generator = build_memgan(built)
     if prior is not None:
         generator.load_prior(prior)
         begin_at_mean_latent_(generator.latent)
@@ -244,11 +251,15 @@ def _perceptual(config: TrainConfig, weights: Path | None, device: torch.device)
 
 
 def _prior_faces(
-    config: TrainConfig, prior: dict[str, Tensor] | None, device: torch.device, accelerator: "Accelerator"
+    config: TrainConfig,
+    built: MemGANConfig,
+    prior: dict[str, Tensor] | None,
+    device: torch.device,
+    accelerator: "Accelerator",
 ) -> PriorFaces | None:
     if not config.synthetic_share or prior is None:
         return None
-    faces = PriorFaces(preset(config.preset), prior, autocast=accelerator.autocast)
+    faces = PriorFaces(built, prior, autocast=accelerator.autocast)
     return faces.to(device, memory_format=torch.channels_last)
 
 

@@ -64,16 +64,33 @@ class PerceptualLoss(nn.Module):
         return unit_normalised(tap, 1e-3) * tap.shape[1] ** 0.5 if self.unit_normalise else tap
 
 
-def generator_adversarial_loss(fake_logits: Tensor) -> Tensor:
-    """Non-saturating logistic loss of the generator (Eq. 11): mean softplus(-D(restored)); scalar."""
+def generator_adversarial_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
+    """Non-saturating logistic loss of the generator (Eq. 11): mean softplus(-D(restored)); scalar.
+
+    Args:
+        fake_logits: D of the restored faces.
+        real_logits: D of their truths, for the paired loss: mean softplus(D(real) - D(restored)), see
+            :func:`discriminator_loss`; ``None``: Eq. 11.
+    """
+    if real_logits is not None:
+        return F.softplus(real_logits.float() - fake_logits.float()).mean()
     return F.softplus(-fake_logits.float()).mean()
 
 
-def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, paired: bool = False) -> Tensor:
     """Logistic loss of the discriminator (Eq. 12): mean softplus(D(restored)) + mean softplus(-D(real)); scalar.
 
     Eq. 12 is printed with the brackets and the expectation over ``restored`` misplaced; this is the loss that it cites.
+
+    Args:
+        real_logits: D of the truths.
+        fake_logits: D of the restored faces, in the same order.
+        paired: judge every restored face against its own truth, mean softplus(D(restored) - D(real)): the relativistic
+            loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored. What the two
+            pictures have in common cancels, so that a discriminator learns from few small batches what is missing.
     """
+    if paired:
+        return F.softplus(fake_logits.float() - real_logits.float()).mean()
     return F.softplus(fake_logits.float()).mean() + F.softplus(-real_logits.float()).mean()
 
 
@@ -125,13 +142,17 @@ def generator_loss(
     *,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
     fake_logits: Tensor | None = None,
+    real_logits: Tensor | None = None,
     weights: LossWeights | None = None,
 ) -> GeneratorLoss:
-    """The generator's loss (Eq. 13); a term whose ``perceptual`` or ``fake_logits`` is ``None`` is left out (zero)."""
+    """The generator's loss (Eq. 13); a term whose ``perceptual`` or ``fake_logits`` is ``None`` is left out (zero).
+
+    With ``real_logits`` the adversarial term is the paired one, see :func:`discriminator_loss`.
+    """
     weights = weights or LossWeights()
     pixel = l1_loss(restored, target)
     zero = torch.zeros_like(pixel)
     feature = zero if perceptual is None else perceptual(restored, target)
-    adversarial = zero if fake_logits is None else generator_adversarial_loss(fake_logits)
+    adversarial = zero if fake_logits is None else generator_adversarial_loss(fake_logits, real_logits)
     total = weights.l1 * pixel + weights.perceptual * feature + weights.adversarial * adversarial
     return GeneratorLoss(total, pixel.detach(), feature.detach(), adversarial.detach())

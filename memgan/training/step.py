@@ -182,13 +182,20 @@ class Trainer:
         with self.autocast():
             features, found, decoded, image = self._restore(degraded, window)
             restored = region.crop(image)
-            fake_logits = None
+            fake_logits = real_logits = None
             if adversarial:
                 crop = self._random_region(restored, config.discriminator_size)
                 self.discriminator.requires_grad_(False)
                 fake_logits = self.discriminator(crop.crop(restored))
+                if config.adversarial_paired:
+                    real_logits = self.discriminator(crop.crop(target))
             loss = generator_loss(
-                restored, target, perceptual=self._perceptual_loss, fake_logits=fake_logits, weights=self.weights
+                restored,
+                target,
+                perceptual=self._perceptual_loss,
+                fake_logits=fake_logits,
+                real_logits=real_logits,
+                weights=self.weights,
             )
             match = self._match(decoded, found, latent)
         self.generator_optimiser.zero_grad(set_to_none=True)
@@ -282,7 +289,9 @@ class Trainer:
         self.discriminator.requires_grad_(True)
         with self.autocast():
             # Two passes, so that the minibatch statistic never mixes real and restored faces.
-            loss = discriminator_loss(self.discriminator(real), self.discriminator(fake))
+            loss = discriminator_loss(
+                self.discriminator(real), self.discriminator(fake), paired=config.adversarial_paired
+            )
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
