@@ -12,19 +12,19 @@ from memgan.network.model import MemGAN
 from memgan.network.shortcut import fit_affine_read, pays
 
 STRIP_ROWS = 32
-"""Rows of features that the CPU works on at once: few enough to stay in its cache, and in memory that is used again."""
+"""Rows of features that are worked on at once: few enough to stay in the cache, and in memory that is used again."""
 
 
 class FastMemGAN(MemGAN):
     """A :class:`MemGAN` of the mobile family whose pictures are made faster; it shares all parts with the trained one.
 
-    Its pictures equal the trained network's up to the rounding of sums that are taken in another order. Where that
-    cannot be had (random noise, windows, gradients), it is the trained network.
+    Its pictures equal the trained network's up to the rounding of sums that are taken in another order. What this form
+    is not made for (random noise, windows, gradients, devices other than the CPU), the trained network does.
 
     - The linear steps between two activations are one matrix per face (:mod:`memgan.network.folding`).
     - Features lie with their channels innermost, and are changed in place.
-    - On a CPU one face at a time is decoded in strips of rows, each with the rows around it that its convolutions
-      reach. Numbers of full size would be written to fresh memory at every step, which costs more than the arithmetic.
+    - One face at a time is decoded in strips of rows, each with the rows around it that its convolutions reach.
+      Numbers of full size would be written to fresh memory at every step, which costs more than the arithmetic.
 
     Args:
         network: is not changed. What is loaded into either is in both.
@@ -40,18 +40,15 @@ class FastMemGAN(MemGAN):
         self, image: Tensor, *, noise: str, window: object, keep_features: bool
     ) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
         learns = torch.is_grad_enabled() and (image.requires_grad or any(p.requires_grad for p in self.parameters()))
-        if noise != "stored" or window is not None or learns:
+        if noise != "stored" or window is not None or learns or image.device.type != "cpu":
             return super()._generate(image, noise=noise, window=window, keep_features=keep_features)
-        on_cpu = image.device.type == "cpu"
-        parts = image.split(1) if on_cpu and len(image) > 1 else (image,)
-        made = [self._fast(part, STRIP_ROWS if on_cpu else None, keep_features) for part in parts]
+        made = [self._generate_one(face, keep_features) for face in image.split(1)]
         restored, latent = (torch.cat(column) for column in list(zip(*made))[:2])
-        features = {r: torch.cat([part[2][r] for part in made]) for r in self.config.scales} if keep_features else None
+        features = {r: torch.cat([face[2][r] for face in made]) for r in self.config.scales} if keep_features else None
         return restored, latent, features
 
-    def _fast(
-        self, image: Tensor, strip_rows: int | None, keep_features: bool
-    ) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
+    def _generate_one(self, image: Tensor, keep_features: bool) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
+        """:meth:`_generate` for one face (1, 3, S, S)."""
         features = _encode(self.encoder, image)
         latent = self.latent(features[4])
         synthesis = self.decoder.synthesis
@@ -63,21 +60,20 @@ class FastMemGAN(MemGAN):
         for index, scale in enumerate(self.config.scales[1:]):
             with torch.autocast(image.device.type, enabled=False):
                 level = fold_level(self.decoder, index, w)
-            x = self._decode_level(level, x, scale, features.get(scale), strip_rows or scale)
+            x = self._decode_level(level, x, scale, features[scale])
         return x.permute(0, 3, 1, 2).contiguous(), latent, features if keep_features else None
 
-    def _decode_level(self, level: FoldedLevel, x: Tensor, scale: int, query: Tensor, strip_rows: int) -> Tensor:
-        """Doubled features (B, S, S, C') -> those of the next scale (B, 2S, 2S, C''), or RGB (B, S, S, 3)."""
+    def _decode_level(self, level: FoldedLevel, x: Tensor, scale: int, query: Tensor) -> Tensor:
+        """Doubled features (1, S, S, C') -> those of the next scale (1, 2S, 2S, C''), or RGB (1, S, S, 3)."""
         is_last = scale == self.config.image_size
-        batch = len(x)
         read = self._reader(scale, query)
         result = None
-        for start in range(0, scale, strip_rows):
-            stop = min(start + strip_rows, scale)
+        for start in range(0, scale, STRIP_ROWS):
+            stop = min(start + STRIP_ROWS, scale)
             made = self._decode_strip(level, x, query, read, start, stop)
             if result is None:
                 side, channels = (scale, 3) if is_last else (2 * scale, made.shape[-1] // 4)
-                result = made.new_empty(batch, side, side, channels)
+                result = made.new_empty(1, side, side, channels)
             if is_last:
                 result[:, start:stop] = made
             else:
@@ -118,8 +114,8 @@ class FastMemGAN(MemGAN):
         blend = level.blend
         made = level.leave(_depthwise(x, blend.depthwise, spans[2], spans[3]))
         memory = _depthwise(memory, blend.memory_depthwise, spans[1], spans[3])
-        flat = made.view(len(made), -1, made.shape[-1])
-        flat.baddbmm_(memory.reshape(*flat.shape[:2], -1).to(flat.dtype), blend.memory_weight.mT.to(flat.dtype))
+        flat = made.view(1, -1, made.shape[-1])
+        flat.baddbmm_(memory.flatten(1, 2).to(flat.dtype), blend.memory_weight.mT.to(flat.dtype))
         return made
 
 
