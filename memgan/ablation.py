@@ -111,7 +111,10 @@ def ablate(
             record = {"train_config": json.loads(plan.to_json()), **_record(result)}
             write_json(folder / "result.json", record)
         found[name][seed] = record["restored"]
-        log(f"{name}, seed {seed}: " + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items()))
+        log(
+            f"{name}, seed {seed}: "
+            + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
+        )
     results = [
         CaseResult(name, tuple(changes), _size(plans[name, seeds[0]]), found[name]) for name, changes in cases.items()
     ]

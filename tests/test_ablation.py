@@ -10,7 +10,6 @@ from memgan import ablation
 from memgan import checkpoint as weight_file
 from memgan.ablation import CASES, CaseResult, ablate, ablation_table
 from memgan.cli import main
-from memgan.errors import ConfigError
 from memgan.evaluation import choose_metrics
 
 

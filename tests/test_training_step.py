@@ -125,9 +125,7 @@ def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
     config = settings(
         adversarial_weight=0.0, l1_weight=0.0, synthetic_share=1.0, prior_match_weight=1.0, prior_match_scale=16
     )
-    made = Trainer(
-        config, build_memgan(TINY), None, None, prior_features=functools.partial(prior.features, up_to=16)
-    )
+    made = Trainer(config, build_memgan(TINY), None, None, prior_features=functools.partial(prior.features, up_to=16))
     made.generator.decoder.synthesis.load_state_dict(prior.synthesis.state_dict())
     clean, latent = prior.draw(8, torch.Generator().manual_seed(3))
     made.initialise_memory(clean)

@@ -7,7 +7,7 @@ from memgan.training import cli as training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of ``memgan train``, and what to compare; ``--minutes`` or ``--steps`` is the budget of every single run."""
+    """Those of ``memgan train``, and what to compare; ``--minutes`` or ``--steps`` is the budget of each run."""
     parser.add_argument(
         "--test", type=Path, nargs="+", required=True, metavar="FACES", help="clean faces to judge on, not trained on"
     )
@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     for name in ("resume", "start_from"):
         if getattr(args, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike.")
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike."
+            )
     try:
         seeds = [int(part) for part in args.seeds.split(",")]
     except ValueError as error:

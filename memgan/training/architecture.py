@@ -13,7 +13,7 @@ def architecture(config: TrainConfig) -> MemGANConfig:
     With another ``image_size`` the encoder keeps the widths and depths that the preset has at the smaller scales.
 
     Raises:
-        ConfigError: if a change is not of the form name=value, or names an unknown field or a value that is not allowed.
+        ConfigError: if a change is not of the form name=value, or names an unknown field or value.
     """
     base = preset(config.preset)
     changes: dict[str, object] = {}

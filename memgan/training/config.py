@@ -102,7 +102,8 @@ class TrainConfig:
     mixed_precision: Literal["no", "bf16"] = "no"
     """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
     compile: bool = False
-    """Compile encoder, decoder and the perceptual loss's network with torch.compile: minutes first, then faster steps."""
+    """Compile encoder, decoder and the perceptual loss's network (torch.compile): faster steps on most GPUs, after
+    minutes of compiling."""
     seed: int = 0
     """Seed of windows, degradations, order and initial weights."""
     checkpoint_every: int = 1000
