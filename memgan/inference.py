@@ -43,7 +43,8 @@ def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.devi
     """The type of numbers to run in.
 
     Args:
-        dtype: float32, float16 or bfloat16, by name or as torch's; ``None``: float32.
+        dtype: float32, float16 or bfloat16, by name or as torch's; ``"auto"``: bfloat16 on devices that compute in it,
+            else float32; ``None``: float32.
         half: another way to say float16.
         device: what to run on.
 
@@ -52,8 +53,10 @@ def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.devi
     """
     allowed = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     name = str(dtype).removeprefix("torch.")
+    if name == "auto":
+        name = "bfloat16" if not half and computes_in_bfloat16(device) else "float32"
     if dtype is not None and name not in allowed:
-        raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, or None for float32.")
+        raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, auto, or None for float32.")
     if half and dtype is not None and name != "float16":
         raise ConfigError(f"half=True and dtype={dtype!r} contradict one another; give one of them.")
     chosen = torch.float16 if half else allowed.get(name, torch.float32)
@@ -61,6 +64,15 @@ def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.devi
         option = "half=True" if half else "dtype 'float16'"
         raise ConfigError(f"{option} needs a CUDA device, not {str(device)!r}; leave it out, or use bfloat16.")
     return chosen
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; others convert to float32 and back, which is slower than that."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # torch has no public question for a CPU's instructions, and releases before 2.5 none at all.
+    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(question() for question in questions if question is not None)
 
 
 def device_of(network: nn.Module, default: torch.device) -> torch.device:

@@ -43,18 +43,16 @@ class MemGANRestorer:
             :class:`memgan.hub.Checkpoint`, or ``None``: the embedded weights.
         upscale: the result has ``int(height * upscale)`` x ``int(width * upscale)`` pixels; above 0 to 16. The default
             is GFPGANer's, so that callers who leave it out get pictures of the size that they count on.
-        arch: one of GFPGAN's names or ``None``; accepted for its callers, without effect: the weights say which.
-        channel_multiplier: 1, 2 or ``None``; accepted like ``arch``.
+        arch, channel_multiplier: what GFPGAN's callers give, or ``None``; without effect: the weights say which.
         bg_upsampler: enlarges the background; ``None``: a Lanczos filter.
         device: such as ``"cuda:1"`` or ``torch.device("cpu")``; ``None``: the first CUDA device, else the CPU.
         model_path: GFPGAN's name of ``weights``.
         network: a built network instead of weights; it needs ``config.image_size``, takes (B, 3, S, S) RGB in [-1, 1]
             and gives a sequence whose first item is the restored batch. It is moved to the device and set to eval mode.
-        detector: name for :func:`memgan.faces.create_detector`, or any object with its ``detect`` method (safe to call
-            from several threads, if the restorer is).
+        detector: name for :func:`memgan.faces.create_detector`, or any object with its thread-safe ``detect`` method.
         half: the same as ``dtype="float16"``.
-        dtype: ``"float16"`` (CUDA only) or ``"bfloat16"`` to run the network in; what comes out not finite is run again
-            in float32. ``None``: float32.
+        dtype: ``"float16"`` (CUDA only), ``"bfloat16"`` or ``"auto"`` (bfloat16 where the device has it) to run the
+            network in; what comes out not finite is run again in float32. ``None``: float32.
         color: channel order of arrays given and returned: ``"bgr"`` or ``"rgb"``.
         score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own.
         min_eye_distance: leave out faces with the eyes nearer than so many pixels.
@@ -62,12 +60,10 @@ class MemGANRestorer:
         max_face_size: leave faces as they are whose box is larger: the network draws S x S pixels, so that a sharp face
             of far more loses detail. ``None``: restore them too, as GFPGAN does.
         mask: which part of a restored face is pasted: ``"soft"`` (all of the crop, with soft edges), ``"parsenet"`` or
-            ``"bisenet"`` (what facexlib's network of that name takes for face and hair, see
-            :func:`memgan.faces.create_parser`), or a function from the restored face (S, S, 3) uint8 RGB to (S, S)
-            numbers in [0, 1].
+            ``"bisenet"`` (face and hair as :func:`memgan.faces.create_parser`'s network of that name sees them), or a
+            function from the restored face (S, S, 3) uint8 RGB to (S, S) numbers in [0, 1].
         color_lock: keep the low frequencies of the input's colours, so that the skin keeps its tone.
-        grain: share, 0 to 1, of the noise to give back that a face lost although its surroundings have it, so that it
-            does not look pasted.
+        grain: share, 0 to 1, of lost noise to give back where a face's surroundings have it; else it looks pasted.
         identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
             :class:`~memgan.identity.IdentityGate` with its options: restorations that move it too far are weakened.
         max_batch: most faces that run through the network at once.
@@ -120,8 +116,7 @@ class MemGANRestorer:
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         self._device = choose_device(device)
         self.dtype = choose_dtype(dtype, half, self._device)
-        grain = number("grain", grain, 0, 1)
-        self.finish = Finish(bool(color_lock), grain, mask_maker(mask, self._device), gate)
+        self.finish = Finish(bool(color_lock), number("grain", grain, 0, 1), mask_maker(mask, self._device), gate)
         if isinstance(detector, str):
             options = {} if score_threshold is None else {"score_threshold": self.face_filter.score_threshold}
             detector = create_detector(detector, device=str(self._device), **options)
@@ -130,9 +125,8 @@ class MemGANRestorer:
         self.detector = detector
         if network is None:
             checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
-            network = build_memgan(checkpoint.config)
+            network = prepare_for_inference(build_memgan(checkpoint.config))
             network.load_checked(checkpoint.state)
-            network = prepare_for_inference(network)
         network = network.eval().requires_grad_(False)
         self.network: Any = with_backend(network, backend, device=self._device, dtype=self.dtype).to(self._device)
         self.face_helper = FaceHelper()

@@ -7,8 +7,9 @@ from restoring import FakeDetector, face_at, scene
 from test_folding import CONFIG, trained
 
 from memgan import MemGANRestorer, hub
+from memgan.errors import ConfigError
 from memgan.image import to_tensor
-from memgan.inference import to_batch
+from memgan.inference import choose_dtype, to_batch
 from memgan.network.fast import FastMemGAN
 
 
@@ -45,3 +46,28 @@ def test_evidence_and_weights_of_the_fast_form_are_those_of_the_trained_network(
     made, expected = (r.restore(scene(), evidence=True).faces[0].evidence for r in (restorer, plain))
     assert set(made) == set(expected) == set(CONFIG.fused_scales)
     assert all(np.array_equal(made[scale], expected[scale]) for scale in made)
+
+
+@pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", None])
+def test_bfloat16_is_chosen_where_the_processor_has_it(instructions, monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda answer=name == instructions: answer, raising=False)
+    chosen = choose_dtype("auto", False, torch.device("cpu"))
+    assert chosen == (torch.float32 if instructions is None else torch.bfloat16)
+    assert choose_dtype("auto", False, torch.device("mps")) == torch.float32
+    with pytest.raises(ConfigError, match="contradict"):
+        choose_dtype("auto", True, torch.device("cpu"))
+
+
+def test_without_any_question_to_ask_it_is_float32(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert choose_dtype("auto", False, torch.device("cpu")) == torch.float32
+
+
+def test_bfloat16_faces_stay_close_to_those_of_float32(checkpoint):
+    options = {"device": "cpu", "detector": FakeDetector(face_at(80, 60)), "upscale": 1}
+    exact, rounded = (
+        MemGANRestorer(checkpoint, dtype=dtype, **options).enhance(scene())[1][0] for dtype in (None, "bfloat16")
+    )
+    assert 0 < np.abs(exact.astype(int) - rounded).mean() < 2

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
 DETECTORS = ("embedded", "retinaface_mobile0.25", "retinaface_resnet50")
 MASKS = ("soft", "parsenet", "bisenet")
+DTYPES = ("float32", "float16", "bfloat16", "auto")
 BACKENDS = ("torch", "onnx", "auto")
 EXTENSIONS = ("auto", "png", "jpg", "webp", "tif", "bmp", "avif", "heic")
 
@@ -113,7 +114,7 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("work").add_argument
     add("--weights", metavar="WEIGHTS", help="name, .safetensors file or folder (default: the embedded weights)")
     add("--device", metavar="DEVICE", help="such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"), help="precision of the network (float16: CUDA only)")
+    add("--dtype", choices=DTYPES, help="precision of the network (float16: CUDA only; default: float32)")
     add("--half", action="store_true", help="the same as --dtype float16")
     add("--backend", choices=BACKENDS, default="torch", help="what runs the network on a CPU (default: torch)")
     add(
