@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from training_runs import TINY, random_prior_faces, register_tiny, settings, write_faces
 
 from memgan import checkpoint as weight_file
@@ -169,6 +170,39 @@ def test_the_architecture_of_a_run_can_be_changed(tmp_path: Path, monkeypatch: p
     loaded = weight_file.read(train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run"))
     assert (loaded.config.image_size, loaded.config.use_affine, loaded.config.use_blend) == (32, False, True)
     assert json.loads(loaded.metadata["train_config"])["architecture"] == ["use_affine=false", "image_size=32"]
+
+
+def test_the_discriminator_is_kept_for_fine_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register_tiny(monkeypatch)
+    faces = write_faces(tmp_path / "faces")
+    common = f"train --preset tiny --faces {faces} --batch-size 2 --perceptual-weight 0 --discriminator-size 32".split()
+    small = ["--discriminator-base", "256", "--discriminator-max", "16", "--steps", "1"]
+    assert main([*common, *small, "-o", str(tmp_path / "first")]) == 0
+    kept = tmp_path / "first" / "discriminator.safetensors"
+    state = load_file(kept)
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    assert max(value.shape[0] for value in state.values()) == 16
+    tune = ["--start-from", str(tmp_path / "first" / "memgan.safetensors"), "--discriminator-from", str(kept)]
+    started = []
+
+    def stop(self: Trainer, *_: object) -> None:
+        started.append(self.discriminator.state_dict())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stop)
+        assert main([*common, *small, *tune, "-o", str(tmp_path / "second"), "--seed", "7"]) == 130
+    assert all(torch.equal(started[0][key], value.float()) for key, value in state.items())
+
+    assert main([*common, "--discriminator-base", "128", *tune, "-o", str(tmp_path / "third")]) == 2
+    assert "discriminator_max" in capsys.readouterr().err
+    kept.write_bytes(b"cut")
+    assert main([*common, *small, *tune, "-o", str(tmp_path / "fourth")]) == 2
+    assert "no readable discriminator" in capsys.readouterr().err
+    assert main([*common, *tune, "--adversarial-weight", "0", "-o", str(tmp_path / "fifth")]) == 2
+    assert "adversarial_weight is 0" in capsys.readouterr().err
 
 
 def test_windows_that_leave_too_little_are_refused(

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from memgan.image import write_whole
     from memgan.training.architecture import architecture
 
-    for name in ("resume", "start_from"):
+    for name in ("resume", "start_from", "discriminator_from"):
         if getattr(args, name) is not None:
             raise ConfigError(
                 f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike."

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from memgan import checkpoint as weight_file
-from memgan.errors import DataError, StateMismatchError, WeightsError
+from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
+from memgan.image import write_whole
 from memgan.training.step import Trainer
 
 _FOLDER = re.compile(r"step-(\d{8})")
@@ -125,11 +126,40 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     return state
 
 
+def save_discriminator(path: Path, trainer: Trainer) -> None:
+    """Write the discriminator in half precision, for fine-tuning later; the settings it was trained by go with it.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    tensors = {key: value.half() for key, value in _plain(trainer.discriminator.state_dict()).items()}
+    metadata = {"format": "pt", "train_config": trainer.config.to_json(), "train_steps": str(trainer.step_index)}
+    write_whole(path, save(tensors, metadata))
+
+
+def load_discriminator(path: Path, trainer: Trainer) -> None:
+    """Start from a discriminator that :func:`save_discriminator` has written.
+
+    Raises:
+        ConfigError: if the settings train without one.
+        WeightsError: if the file is missing, damaged or of other sizes.
+    """
+    if trainer.discriminator is None:
+        raise ConfigError(f"A discriminator is given ({path}), but adversarial_weight is 0: raise it, or leave it out.")
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path} is no readable discriminator ({error}); give a discriminator.safetensors."
+        ) from error
+    _load_strict(trainer.discriminator, {key: value.float() for key, value in state.items()}, path)
+
+
 def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise StateMismatchError(
             f"The discriminator in {folder} does not fit these settings ({error}); "
-            "use the discriminator_size and discriminator_base of that run."
+            "use the discriminator_size, discriminator_base and discriminator_max of that run."
         ) from error

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
     parser.add_argument("--resume", type=Path, help="run or checkpoint to go on with")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimisers")
+    parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
     hints = typing.get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
         name = "--" + field.name.replace("_", "-")
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         perceptual_weights=args.perceptual_weights,
         resume=args.resume,
         start_from=args.start_from,
+        discriminator_from=args.discriminator_from,
     )
     print(path)
     return 0

@@ -63,7 +63,9 @@ class TrainConfig:
     discriminator_size: int | None = None
     """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
     discriminator_base: int = 32768
-    """Discriminator width at scale r is ``min(512, discriminator_base // r)``."""
+    """Discriminator width at scale r is ``min(discriminator_max, discriminator_base // r)``."""
+    discriminator_max: int = 512
+    """Upper limit of the discriminator's width."""
     discriminator_rate: float = 1.0
     """Learning rate of the discriminator, relative to ``learning_rate``. Its weights have StyleGAN's equalised learning
     rate, for which 0.002 is usual, whatever suits the generator."""
@@ -186,6 +188,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "adversarial_paired": True,
         "discriminator_size": 128,
         "discriminator_base": 4096,
+        "discriminator_max": 256,
         "discriminator_rate": 5.0,
         "r1_gamma": 2.0,
         "synthetic_share": 0.4,

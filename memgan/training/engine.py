@@ -19,7 +19,7 @@ from memgan.errors import DataError, MissingDependencyError
 from memgan.network.model import MemGAN, build_memgan
 from memgan.priors.stored import load_prior
 from memgan.training.architecture import architecture
-from memgan.training.checkpoint import load_checkpoint, save_checkpoint
+from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
@@ -68,6 +68,7 @@ def train(
     perceptual_weights: Path | None = None,
     resume: Path | None = None,
     start_from: Path | None = None,
+    discriminator_from: Path | None = None,
 ) -> Path:
     """Train a generator.
 
@@ -79,9 +80,11 @@ def train(
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
         resume: run or checkpoint to go on with.
         start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).
+        discriminator_from: discriminator that an earlier run ended with, to start from.
 
     Returns:
-        the averaged generator's weight file, ``output/memgan.safetensors``.
+        the averaged generator's weight file, ``output/memgan.safetensors``; the discriminator lies beside it as
+        ``discriminator.safetensors``. Both are in half precision.
 
     Raises:
         DataError: if there are no faces.
@@ -107,6 +110,8 @@ def train(
         autocast=accelerator.autocast,
         prior_features=_prior_features(config, prior_faces),
     )
+    if discriminator_from is not None:
+        load_discriminator(discriminator_from, trainer)
     stream = FaceStream(
         photographs,
         device,
@@ -138,6 +143,8 @@ def train(
         weight_file.save(
             final, generator.config, trainer.averaged.network.state_dict(), _summary(config, trainer), half=True
         )
+        if trainer.discriminator is not None:
+            save_discriminator(output / "discriminator.safetensors", trainer)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return final
@@ -240,7 +247,11 @@ def _generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_from:
 def _discriminator(config: TrainConfig, image_size: int, device: torch.device) -> Discriminator | None:
     if not config.adversarial_weight:
         return None
-    return Discriminator(config.discriminator_size or image_size, channel_base=config.discriminator_base).to(device)
+    return Discriminator(
+        config.discriminator_size or image_size,
+        channel_base=config.discriminator_base,
+        channel_max=config.discriminator_max,
+    ).to(device)
 
 
 def _perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
