@@ -31,6 +31,8 @@ def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Planned memory is held beside the arena that the first run has filled: twice as much for no more speed.
+    options.enable_mem_pattern = False
     source = network if isinstance(network, bytes) else os.fspath(network)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,6 +1,7 @@
 """The same faces from onnxruntime as from torch, and the choice between the two."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from test_folding import CONFIG, faces, trained
 
 from memgan import MemGANRestorer, backends, cli, hub
 from memgan.backends import OnnxNetwork, with_backend
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ConfigError, MissingDependencyError, ShapeError
 from memgan.image import load_picture, save_picture
 from memgan.image.picture import from_array
 from memgan.network.fast import FastMemGAN
@@ -97,6 +98,12 @@ def test_a_cache_that_cannot_be_written_is_done_without(home):
 def test_what_no_backend_can_do_is_refused(checkpoint, options, message):
     with pytest.raises(ConfigError, match=message):
         restorer(checkpoint, **options)
+
+
+def test_without_onnxruntime_the_remedy_is_named(checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    with pytest.raises(MissingDependencyError, match="backend='onnx' needs onnxruntime; .*pip install onnxruntime"):
+        restorer(checkpoint, backend="onnx")
 
 
 def test_a_network_of_another_kind_cannot_be_exported():

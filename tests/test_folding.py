@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -96,6 +97,22 @@ def test_the_trained_network_is_left_as_it_is():
     assert list(quick.state_dict()) == list(after) == list(before)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [id(p) for p in quick.parameters()] == [id(p) for p in network.parameters()]  # no second copy in memory
+
+
+def test_many_threads_share_one_network():
+    quick = prepare_for_inference(trained().requires_grad_(False))
+    images = faces(8)[:, None]
+    expected = [quick(image).image for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda image: quick(image).image, images))
+    assert all(torch.equal(*pair) for pair in zip(expected, made, strict=True))
+
+
+def test_what_a_file_said_of_its_weights_is_kept(tmp_path):
+    network = trained()
+    network.metadata = {"licence": "none"}
+    prepare_for_inference(network).save_pretrained(tmp_path)
+    assert MemGAN.from_pretrained(tmp_path).metadata == {"licence": "none"}
 
 
 @torch.inference_mode()
