@@ -1,6 +1,7 @@
 """The training command end to end: streams, checkpoints, resuming, and a short run that must learn."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkp
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
 from memgan.training.engine import rate_factor, train
+from memgan.training.profile import SKIPPED, profiled
 from memgan.training.step import Trainer
 from memgan.training.stream import FaceStream
 
@@ -203,6 +205,35 @@ def test_the_discriminator_is_kept_for_fine_tuning(
     assert "no readable discriminator" in capsys.readouterr().err
     assert main([*common, *tune, "--adversarial-weight", "0", "-o", str(tmp_path / "fifth")]) == 2
     assert "adversarial_weight is 0" in capsys.readouterr().err
+
+
+def test_a_profile_says_where_the_time_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    register_tiny(monkeypatch)
+    caplog.set_level("INFO", "memgan.training")
+    config = settings(steps=SKIPPED + 2, adversarial_weight=0.0, profile_steps=2)
+    train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run")
+    (line,) = [record.getMessage() for record in caplog.records if "profile of" in record.getMessage()]
+    found = re.search(r"profile of 2 steps: ([\d.]+) faces/s; ([\d.]+)% .*, ([\d.]+)% outside", line)
+    speed, inside, outside = map(float, found.groups())
+    assert speed > 0 and 10 < inside < 99 and inside + outside == pytest.approx(100, abs=0.11)
+
+
+def test_only_the_steps_asked_for_are_profiled() -> None:
+    a, b, found = torch.rand(256, 256), torch.rand(1 << 16), []
+    step = profiled(lambda: (a @ a, b.sin()), 4, 3, CPU, found.append)
+    for _ in range(SKIPPED + 3):
+        step()
+    assert not found
+    for _ in range(5):
+        step()
+    assert len(found) == 1 and 0 < found[0].convolutions < 1 and "sin" in found[0].others
+    idle = []
+    step = profiled(b.sin, 2, 1, CPU, idle.append)
+    for _ in range(SKIPPED + 2):
+        step()
+    assert idle[0].convolutions == 0
 
 
 def test_windows_that_leave_too_little_are_refused(

@@ -108,6 +108,8 @@ class TrainConfig:
     minutes of compiling."""
     seed: int = 0
     """Seed of windows, degradations, order and initial weights."""
+    profile_steps: int = 0
+    """Log, once, where the time of so many steps goes, see :mod:`memgan.training.profile`."""
     checkpoint_every: int = 1000
     """Steps between checkpoints (and sample pictures)."""
     checkpoint_minutes: float = 10.0
@@ -132,6 +134,7 @@ class TrainConfig:
             "r1_gamma",
             "window_margin",
             "prior_match_weight",
+            "profile_steps",
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")

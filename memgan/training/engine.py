@@ -1,11 +1,10 @@
 """The training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
-import functools
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,25 +12,26 @@ import torch
 from torch import Tensor
 
 from memgan import checkpoint as weight_file
-from memgan.config import MemGANConfig
 from memgan.degradation import Degradation
 from memgan.errors import DataError, MissingDependencyError
-from memgan.network.model import MemGAN, build_memgan
 from memgan.priors.stored import load_prior
 from memgan.training.architecture import architecture
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
 from memgan.training.data import FaceSet
-from memgan.training.discriminator import Discriminator
-from memgan.training.faces import PriorFaces
-from memgan.training.features import feature_network
-from memgan.training.losses import PerceptualLoss
+from memgan.training.parts import (
+    make_discriminator,
+    make_generator,
+    make_perceptual,
+    make_prior_faces,
+    make_prior_features,
+)
+from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
 from memgan.training.stream import FaceStream
 from memgan.training.sync import broadcast_
-from memgan.training.warm_start import begin_at_mean_latent_
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -99,16 +99,16 @@ def train(
     if not len(photographs) and (prior is None or config.synthetic_share < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
-    generator = _generator(built, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
-    prior_faces = _prior_faces(config, built, prior_tensors, device, accelerator)
+    generator = make_generator(built, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
+    prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
     trainer = Trainer(
         config,
         generator,
-        _discriminator(config, size, device),
-        _perceptual(config, perceptual_weights, device),
+        make_discriminator(config, size, device),
+        make_perceptual(config, perceptual_weights, device),
         backward=accelerator.backward,
         autocast=accelerator.autocast,
-        prior_features=_prior_features(config, prior_faces),
+        prior_features=make_prior_features(config, prior_faces),
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
@@ -161,6 +161,18 @@ def _loop(
     began = saved = time.monotonic()
     sums: dict[str, list[Tensor]] = {}
     saved_step = trainer.step_index
+
+    def advance() -> dict[str, Tensor]:
+        return trainer.step(*stream.batch(config.batch_size))
+
+    if config.profile_steps and main:
+        advance = profiled(
+            advance,
+            config.profile_steps,
+            config.batch_size,
+            accelerator.device,
+            lambda found: log.info("profile of %d steps: %s", config.profile_steps, found.text()),
+        )
     while trainer.step_index < config.steps:
         spent = elapsed + time.monotonic() - began
         progress = trainer.step_index / config.steps
@@ -169,7 +181,7 @@ def _loop(
             if _any_process(progress >= 1, accelerator):
                 break
         trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
-        for name, value in trainer.step(*stream.batch(config.batch_size)).items():
+        for name, value in advance().items():
             sums.setdefault(name, []).append(value)
         bar.update()
         if trainer.step_index % LOG_EVERY == 0:
@@ -229,57 +241,6 @@ def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
     if trackers:
         accelerator.init_trackers("logs")
     return accelerator
-
-
-def _generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
-    if start_from is not None:
-        loaded = weight_file.read(start_from)
-        generator = build_memgan(loaded.config)
-        generator.load_checked(loaded.state)
-        return generator
-    generator = build_memgan(built)
-    if prior is not None:
-        generator.load_prior(prior)
-        begin_at_mean_latent_(generator.latent)
-    return generator
-
-
-def _discriminator(config: TrainConfig, image_size: int, device: torch.device) -> Discriminator | None:
-    if not config.adversarial_weight:
-        return None
-    return Discriminator(
-        config.discriminator_size or image_size,
-        channel_base=config.discriminator_base,
-        channel_max=config.discriminator_max,
-    ).to(device)
-
-
-def _perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
-    if not config.perceptual_weight:
-        return None
-    network = feature_network(config.perceptual_kind, weights, config.perceptual_taps)
-    return PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise).to(device)
-
-
-def _prior_faces(
-    config: TrainConfig,
-    built: MemGANConfig,
-    prior: dict[str, Tensor] | None,
-    device: torch.device,
-    accelerator: "Accelerator",
-) -> PriorFaces | None:
-    if not config.synthetic_share or prior is None:
-        return None
-    faces = PriorFaces(built, prior, autocast=accelerator.autocast)
-    return faces.to(device, memory_format=torch.channels_last)
-
-
-def _prior_features(
-    config: TrainConfig, prior_faces: PriorFaces | None
-) -> Callable[[Tensor], dict[int, Tensor]] | None:
-    if prior_faces is None or not config.prior_match_weight:
-        return None
-    return functools.partial(prior_faces.features, up_to=config.prior_match_scale)
 
 
 def _summary(config: TrainConfig, trainer: Trainer) -> dict[str, str]:
