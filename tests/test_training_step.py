@@ -11,6 +11,7 @@ from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
 from memgan.training.config import RECIPES, TrainConfig, recipe
 from memgan.training.discriminator import Discriminator
+from memgan.training.grid import grid_distance
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
 from memgan.training.step import Trainer
@@ -85,6 +86,28 @@ def test_a_paired_discriminator_learns_what_is_missing() -> None:
     made.generator_optimiser.step = lambda *_, **__: None  # the restored faces stay as they are
     losses = [float(made.step(*batch())["discriminator"]) for _ in range(25)]
     assert losses[-1] < 0.35 < losses[0]  # log 2 is chance
+
+
+def test_a_grid_is_seen_and_other_errors_are_not() -> None:
+    generator = torch.Generator().manual_seed(3)
+    target = torch.rand(2, 3, 128, 128, generator=generator) * 2 - 1
+    noise = 0.1 * torch.randn(2, 3, 128, 128, generator=generator)
+    cell = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    board = 0.1 * cell.repeat(64, 64)
+    assert float(grid_distance(target + board, target)) == pytest.approx(0.01, rel=1e-4)
+    assert float(grid_distance(target + noise, target)) < 0.02 * 0.01  # as strong, but without a place in the grid
+    assert float(grid_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
+    half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
+    assert float(grid_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
+    assert float(grid_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_grid_loss_is_part_of_a_step() -> None:
+    losses = dict(l1_weight=0.0, adversarial_weight=0.0, learning_rate=2e-3, prior_rate=1.0)
+    made = trainer(grid_weight=100.0, **losses)
+    found = [float(made.step(*batch())["grid"]) for _ in range(40)]
+    assert found[-1] < 0.5 * found[0]
+    assert "grid" not in trainer(**losses).step(*batch())
 
 
 def test_discriminator_sees_crops() -> None:

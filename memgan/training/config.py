@@ -90,6 +90,8 @@ class TrainConfig:
     """Share of the run over which that weight falls to zero."""
     prior_match_scale: int = 64
     """Largest scale of the features that are matched."""
+    grid_weight: float = 0.0
+    """Weight of the loss against up-sampling's grids, see :func:`memgan.training.grid.grid_distance`."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
     window: int | None = None
@@ -135,6 +137,7 @@ class TrainConfig:
             "window_margin",
             "prior_match_weight",
             "profile_steps",
+            "grid_weight",
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
@@ -196,6 +199,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "r1_gamma": 2.0,
         "synthetic_share": 0.4,
         "prior_match_weight": 1.0,
+        "grid_weight": 1000.0,
     },
 }
 """Settings that differ from the defaults, by preset."""

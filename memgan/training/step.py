@@ -10,6 +10,7 @@ from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
+from memgan.training.grid import grid_distance
 from memgan.training.losses import (
     LossWeights,
     PerceptualLoss,
@@ -155,17 +156,22 @@ class Trainer:
                 weights=self.weights,
             )
             match = self._match(decoded, found, latent)
+            grid = grid_distance(restored, target) if config.grid_weight else None
         self.generator_optimiser.zero_grad(set_to_none=True)
         total = loss.total
         if match is not None:
             total = total + self.match_weight * self.match_share * match
         elif self.match_weight:
             total = total + 0.0 * found.float().sum()  # every process needs all gradients, also zero ones
+        if grid is not None:
+            total = total + config.grid_weight * grid
         self.backward(total)
         average_gradients_(self.generator.parameters())
         report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
         if match is not None:
             report["prior_match"] = match.detach()
+        if grid is not None:
+            report["grid"] = grid.detach().sqrt() * 127.5
         if config.clip_norm:
             # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
             # and vary as much, and a common norm would hand that on to everything.
