@@ -103,7 +103,7 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
 
 
 def test_the_grid_loss_is_part_of_a_step() -> None:
-    losses = dict(l1_weight=0.0, adversarial_weight=0.0, learning_rate=2e-3, prior_rate=1.0)
+    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "prior_rate": 1.0}
     made = trainer(grid_weight=100.0, **losses)
     found = [float(made.step(*batch())["grid"]) for _ in range(40)]
     assert found[-1] < 0.5 * found[0]
