@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     spec = hub.REGISTRY.get(args.model or hub.DEFAULT_NAME)
     licence = network.metadata.get("licence") or (spec.licence if spec else "unknown: ask whoever made the weights")
     metadata = {"licence": licence, "weights_sha256": hub.sha256_of(weights), "memgan_version": __version__}
-    output = Path(f"{network.config.name}.onnx") if args.output is None else args.output
+    # The last part only: what a weight file calls itself is not to choose the folder.
+    output = Path(f"{Path(network.config.name).name}.onnx") if args.output is None else args.output
     print(f"written to {export_onnx(network, output, half=args.half, metadata=metadata)}")
     return 0
