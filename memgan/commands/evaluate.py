@@ -168,6 +168,7 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     """Networks by the names given, or by those in their files."""
     from memgan import hub
     from memgan.errors import ConfigError
+    from memgan.network.fast import prepare_for_inference
     from memgan.network.model import build_memgan
 
     networks: dict[str, MemGAN] = {}
@@ -179,7 +180,7 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
         name = name or checkpoint.config.name
         if name in networks:
             raise ConfigError(f"Two of the weights are called {name!r}; name one by NAME={place}.")
-        networks[name] = network.eval().to(device)
+        networks[name] = prepare_for_inference(network.eval().to(device))
     sizes = {name: network.config.image_size for name, network in networks.items()}
     if len(set(sizes.values())) > 1:
         raise ConfigError(f"The networks work at different sizes ({sizes}); evaluate them one by one.")
