@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 from memgan.checkpoint import read
-from memgan.degradation import Degradation
 from memgan.errors import ConfigError
 from memgan.evaluation import EvaluationResult, MetricSet, evaluate, write_json
 from memgan.evaluation.choice import METRICS
@@ -178,14 +177,12 @@ def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: Metr
     network = build_memgan(loaded.config)
     network.load_checked(loaded.state)
     network.eval()
-    size = loaded.config.image_size
     return evaluate(
         lambda degraded: network(degraded).image,
         list(test),
         limit=limit,
         metrics=metrics,
-        size_px=size,
-        settings=Degradation().at_size(size),
+        size_px=loaded.config.image_size,
     )
 
 

@@ -62,7 +62,6 @@ ALLOWED: dict[str, set[str]] = {
         "priors",
         "network",
         "checkpoint",
-        "degradation",
         "errors",
     },
     "restorer": {

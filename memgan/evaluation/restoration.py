@@ -54,7 +54,8 @@ def evaluate(
         size_px: side at which the restorers work.
         batch_size: faces per call of a restorer.
         device: of what restorers and metrics are given.
-        settings: ranges of Eq. 14; ``None``: the paper's.
+        settings: ranges of Eq. 14; ``None``: the paper's, for faces of ``size_px`` (see
+            :meth:`memgan.degradation.Degradation.at_size`).
         codec: see :func:`memgan.degradation.degrade_seeded`.
         progress: told how far it is.
         on_face: given every face's pictures, seed after seed within a batch.
@@ -67,6 +68,7 @@ def evaluate(
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give at least one, and none twice.")
     restorers = named_restorers(restore)
+    settings = Degradation().at_size(size_px) if settings is None else settings
     source = PictureSource(faces)
     order = spread_evenly(source, limit)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
