@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="31502302af832a85bc1fb4bbd2910ec120acb639b9266cd9fd6b597cf57f6bde",
+            sha256="defbe46acd94281cbde909ee68d31f33fb4b1100ae6a044b33728b393a1053de",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
