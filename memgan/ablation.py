@@ -2,19 +2,20 @@
 
 import dataclasses
 import json
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from memgan.checkpoint import read
 from memgan.errors import ConfigError
-from memgan.evaluation import EvaluationResult, MetricSet, evaluate, write_json
+from memgan.evaluation import MetricSet, evaluate, write_json
 from memgan.evaluation.choice import METRICS
 from memgan.evaluation.paper import TABLE_1_DATA, TABLE_2
+from memgan.evaluation.scores import Spread, spread_of
+from memgan.image import write_whole
 from memgan.network.model import build_memgan
 from memgan.priors.stored import load_prior
 from memgan.training.architecture import architecture
@@ -43,13 +44,10 @@ class CaseResult:
     runs: dict[int, dict[str, float]]
     """Means over the test faces by training seed and metric."""
 
-    def means(self) -> dict[str, tuple[float, float | None]]:
-        """Mean and, of two seeds or more, standard deviation over the seeds, by metric."""
-        found = {}
-        for metric in next(iter(self.runs.values())):
-            values = [run[metric] for run in self.runs.values()]
-            found[metric] = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-        return found
+    def means(self) -> dict[str, Spread]:
+        """Mean and spread over the training seeds, by metric."""
+        metrics = next(iter(self.runs.values()))
+        return {metric: spread_of([run[metric] for run in self.runs.values()]) for metric in metrics}
 
 
 def ablate(
@@ -101,22 +99,21 @@ def ablate(
     if prior is not None:
         prior = _prior_of_size(config, prior, output)
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in cases}
+    parameters: dict[str, int] = {}
     for (name, seed), plan in plans.items():
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
         record = _finished(folder, plan)
         if record is None:
             weights = train(plan, faces, prior, folder, perceptual_weights=perceptual_weights)
-            result = _judge(weights, test, limit, metrics)
-            record = {"train_config": json.loads(plan.to_json()), **_record(result)}
+            record = {"train_config": json.loads(plan.to_json()), **_judge(weights, test, limit, metrics)}
             write_json(folder / "result.json", record)
         found[name][seed] = record["restored"]
+        parameters[name] = record["parameters"]
         log(
             f"{name}, seed {seed}: "
             + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
         )
-    results = [
-        CaseResult(name, tuple(changes), _size(plans[name, seeds[0]]), found[name]) for name, changes in cases.items()
-    ]
+    results = [CaseResult(name, tuple(changes), parameters[name], found[name]) for name, changes in cases.items()]
     report = {
         "train_config": json.loads(config.to_json()),
         "input": record["input"],
@@ -135,7 +132,7 @@ def ablation_table(results: Sequence[CaseResult]) -> str:
     head = ["", "parameters", *metrics, *(f"{name}, published" for name in published)]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for result in results:
-        cells = [_cell(*result.means()[metric]) for metric in metrics]
+        cells = [_cell(spread) for spread in result.means().values()]
         paper = TABLE_2.get(result.name)
         cells += [f"{paper[name]:g}" if paper else "" for name in published]
         lines.append(f"| {' | '.join([result.name, f'{result.parameters / 1e6:.2f} M', *cells])} |")
@@ -145,8 +142,8 @@ def ablation_table(results: Sequence[CaseResult]) -> str:
     return "\n".join([*lines, "", *notes])
 
 
-def _cell(mean: float, deviation: float | None) -> str:
-    return f"{mean:.4g}" if deviation is None else f"{mean:.4g} ± {deviation:.2g}"
+def _cell(spread: Spread) -> str:
+    return f"{spread.mean:.4g}" if spread.std is None else f"{spread.mean:.4g} ± {spread.std:.2g}"
 
 
 def _prior_of_size(config: TrainConfig, prior: Path, output: Path) -> Path:
@@ -157,7 +154,7 @@ def _prior_of_size(config: TrainConfig, prior: Path, output: Path) -> Path:
     if cut is tensors:
         return prior
     path = output / f"prior-{built.image_size}.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in cut.items()}, path)
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in cut.items()}))
     return path
 
 
@@ -172,27 +169,19 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
 
 
 @torch.no_grad()
-def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> EvaluationResult:
+def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> dict[str, Any]:
+    """A run's size, and the means of its figures beside those of the input."""
     loaded = read(weights)
-    network = build_memgan(loaded.config)
-    network.load_checked(loaded.state)
-    network.eval()
-    return evaluate(
+    network = build_memgan(loaded.config, loaded.state).eval()
+    result = evaluate(
         lambda degraded: network(degraded).image,
         list(test),
         limit=limit,
         metrics=metrics,
         size_px=loaded.config.image_size,
     )
-
-
-def _record(result: EvaluationResult) -> dict[str, Any]:
     means = {
         name: {metric: spread.mean for metric, spread in result.summary(name).items()} for name in ("input", "restored")
     }
-    return {"num_faces": result.num_faces, **means}
-
-
-def _size(plan: TrainConfig) -> int:
-    network = build_memgan(architecture(plan))
-    return sum(tensor.numel() for tensor in network.state_dict().values())
+    numbers = sum(tensor.numel() for tensor in loaded.state.values())
+    return {"num_faces": result.num_faces, "parameters": numbers, **means}

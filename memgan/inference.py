@@ -149,10 +149,14 @@ def release_memory(device: torch.device) -> None:
             torch.cuda.empty_cache()
 
 
+def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """The context in which a network runs in ``dtype`` where that is safe; none for float32."""
+    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
+
+
 def _run(network: nn.Module, batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
     """One pass of the network; (B, 3, S, S) finite float32, about [-1, 1]."""
-    precision = torch.autocast(batch.device.type, dtype) if half else contextlib.nullcontext()
-    with precision:
+    with precision(batch.device, dtype if half else torch.float32):
         output = network(batch)[0].float()
     bad = ~torch.isfinite(output).flatten(1).all(dim=1)
     if bad.any():

@@ -32,6 +32,18 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return value
 
 
+def whole_numbers(name: str, text: str) -> list[int]:
+    """The numbers of a text such as ``0,1,2``.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{name} is {text!r}; give whole numbers such as 0,1,2.") from error
+
+
 def only_one(**given: Any) -> None:
     """Refuse more than one of several options that mean the same.
 

@@ -45,8 +45,7 @@ def from_pretrained(
         WeightsError: if the file is damaged or of another kind, or a download fails.
     """
     checkpoint = hub.load(name_or_path, revision=revision, cache_dir=cache_dir, offline=local_files_only, token=token)
-    network = build_memgan(checkpoint.config)
-    network.load_checked(checkpoint.state)
+    network = build_memgan(checkpoint.config, checkpoint.state)
     network.metadata = dict(checkpoint.metadata)
     return network.eval()
 

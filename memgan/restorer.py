@@ -125,8 +125,7 @@ class MemGANRestorer:
         self.detector = detector
         if network is None:
             checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
-            network = prepare_for_inference(build_memgan(checkpoint.config))
-            network.load_checked(checkpoint.state)
+            network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state))
         network = network.eval().requires_grad_(False)
         self.network: Any = with_backend(network, backend, device=self._device, dtype=self.dtype).to(self._device)
         self.face_helper = FaceHelper()

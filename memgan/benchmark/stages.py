@@ -1,6 +1,5 @@
 """The parts of a restorer as calls without arguments, to be timed one by one."""
 
-import contextlib
 import functools
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from memgan.benchmark.settings import Setup
 from memgan.faces.align import align
 from memgan.faces.types import Face
 from memgan.image import from_array, load_picture, to_array
-from memgan.inference import choose_device, choose_dtype
+from memgan.inference import choose_device, choose_dtype, precision
 from memgan.restorer import MemGANRestorer
 
 NEEDS_FACES = ("align", "paste")
@@ -123,11 +122,10 @@ def network_call(
     """A network on a batch of faces (B, 3, S, S), as :func:`memgan.inference.restore_crops` runs it."""
     generator = torch.Generator().manual_seed(0)
     faces = torch.rand(batch, 3, size_px, size_px, generator=generator).mul_(2).sub_(1).to(device)
-    precision = choose_dtype(dtype, False, device)
+    chosen = choose_dtype(dtype, False, device)
 
     def call() -> Any:
-        half = precision != torch.float32
-        with torch.inference_mode(), torch.autocast(device.type, precision) if half else contextlib.nullcontext():
+        with torch.inference_mode(), precision(device, chosen):
             return network(faces)
 
     return call

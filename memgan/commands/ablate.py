@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from memgan.errors import ConfigError
     from memgan.evaluation import choose_metrics
     from memgan.image import write_whole
+    from memgan.options import whole_numbers
     from memgan.training.architecture import architecture
 
     for name in ("resume", "start_from", "discriminator_from"):
@@ -39,10 +40,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike."
             )
-    try:
-        seeds = [int(part) for part in args.seeds.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"--seeds is {args.seeds!r}; give whole numbers such as 0,1,2.") from error
+    seeds = whole_numbers("--seeds", args.seeds)
     cases = None
     if args.case:
         cases = {}

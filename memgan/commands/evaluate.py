@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
     from memgan.inference import choose_device
+    from memgan.options import whole_numbers
 
     if bool(args.faces) == bool(args.real):
         raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     for file in (args.sheet, args.memory_sheet, args.json):
         if file is not None and not file.parent.is_dir():  # known before the work, not after it
             raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
-    seeds = _seeds(args.seeds)
+    seeds = whole_numbers("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
     restorers: dict[str, Any] = {name: _restore_with(network) for name, network in networks.items()}
@@ -175,8 +176,7 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     for text in weights:
         name, _, place = ("", "", text) if text is None or Path(text).exists() else text.rpartition("=")
         checkpoint = hub.load(place)
-        network = build_memgan(checkpoint.config)
-        network.load_checked(checkpoint.state)
+        network = build_memgan(checkpoint.config, checkpoint.state)
         name = name or checkpoint.config.name
         if name in networks:
             raise ConfigError(f"Two of the weights are called {name!r}; name one by NAME={place}.")
@@ -189,15 +189,6 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
 
 def _restore_with(network: "MemGAN") -> Any:
     return lambda degraded: network(degraded).image
-
-
-def _seeds(text: str) -> list[int]:
-    from memgan.errors import ConfigError
-
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"--seeds is {text!r}; give whole numbers such as 0,1,2.") from error
 
 
 def _chosen(face: "FacePictures", count: int) -> bool:

@@ -5,7 +5,6 @@ threads run meanwhile; and one set of weights, loaded once, serves them all.
 """
 
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,8 @@ from typing import TypeVar
 
 import cv2
 import torch
+
+from memgan.threads import library_threads, usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +23,7 @@ _MOST_AUTOMATIC = 4  # jobs: more would gain little, since torch and OpenCV use 
 
 def number_of_jobs(wanted: int, num_inputs: int) -> int:
     """How many jobs to run; 0 wanted: one per core, at most four. There is never one without an input."""
-    jobs = min(_num_cores(), _MOST_AUTOMATIC) if wanted == 0 else wanted
+    jobs = min(usable_cores(), _MOST_AUTOMATIC) if wanted == 0 else wanted
     return max(1, min(jobs, num_inputs))
 
 
@@ -32,16 +33,12 @@ def cores_shared(jobs: int) -> Iterator[None]:
 
     Whatever takes its number of threads from torch when it is made should be made inside.
     """
-    before = torch.get_num_threads(), cv2.getNumThreads()
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     if jobs > 1:
-        share = max(1, _num_cores() // jobs)
-        torch.set_num_threads(min(before[0], share))
-        cv2.setNumThreads(min(before[1], share))
-    try:
+        share = max(1, usable_cores() // jobs)
+        threads = min(threads[0], share), min(threads[1], share)
+    with library_threads(*threads):
         yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
@@ -64,10 +61,3 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -
             yield running.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -75,7 +75,7 @@ class EvaluationResult:
             for name, value in (means | self.distances.get(seed, {}).get(picture, {})).items():
                 by_seed.setdefault(name, []).append(value)
         ordered = [name for name in self.metrics if name in by_seed]
-        return {name: _spread(by_seed[name]) for name in ordered}
+        return {name: spread_of(by_seed[name]) for name in ordered}
 
     def ratio(self, restorer: str) -> dict[str, float]:
         """A restorer's means divided by the input's; under 1 is a gain for a distance."""
@@ -121,7 +121,8 @@ def mean(values: Iterable[float]) -> float:
     return math.fsum(known) / len(known) if known else math.nan
 
 
-def _spread(values: list[float]) -> Spread:
+def spread_of(values: list[float]) -> Spread:
+    """Mean and spread of the figures of different seeds."""
     if len(values) < 2:
         return Spread(values[0])
     finite = all(math.isfinite(value) for value in values)

@@ -55,7 +55,6 @@ def paste(
         ShapeError: if crop, restored and mask differ in size, or the canvas is not (H, W, 3).
         ImageError: if an array has another dtype.
     """
-    _check(canvas, restored, crop, mask)
     result = canvas.copy()
     paste_(result, restored, crop_from_image, upscale, mask, crop=crop, grain=grain)
     return result

@@ -168,8 +168,16 @@ class MemGAN(nn.Module):
         self.load_state_dict(state)
 
 
-def build_memgan(config: MemGANConfig) -> MemGAN:
-    """Build a generator with fresh weights; the only place that turns numbers into parts."""
+def build_memgan(config: MemGANConfig, state: dict[str, Tensor] | None = None) -> MemGAN:
+    """Build a generator; the only place that turns numbers into parts.
+
+    Args:
+        config: says which.
+        state: its tensors, as a weight file has them; ``None``: fresh ones.
+
+    Raises:
+        StateMismatchError: naming missing, unexpected and misshapen tensors.
+    """
     memory = nn.ModuleDict()
     if config.use_memory:
         for scale in config.fused_scales:
@@ -182,4 +190,7 @@ def build_memgan(config: MemGANConfig) -> MemGAN:
                 residual=config.memory_residual,
             )
     latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)
-    return MemGAN(config, Encoder(config), latent, memory, Decoder(config))
+    network = MemGAN(config, Encoder(config), latent, memory, Decoder(config))
+    if state is not None:
+        network.load_checked(state)
+    return network

@@ -23,9 +23,7 @@ def make_generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_f
     """The generator of a weight file, or a new one that starts from a prior."""
     if start_from is not None:
         loaded = weight_file.read(start_from)
-        generator = build_memgan(loaded.config)
-        generator.load_checked(loaded.state)
-        return generator
+        return build_memgan(loaded.config, loaded.state)
     generator = build_memgan(built)
     if prior is not None:
         generator.load_prior(prior)

@@ -143,16 +143,15 @@ class Trainer:
             fake_logits = real_logits = None
             if adversarial:
                 crop = self._random_region(restored, config.discriminator_size)
-                self.discriminator.requires_grad_(False)
-                fake_logits = self.discriminator(crop.crop(restored))
-                if config.adversarial_paired:
-                    real_logits = self.discriminator(crop.crop(target))
+                # For both steps: the discriminator stays as it is until its own.
+                real_logits = self.discriminator.requires_grad_(True)(crop.crop(target))
+                fake_logits = self.discriminator.requires_grad_(False)(crop.crop(restored))
             loss = generator_loss(
                 restored,
                 target,
                 perceptual=self._perceptual_loss,
                 fake_logits=fake_logits,
-                real_logits=real_logits,
+                real_logits=real_logits.detach() if adversarial and config.adversarial_paired else None,
                 weights=self.weights,
             )
             match = self._match(decoded, found, latent)
@@ -185,7 +184,7 @@ class Trainer:
         self.averaged.update(self.generator)
         if adversarial:
             report["adversarial"] = loss.adversarial
-            report |= self._discriminator_step(crop.crop(restored).detach().float(), crop.crop(target))
+            report |= self._discriminator_step(crop.crop(restored).detach().float(), crop.crop(target), real_logits)
         self.step_index += 1
         return report
 
@@ -247,14 +246,12 @@ class Trainer:
         region = self._random_region(restored, self.config.perceptual_size)
         return self.perceptual(region.crop(restored), region.crop(target))
 
-    def _discriminator_step(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
+    def _discriminator_step(self, fake: Tensor, real: Tensor, real_logits: Tensor) -> dict[str, Tensor]:
         config = self.config
         self.discriminator.requires_grad_(True)
         with self.autocast():
-            # Two passes, so that the minibatch statistic never mixes real and restored faces.
-            loss = discriminator_loss(
-                self.discriminator(real), self.discriminator(fake), paired=config.adversarial_paired
-            )
+            # A pass of its own, so that the minibatch statistic never mixes real and restored faces.
+            loss = discriminator_loss(real_logits, self.discriminator(fake), paired=config.adversarial_paired)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
