@@ -37,9 +37,7 @@ def read_pickle(path: str | Path, *, also_allowed: Sequence[type] = (), remedy: 
         raise WeightsError(f"{path} cannot be read as a checkpoint of plain tensors ({reason}). {remedy}") from error
 
 
-def read_pickled_state(
-    path: str | Path, *, also_allowed: Sequence[type] = (), remedy: str = ""
-) -> dict[str, Tensor]:
+def read_pickled_state(path: str | Path, *, also_allowed: Sequence[type] = (), remedy: str = "") -> dict[str, Tensor]:
     """Tensors by name; the ``module.`` that training on several GPUs puts before each name is taken away.
 
     Raises:

@@ -158,4 +158,3 @@ def test_photographs_on_their_side_are_restored_where_the_face_is(turns):
     changed = np.argwhere((turned != np.rot90(image, -turns)).any(axis=2))
     center = changed.mean(axis=0)[::-1]
     assert np.abs(center - upright.center).max() < 0.5 * upright.size
-

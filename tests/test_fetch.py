@@ -73,9 +73,7 @@ def test_what_another_run_left_is_gone_on_with(server: FakeHub, place: Path) -> 
 
 @pytest.mark.parametrize("size", [None, len(DATA)])
 @pytest.mark.parametrize("left", [b"of another file", DATA[:500] + b"!", DATA + b"more", DATA])
-def test_left_overs_of_something_else_do_no_harm(
-    server: FakeHub, place: Path, left: bytes, size: int | None
-) -> None:
+def test_left_overs_of_something_else_do_no_harm(server: FakeHub, place: Path, left: bytes, size: int | None) -> None:
     place.parent.mkdir(parents=True)
     place.with_name(".w.bin.part").write_bytes(left)
     assert get(server, place, size=size).read_bytes() == DATA

@@ -1,5 +1,6 @@
 """Eq. 9 to 13, R1, and the feature networks with their weight files."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.stlpips import STLPIPS
+from memgan.training.config import recipe
 from memgan.training.features import FeatureNetwork, StlpipsVgg, Vgg19, Vgg19Normalised, feature_network
 from memgan.training.losses import (
     LossWeights,
@@ -19,6 +22,7 @@ from memgan.training.losses import (
     l1_loss,
     r1_penalty,
 )
+from memgan.training.parts import make_discriminator, make_perceptual
 
 
 class Slope(FeatureNetwork):
@@ -47,6 +51,15 @@ def test_l1() -> None:
     assert l1_loss(a.half(), b.half()).dtype == torch.float32
 
 
+def test_l1_of_means_sees_colours_not_detail() -> None:
+    flat = torch.zeros(1, 3, 64, 64)
+    checks = flat.clone()
+    checks[..., ::2, ::2], checks[..., 1::2, 1::2] = 1, -1
+    assert l1_loss(checks, flat, levels=4).item() == pytest.approx(0.5 / 4)  # gone from the second level on
+    assert l1_loss(flat + 0.25, flat, levels=4).item() == pytest.approx(0.25)
+    assert l1_loss(flat + 0.25, flat, levels=20).item() == pytest.approx(0.25)  # as far as there is anything to halve
+
+
 def test_perceptual_loss_is_the_weighted_l1_of_the_taps() -> None:
     a, b = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5)
     assert PerceptualLoss(Slope())(a, b).item() == pytest.approx(0.5 * 1.0 + 3 * 0.5)
@@ -64,6 +77,23 @@ def test_unit_normalised_features_forget_their_scale() -> None:
     red[:, 0] = 1
     # Root mean squares over three colours: 1, 1, 1 against sqrt(3), 0, 0.
     assert loss(red, grey).item() == pytest.approx(0.5 * (math.sqrt(3) - 1 + 2) / 3, abs=2e-3)
+
+
+def test_only_the_first_taps_may_count() -> None:
+    a, b = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5)
+    loss = PerceptualLoss(Slope(), taps=1)
+    found, wanted = loss.features(a, b)
+    assert len(found) == len(wanted) == 2
+    assert loss(a, b).item() == loss.distance(found, wanted).item() == pytest.approx(0.5)
+
+
+def test_calibrated_distance_is_that_of_the_metric() -> None:
+    a, b = noise(2, 3, 48, 48), noise(2, 3, 48, 48, seed=1)
+    loss = PerceptualLoss(feature_network("stlpips_vgg"))
+    assert loss.calibrated_distance(*loss.features(a, b)).item() == pytest.approx(STLPIPS("vgg")(a, b).mean().item())
+    assert loss.calibrated_distance(*loss.features(a, a)).item() == 0
+    with pytest.raises(ConfigError, match="stlpips_vgg"):
+        PerceptualLoss(Slope()).calibrated_distance(*PerceptualLoss(Slope()).features(a, b))
 
 
 def test_adversarial_losses() -> None:
@@ -102,7 +132,7 @@ def test_generator_loss_adds_the_weighted_terms() -> None:
     restored, target = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
     logits = torch.tensor([0.3])
     perceptual = PerceptualLoss(Slope())
-    full = generator_loss(restored, target, perceptual=perceptual, fake_logits=logits)
+    full = generator_loss(restored, target, perceptual=perceptual(restored, target), fake_logits=logits)
     assert full.l1.item() == pytest.approx(l1_loss(restored, target).item())
     assert full.perceptual.item() == pytest.approx(perceptual(restored, target).item())
     assert full.adversarial.item() == pytest.approx(generator_adversarial_loss(logits).item())
@@ -226,3 +256,24 @@ def test_the_paired_loss_compares_each_face_with_its_own_truth() -> None:
         discriminator_loss(real + shift, fake + shift, paired=True), discriminator_loss(real, fake, paired=True)
     )
     assert not torch.allclose(discriminator_loss(real + shift, fake + shift), discriminator_loss(real, fake))
+
+
+def test_distances_are_compiled_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function.__name__) or function)
+    cpu, config = torch.device("cpu"), recipe("memgan-mobile-512")
+    assert make_perceptual(config, None, cpu) is not None and not compiled
+    make_perceptual(dataclasses.replace(config, compile_losses=True), None, cpu)
+    assert compiled == ["distance", "calibrated_distance"]
+
+
+def test_only_what_the_losses_look_at_is_built() -> None:
+    cpu, config = torch.device("cpu"), recipe("memgan-mobile-512", perceptual_taps=2, calibrated_weight=0.0)
+    judged = dataclasses.replace(config, discriminator_kind="features")
+    plain = dataclasses.replace(config, discriminator_kind="picture")
+    assert make_perceptual(dataclasses.replace(plain, perceptual_weight=0.0), None, cpu) is None
+    for settings, built in ((plain, 2), (judged, 5), (dataclasses.replace(plain, calibrated_weight=1.0), 5)):
+        loss = make_perceptual(settings, None, cpu)
+        assert len(loss.network.widths) == built and len(loss.weights) == 2
+    judge = make_discriminator(judged, 512, make_perceptual(judged, None, cpu), cpu)
+    assert judge.widths == (64, 128, 256, 512, 512)

@@ -216,9 +216,7 @@ class TestOffline:
         source, folder = f"/owner/tiny/resolve/{revision or 'main'}/", str(cache / "models--owner--tiny")
         assert all(words in str(caught.value) for words in (source, "give its path", folder))
 
-    def test_the_client_was_told_otherwise(
-        self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_client_was_told_otherwise(self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """HF_HUB_OFFLINE was set when the process began; the client never looks at it again."""
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(WeightsNotFoundError, match="offline mode"):
@@ -241,9 +239,7 @@ class TestOffline:
         server.head_status = status
         assert hub.resolve(NAME, cache_dir=cache) == path  # what is cached serves meanwhile
 
-    def test_a_slow_hub_is_not_waited_for(
-        self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_slow_hub_is_not_waited_for(self, server: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = hub.resolve(NAME, cache_dir=cache)
         server.head_seconds = 3.0
         monkeypatch.setattr("memgan.remote._ANSWER_S", 0.1)

@@ -82,6 +82,7 @@ class OneConvolution(FeatureNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.default_weights = (1.0,)
+        self.widths = (8,)
         torch.manual_seed(5)
         self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
         self._freeze()

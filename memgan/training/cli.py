@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", type=Path, help="imported prior, see `memgan prior import`")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
     parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
+    parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
     parser.add_argument("--resume", type=Path, help="run or checkpoint to go on with")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimisers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         args.prior,
         args.output,
         perceptual_weights=args.perceptual_weights,
+        identity_weights=args.identity_network,
         resume=args.resume,
         start_from=args.start_from,
         discriminator_from=args.discriminator_from,

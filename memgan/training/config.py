@@ -51,6 +51,8 @@ class TrainConfig:
     """Positions per face, on a random regular grid, from which each bank is updated; ``None``: all (Eq. 5)."""
     l1_weight: float = 0.1
     """Weight of Eq. 9."""
+    l1_levels: int = 1
+    """Resolutions over which Eq. 9 is averaged, each half of the one before; 1: the picture's own (the paper)."""
     perceptual_weight: float = 1.0
     """Weight of Eq. 10."""
     adversarial_weight: float = 0.1
@@ -60,6 +62,9 @@ class TrainConfig:
     adversarial_paired: bool = False
     """Judge every restored face against its own truth instead of Eq. 11 and 12, see
     :func:`memgan.training.losses.discriminator_loss`."""
+    discriminator_kind: Literal["picture", "features"] = "picture"
+    """What the discriminator sees: pictures (StyleGAN2's, the paper), or the taps of the perceptual loss's network, see
+    :class:`memgan.training.feature_discriminator.FeatureDiscriminator`, which has none of the sizes below and no R1."""
     discriminator_size: int | None = None
     """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
     discriminator_base: int = 32768
@@ -77,6 +82,9 @@ class TrainConfig:
     """Feature network of Eq. 10."""
     perceptual_taps: int | None = None
     """How many of its taps, from the input on; ``None``: all."""
+    calibrated_weight: float = 0.0
+    """Weight of the distance that ``stlpips_vgg`` was calibrated for, all its taps, see
+    :meth:`memgan.training.losses.PerceptualLoss.calibrated_distance`."""
     perceptual_unit_normalise: bool = False
     """Divide features by their norm at every position first, as LPIPS does."""
     synthetic_share: float = 0.0
@@ -90,6 +98,8 @@ class TrainConfig:
     """Share of the run over which that weight falls to zero."""
     prior_match_scale: int = 64
     """Largest scale of the features that are matched."""
+    identity_weight: float = 0.0
+    """Weight of the distance for a recognition network, see :class:`memgan.training.identity.IdentityLoss`."""
     grid_weight: float = 0.0
     """Weight of the loss against up-sampling's grids, see :func:`memgan.training.grid.grid_distance`."""
     perceptual_size: int | None = None
@@ -105,6 +115,9 @@ class TrainConfig:
     """Noise inputs of the synthesis network during training."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
+    compile_losses: bool = False
+    """Compile the distances of features: they are a fifth of a step's time on a CPU and then a fiftieth, after half a
+    minute of compiling, which needs a C++ compiler there."""
     compile: bool = False
     """Compile encoder, decoder and the perceptual loss's network (torch.compile): faster steps on most GPUs, after
     minutes of compiling."""
@@ -119,8 +132,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "architecture", tuple(self.architecture))  # JSON has no tuples
-        positive = ("steps", "batch_size", "learning_rate", "r1_every", "checkpoint_every", "checkpoint_minutes")
-        for name in positive:
+        for name in [
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "l1_levels",
+            "r1_every",
+            "checkpoint_every",
+            "checkpoint_minutes",
+        ]:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be above 0.")
         for name in [
@@ -130,6 +150,8 @@ class TrainConfig:
             "clip_norm",
             "l1_weight",
             "perceptual_weight",
+            "calibrated_weight",
+            "identity_weight",
             "adversarial_weight",
             "adversarial_from",
             "discriminator_rate",
@@ -167,8 +189,23 @@ class TrainConfig:
                 f"prior_match_scale is {self.prior_match_scale}, but only features up to window_scale = "
                 f"{self.window_scale} are decoded in full: lower it."
             )
+        if self.calibrated_weight and self.perceptual_kind != "stlpips_vgg":
+            raise ConfigError(
+                f"calibrated_weight is {self.calibrated_weight}, but perceptual_kind is {self.perceptual_kind}, which "
+                "has no calibration: use stlpips_vgg, or 0."
+            )
+        if self.adversarial_weight and self.discriminator_kind == "features" and not self.looks_at_features:
+            raise ConfigError(
+                "discriminator_kind is features, but no perceptual loss computes them: raise perceptual_weight or "
+                "calibrated_weight above 0, or use the kind picture."
+            )
         if self.perceptual_size is not None and not self.perceptual_size >= 32:
             raise ConfigError(f"perceptual_size is {self.perceptual_size!r}; it must be at least 32, or None.")
+
+    @property
+    def looks_at_features(self) -> bool:
+        """Whether a loss needs the perceptual network."""
+        return bool(self.perceptual_weight or self.calibrated_weight)
 
     def to_json(self) -> str:
         """All fields as a JSON object."""

@@ -22,6 +22,7 @@ from memgan.training.data import FaceSet
 from memgan.training.parts import (
     make_discriminator,
     make_generator,
+    make_identity,
     make_perceptual,
     make_prior_faces,
     make_prior_features,
@@ -66,6 +67,7 @@ def train(
     output: Path,
     *,
     perceptual_weights: Path | None = None,
+    identity_weights: Path | None = None,
     resume: Path | None = None,
     start_from: Path | None = None,
     discriminator_from: Path | None = None,
@@ -78,6 +80,8 @@ def train(
         prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
+        identity_weights: recognition network, see :func:`memgan.training.identity.identity_network`; needed if
+            ``identity_weight`` is above 0.
         resume: run or checkpoint to go on with.
         start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
@@ -101,14 +105,16 @@ def train(
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
     generator = make_generator(built, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
+    perceptual = make_perceptual(config, perceptual_weights, device)
     trainer = Trainer(
         config,
         generator,
-        make_discriminator(config, size, device),
-        make_perceptual(config, perceptual_weights, device),
+        make_discriminator(config, size, perceptual, device),
+        perceptual,
         backward=accelerator.backward,
         autocast=accelerator.autocast,
         prior_features=make_prior_features(config, prior_faces),
+        identity=make_identity(config, identity_weights, device),
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)

@@ -21,9 +21,13 @@ class FeatureNetwork(nn.Module):
 
     Attributes:
         default_weights: weight of every tap that brings their L1 distances to like size.
+        widths: channels of every tap.
+        calibration: (C,) weights of the channels of every tap, fitted to people's judgements; ``None``: it has none.
     """
 
     default_weights: tuple[float, ...]
+    widths: tuple[int, ...]
+    calibration: list[Tensor] | None = None
 
     def _freeze(self) -> None:
         self.eval().requires_grad_(False)
@@ -47,6 +51,7 @@ class Vgg19(FeatureNetwork):
     def __init__(self, weights: str | Path | None, num_taps: int = 5) -> None:
         super().__init__()
         self.default_weights = (0.1, 0.1, 1.0, 1.0, 1.0)[:num_taps]
+        self.widths = (64, 128, 256, 512, 512)[:num_taps]
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
         self.features = nn.ModuleDict()
@@ -90,6 +95,7 @@ class Vgg19Normalised(FeatureNetwork):
         super().__init__()
         num_taps = min(num_taps, 3)
         self.default_weights = (1.0, 1.0, 1.0)[:num_taps]
+        self.widths = (64, 128, 256)[:num_taps]
         shapes = {"2": (3, 64), "5": (64, 64), "9": (64, 128), "12": (128, 128), "16": (128, 256)}
         self._stages = (("2", "5"), ("9", "12"), ("16",))[:num_taps]
         self.layers = nn.ModuleDict({"0": nn.Conv2d(3, 3, 1)})
@@ -124,12 +130,22 @@ class StlpipsVgg(FeatureNetwork):
     def __init__(self, weights: str | Path | None = None, num_taps: int = 5) -> None:
         super().__init__()
         self.default_weights = _STLPIPS_VGG_WEIGHTS[:num_taps]
+        self.widths = (64, 128, 256, 512, 512)[:num_taps]
         self.scaling = InputScaling()
         self.trunk = ShiftTolerantTrunk("vgg", num_taps)
+        heads = {f"calibration_{tap}": torch.full((width,), 1 / width) for tap, width in enumerate(self.widths)}
         if weights != "random":
             state = read_stlpips_weights("vgg", weights)
             _load(self.trunk, {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}, weights)
+            heads = {name: state[f"lin{name[-1]}.model.1.weight"].flatten() for name in heads}
+        for name, head in heads.items():
+            self.register_buffer(name, head)
         self._freeze()
+
+    @property
+    def calibration(self) -> list[Tensor]:
+        """Channel weights by tap."""
+        return [getattr(self, f"calibration_{tap}") for tap in range(len(self.widths))]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return self.trunk(self.scaling(image))

@@ -1,7 +1,7 @@
 """The training losses of Sec. 3.4, Eq. 9 to 13, and the R1 penalty of the discriminator."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,10 +13,23 @@ from memgan.evaluation.stlpips import unit_normalised
 from memgan.training.features import FeatureNetwork, check_images
 
 
-def l1_loss(restored: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference (Eq. 9) of two (B, 3, H, W) pictures in [-1, 1]; scalar float32, 0 to 2."""
+def l1_loss(restored: Tensor, target: Tensor, levels: int = 1) -> Tensor:
+    """Mean absolute difference (Eq. 9) of two (B, 3, H, W) pictures in [-1, 1]; scalar float32, 0 to 2.
+
+    Args:
+        restored, target: the pictures.
+        levels: resolutions over which it is averaged: the full one, and the means over squares of 2, 4, ... px. At full
+            resolution most of the difference is fine detail that nobody can foretell, and colours and shading, which
+            the input shows well, hardly count; in the means they are all that is left.
+    """
     check_images(restored, target)
-    return (restored.float() - target.float()).abs().mean()
+    error = restored.float() - target.float()
+    total = error.abs().mean()
+    for _ in range(levels - 1):
+        if min(error.shape[-2:]) > 1:
+            error = F.avg_pool2d(error, 2)
+        total = total + error.abs().mean()
+    return total / levels
 
 
 class PerceptualLoss(nn.Module):
@@ -28,18 +41,24 @@ class PerceptualLoss(nn.Module):
         unit_normalise: divide the features at every position by their root mean square over channels first, so that
             every tap counts alike whatever its scale (and the weights default to one divided by the number of taps).
             Off: the literal Eq. 10.
+        taps: how many of the network's taps count, from the input on; ``None``: all.
 
     Raises:
         ConfigError: if there are not as many weights as taps.
     """
 
     def __init__(
-        self, network: FeatureNetwork, weights: Sequence[float] | None = None, *, unit_normalise: bool = False
+        self,
+        network: FeatureNetwork,
+        weights: Sequence[float] | None = None,
+        *,
+        unit_normalise: bool = False,
+        taps: int | None = None,
     ) -> None:
         super().__init__()
-        count = len(network.default_weights)
+        count = len(network.default_weights) if taps is None else taps
         if weights is None:
-            weights = (1 / count,) * count if unit_normalise else network.default_weights
+            weights = (1 / count,) * count if unit_normalise else network.default_weights[:count]
         if len(weights) != count:
             raise ConfigError(f"{len(weights)} weights were given for {count} taps; give one for each.")
         self.network = network
@@ -51,12 +70,36 @@ class PerceptualLoss(nn.Module):
 
         The convolutions follow autocast; normalisation and differences are float32.
         """
+        return self.distance(*self.features(restored, target))
+
+    def features(self, restored: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """All taps of both pictures; gradients reach ``restored``."""
         check_images(restored, target)
         with torch.no_grad():
-            wanted = [self._prepared(tap) for tap in self.network(target)]
-        total = restored.new_zeros((), dtype=torch.float32)
-        for weight, tap, goal in zip(self.weights, self.network(restored), wanted, strict=True):
-            total = total + weight * (self._prepared(tap) - goal).abs().mean()
+            wanted = self.network(target)
+        return self.network(restored), wanted
+
+    def distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Eq. 10 of taps; those behind the last weight do not count."""
+        total = found[0].new_zeros((), dtype=torch.float32)
+        for weight, tap, goal in zip(self.weights, found, wanted, strict=False):
+            total = total + weight * (self._prepared(tap) - self._prepared(goal)).abs().mean()
+        return total
+
+    def calibrated_distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """The distance that the network's own channel weights were fitted for (LPIPS, Zhang et al., 2018); scalar.
+
+        Squared differences of unit-normalised taps, weighted by channel as people's judgements of pairs want it.
+
+        Raises:
+            ConfigError: if the network has no such weights.
+        """
+        if self.network.calibration is None:
+            raise ConfigError(f"{type(self.network).__name__} has no calibration; use the network stlpips_vgg.")
+        total = found[0].new_zeros((), dtype=torch.float32)
+        for weight, tap, goal in zip(self.network.calibration, found, wanted, strict=True):
+            difference = (unit_normalised(tap.float()) - unit_normalised(goal.float())).square()
+            total = total + (difference * weight.view(1, -1, 1, 1)).sum(1).mean()
         return total
 
     def _prepared(self, tap: Tensor) -> Tensor:
@@ -140,19 +183,22 @@ def generator_loss(
     restored: Tensor,
     target: Tensor,
     *,
-    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+    perceptual: Tensor | None = None,
     fake_logits: Tensor | None = None,
     real_logits: Tensor | None = None,
     weights: LossWeights | None = None,
+    l1_levels: int = 1,
 ) -> GeneratorLoss:
     """The generator's loss (Eq. 13); a term whose ``perceptual`` or ``fake_logits`` is ``None`` is left out (zero).
+
+    ``perceptual`` is Eq. 10 of the two pictures; for ``l1_levels`` see :func:`l1_loss`.
 
     With ``real_logits`` the adversarial term is the paired one, see :func:`discriminator_loss`.
     """
     weights = weights or LossWeights()
-    pixel = l1_loss(restored, target)
+    pixel = l1_loss(restored, target, l1_levels)
     zero = torch.zeros_like(pixel)
-    feature = zero if perceptual is None else perceptual(restored, target)
+    feature = zero if perceptual is None else perceptual
     adversarial = zero if fake_logits is None else generator_adversarial_loss(fake_logits, real_logits)
     total = weights.l1 * pixel + weights.perceptual * feature + weights.adversarial * adversarial
     return GeneratorLoss(total, pixel.detach(), feature.detach(), adversarial.detach())

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memgan import checkpoint as weight_file
 from memgan.config import MemGANConfig
+from memgan.errors import ConfigError
 from memgan.network.model import MemGAN, build_memgan
 from memgan.training.config import TrainConfig
 from memgan.training.discriminator import Discriminator
 from memgan.training.faces import PriorFaces
+from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.features import feature_network
+from memgan.training.identity import IdentityLoss, identity_network
 from memgan.training.losses import PerceptualLoss
 from memgan.training.warm_start import begin_at_mean_latent_
 
@@ -31,23 +34,49 @@ def make_generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_f
     return generator
 
 
-def make_discriminator(config: TrainConfig, image_size: int, device: torch.device) -> Discriminator | None:
-    """The discriminator for pictures of ``image_size``, or ``None`` without adversarial loss."""
+def make_discriminator(
+    config: TrainConfig, image_size: int, perceptual: PerceptualLoss | None, device: torch.device
+) -> nn.Module | None:
+    """The discriminator for pictures of ``image_size`` or for their features, or ``None`` without adversarial loss."""
     if not config.adversarial_weight:
         return None
+    if config.discriminator_kind == "features":
+        return FeatureDiscriminator(perceptual.network.widths).to(device, memory_format=torch.channels_last)
     return Discriminator(
         config.discriminator_size or image_size,
         channel_base=config.discriminator_base,
         channel_max=config.discriminator_max,
-    ).to(device)
+    ).to(device, memory_format=torch.channels_last)
 
 
 def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
-    """Eq. 10 with its feature network, or ``None`` without it."""
-    if not config.perceptual_weight:
+    """Eq. 10 with its feature network, or ``None`` if no loss looks at features."""
+    if not config.looks_at_features:
         return None
-    network = feature_network(config.perceptual_kind, weights, config.perceptual_taps)
-    return PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise).to(device)
+    # The first taps do for Eq. 10 alone; calibration and discriminator look at all.
+    judged = config.adversarial_weight and config.discriminator_kind == "features"
+    built = None if config.calibrated_weight or judged else config.perceptual_taps
+    network = feature_network(config.perceptual_kind, weights, built)
+    loss = PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise, taps=config.perceptual_taps)
+    if config.compile_losses:
+        loss.distance = torch.compile(loss.distance)
+        loss.calibrated_distance = torch.compile(loss.calibrated_distance)
+    return loss.to(device, memory_format=torch.channels_last)
+
+
+def make_identity(config: TrainConfig, weights: Path | None, device: torch.device) -> IdentityLoss | None:
+    """The identity loss, or ``None`` without it.
+
+    Raises:
+        ConfigError: if only one of its weight and its network is given.
+    """
+    if not config.identity_weight and weights is None:
+        return None
+    if not config.identity_weight or weights is None:
+        raise ConfigError(
+            f"identity_weight is {config.identity_weight} and the identity network {weights}: give both, or neither."
+        )
+    return IdentityLoss(identity_network(weights).to(device))
 
 
 def make_prior_faces(

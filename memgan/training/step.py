@@ -11,6 +11,7 @@ from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
 from memgan.training.grid import grid_distance
+from memgan.training.identity import IdentityLoss
 from memgan.training.losses import (
     LossWeights,
     PerceptualLoss,
@@ -22,6 +23,9 @@ from memgan.training.matching import prior_distance
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
 from memgan.training.window import Region, check_window, draw_window, valid_region
+
+Judged = Tensor | list[Tensor]
+"""What the discriminator sees: pictures, or the taps of their features."""
 
 LLOYD_STEPS = 4
 """Full moves of the slots to the means of their features before the first step."""
@@ -39,6 +43,7 @@ class Trainer:
         backward: how to run the backward pass, if an engine scales it.
         autocast: context of the forward passes.
         prior_features: the prior's features for latent codes (B, D), by scale; needed to match them.
+        identity: the identity loss, or ``None``.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Trainer:
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
         prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None,
+        identity: IdentityLoss | None = None,
     ) -> None:
         check_window(config, generator.config.image_size)
         self.config = config
@@ -60,6 +66,7 @@ class Trainer:
         self.backward = backward
         self.autocast = autocast
         self.prior_features = prior_features
+        self.identity = identity
         self.match_weight = config.prior_match_weight if prior_features is not None else 0.0
         self.averaged = Averaged(generator, config.ema_decay)
         self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
@@ -140,28 +147,44 @@ class Trainer:
         with self.autocast():
             features, found, decoded, image = self._restore(degraded, window)
             restored = region.crop(image)
-            fake_logits = real_logits = None
+            perceptual = calibrated = fake_logits = real_logits = None
+            if self.perceptual is not None:
+                crop = self._random_region(restored, config.perceptual_size)
+                taps = self.perceptual.features(crop.crop(restored), crop.crop(target))
+                perceptual = self.perceptual.distance(*taps)
+                calibrated = self.perceptual.calibrated_distance(*taps) if config.calibrated_weight else None
             if adversarial:
-                crop = self._random_region(restored, config.discriminator_size)
+                if config.discriminator_kind == "features":
+                    fake, real = taps
+                    self.discriminator.observe_(real)
+                else:
+                    crop = self._random_region(restored, config.discriminator_size)
+                    fake, real = crop.crop(restored), crop.crop(target)
                 # For both steps: the discriminator stays as it is until its own.
-                real_logits = self.discriminator.requires_grad_(True)(crop.crop(target))
-                fake_logits = self.discriminator.requires_grad_(False)(crop.crop(restored))
+                real_logits = self.discriminator.requires_grad_(True)(real)
+                fake_logits = self.discriminator.requires_grad_(False)(fake)
             loss = generator_loss(
                 restored,
                 target,
-                perceptual=self._perceptual_loss,
+                perceptual=perceptual,
                 fake_logits=fake_logits,
                 real_logits=real_logits.detach() if adversarial and config.adversarial_paired else None,
                 weights=self.weights,
+                l1_levels=config.l1_levels,
             )
             match = self._match(decoded, found, latent)
             grid = grid_distance(restored, target) if config.grid_weight else None
+            identity = self._identity(restored, region, window, clean) if self.identity is not None else None
         self.generator_optimiser.zero_grad(set_to_none=True)
         total = loss.total
         if match is not None:
             total = total + self.match_weight * self.match_share * match
         elif self.match_weight:
             total = total + 0.0 * found.float().sum()  # every process needs all gradients, also zero ones
+        if calibrated is not None:
+            total = total + config.calibrated_weight * calibrated
+        if identity is not None:
+            total = total + config.identity_weight * identity
         if grid is not None:
             total = total + config.grid_weight * grid
         self.backward(total)
@@ -169,6 +192,10 @@ class Trainer:
         report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
         if match is not None:
             report["prior_match"] = match.detach()
+        if calibrated is not None:
+            report["calibrated"] = calibrated.detach()
+        if identity is not None:
+            report["identity"] = identity.detach()
         if grid is not None:
             report["grid"] = grid.detach().sqrt() * 127.5
         if config.clip_norm:
@@ -184,7 +211,7 @@ class Trainer:
         self.averaged.update(self.generator)
         if adversarial:
             report["adversarial"] = loss.adversarial
-            report |= self._discriminator_step(crop.crop(restored).detach().float(), crop.crop(target), real_logits)
+            report |= self._discriminator_step(_detached(fake), real, real_logits)
         self.step_index += 1
         return report
 
@@ -212,6 +239,12 @@ class Trainer:
         reference = self.prior_features(latent)
         return prior_distance({r: decoded[r][-count:] for r in reference}, reference, found[-count:], latent)
 
+    def _identity(self, restored: Tensor, region: Region, window: Window | None, clean: Tensor) -> Tensor:
+        if window is not None:
+            top, left, _ = window.at(clean.shape[-1])
+            region = Region(top + region.top, left + region.left, region.height, region.width)
+        return self.identity(restored, region, clean, self.random)
+
     @torch.no_grad()
     def _update_memory(self, features: dict[int, Tensor]) -> None:
         for name, bank in self.generator.memory.items():
@@ -238,15 +271,7 @@ class Trainer:
         left = int(torch.randint(0, width - side + 1, (), generator=self.random))
         return Region(top, left, side, side)
 
-    def _perceptual_loss(self, restored: Tensor, target: Tensor) -> Tensor:
-        if self.perceptual is None:
-            return restored.new_zeros(())
-        if self.config.perceptual_size is None:
-            return self.perceptual(restored, target)
-        region = self._random_region(restored, self.config.perceptual_size)
-        return self.perceptual(region.crop(restored), region.crop(target))
-
-    def _discriminator_step(self, fake: Tensor, real: Tensor, real_logits: Tensor) -> dict[str, Tensor]:
+    def _discriminator_step(self, fake: Judged, real: Judged, real_logits: Tensor) -> dict[str, Tensor]:
         config = self.config
         self.discriminator.requires_grad_(True)
         with self.autocast():
@@ -255,7 +280,8 @@ class Trainer:
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
-        if self.step_index % config.r1_every == 0 and config.r1_gamma:
+        penalised = config.r1_gamma and config.discriminator_kind == "picture"  # features: by spectral normalisation
+        if penalised and self.step_index % config.r1_every == 0:
             # Double backward in full precision; added to the same step, so that Adam sees one gradient.
             real = real.detach().float().requires_grad_()
             penalty = r1_penalty(self.discriminator(real), real)
@@ -264,3 +290,8 @@ class Trainer:
         average_gradients_(self.discriminator.parameters())
         self.discriminator_optimiser.step()
         return report
+
+
+def _detached(judged: Judged) -> Judged:
+    """Without the generator's graph; pictures in full precision."""
+    return judged.detach().float() if isinstance(judged, Tensor) else [tap.detach() for tap in judged]
