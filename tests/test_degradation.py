@@ -190,7 +190,7 @@ def test_the_whole_degradation_is_alike_with_both_codecs() -> None:
     real = levels(degrade_seeded(images, range(8), codec="real"))
     simulated = levels(degrade_seeded(images, range(8), codec="simulated"))
     assert decibels(real, simulated) > 40
-    assert (real - simulated).mean((0, 2, 3)).abs().max() < 0.1
+    assert (real - simulated).mean((0, 2, 3)).abs().max() < 0.2
 
 
 def test_jpeg_keeps_the_colour_order() -> None:

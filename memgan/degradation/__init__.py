@@ -1,5 +1,6 @@
-"""The synthetic degradation of Eq. 14: blur, shrink, noise, JPEG and enlarge, seeded per picture."""
+"""The synthetic degradation of Eq. 14 (blur, shrink, noise, JPEG, enlarge) and of old photographs, by seed."""
 
+from memgan.degradation.aged import Ageing, age_seeded
 from memgan.degradation.eq14 import (
     Codec,
     Degradation,
@@ -14,9 +15,11 @@ from memgan.degradation.eq14 import (
 from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
 
 __all__ = [
+    "Ageing",
     "Codec",
     "Degradation",
     "DegradationParameters",
+    "age_seeded",
     "apply_degradation",
     "degrade",
     "degrade_one",

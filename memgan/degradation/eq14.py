@@ -159,7 +159,7 @@ def degrade_seeded(
         ConfigError: if ``codec`` is unknown.
     """
     seeds = list(seeds)
-    _check(images, seeds, codec)
+    check_pictures(images, seeds, codec)
     if codec == "auto":
         codec = "real" if images.device.type == "cpu" else "simulated"
     out = torch.empty_like(images)
@@ -208,7 +208,8 @@ def _bilinear(levels: Tensor, size: list[int]) -> Tensor:
     return F.interpolate(levels[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def _check(images: Tensor, seeds: list[int], codec: str) -> None:
+def check_pictures(images: Tensor, seeds: list[int], codec: str) -> None:
+    """Raise what :func:`degrade_seeded` documents."""
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIDE_PX:
         raise ShapeError(
             f"The pictures have shape {tuple(images.shape)}; needed: (B, 3, H, W) with sides of at least "

@@ -89,6 +89,9 @@ class TrainConfig:
     """Divide features by their norm at every position first, as LPIPS does."""
     synthetic_share: float = 0.0
     """Share of the faces that are drawn from the prior instead of the photographs."""
+    aged_share: float = 0.0
+    """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, grainy, scratched,
+    compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
     synthetic_pool: int | None = None
     """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
     prior_match_weight: float = 0.0
@@ -163,7 +166,7 @@ class TrainConfig:
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
-        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share", "prior_match_until"):
+        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share", "aged_share", "prior_match_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
         if self.minutes is not None and not self.minutes > 0:

@@ -126,6 +126,7 @@ def train(
         synthetic_share=config.synthetic_share,
         pool=config.synthetic_pool,
         degradation=Degradation().at_size(size),
+        aged_share=config.aged_share,
     )
     elapsed = 0.0
     if resume is not None:

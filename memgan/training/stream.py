@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from memgan.degradation import Degradation, degrade_seeded
+from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.training.faces import PriorFaces
 
 
@@ -40,6 +40,8 @@ class FaceStream:
         synthetic_share: share of faces that come from it.
         pool: draw so many faces of the prior, then use them again, each time degraded anew; ``None``: always new ones.
         degradation: ranges of Eq. 14; ``None``: the paper's.
+        aged_share: share of the photographs that are made old ones first, see
+            :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class FaceStream:
         synthetic_share: float = 0.0,
         pool: int | None = None,
         degradation: Degradation | None = None,
+        aged_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
         self.device = device
@@ -59,6 +62,7 @@ class FaceStream:
         self.prior_faces = prior_faces
         self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
         self.degradation = degradation
+        self.aged_share = aged_share
         self.pool = pool
         self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
         self._order: list[int] = []
@@ -89,7 +93,12 @@ class FaceStream:
             parts.append(faces)
         clean = torch.cat(parts).float() / 127.5 - 1
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
-        return Batch(clean, degrade_seeded(clean, seeds, settings=self.degradation), latent)
+        aged = 0
+        if self.aged_share:  # the photographs come first
+            aged = int((torch.rand(size - count, generator=self.random) < self.aged_share).sum())
+        old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
+        degraded = degrade_seeded(clean[aged:], seeds[aged:], settings=self.degradation)
+        return Batch(torch.cat([old[0], clean[aged:]]), torch.cat([old[1], degraded]), latent)
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""

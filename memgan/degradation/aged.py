@@ -1,0 +1,203 @@
+"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, grain, scratches, JPEG twice.
+
+The paper knows none of this. What the photograph *is* (black and white, faded) is kept in the picture to aim at, as
+nobody asked for other colours; what was done to it (motion, grain, scratches, compression) is in the degraded one only.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, check_pictures, draw_parameters
+from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
+from memgan.errors import ConfigError
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ageing:
+    """Chances (0 to 1) of every kind of damage, and their ranges, both ends included. Lengths are for 512 px.
+
+    Raises:
+        ConfigError: if a chance or a range is not allowed.
+    """
+
+    gray: float = 0.4
+    """Chance of a black and white photograph, half of these toned brown."""
+    faded: float = 0.3
+    """Chance of raised blacks, weak contrast and a cast."""
+    motion: float = 0.25
+    """Chance of a straight motion blur."""
+    motion_px: tuple[float, float] = (4.0, 24.0)
+    """Its length in pixels."""
+    grain: float = 0.5
+    """Chance of film grain: noise of lightness, stronger in the middle tones."""
+    grain_sigma: tuple[float, float] = (3.0, 14.0)
+    """Its standard deviation in 8-bit levels."""
+    grain_px: tuple[float, float] = (1.0, 4.0)
+    """Its size in pixels."""
+    scratches: float = 0.3
+    """Chance of scratches, light or dark lines across a part of the picture."""
+    scratch_count: tuple[int, int] = (1, 5)
+    """How many."""
+    recompressed: float = 0.5
+    """Chance of a second JPEG, as sharing a picture leaves, whose blocks lie elsewhere than the first's."""
+    recompressed_quality: tuple[int, int] = (30, 90)
+    """Its quality."""
+
+    def __post_init__(self) -> None:
+        for name in ("gray", "faded", "motion", "grain", "scratches", "recompressed"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a chance: from 0 to 1.")
+        allowed = {
+            "motion_px": (0, 512),
+            "grain_sigma": (0, 255),
+            "grain_px": (1, 64),
+            "scratch_count": (1, 100),
+            "recompressed_quality": (1, 100),
+        }
+        for name, (least, most) in allowed.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise ConfigError(
+                    f"{name} is {(low, high)}; allowed: (low, high) with {least} <= low <= high <= {most}."
+                )
+
+
+@torch.no_grad()
+def age_seeded(
+    images: Tensor,
+    seeds: Iterable[int],
+    *,
+    settings: Ageing | None = None,
+    degradation: Degradation | None = None,
+    codec: Codec = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Turn clean faces into old photographs, and these into degraded ones; one seed per picture fixes both.
+
+    Args:
+        images: (B, 3, H, W) RGB in [-1, 1], sides >= 8 px.
+        seeds: B whole numbers from 0 to 2**63 - 1.
+        settings: chances and ranges; ``None``: the defaults.
+        degradation: ranges of Eq. 14, which every picture undergoes too; ``None``: the paper's.
+        codec: see :func:`memgan.degradation.eq14.degrade_seeded`.
+
+    Returns:
+        the pictures to aim at and the degraded ones, both (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
+
+    Raises:
+        ShapeError, ImageError, ConfigError: as :func:`memgan.degradation.eq14.degrade_seeded`.
+    """
+    seeds = list(seeds)
+    check_pictures(images, seeds, codec)
+    if codec == "auto":
+        codec = "real" if images.device.type == "cpu" else "simulated"
+    settings = settings or Ageing()
+    wanted, degraded = torch.empty_like(images), torch.empty_like(images)
+    for index, seed in enumerate(seeds):
+        draw = _Draw(seed)
+        wanted[index] = _photograph(images[index].float().clamp(-1, 1), settings, draw)
+        noise = torch.Generator(images.device).manual_seed(seed)
+        moved = wanted[index]
+        if draw.chance(settings.motion):
+            moved = _motion(moved, draw.between(*settings.motion_px), draw.between(0, math.pi))
+        parameters = draw_parameters(seed, degradation)
+        low = apply_degradation(moved, parameters, noise, codec=codec)
+        degraded[index] = _damaged((low.float() + 1) * 127.5, settings, draw, noise, codec) / 127.5 - 1
+    return wanted, degraded
+
+
+class _Draw:
+    """Numbers of one picture, alike on every device."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = torch.Generator().manual_seed(seed)
+
+    def between(self, low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand((), generator=self._random, dtype=torch.float64))
+
+    def chance(self, share: float) -> bool:
+        return self.between(0, 1) < share
+
+    def whole(self, low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=self._random))
+
+
+def _photograph(image: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
+    if draw.chance(settings.gray):
+        light = (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
+        tone = draw.between(0, 0.12) if draw.chance(0.5) else 0.0
+        # Brown: red above and blue below the lightness, least at black and white.
+        image = light + (1 - light.square()) * light.new_tensor((tone, 0.0, -tone)).view(3, 1, 1)
+    if draw.chance(settings.faded):
+        black, contrast = draw.between(0, 0.3), draw.between(0.6, 1)
+        cast = image.new_tensor([draw.between(-0.06, 0.06) for _ in range(3)]).view(3, 1, 1)
+        image = (image + 1) * contrast * (1 - black / 2) + black - 1 + cast
+    return image.clamp(-1, 1)
+
+
+def _motion(image: Tensor, length: float, angle: float) -> Tensor:
+    """Mean over a straight path of ``length`` px, per 512 px of the picture."""
+    length *= image.shape[-1] / 512
+    side = 2 * math.ceil(length / 2) + 1
+    steps = max(2, 4 * side)
+    along = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps - 0.5
+    kernel = torch.zeros(side, side, dtype=torch.float64)
+    middle = side // 2
+    for x, y in zip(along * length * math.cos(angle), along * length * math.sin(angle), strict=True):
+        left, top = math.floor(x), math.floor(y)  # shared bilinearly by four pixels, so that no angle is jagged
+        for row, part in ((top, 1 - (y - top)), (top + 1, y - top)):
+            for column, share in ((left, 1 - (x - left)), (left + 1, x - left)):
+                if abs(row) <= middle and abs(column) <= middle:
+                    kernel[row + middle, column + middle] += part * share
+    kernel = (kernel / kernel.sum()).to(image)[None, None]
+    return F.conv2d(F.pad(image[:, None], (middle,) * 4, mode="replicate"), kernel)[:, 0]
+
+
+def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generator, codec: str) -> Tensor:
+    """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
+    height, width = levels.shape[-2:]
+    unit = max(height, width) / 512
+    if draw.chance(settings.grain):
+        size, sigma = draw.between(*settings.grain_px) * unit, draw.between(*settings.grain_sigma)
+        coarse = [max(1, round(side / max(size, 1.0))) for side in (height, width)]
+        grain = torch.randn(1, 1, *coarse, generator=noise, device=levels.device)
+        grain = F.interpolate(grain, (height, width), mode="bicubic", align_corners=False)[0]
+        light = levels.mean(0, keepdim=True) / 255
+        levels = levels + sigma * grain * (0.4 + 2.4 * light * (1 - light))
+    if draw.chance(settings.scratches):
+        for _ in range(draw.whole(*settings.scratch_count)):
+            levels = _scratched(levels, draw, unit)
+    levels = levels.clamp(0, 255).round()
+    if draw.chance(settings.recompressed):
+        quality = draw.whole(*settings.recompressed_quality)
+        shift = draw.whole(0, 7), draw.whole(0, 7)
+        compress = jpeg_simulated if codec == "simulated" else jpeg_real
+        rolled = torch.roll(levels, shift, (1, 2))
+        levels = torch.roll(compress(rolled, quality), (-shift[0], -shift[1]), (1, 2))
+    return levels
+
+
+def _scratched(levels: Tensor, draw: _Draw, unit: float) -> Tensor:
+    """One bent line of uneven strength."""
+    height, width = levels.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.linspace(0, 1, height, device=levels.device),
+        torch.linspace(0, 1, width, device=levels.device),
+        indexing="ij",
+    )
+    if draw.chance(0.25):
+        y, x = x, y  # most run along the film
+    start, slope, bend = draw.between(0, 1), draw.between(-0.15, 0.15), draw.between(-0.05, 0.05)
+    first = draw.between(-0.3, 0.8)
+    last = first + draw.between(0.2, 1)
+    thickness = draw.between(0.4, 1.5) * unit / max(height, width)
+    away = x - (start + slope * y + bend * torch.sin(6 * y + 6 * start))
+    line = torch.exp(-0.5 * (away / thickness).square()) * ((y > first) & (y < last))
+    colour = 255.0 if draw.chance(0.7) else 0.0
+    return levels + draw.between(0.3, 0.9) * line * (colour - levels)

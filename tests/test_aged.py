@@ -1,0 +1,114 @@
+"""Old photographs: what is asked for, what was done to them, and that a seed says which."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import write_faces
+
+from memgan.degradation import Ageing, Degradation, age_seeded
+from memgan.errors import ConfigError, ImageError, ShapeError
+from memgan.training.data import FaceSet
+from memgan.training.stream import FaceStream
+
+NOTHING = Ageing(gray=0, faded=0, motion=0, grain=0, scratches=0, recompressed=0)
+CLEAR = Degradation(blur_sigma=(0, 0), downscale=(1, 1), noise_sigma=(0, 0), jpeg_quality=(100, 100))
+
+
+def faces(count: int = 2, size: int = 64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    small = torch.rand(count, 3, 8, 8, generator=generator) * 1.6 - 0.8
+    return torch.nn.functional.interpolate(small, (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def aged(image: torch.Tensor, seed: int = 0, **chances: object) -> tuple[torch.Tensor, torch.Tensor]:
+    settings = dataclasses.replace(NOTHING, **chances)
+    return age_seeded(image, range(seed, seed + len(image)), settings=settings, degradation=CLEAR)
+
+
+def test_a_seed_fixes_both_pictures_whatever_else_is_in_the_batch() -> None:
+    clean = faces(3)
+    wanted, degraded = age_seeded(clean, [5, 6, 7])
+    again = age_seeded(clean[2:], [7])
+    assert torch.equal(wanted[2:], again[0]) and torch.equal(degraded[2:], again[1])
+    assert not torch.equal(degraded[2:], age_seeded(clean[2:], [8])[1])
+    assert wanted.dtype == degraded.dtype == clean.dtype
+    levels = (degraded + 1) * 127.5
+    assert (levels - levels.round()).abs().max() < 1e-3 and degraded.abs().max() <= 1
+
+
+def test_nothing_happens_without_chances() -> None:
+    clean = faces()
+    wanted, degraded = aged(clean)
+    assert torch.equal(wanted, clean)
+    assert (degraded - clean).abs().mean() < 0.02  # JPEG at quality 100
+
+
+def test_no_colours_and_faded_ones_are_kept() -> None:
+    clean = faces(8)
+    gray, degraded = aged(clean, gray=1.0)
+    toned = (gray[:, 0] - gray[:, 2]).amax((1, 2)) > 0.01
+    assert 0 < toned.sum() < 8  # some are brown
+    assert (gray[~toned][:, 0] - gray[~toned][:, 2]).abs().max() < 1e-6
+    assert (degraded - gray).abs().mean() < 0.02  # the damaged one is as gray
+    faded, degraded = aged(clean, faded=1.0)
+    assert (faded.std((1, 2, 3)) < clean.std((1, 2, 3))).all()
+    assert (degraded - faded).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("damage", ["motion", "grain", "scratches", "recompressed"])
+def test_damage_is_in_the_degraded_picture_only(damage: str) -> None:
+    clean = faces(4, 128)
+    wanted, degraded = aged(clean, **{damage: 1.0})
+    assert torch.equal(wanted, clean)
+    _, spared = aged(clean)
+    assert ((degraded - spared).abs().amax((1, 2, 3)) > 0.02).all()
+    assert (degraded - clean).abs().mean() < 0.3
+
+
+def test_motion_blurs_along_a_line_and_keeps_the_light() -> None:
+    point = torch.full((1, 3, 129, 129), -1.0)
+    point[..., 64, 64] = 1.0
+    _, moved = aged(point, motion=1.0, motion_px=(80.0, 80.0))  # 20 px of 129
+    light = (moved[0].mean(0) + 1) / 2
+    ys, xs = (light > 0.5 * light.max()).nonzero(as_tuple=True)
+    values = torch.linalg.eigvalsh(torch.stack([xs.double(), ys.double()]).cov())
+    assert values[1] > 20 * values[0].clamp_min(0.1)
+    flat = torch.full((1, 3, 64, 64), 0.25)
+    assert (aged(flat, motion=1.0)[1] - 0.25).abs().max() < 0.01
+
+
+def test_scratches_are_thin() -> None:
+    flat = torch.zeros(1, 3, 128, 128)
+    _, scratched = aged(flat, scratches=1.0, scratch_count=(1, 1))
+    touched = ((scratched - scratched.median()).abs().amax(1) > 0.1).float().mean()
+    assert 0 < touched < 0.1
+
+
+def test_bad_settings_and_pictures_are_refused() -> None:
+    for changes in ({"gray": 1.5}, {"motion_px": (9.0, 3.0)}, {"grain_px": (0.5, 2.0)}, {"scratch_count": (0, 2)}):
+        with pytest.raises(ConfigError, match=next(iter(changes))):
+            Ageing(**changes)
+    with pytest.raises(ShapeError, match="seeds"):
+        age_seeded(faces(), [1])
+    with pytest.raises(ImageError, match="floating"):
+        age_seeded(faces().to(torch.uint8), [1, 2])
+
+
+def test_a_share_of_the_photographs_is_aged(tmp_path: Path) -> None:
+    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
+    cpu = torch.device("cpu")
+    plain = FaceStream(photographs, cpu, seed=1).batch(8)
+    none = FaceStream(photographs, cpu, seed=1, aged_share=0.0).batch(8)
+    assert torch.equal(plain.degraded, none.degraded)
+    known = {tuple(face.flatten().tolist()) for i in range(4) for face in (photographs[i], photographs[i].flip(-1))}
+
+    def untouched(share: float) -> int:
+        batch = FaceStream(photographs, cpu, seed=1, aged_share=share).batch(24)
+        assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
+        levels = ((batch.clean + 1) * 127.5).round().to(torch.uint8)
+        return sum(tuple(face.flatten().tolist()) in known for face in levels)
+
+    assert untouched(0.0) == 24
+    assert untouched(1.0) < untouched(0.5) < 24
