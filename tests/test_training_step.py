@@ -99,6 +99,10 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
     assert float(grid_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
     half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
     assert float(grid_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
+    patch = torch.zeros(128, 128)
+    patch[32:48, 64:80] = board[32:48, 64:80]  # along an edge, say
+    share = 16**2 / 128**2
+    assert float(grid_distance(target + patch, target)) > 0.01 * share / 3  # by the finest of three grids in full
     assert float(grid_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(0.01, rel=1e-4)
 
 

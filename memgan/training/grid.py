@@ -3,14 +3,14 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-PERIOD = 8
-"""Pixels after which a grid repeats; grids of 2 and 4 px do so too."""
-BLOCK = 64
-"""Side in pixels of the squares within which the strength of a grid may differ."""
+PERIODS = (2, 4, 8)
+"""Pixels after which the grids repeat that three doublings leave."""
+CELLS = 8
+"""Side, in periods, of the squares within which the strength of a grid may differ: edges show it, flat parts do not."""
 
 
 def grid_distance(restored: Tensor, target: Tensor) -> Tensor:
-    """How far the errors depend on a pixel's place in a grid of 8 px; scalar float32, 0 for none.
+    """How far the errors depend on a pixel's place in a grid of 2, 4 or 8 px; scalar float32, 0 for none.
 
     A network that doubles its features' sides can treat the pixels that come of one feature differently. The pattern is
     a level or two strong, which no other loss minds, but it lies over the whole picture and is seen in dark hair. It is
@@ -20,11 +20,14 @@ def grid_distance(restored: Tensor, target: Tensor) -> Tensor:
         restored, target: (B, C, H, W) in [-1, 1], sides of at least 8 px; what is left of whole blocks is ignored.
 
     Returns:
-        mean square of the blocks' average errors by place, less their mean over all places.
+        mean square of the blocks' average errors by place, less their mean over all places, averaged over the grids.
     """
-    height, width = (side // PERIOD * PERIOD for side in restored.shape[-2:])
-    error = (restored.float() - target.float())[..., :height, :width]
-    cells = F.pixel_unshuffle(error, PERIOD)
-    side = tuple(min(BLOCK // PERIOD, count) for count in cells.shape[-2:])
-    places = F.avg_pool2d(cells, side).unflatten(1, (-1, PERIOD**2))
-    return (places - places.mean(2, keepdim=True)).square().mean()
+    error = restored.float() - target.float()
+    total = error.new_zeros(())
+    for period in PERIODS:
+        height, width = (side // period * period for side in error.shape[-2:])
+        cells = F.pixel_unshuffle(error[..., :height, :width], period)
+        side = tuple(min(CELLS, count) for count in cells.shape[-2:])
+        places = F.avg_pool2d(cells, side).unflatten(1, (-1, period**2))
+        total = total + (places - places.mean(2, keepdim=True)).square().mean()
+    return total / len(PERIODS)
