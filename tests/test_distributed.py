@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from memgan.network.memory import MemoryBank
-from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
+from memgan.training.sync import all_reduce_statistics, average_, average_gradients_, broadcast_
 
 
 def _bank() -> MemoryBank:
@@ -35,7 +35,9 @@ def _work(rank: int, port: int, folder: str) -> None:
     layer = torch.nn.Linear(2, 1, bias=False)
     layer.weight.grad = torch.full((1, 2), float(rank))
     average_gradients_(layer.parameters())
-    torch.save({"bank": bank.state_dict(), "gradient": layer.weight.grad}, Path(folder) / f"{rank}.pt")
+    mean = average_(torch.tensor([float(rank), 5.0]))
+    saved = {"bank": bank.state_dict(), "gradient": layer.weight.grad, "mean": mean}
+    torch.save(saved, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -54,6 +56,7 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
             torch.testing.assert_close(result["bank"][name], value, msg=lambda text, name=name: f"{name}: {text}")
         assert torch.equal(result["bank"]["slots"][5], empty)
         torch.testing.assert_close(result["gradient"], torch.full((1, 2), 0.5))
+        torch.testing.assert_close(result["mean"], torch.tensor([0.5, 5.0]))
     assert all(torch.equal(results[0]["bank"][name], results[1]["bank"][name]) for name in results[0]["bank"])
 
 
@@ -61,3 +64,4 @@ def test_one_process_changes_nothing() -> None:
     statistics = _bank().statistics(_features())
     for before, after in zip(statistics, all_reduce_statistics(statistics), strict=True):
         assert torch.equal(before, after)
+    assert torch.equal(average_(torch.arange(3.0)), torch.arange(3.0))

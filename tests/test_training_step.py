@@ -175,7 +175,7 @@ def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> No
     made.initialise_memory(degraded)
     latent = torch.randn(1, TINY.style_dim)
     made.set_rate(1.0, progress=0.25)
-    assert made.match_share == pytest.approx(0.5)
+    assert made.objective.match_share == pytest.approx(0.5)
     assert "prior_match" in made.step(clean, degraded, latent)
     assert any(p.grad.any() for p in made.generator.latent.parameters())
     made.set_rate(1.0, progress=0.6)

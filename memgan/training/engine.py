@@ -141,7 +141,7 @@ def train(
             trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
     if config.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
-        for module in (generator.encoder, generator.decoder, getattr(trainer.perceptual, "network", None)):
+        for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):
             if module is not None:
                 module.compile()
     _loop(config, trainer, stream, accelerator, output, elapsed)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from memgan.errors import ConfigError, ShapeError
+from memgan.training.sync import average_
 
 GRID = 8
 """Judgements per side of a picture: one for each of the squares of this grid and each tap."""
@@ -76,6 +77,6 @@ class FeatureDiscriminator(nn.Module):
     @torch.no_grad()
     def observe_(self, taps: Sequence[Tensor]) -> None:
         """Let the scale of the taps follow those of real faces; call it once a step, before judging."""
-        square = torch.stack([tap.float().square().mean() for tap in taps])
+        square = average_(torch.stack([tap.float().square().mean() for tap in taps]))
         first = self.square.sum() == 0
         self.square.copy_(torch.where(first, square, self.square.lerp(square, _MOMENTUM)))

@@ -6,23 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
-from memgan.training.grid import grid_distance
 from memgan.training.identity import IdentityLoss
-from memgan.training.losses import (
-    LossWeights,
-    PerceptualLoss,
-    discriminator_loss,
-    generator_loss,
-    r1_penalty,
-)
-from memgan.training.matching import prior_distance
+from memgan.training.losses import PerceptualLoss, discriminator_loss, r1_penalty
+from memgan.training.objective import Objective, Pass, Taps
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
-from memgan.training.window import Region, check_window, draw_window, valid_region
+from memgan.training.window import check_window, draw_window, random_region, valid_region
 
 Judged = Tensor | list[Tensor]
 """What the discriminator sees: pictures, or the taps of their features."""
@@ -62,16 +54,13 @@ class Trainer:
         self.config = config
         self.generator = generator
         self.discriminator = discriminator
-        self.perceptual = perceptual
         self.backward = backward
         self.autocast = autocast
-        self.prior_features = prior_features
-        self.identity = identity
-        self.match_weight = config.prior_match_weight if prior_features is not None else 0.0
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.objective = Objective(config, perceptual, identity, prior_features, self.random)
         self.averaged = Averaged(generator, config.ema_decay)
-        self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
         self.prior_parameters, groups = parameter_groups(
-            generator, config.prior_rate, MATCHED_LATENT_RATE if self.match_weight else LATENT_RATE
+            generator, config.prior_rate, MATCHED_LATENT_RATE if self.objective.match_weight else LATENT_RATE
         )
         for group in groups:
             group["lr"] = config.learning_rate * group["relative"]
@@ -86,9 +75,7 @@ class Trainer:
                 foreach=True,
             )
         )
-        self.random = torch.Generator().manual_seed(config.seed)
         self.step_index = 0
-        self.match_share = 1.0
 
     @torch.no_grad()
     def initialise_memory(self, degraded: Tensor) -> None:
@@ -116,9 +103,7 @@ class Trainer:
             factor: of the configured rates.
             progress: share of the run that is done, 0 to 1.
         """
-        if self.match_weight:
-            left = 1 - progress / self.config.prior_match_until if self.config.prior_match_until else 0.0
-            self.match_share = max(left, 0.0)
+        self.objective.set_progress(progress)
         frozen = self.step_index < self.config.prior_frozen_steps
         for parameter in self.prior_parameters:
             parameter.requires_grad_(not frozen and self.config.prior_rate > 0)
@@ -138,66 +123,21 @@ class Trainer:
         Returns:
             losses by name, detached scalars.
         """
-        config, size = self.config, clean.shape[-1]
-        window = draw_window(config.window, config.window_scale, size, self.random)
-        region = valid_region(window, size, config.window_margin)
-        target = region.crop(clean if window is None else window.crop(clean))
+        config = self.config
         adversarial = self.discriminator is not None and self.step_index >= config.adversarial_from
-
         with self.autocast():
-            features, found, decoded, image = self._restore(degraded, window)
-            restored = region.crop(image)
-            perceptual = calibrated = fake_logits = real_logits = None
-            if self.perceptual is not None:
-                crop = self._random_region(restored, config.perceptual_size)
-                taps = self.perceptual.features(crop.crop(restored), crop.crop(target))
-                perceptual = self.perceptual.distance(*taps)
-                calibrated = self.perceptual.calibrated_distance(*taps) if config.calibrated_weight else None
+            features, run = self._restore(clean, degraded, latent)
+            taps = self.objective.taps(run)
+            fake_logits = real_logits = None
             if adversarial:
-                if config.discriminator_kind == "features":
-                    fake, real = taps
-                    self.discriminator.observe_(real)
-                else:
-                    crop = self._random_region(restored, config.discriminator_size)
-                    fake, real = crop.crop(restored), crop.crop(target)
+                fake, real = self._judged(run, taps)
                 # For both steps: the discriminator stays as it is until its own.
                 real_logits = self.discriminator.requires_grad_(True)(real)
                 fake_logits = self.discriminator.requires_grad_(False)(fake)
-            loss = generator_loss(
-                restored,
-                target,
-                perceptual=perceptual,
-                fake_logits=fake_logits,
-                real_logits=real_logits.detach() if adversarial and config.adversarial_paired else None,
-                weights=self.weights,
-                l1_levels=config.l1_levels,
-            )
-            match = self._match(decoded, found, latent)
-            grid = grid_distance(restored, target) if config.grid_weight else None
-            identity = self._identity(restored, region, window, clean) if self.identity is not None else None
+            total, report = self.objective(run, taps, fake_logits, real_logits.detach() if adversarial else None)
         self.generator_optimiser.zero_grad(set_to_none=True)
-        total = loss.total
-        if match is not None:
-            total = total + self.match_weight * self.match_share * match
-        elif self.match_weight:
-            total = total + 0.0 * found.float().sum()  # every process needs all gradients, also zero ones
-        if calibrated is not None:
-            total = total + config.calibrated_weight * calibrated
-        if identity is not None:
-            total = total + config.identity_weight * identity
-        if grid is not None:
-            total = total + config.grid_weight * grid
         self.backward(total)
         average_gradients_(self.generator.parameters())
-        report = {"loss": loss.total.detach(), "l1": loss.l1, "perceptual": loss.perceptual}
-        if match is not None:
-            report["prior_match"] = match.detach()
-        if calibrated is not None:
-            report["calibrated"] = calibrated.detach()
-        if identity is not None:
-            report["identity"] = identity.detach()
-        if grid is not None:
-            report["grid"] = grid.detach().sqrt() * 127.5
         if config.clip_norm:
             # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
             # and vary as much, and a common norm would hand that on to everything.
@@ -210,40 +150,34 @@ class Trainer:
         self._update_memory(features)
         self.averaged.update(self.generator)
         if adversarial:
-            report["adversarial"] = loss.adversarial
             report |= self._discriminator_step(_detached(fake), real, real_logits)
         self.step_index += 1
         return report
 
-    def _restore(
-        self, degraded: Tensor, window: Window | None
-    ) -> tuple[dict[int, Tensor], Tensor, dict[int, Tensor], Tensor]:
-        """The generator's forward pass in its parts: encoder features, latent code, decoded features, picture."""
-        generator = self.generator
+    def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[dict[int, Tensor], Pass]:
+        """The generator's forward pass, of which training needs the parts too; encoder features first."""
+        config, generator, size = self.config, self.generator, clean.shape[-1]
+        window = draw_window(config.window, config.window_scale, size, self.random)
         features = generator.encoder(degraded)
-        latent = generator.latent(features[4])
+        found = generator.latent(features[4])
         decoded: dict[int, Tensor] = {}
         image = generator.decoder(
             generator.read_memory(features, window),
-            latent.detach() if self.match_weight else latent,
-            noise=self.config.noise,
+            found.detach() if self.objective.match_weight else found,
+            noise=config.noise,
             window=window,
             keep=decoded,
         )
-        return features, latent, decoded, image
+        valid = valid_region(window, size, config.window_margin)
+        return features, Pass(clean, valid.within(window, size), valid.crop(image), decoded, found, latent)
 
-    def _match(self, decoded: dict[int, Tensor], found: Tensor, latent: Tensor | None) -> Tensor | None:
-        if latent is None or not self.match_weight * self.match_share:
-            return None
-        count = len(latent)
-        reference = self.prior_features(latent)
-        return prior_distance({r: decoded[r][-count:] for r in reference}, reference, found[-count:], latent)
-
-    def _identity(self, restored: Tensor, region: Region, window: Window | None, clean: Tensor) -> Tensor:
-        if window is not None:
-            top, left, _ = window.at(clean.shape[-1])
-            region = Region(top + region.top, left + region.left, region.height, region.width)
-        return self.identity(restored, region, clean, self.random)
+    def _judged(self, run: Pass, taps: Taps | None) -> tuple[Judged, Judged]:
+        """What the discriminator is shown of a forward pass: restored, true."""
+        if self.config.discriminator_kind == "features":
+            self.discriminator.observe_(taps[1])
+            return taps
+        crop = random_region(run.restored, self.config.discriminator_size, self.random)
+        return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()
     def _update_memory(self, features: dict[int, Tensor]) -> None:
@@ -262,14 +196,6 @@ class Trainer:
             stride *= 2
         top, left = torch.randint(0, stride, (2,), generator=self.random).tolist()
         return features[..., top::stride, left::stride]
-
-    def _random_region(self, image: Tensor, side: int | None) -> Region:
-        """A random square of ``side`` pixels, or as large as the picture allows."""
-        height, width = image.shape[-2:]
-        side = min(side or height, height, width)
-        top = int(torch.randint(0, height - side + 1, (), generator=self.random))
-        left = int(torch.randint(0, width - side + 1, (), generator=self.random))
-        return Region(top, left, side, side)
 
     def _discriminator_step(self, fake: Judged, real: Judged, real_logits: Tensor) -> dict[str, Tensor]:
         config = self.config

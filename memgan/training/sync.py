@@ -46,6 +46,14 @@ def average_gradients_(parameters: Iterable[nn.Parameter]) -> None:
         start += gradient.numel()
 
 
+def average_(tensor: Tensor) -> Tensor:
+    """Replace a tensor by its mean over all processes, and return it."""
+    if _distributed():
+        dist.all_reduce(tensor)
+        tensor /= dist.get_world_size()
+    return tensor
+
+
 def broadcast_(tensors: Iterable[Tensor]) -> None:
     """Give every process the values of process 0."""
     if _distributed():

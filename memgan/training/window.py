@@ -22,6 +22,13 @@ class Region(NamedTuple):
         """(..., H, W) -> (..., height, width)."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
+    def within(self, window: Window | None, image_size: int) -> "Region":
+        """The same place, counted from the picture's corner instead of the window's."""
+        if window is None:
+            return self
+        top, left, _ = window.at(image_size)
+        return Region(top + self.top, left + self.left, self.height, self.width)
+
 
 def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
     """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""
@@ -45,6 +52,15 @@ def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
 
     (top, height), (left, width) = span(window.top), span(window.left)
     return Region(top, left, height, width)
+
+
+def random_region(image: Tensor, side: int | None, generator: torch.Generator) -> Region:
+    """A random square of ``side`` pixels, or as large as the picture allows (``None``)."""
+    height, width = image.shape[-2:]
+    side = min(side or height, height, width)
+    top = int(torch.randint(0, height - side + 1, (), generator=generator))
+    left = int(torch.randint(0, width - side + 1, (), generator=generator))
+    return Region(top, left, side, side)
 
 
 def check_window(config: TrainConfig, image_size: int) -> None:

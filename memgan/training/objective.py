@@ -1,0 +1,138 @@
+"""What the generator is trained towards: Eq. 13 and the terms beside it, of one forward pass."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memgan.training.config import TrainConfig
+from memgan.training.grid import grid_distance
+from memgan.training.identity import IdentityLoss
+from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss
+from memgan.training.matching import prior_distance
+from memgan.training.window import Region, random_region
+
+Taps = tuple[list[Tensor], list[Tensor]]
+"""Features of the restored and of the true picture, shallow to deep."""
+
+
+class Pass(NamedTuple):
+    """A batch of faces and what the generator made of it."""
+
+    clean: Tensor
+    """(B, 3, S, S) in [-1, 1]: the truth."""
+    region: Region
+    """The part that the losses look at."""
+    restored: Tensor
+    """(B, 3, h, w): that part, restored."""
+    decoded: dict[int, Tensor]
+    """Decoded features by scale."""
+    found: Tensor
+    """(B, D) latent codes."""
+    latent: Tensor | None
+    """(N, D) true codes of the last N faces, if the prior drew them."""
+
+    @property
+    def target(self) -> Tensor:
+        """(B, 3, h, w): the truth of that part."""
+        return self.region.crop(self.clean)
+
+
+class Objective:
+    """The generator's losses, weighted as the settings say.
+
+    Args:
+        config: the settings.
+        perceptual: Eq. 10, or ``None``.
+        identity: the identity loss, or ``None``.
+        prior_features: the prior's features for latent codes (B, D), by scale; ``None``: nothing is matched.
+        random: draws crops.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        perceptual: PerceptualLoss | None,
+        identity: IdentityLoss | None,
+        prior_features: Callable[[Tensor], dict[int, Tensor]] | None,
+        random: torch.Generator,
+    ) -> None:
+        self.config = config
+        self.perceptual = perceptual
+        self.identity = identity
+        self.prior_features = prior_features
+        self.random = random
+        self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
+        self.match_weight = config.prior_match_weight if prior_features is not None else 0.0
+        self.match_share = 1.0
+
+    def set_progress(self, progress: float) -> None:
+        """Let the weight of the match fall with the share of the run that is done, 0 to 1."""
+        if self.match_weight:
+            until = self.config.prior_match_until
+            self.match_share = max(1 - progress / until, 0.0) if until else 0.0
+
+    def taps(self, run: Pass) -> Taps | None:
+        """The features that perceptual loss and discriminator look at; ``None`` if no loss does."""
+        if self.perceptual is None:
+            return None
+        crop = random_region(run.restored, self.config.perceptual_size, self.random)
+        return self.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
+
+    def __call__(
+        self, run: Pass, taps: Taps | None, fake_logits: Tensor | None, real_logits: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a forward pass; call it under autocast.
+
+        Args:
+            run: the forward pass.
+            taps: see :meth:`taps`.
+            fake_logits: the discriminator of the restored part; ``None``: no adversarial loss.
+            real_logits: of its truth, without gradient; used if the settings judge in pairs.
+
+        Returns:
+            the loss to minimise, and the terms by name, detached.
+        """
+        config = self.config
+        main = generator_loss(
+            run.restored,
+            run.target,
+            perceptual=None if taps is None else self.perceptual.distance(*taps),
+            fake_logits=fake_logits,
+            real_logits=real_logits if config.adversarial_paired else None,
+            weights=self.weights,
+            l1_levels=config.l1_levels,
+        )
+        beside: dict[str, tuple[float, Tensor]] = {}
+        if config.calibrated_weight:
+            beside["calibrated"] = config.calibrated_weight, self.perceptual.calibrated_distance(*taps)
+        if self.identity is not None:
+            distance = self.identity(run.restored, run.region, run.clean, self.random)
+            beside["identity"] = config.identity_weight, distance
+        if config.grid_weight:
+            beside["grid"] = config.grid_weight, grid_distance(run.restored, run.target)
+        total = main.total
+        if self.match_weight:
+            match = self._match(run)
+            if match is not None:
+                beside["prior_match"] = self.match_weight * self.match_share, match
+            else:
+                total = total + 0.0 * run.found.float().sum()  # every process needs all gradients, also zero ones
+        for weight, term in beside.values():
+            total = total + weight * term
+        report = {"loss": main.total.detach(), "l1": main.l1, "perceptual": main.perceptual}
+        report |= {name: term.detach() for name, (_, term) in beside.items()}
+        if "grid" in report:
+            report["grid"] = report["grid"].sqrt() * 127.5  # in levels
+        if fake_logits is not None:
+            report["adversarial"] = main.adversarial
+        return total, report
+
+    def _match(self, run: Pass) -> Tensor | None:
+        if run.latent is None or not self.match_share:
+            return None
+        count = len(run.latent)
+        reference = self.prior_features(run.latent)
+        decoded = {scale: run.decoded[scale][-count:] for scale in reference}
+        return prior_distance(decoded, reference, run.found[-count:], run.latent)
