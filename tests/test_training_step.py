@@ -95,7 +95,7 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
     cell = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     board = 0.1 * cell.repeat(64, 64)
     assert float(grid_distance(target + board, target)) == pytest.approx(0.01, rel=1e-4)
-    assert float(grid_distance(target + noise, target)) < 0.02 * 0.01  # as strong, but without a place in the grid
+    assert float(grid_distance(target + noise, target)) < 0.07 * 0.01  # as strong, but without a place in the grid
     assert float(grid_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
     half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
     assert float(grid_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)

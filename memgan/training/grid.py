@@ -5,7 +5,7 @@ from torch import Tensor
 
 PERIODS = (2, 4, 8)
 """Pixels after which the grids repeat that three doublings leave."""
-CELLS = 8
+CELLS = 4
 """Side, in periods, of the squares within which the strength of a grid may differ: edges show it, flat parts do not."""
 
 
