@@ -3,21 +3,21 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-PERIODS = (2, 4, 8)
-"""Pixels after which the grids repeat that three doublings leave."""
+PERIODS = (4, 8, 16)
+"""Pixels after which grids repeat; those of 2 px repeat after 4 too. Doubling 32 px features to 512 px leaves 16."""
 CELLS = 4
 """Side, in periods, of the squares within which the strength of a grid may differ: edges show it, flat parts do not."""
 
 
 def grid_distance(restored: Tensor, target: Tensor) -> Tensor:
-    """How far the errors depend on a pixel's place in a grid of 2, 4 or 8 px; scalar float32, 0 for none.
+    """How far the errors depend on a pixel's place in a grid of 4, 8 or 16 px; scalar float32, 0 for none.
 
     A network that doubles its features' sides can treat the pixels that come of one feature differently. The pattern is
     a level or two strong, which no other loss minds, but it lies over the whole picture and is seen in dark hair. It is
     the same in all cells, while the other errors differ: averaged over the cells of a block only the pattern is left.
 
     Args:
-        restored, target: (B, C, H, W) in [-1, 1], sides of at least 8 px; what is left of whole blocks is ignored.
+        restored, target: (B, C, H, W) in [-1, 1], sides of at least 16 px; what is left of whole blocks is ignored.
 
     Returns:
         mean square of the blocks' average errors by place, less their mean over all places, averaged over the grids.
