@@ -62,6 +62,7 @@ def ablate(
     limit: int | None = None,
     metrics: MetricSet | None = None,
     perceptual_weights: Path | None = None,
+    identity_weights: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> list[CaseResult]:
     """Train every case with every seed by the same settings and judge it on the same degraded faces.
@@ -79,7 +80,7 @@ def ablate(
         cases: changes of the architecture by name; ``None``: :data:`CASES`.
         limit: at most so many test faces.
         metrics: ``None``: all that work here.
-        perceptual_weights: see :func:`memgan.training.engine.train`.
+        perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
         log: told of every finished run.
 
     Raises:
@@ -104,7 +105,8 @@ def ablate(
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
         record = _finished(folder, plan)
         if record is None:
-            weights = train(plan, faces, prior, folder, perceptual_weights=perceptual_weights)
+            networks = {"perceptual_weights": perceptual_weights, "identity_weights": identity_weights}
+            weights = train(plan, faces, prior, folder, **networks)
             record = {"train_config": json.loads(plan.to_json()), **_judge(weights, test, limit, metrics)}
             write_json(folder / "result.json", record)
         found[name][seed] = record["restored"]

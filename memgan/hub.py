@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="defbe46acd94281cbde909ee68d31f33fb4b1100ae6a044b33728b393a1053de",
+            sha256="a4d04ae12ae376dabcfd720ff33721dc0c19be179ebb23a18729d31b8b07ea44",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),

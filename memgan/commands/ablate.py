@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         metrics=choose_metrics(names, size_px=size),
         perceptual_weights=args.perceptual_weights,
+        identity_weights=args.identity_network,
     )
     table = ablation_table(results)
     write_whole(args.output / "ablation.md", (table + "\n").encode())
