@@ -105,8 +105,9 @@ def ablate(
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
         record = _finished(folder, plan)
         if record is None:
-            networks = {"perceptual_weights": perceptual_weights, "identity_weights": identity_weights}
-            weights = train(plan, faces, prior, folder, **networks)
+            weights = train(
+                plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
+            )
             record = {"train_config": json.loads(plan.to_json()), **_judge(weights, test, limit, metrics)}
             write_json(folder / "result.json", record)
         found[name][seed] = record["restored"]

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, check_pictures, draw_parameters
-from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
+from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, checked_codec, compress, draw_parameters
 from memgan.errors import ConfigError
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -94,9 +93,7 @@ def age_seeded(
         ShapeError, ImageError, ConfigError: as :func:`memgan.degradation.eq14.degrade_seeded`.
     """
     seeds = list(seeds)
-    check_pictures(images, seeds, codec)
-    if codec == "auto":
-        codec = "real" if images.device.type == "cpu" else "simulated"
+    codec = checked_codec(images, seeds, codec)
     settings = settings or Ageing()
     wanted, degraded = torch.empty_like(images), torch.empty_like(images)
     for index, seed in enumerate(seeds):
@@ -159,7 +156,7 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
     return F.conv2d(F.pad(image[:, None], (middle,) * 4, mode="replicate"), kernel)[:, 0]
 
 
-def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generator, codec: str) -> Tensor:
+def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generator, codec: Codec) -> Tensor:
     """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
     height, width = levels.shape[-2:]
     unit = max(height, width) / 512
@@ -177,9 +174,8 @@ def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generat
     if draw.chance(settings.recompressed):
         quality = draw.whole(*settings.recompressed_quality)
         shift = draw.whole(0, 7), draw.whole(0, 7)
-        compress = jpeg_simulated if codec == "simulated" else jpeg_real
         rolled = torch.roll(levels, shift, (1, 2))
-        levels = torch.roll(compress(rolled, quality), (-shift[0], -shift[1]), (1, 2))
+        levels = torch.roll(compress(rolled, quality, codec), (-shift[0], -shift[1]), (1, 2))
     return levels
 
 

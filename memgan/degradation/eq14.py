@@ -159,9 +159,7 @@ def degrade_seeded(
         ConfigError: if ``codec`` is unknown.
     """
     seeds = list(seeds)
-    check_pictures(images, seeds, codec)
-    if codec == "auto":
-        codec = "real" if images.device.type == "cpu" else "simulated"
+    codec = checked_codec(images, seeds, codec)
     out = torch.empty_like(images)
     for index, seed in enumerate(seeds):
         noise = torch.Generator(images.device).manual_seed(seed)
@@ -182,9 +180,13 @@ def apply_degradation(
     levels = _bilinear(levels, small)
     noise = torch.randn(levels.shape, generator=generator, device=levels.device)
     levels = (levels + parameters.noise_sigma * noise).clamp(0, 255).round()
-    compress = jpeg_simulated if codec == "simulated" else jpeg_real
-    levels = _bilinear(compress(levels, parameters.jpeg_quality), [height, width])
+    levels = _bilinear(compress(levels, parameters.jpeg_quality, codec), [height, width])
     return (levels.clamp(0, 255).round() / 127.5 - 1).to(image.dtype)
+
+
+def compress(levels: Tensor, quality: int, codec: Codec) -> Tensor:
+    """Through the JPEG that ``codec`` (not ``auto``) stands for: (3, H, W), whole numbers in [0, 255]."""
+    return (jpeg_simulated if codec == "simulated" else jpeg_real)(levels, quality)
 
 
 def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
@@ -208,8 +210,8 @@ def _bilinear(levels: Tensor, size: list[int]) -> Tensor:
     return F.interpolate(levels[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def check_pictures(images: Tensor, seeds: list[int], codec: str) -> None:
-    """Raise what :func:`degrade_seeded` documents."""
+def checked_codec(images: Tensor, seeds: list[int], codec: Codec) -> Codec:
+    """The codec that ``auto`` stands for; raises what :func:`degrade_seeded` documents."""
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIDE_PX:
         raise ShapeError(
             f"The pictures have shape {tuple(images.shape)}; needed: (B, 3, H, W) with sides of at least "
@@ -223,3 +225,6 @@ def check_pictures(images: Tensor, seeds: list[int], codec: str) -> None:
         raise ImageError(f"The pictures are {images.dtype}; needed: floating point in [-1, 1].")
     if len(images) and not images.abs().amax() <= _OVERSHOOT:  # False for NaN too
         raise ImageError("The pictures hold NaN or values far outside [-1, 1]; divide 8-bit levels by 127.5, minus 1.")
+    if codec == "auto":
+        return "real" if images.device.type == "cpu" else "simulated"
+    return codec

@@ -85,10 +85,20 @@ class IdentityDistance:
 
 def recognition_chip(image: Tensor) -> Tensor:
     """What the network is shown of an aligned face: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
-    size = image.shape[-1]
-    left, top, side = (round(part * size) for part in _CUT)
-    cut = image.float()[..., top : top + side, left : left + side]
-    return F.interpolate(cut, (_CHIP_PX, _CHIP_PX), mode="bilinear", antialias=True, align_corners=False)
+    return square_cut(image.float(), _CUT, _CHIP_PX)
+
+
+def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:
+    """A square part of pictures (B, 3, S, S), resized to (B, 3, side_px, side_px); differentiable.
+
+    Args:
+        image: the pictures.
+        box: left, top and side of the square, as parts of S.
+        side_px: side of what is handed out.
+    """
+    left, top, side = (round(part * image.shape[-1]) for part in box)
+    cut = image[..., top : top + side, left : left + side]
+    return F.interpolate(cut, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _installed() -> Path:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.identity import square_cut
 from memgan.training.window import Region
 
 SIDE_PX = 112
@@ -44,13 +45,11 @@ class IdentityLoss(nn.Module):
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """
-        top, left, height, width = region
-        size = clean.shape[-1]
-        rest = (left, size - left - width, top, size - top - height)
-        inside = F.pad(torch.ones_like(restored[:1, :1]), rest)
-        mixed = torch.where(inside > 0, F.pad(restored.float(), rest), clean.float())
+        clean = clean.float()
+        mixed = clean.clone()
+        region.crop(mixed).copy_(restored)
         shift = [(2 * float(part) - 1) * _SHIFT for part in torch.rand(2, generator=random)]
-        faces = arcface_chip(torch.cat([mixed, clean.float()]), *shift)
+        faces = arcface_chip(torch.cat([mixed, clean]), *shift)
         if torch.rand((), generator=random) < 0.5:
             faces = faces.flip(-1)
         found, wanted = F.normalize(self.network(faces).float(), dim=1).chunk(2)
@@ -65,10 +64,8 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
         image: the faces.
         right, down: shift of the cut, as parts of S; up to 0.1.
     """
-    size = image.shape[-1]
-    left, top, side = round((_BOX[0] + right) * size), round((_BOX[1] + down) * size), round(_BOX[2] * size)
-    cut = image[..., top : top + side, left : left + side]
-    return F.interpolate(cut, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=True, align_corners=False)
+    left, top, side = _BOX
+    return square_cut(image, (left + right, top + down, side), SIDE_PX)
 
 
 def identity_network(path: Path) -> nn.Module:
