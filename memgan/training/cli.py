@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", type=Path, help="run or checkpoint to go on with")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimisers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
+    parser.add_argument(
+        "--prior-above",
+        type=int,
+        metavar="PX",
+        help="with --start-from: scales above this one begin anew from the prior",
+    )
     hints = typing.get_type_hints(TrainConfig)
     for field in dataclasses.fields(TrainConfig):
         name = "--" + field.name.replace("_", "-")
@@ -73,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         start_from=args.start_from,
         discriminator_from=args.discriminator_from,
+        prior_above=args.prior_above,
     )
     print(path)
     return 0

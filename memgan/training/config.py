@@ -53,6 +53,9 @@ class TrainConfig:
     """Weight of Eq. 9."""
     l1_levels: int = 1
     """Resolutions over which Eq. 9 is averaged, each half of the one before; 1: the picture's own (the paper)."""
+    l1_finest: float = 1.0
+    """Weight of the two finest of these resolutions relative to the others, see
+    :func:`memgan.training.losses.l1_loss`."""
     perceptual_weight: float = 1.0
     """Weight of Eq. 10."""
     adversarial_weight: float = 0.1
@@ -103,8 +106,12 @@ class TrainConfig:
     """Largest scale of the features that are matched."""
     identity_weight: float = 0.0
     """Weight of the distance for a recognition network, see :class:`memgan.training.identity.IdentityLoss`."""
+    semantic_weight: float = 0.0
+    """Weight of the distance of deep features, see :class:`memgan.training.semantic.SemanticLoss`."""
     grid_weight: float = 0.0
     """Weight of the loss against up-sampling's grids, see :func:`memgan.training.grid.grid_distance`."""
+    texture_weight: float = 0.0
+    """Weight of the loss on how much fine detail there is, see :func:`memgan.training.texture.texture_distance`."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
     window: int | None = None
@@ -152,6 +159,7 @@ class TrainConfig:
             "warmup_steps",
             "clip_norm",
             "l1_weight",
+            "l1_finest",
             "perceptual_weight",
             "calibrated_weight",
             "identity_weight",
@@ -163,6 +171,8 @@ class TrainConfig:
             "prior_match_weight",
             "profile_steps",
             "grid_weight",
+            "texture_weight",
+            "semantic_weight",
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")

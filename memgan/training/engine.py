@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memgan import checkpoint as weight_file
 from memgan.degradation import Degradation
-from memgan.errors import DataError, MissingDependencyError
+from memgan.errors import ConfigError, DataError, MissingDependencyError
 from memgan.priors.stored import load_prior
 from memgan.training.architecture import architecture
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
@@ -26,6 +26,7 @@ from memgan.training.parts import (
     make_perceptual,
     make_prior_faces,
     make_prior_features,
+    make_semantic,
 )
 from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
@@ -71,6 +72,7 @@ def train(
     resume: Path | None = None,
     start_from: Path | None = None,
     discriminator_from: Path | None = None,
+    prior_above: int | None = None,
 ) -> Path:
     """Train a generator.
 
@@ -85,15 +87,20 @@ def train(
         resume: run or checkpoint to go on with.
         start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
+        prior_above: with ``start_from``, let the scales above this one begin anew from the prior, see
+            :func:`memgan.training.warm_start.return_to_prior_`.
 
     Returns:
         the averaged generator's weight file, ``output/memgan.safetensors``; the discriminator lies beside it as
         ``discriminator.safetensors``. Both are in half precision.
 
     Raises:
+        ConfigError: if ``prior_above`` has nothing to work on or is no scale of the generator.
         DataError: if there are no faces.
         MissingDependencyError: if accelerate is not installed.
     """
+    if prior_above is not None and (prior is None or start_from is None):
+        raise ConfigError("prior_above needs a prior to take the scales from and weights to start from: give both.")
     accelerator = _accelerator(config, output)
     torch.manual_seed(config.seed)
     device = accelerator.device
@@ -103,7 +110,8 @@ def train(
     if not len(photographs) and (prior is None or config.synthetic_share < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
-    generator = make_generator(built, prior_tensors, start_from).to(device, memory_format=torch.channels_last)
+    generator = make_generator(built, prior_tensors, start_from, prior_above)
+    generator = generator.to(device, memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
     perceptual = make_perceptual(config, perceptual_weights, device)
     trainer = Trainer(
@@ -115,6 +123,7 @@ def train(
         autocast=accelerator.autocast,
         prior_features=make_prior_features(config, prior_faces),
         identity=make_identity(config, identity_weights, device),
+        semantic=make_semantic(config, device),
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)

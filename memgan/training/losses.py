@@ -13,7 +13,7 @@ from memgan.evaluation.stlpips import unit_normalised
 from memgan.training.features import FeatureNetwork, check_images
 
 
-def l1_loss(restored: Tensor, target: Tensor, levels: int = 1) -> Tensor:
+def l1_loss(restored: Tensor, target: Tensor, levels: int = 1, finest: float = 1.0) -> Tensor:
     """Mean absolute difference (Eq. 9) of two (B, 3, H, W) pictures in [-1, 1]; scalar float32, 0 to 2.
 
     Args:
@@ -21,14 +21,16 @@ def l1_loss(restored: Tensor, target: Tensor, levels: int = 1) -> Tensor:
         levels: resolutions over which it is averaged: the full one, and the means over squares of 2, 4, ... px. At full
             resolution most of the difference is fine detail that nobody can foretell, and colours and shading, which
             the input shows well, hardly count; in the means they are all that is left.
+        finest: weight of the full resolution and of the next, relative to the others. Below 1 the loss minds less that
+            detail lies elsewhere than in the truth.
     """
     check_images(restored, target)
     error = restored.float() - target.float()
-    total = error.abs().mean()
-    for _ in range(levels - 1):
+    total = finest * error.abs().mean()
+    for level in range(1, levels):
         if min(error.shape[-2:]) > 1:
             error = F.avg_pool2d(error, 2)
-        total = total + error.abs().mean()
+        total = total + (finest if level == 1 else 1.0) * error.abs().mean()
     return total / levels
 
 
@@ -188,15 +190,17 @@ def generator_loss(
     real_logits: Tensor | None = None,
     weights: LossWeights | None = None,
     l1_levels: int = 1,
+    l1_finest: float = 1.0,
 ) -> GeneratorLoss:
     """The generator's loss (Eq. 13); a term whose ``perceptual`` or ``fake_logits`` is ``None`` is left out (zero).
 
-    ``perceptual`` is Eq. 10 of the two pictures; for ``l1_levels`` see :func:`l1_loss`.
+    ``perceptual`` is Eq. 10 of the two pictures; for ``l1_levels`` and ``l1_finest`` see
+    :func:`l1_loss`.
 
     With ``real_logits`` the adversarial term is the paired one, see :func:`discriminator_loss`.
     """
     weights = weights or LossWeights()
-    pixel = l1_loss(restored, target, l1_levels)
+    pixel = l1_loss(restored, target, l1_levels, l1_finest)
     zero = torch.zeros_like(pixel)
     feature = zero if perceptual is None else perceptual
     adversarial = zero if fake_logits is None else generator_adversarial_loss(fake_logits, real_logits)

@@ -11,6 +11,8 @@ from memgan.training.grid import grid_distance
 from memgan.training.identity import IdentityLoss
 from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss
 from memgan.training.matching import prior_distance
+from memgan.training.semantic import SemanticLoss
+from memgan.training.texture import texture_distance
 from memgan.training.window import Region, random_region
 
 Taps = tuple[list[Tensor], list[Tensor]]
@@ -48,6 +50,7 @@ class Objective:
         identity: the identity loss, or ``None``.
         prior_features: the prior's features for latent codes (B, D), by scale; ``None``: nothing is matched.
         random: draws crops.
+        semantic: the loss on deep features, or ``None``.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class Objective:
         identity: IdentityLoss | None,
         prior_features: Callable[[Tensor], dict[int, Tensor]] | None,
         random: torch.Generator,
+        semantic: SemanticLoss | None = None,
     ) -> None:
         self.config = config
         self.perceptual = perceptual
         self.identity = identity
+        self.semantic = semantic
         self.prior_features = prior_features
         self.random = random
         self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
@@ -103,6 +108,7 @@ class Objective:
             real_logits=real_logits if config.adversarial_paired else None,
             weights=self.weights,
             l1_levels=config.l1_levels,
+            l1_finest=config.l1_finest,
         )
         beside: dict[str, tuple[float, Tensor]] = {}
         if config.calibrated_weight:
@@ -110,8 +116,12 @@ class Objective:
         if self.identity is not None:
             distance = self.identity(run.restored, run.region, run.clean, self.random)
             beside["identity"] = config.identity_weight, distance
+        if self.semantic is not None:
+            beside["semantic"] = config.semantic_weight, self.semantic(run.restored, run.region, run.clean)
         if config.grid_weight:
             beside["grid"] = config.grid_weight, grid_distance(run.restored, run.target)
+        if config.texture_weight:
+            beside["texture"] = config.texture_weight, texture_distance(run.restored, run.target)
         total = main.total
         if self.match_weight:
             match = self._match(run)

@@ -19,18 +19,25 @@ from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.features import feature_network
 from memgan.training.identity import IdentityLoss, identity_network
 from memgan.training.losses import PerceptualLoss
-from memgan.training.warm_start import begin_at_mean_latent_
+from memgan.training.semantic import SemanticLoss, semantic_network
+from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
 
 
-def make_generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
-    """The generator of a weight file, or a new one that starts from a prior."""
-    if start_from is not None:
-        loaded = weight_file.read(start_from)
-        return build_memgan(loaded.config, loaded.state)
-    generator = build_memgan(built)
-    if prior is not None:
+def make_generator(
+    built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None, prior_above: int | None = None
+) -> MemGAN:
+    """The generator of a weight file, its scales above ``prior_above`` from the prior, or one that is all new."""
+    loaded = None if start_from is None else weight_file.read(start_from)
+    generator = build_memgan(built) if loaded is None else build_memgan(loaded.config, loaded.state)
+    if prior is None:
+        return generator
+    if loaded is None:
         generator.load_prior(prior)
         begin_at_mean_latent_(generator.latent)
+    elif prior_above is not None:
+        fresh = build_memgan(loaded.config)
+        fresh.load_prior(prior)
+        return_to_prior_(generator, fresh, prior_above)
     return generator
 
 
@@ -77,6 +84,11 @@ def make_identity(config: TrainConfig, weights: Path | None, device: torch.devic
             f"identity_weight is {config.identity_weight} and the identity network {weights}: give both, or neither."
         )
     return IdentityLoss(identity_network(weights).to(device))
+
+
+def make_semantic(config: TrainConfig, device: torch.device) -> SemanticLoss | None:
+    """The loss on deep features, or ``None`` without it."""
+    return SemanticLoss(semantic_network()).to(device) if config.semantic_weight else None
 
 
 def make_prior_faces(

@@ -13,6 +13,7 @@ from memgan.training.identity import IdentityLoss
 from memgan.training.losses import PerceptualLoss, discriminator_loss, r1_penalty
 from memgan.training.objective import Objective, Pass, Taps
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
+from memgan.training.semantic import SemanticLoss
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
 from memgan.training.window import check_window, draw_window, random_region, valid_region
 
@@ -36,6 +37,7 @@ class Trainer:
         autocast: context of the forward passes.
         prior_features: the prior's features for latent codes (B, D), by scale; needed to match them.
         identity: the identity loss, or ``None``.
+        semantic: the loss on deep features, or ``None``.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Trainer:
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
         prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None,
         identity: IdentityLoss | None = None,
+        semantic: SemanticLoss | None = None,
     ) -> None:
         check_window(config, generator.config.image_size)
         self.config = config
@@ -57,7 +60,7 @@ class Trainer:
         self.backward = backward
         self.autocast = autocast
         self.random = torch.Generator().manual_seed(config.seed)
-        self.objective = Objective(config, perceptual, identity, prior_features, self.random)
+        self.objective = Objective(config, perceptual, identity, prior_features, self.random, semantic)
         self.averaged = Averaged(generator, config.ema_decay)
         self.prior_parameters, groups = parameter_groups(
             generator, config.prior_rate, MATCHED_LATENT_RATE if self.objective.match_weight else LATENT_RATE

