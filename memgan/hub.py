@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="a4d04ae12ae376dabcfd720ff33721dc0c19be179ebb23a18729d31b8b07ea44",
+            sha256="7f0299d4dfa8f1d9f347c7cc1e3869bbf2b4be458f219e5a70c24816c92ed08f",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
