@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from training_runs import settings
 
+from memgan.errors import ShapeError
 from memgan.training.texture import texture_distance
 
 SIDE = 160
@@ -68,6 +69,12 @@ def test_memory_layout_does_not_matter() -> None:
     found, truth = grain(1), grain(0)
     expected = texture_distance(found, truth)
     assert torch.equal(texture_distance(found.contiguous(memory_format=torch.channels_last), truth), expected)
+
+
+def test_too_small_pictures_are_named() -> None:
+    assert torch.isfinite(texture_distance(grain(0)[..., :37, :37], grain(1)[..., :37, :37]))
+    with pytest.raises(ShapeError, match="texture_weight to 0"):
+        texture_distance(grain(0)[..., :36, :], grain(1)[..., :36, :])
 
 
 def test_its_weight_is_off_by_default() -> None:

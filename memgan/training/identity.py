@@ -45,11 +45,9 @@ class IdentityLoss(nn.Module):
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """
-        clean = clean.float()
-        mixed = clean.clone()
-        region.crop(mixed).copy_(restored)
+        mixed = region.pasted(clean, restored)
         shift = [(2 * float(part) - 1) * _SHIFT for part in torch.rand(2, generator=random)]
-        faces = arcface_chip(torch.cat([mixed, clean]), *shift)
+        faces = arcface_chip(torch.cat([mixed, clean.float()]), *shift)
         if torch.rand((), generator=random) < 0.5:
             faces = faces.flip(-1)
         found, wanted = F.normalize(self.network(faces).float(), dim=1).chunk(2)

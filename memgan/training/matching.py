@@ -22,10 +22,11 @@ def prior_distance(
     Returns:
         scalar float32; every scale, and the code, counts as the share of the variance that is missed, averaged.
     """
-    terms = [_missed(decoded[scale], features) for scale, features in reference.items()]
-    return torch.stack([*terms, _missed(latent, true_latent)]).mean()
+    terms = [missed_share(decoded[scale], features) for scale, features in reference.items()]
+    return torch.stack([*terms, missed_share(latent, true_latent)]).mean()
 
 
-def _missed(found: Tensor, true: Tensor) -> Tensor:
+def missed_share(found: Tensor, true: Tensor) -> Tensor:
+    """Squared distance as a share of the variance of ``true``; scalar float32."""
     true = true.float()
     return (found.float() - true).square().mean() / true.var().clamp_min(1e-8)

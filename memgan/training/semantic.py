@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.evaluation.efficientnet import INPUT_PX, EfficientNetLite
+from memgan.training.matching import missed_share
 from memgan.training.window import Region
 
 VARIANT = 2
@@ -39,18 +40,13 @@ class SemanticLoss(nn.Module):
         """
         size = clean.shape[-1]
         around = region.enlarged(round(size * CONTEXT), size)
-        truth = around.crop(clean).float()
-        mixed = truth.clone()
-        inside = Region(region.top - around.top, region.left - around.left, region.height, region.width)
-        inside.crop(mixed).copy_(restored)
+        truth, mixed = around.crop(clean).float(), around.crop(region.pasted(clean, restored))
         sides = [max(32, round(side * INPUT_PX / size)) for side in truth.shape[-2:]]
         with torch.autocast(truth.device.type, enabled=False):
             found = self.network.taps(_resized(mixed, sides))
             with torch.no_grad():
                 wanted = self.network.taps(_resized(truth, sides))
-        terms = [
-            (tap - goal).square().mean() / goal.var().clamp_min(1e-6) for tap, goal in zip(found, wanted, strict=True)
-        ]
+        terms = [missed_share(tap, goal) for tap, goal in zip(found, wanted, strict=True)]
         return torch.stack(terms).mean()
 
 

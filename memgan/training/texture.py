@@ -4,12 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from memgan.errors import ShapeError
+
 LEVELS = 3
 """Bands that are compared, each an octave below the one before; the first is the picture's finest."""
 CELL_PX = 16
 """Side, in pixels of the band, of the squares whose statistics are taken; they overlap by half."""
 FLOOR = 1.0 / 127.5
 """Amplitude, of one level of 255, below which detail is as good as none."""
+MIN_SIDE_PX = 37
+"""Shortest side of which the last band still has pixels with neighbours."""
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
@@ -23,24 +27,36 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     with features, Sajjadi et al., EnhanceNet, 2017).
 
     Args:
-        restored, target: (B, C, H, W) in [-1, 1], sides of at least 64 px.
+        restored, target: (B, C, H, W) in [-1, 1], sides of at least :data:`MIN_SIDE_PX`.
 
     Returns:
         mean difference of the logarithm of amplitudes plus that of the correlations, averaged over the bands.
+
+    Raises:
+        ShapeError: if a side is too short for the last band.
     """
+    if min(restored.shape[-2:]) < MIN_SIDE_PX:
+        raise ShapeError(
+            f"The pictures have shape {tuple(restored.shape)}; the texture loss needs sides of at least {MIN_SIDE_PX} "
+            "px: train on larger pictures or windows, or set texture_weight to 0."
+        )
     found, wanted = restored.float().contiguous(), target.float().contiguous()  # bands are taken plane by plane
     total = found.new_zeros(())
-    for level in range(LEVELS):
-        if level:
-            found, wanted = _smoothed(found)[..., ::2, ::2], _smoothed(wanted)[..., ::2, ::2]
-        (amplitude, correlation), (true_amplitude, true_correlation) = _statistics(found), _statistics(wanted)
+    for _ in range(LEVELS):
+        (band, found), (true_band, wanted) = _split(found), _split(wanted)
+        (amplitude, correlation), (true_amplitude, true_correlation) = _statistics(band), _statistics(true_band)
         total = total + (amplitude - true_amplitude).abs().mean() + (correlation - true_correlation).abs().mean()
     return total / LEVELS
 
 
-def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithm of the amplitude of the finest band and correlations of its neighbours, by square."""
-    band = image[..., 2:-2, 2:-2] - _smoothed(image)
+def _split(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The finest band, and what is left below it at half the side."""
+    smooth = _smoothed(image)
+    return image[..., 2:-2, 2:-2] - smooth, smooth[..., ::2, ::2]
+
+
+def _statistics(band: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithm of a band's amplitude and correlations of its neighbours, by square."""
     centre = band[..., 1:-1, 1:-1]
     height, width = centre.shape[-2:]
     power = _pooled(centre.square()) + FLOOR**2

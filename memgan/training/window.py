@@ -22,6 +22,12 @@ class Region(NamedTuple):
         """(..., H, W) -> (..., height, width)."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
+    def pasted(self, image: Tensor, part: Tensor) -> Tensor:
+        """``image`` with ``part`` in this place, float32; gradients reach the part."""
+        mixed = image.float().clone()
+        self.crop(mixed).copy_(part)
+        return mixed
+
     def within(self, window: Window | None, image_size: int) -> "Region":
         """The same place, counted from the picture's corner instead of the window's."""
         if window is None:
