@@ -58,6 +58,9 @@ class MemGANConfig:
     """Hand on the read centred and rescaled per channel; ``False``: the literal Eq. 3."""
     memory_decay: float = 0.999
     """Decay of the moving average of Eq. 5."""
+    degradation_conditioning: bool = False
+    """Scale and shift ``F^M`` by how degraded the picture is, see
+    :class:`memgan.network.conditioning.DegradationConditioning` (not in the paper)."""
 
     def __post_init__(self) -> None:
         for field in ("encoder_channels", "encoder_blocks", "fusion_scales"):
@@ -103,6 +106,7 @@ class MemGANConfig:
         """Reject what JSON or a caller got wrong, before any arithmetic with it fails less legibly."""
         whole = {"image_size", "channel_base", "channel_max", "style_dim", "latent_layers"}
         switches = {"use_memory", "use_affine", "use_blend", "memory_residual", "memory_normalise"}
+        switches.add("degradation_conditioning")
         sequences = {"encoder_channels", "encoder_blocks", "fusion_scales"}
         real = {"memory_temperature", "memory_decay"}
         for field in dataclasses.fields(self):

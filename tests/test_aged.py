@@ -112,3 +112,19 @@ def test_a_share_of_the_photographs_is_aged(tmp_path: Path) -> None:
 
     assert untouched(0.0) == 24
     assert untouched(1.0) < untouched(0.5) < 24
+
+
+def test_a_share_of_the_faces_is_degraded_mildly(tmp_path: Path) -> None:
+    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
+    cpu = torch.device("cpu")
+
+    def differences(share: float) -> list[float]:
+        batch = FaceStream(photographs, cpu, seed=1, mild_share=share).batch(24)
+        assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
+        return (batch.clean - batch.degraded).abs().mean((1, 2, 3)).tolist()
+
+    none, all_of_them = differences(0.0), differences(1.0)
+    some = differences(0.5)
+    assert sum(all_of_them) < 0.6 * sum(none) and all(m < n for m, n in zip(all_of_them, none, strict=True))
+    assert {m in all_of_them for m in some} == {True, False}  # the same seeds, more or less of it
+    assert all(m in all_of_them or m in none for m in some)

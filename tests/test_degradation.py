@@ -260,3 +260,11 @@ def test_ranges_of_smaller_faces_are_in_proportion() -> None:
     assert (small.noise_sigma, small.jpeg_quality) == (paper.noise_sigma, paper.jpeg_quality)
     assert paper.at_size(32).downscale == (1.0, 1.0)
     assert paper.at_size(1024).blur_sigma == (0.4, 20.0)
+
+
+def test_mild_is_the_gentlest_third():
+    paper, mild = Degradation(), Degradation().mild()
+    assert mild.noise_sigma == (0.0, 5.0) and mild.jpeg_quality == (87, 100)
+    assert mild.blur_sigma == pytest.approx((0.2, 0.2 + 9.8 / 3)) and mild.downscale == pytest.approx((1.0, 1 + 7 / 3))
+    assert Degradation(jpeg_quality=(90, 90), blur_sigma=(0, 0)).mild().jpeg_quality == (90, 90)
+    assert paper == Degradation()

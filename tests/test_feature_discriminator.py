@@ -9,6 +9,7 @@ from memgan.errors import ConfigError, ShapeError
 from memgan.network.model import build_memgan
 from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.losses import PerceptualLoss, discriminator_loss
+from memgan.training.objective import LossNetworks
 from memgan.training.step import Trainer
 
 
@@ -80,7 +81,7 @@ def test_a_step_teaches_both_sides() -> None:
     config = settings(discriminator_kind="features", perceptual_weight=1.0, adversarial_paired=True)
     perceptual = PerceptualLoss(OneConvolution())
     judge = FeatureDiscriminator(perceptual.network.widths)
-    made = Trainer(config, build_memgan(TINY), judge, perceptual)
+    made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
     generator = torch.Generator().manual_seed(7)
     clean = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
     degraded = nn.functional.avg_pool2d(clean, 5, stride=1, padding=2)

@@ -35,6 +35,8 @@ CASES = {
     "the bare prior": {"use_affine": False, "use_blend": False},
     "literal read": {"memory_normalise": False},
     "two scales": {"fusion_scales": (8, 32)},
+    "conditioned": {"memory_residual": True, "degradation_conditioning": True},
+    "conditioned, without memory": {"use_memory": False, "degradation_conditioning": True},
 }
 
 
@@ -45,6 +47,9 @@ def trained(config: MemGANConfig = CONFIG) -> MemGAN:
     with torch.no_grad():
         for name, tensor in network.decoder.state_dict().items():
             tensor.add_(torch.randn_like(tensor) * (0.02 if name.endswith("style.weight") else 0.2))
+        if network.conditioning is not None:
+            network.conditioning.leave.weight.normal_(std=0.1)
+            network.conditioning.leave.bias.normal_(std=0.3)
     return network.eval()
 
 

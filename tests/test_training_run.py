@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 def trainer() -> Trainer:
     torch.manual_seed(0)
-    return Trainer(settings(), build_memgan(TINY), Discriminator(64, channel_base=256, channel_max=16), None)
+    return Trainer(settings(), build_memgan(TINY), Discriminator(64, channel_base=256, channel_max=16))
 
 
 def test_stream_is_seeded_and_degrades(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from memgan.training.discriminator import Discriminator
 from memgan.training.grid import grid_distance
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
+from memgan.training.objective import LossNetworks
 from memgan.training.recipes import RECIPES, recipe
 from memgan.training.step import Trainer
 from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
@@ -25,7 +26,8 @@ def trainer(**changes: object) -> Trainer:
     config = settings(**changes)
     discriminator = Discriminator(config.discriminator_size or 64, channel_base=256, channel_max=16)
     perceptual = PerceptualLoss(OneConvolution()) if config.perceptual_weight else None
-    made = Trainer(config, build_memgan(TINY), discriminator if config.adversarial_weight else None, perceptual)
+    judge = discriminator if config.adversarial_weight else None
+    made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
     made.initialise_memory(batch()[1])
     made.set_rate(1.0)
     return made
@@ -118,6 +120,14 @@ def test_the_grid_loss_is_part_of_a_step() -> None:
     assert "grid" not in trainer(**losses).step(*batch())
 
 
+def test_the_loss_on_known_detail_is_part_of_a_step() -> None:
+    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "prior_rate": 1.0}
+    made = trainer(known_weight=10.0, **losses)
+    found = [float(made.step(*batch())["known"]) for _ in range(40)]
+    assert found[-1] < 0.9 * found[0]
+    assert "known" not in trainer(**losses).step(*batch())
+
+
 def test_discriminator_sees_crops() -> None:
     made = trainer(discriminator_size=32)
     assert torch.isfinite(made.step(*batch())["discriminator"])
@@ -156,7 +166,8 @@ def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
     config = settings(
         adversarial_weight=0.0, l1_weight=0.0, synthetic_share=1.0, prior_match_weight=1.0, prior_match_scale=16
     )
-    made = Trainer(config, build_memgan(TINY), None, None, prior_features=functools.partial(prior.features, up_to=16))
+    networks = LossNetworks(prior_features=functools.partial(prior.features, up_to=16))
+    made = Trainer(config, build_memgan(TINY), None, networks)
     made.generator.decoder.synthesis.load_state_dict(prior.synthesis.state_dict())
     clean, latent = prior.draw(8, torch.Generator().manual_seed(3))
     made.initialise_memory(clean)
@@ -172,8 +183,7 @@ def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> No
         settings(adversarial_weight=0.0, synthetic_share=0.5, prior_match_weight=1.0, prior_match_until=0.5),
         build_memgan(TINY),
         None,
-        None,
-        prior_features=functools.partial(prior.features, up_to=64),
+        LossNetworks(prior_features=functools.partial(prior.features, up_to=64)),
     )
     clean, degraded = batch()
     made.initialise_memory(degraded)

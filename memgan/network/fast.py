@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memgan.network.conditioning import Adjustment
 from memgan.network.encoder import Encoder
 from memgan.network.folding import FoldedAffine, FoldedLayer, FoldedLevel, can_fold, fold_level, fold_start
 from memgan.network.model import MemGAN
@@ -32,7 +33,8 @@ class FastMemGAN(MemGAN):
     """
 
     def __init__(self, network: MemGAN, *, memory_shortcut: bool = False) -> None:
-        super().__init__(network.config, network.encoder, network.latent, network.memory, network.decoder)
+        parts = (network.encoder, network.latent, network.memory, network.decoder, network.conditioning)
+        super().__init__(network.config, *parts)
         self.training = network.training
         self.metadata = getattr(network, "metadata", {})  # licence and the like, of networks that came from a file
         self.memory_shortcut = memory_shortcut
@@ -52,6 +54,7 @@ class FastMemGAN(MemGAN):
         """:meth:`_generate` for one face (1, 3, S, S)."""
         features = _encode(self.encoder, image)
         latent = self.latent(features[4])
+        adjustments = self.adjustments(features)
         synthesis = self.decoder.synthesis
         with torch.autocast(image.device.type, enabled=False):
             w = latent.float()
@@ -61,13 +64,15 @@ class FastMemGAN(MemGAN):
         for index, scale in enumerate(self.config.scales[1:]):
             with torch.autocast(image.device.type, enabled=False):
                 level = fold_level(self.decoder, index, w)
-            x = self._decode_level(level, x, scale, features[scale])
+            read = self._reader(scale, features[scale], adjustments.get(scale))
+            x = self._decode_level(level, x, scale, features[scale], read)
         return x.permute(0, 3, 1, 2).contiguous(), latent, features if keep_features else None
 
-    def _decode_level(self, level: FoldedLevel, x: Tensor, scale: int, query: Tensor) -> Tensor:
+    def _decode_level(
+        self, level: FoldedLevel, x: Tensor, scale: int, query: Tensor, read: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Doubled features (1, S, S, C') -> those of the next scale (1, 2S, 2S, C''), or RGB (1, S, S, 3)."""
         is_last = scale == self.config.image_size
-        read = self._reader(scale, query)
         result = None
         for start in range(0, scale, STRIP_ROWS):
             stop = min(start + STRIP_ROWS, scale)
@@ -81,12 +86,13 @@ class FastMemGAN(MemGAN):
                 result[:, 2 * start : 2 * stop].copy_(_doubled(made))
         return result
 
-    def _reader(self, scale: int, query: Tensor) -> Callable[[Tensor], Tensor]:
+    def _reader(self, scale: int, query: Tensor, adjustment: Adjustment | None) -> Callable[[Tensor], Tensor]:
         """What turns F^E of a strip into F^M."""
-        if str(scale) not in self.memory:
-            return lambda features: features
-        bank = self.memory[str(scale)]
-        return fit_affine_read(bank, query) if self.memory_shortcut and pays(bank, query) else bank
+        read: Callable[[Tensor], Tensor] = _unchanged
+        if str(scale) in self.memory:
+            bank = self.memory[str(scale)]
+            read = fit_affine_read(bank, query) if self.memory_shortcut and pays(bank, query) else bank
+        return read if adjustment is None else lambda features: adjustment(read(features))
 
     def _decode_strip(
         self,
@@ -133,6 +139,10 @@ def prepare_for_inference(network: MemGAN, *, memory_shortcut: bool = False) -> 
         parameters, has the same attributes and state names, and moves between devices like any module.
     """
     return FastMemGAN(network, memory_shortcut=memory_shortcut) if can_fold(network.decoder) else network
+
+
+def _unchanged(features: Tensor) -> Tensor:
+    return features
 
 
 def _encode(encoder: Encoder, image: Tensor) -> dict[int, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from memgan.config import MemGANConfig
 from memgan.errors import ShapeError, StateMismatchError
+from memgan.network.conditioning import Adjustment, DegradationConditioning
 from memgan.network.decoder import Decoder, Window
 from memgan.network.encoder import Encoder
 from memgan.network.latent import LatentEncoder
@@ -31,10 +32,17 @@ class MemGAN(nn.Module):
     Args:
         config: see :class:`memgan.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
         encoder, latent, memory, decoder: the parts; ``memory`` has one bank per fused scale (or none), by name.
+        conditioning: of the fusions on the picture's degradation, or ``None``.
     """
 
     def __init__(
-        self, config: MemGANConfig, encoder: Encoder, latent: LatentEncoder, memory: nn.ModuleDict, decoder: Decoder
+        self,
+        config: MemGANConfig,
+        encoder: Encoder,
+        latent: LatentEncoder,
+        memory: nn.ModuleDict,
+        decoder: Decoder,
+        conditioning: DegradationConditioning | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -42,6 +50,7 @@ class MemGAN(nn.Module):
         self.latent = latent
         self.memory = memory
         self.decoder = decoder
+        self.conditioning = conditioning
 
     def check_image(self, image: Tensor) -> None:
         """Refuse what is no batch of pictures of this network's size.
@@ -57,20 +66,26 @@ class MemGAN(nn.Module):
             )
 
     def read_memory(self, features: dict[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
-        """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory; pure.
+        """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory, conditioned; pure.
 
         Args:
             features: (B, C_r, r, r) by scale r.
             window: above its scale read only that part.
         """
         memories = {}
+        adjustments = self.adjustments(features)
         for scale in self.config.fused_scales:
             query = features[scale]
             if window is not None and scale > window.scale:
                 query = window.crop(query)
             name = str(scale)
-            memories[scale] = self.memory[name](query) if name in self.memory else query
+            memory = self.memory[name](query) if name in self.memory else query
+            memories[scale] = adjustments[scale](memory) if adjustments else memory
         return memories
+
+    def adjustments(self, features: dict[int, Tensor]) -> dict[int, Adjustment]:
+        """How F^M is scaled and shifted for a picture with these features F^E, by fused scale; empty: not at all."""
+        return {} if self.conditioning is None else self.conditioning(features)
 
     def forward(
         self,
@@ -190,7 +205,8 @@ def build_memgan(config: MemGANConfig, state: dict[str, Tensor] | None = None) -
                 residual=config.memory_residual,
             )
     latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)
-    network = MemGAN(config, Encoder(config), latent, memory, Decoder(config))
+    conditioning = DegradationConditioning(config) if config.degradation_conditioning else None
+    network = MemGAN(config, Encoder(config), latent, memory, Decoder(config), conditioning)
     if state is not None:
         network.load_checked(state)
     return network

@@ -95,6 +95,9 @@ class TrainConfig:
     aged_share: float = 0.0
     """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, grainy, scratched,
     compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
+    mild_share: float = 0.0
+    """Share of the faces that are not made old whose Eq. 14 is mild, see
+    :meth:`memgan.degradation.Degradation.mild`."""
     synthetic_pool: int | None = None
     """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
     prior_match_weight: float = 0.0
@@ -112,6 +115,9 @@ class TrainConfig:
     """Weight of the loss against up-sampling's grids, see :func:`memgan.training.grid.grid_distance`."""
     texture_weight: float = 0.0
     """Weight of the loss on how much fine detail there is, see :func:`memgan.training.texture.texture_distance`."""
+    known_weight: float = 0.0
+    """Weight of the loss on detail that the degraded picture still shows, see
+    :func:`memgan.training.known_detail.known_detail_distance`."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
     window: int | None = None
@@ -172,11 +178,21 @@ class TrainConfig:
             "profile_steps",
             "grid_weight",
             "texture_weight",
+            "known_weight",
             "semantic_weight",
         ]:
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
-        for name in ("beta1", "beta2", "decay_from", "ema_decay", "synthetic_share", "aged_share", "prior_match_until"):
+        for name in [
+            "beta1",
+            "beta2",
+            "decay_from",
+            "ema_decay",
+            "synthetic_share",
+            "aged_share",
+            "mild_share",
+            "prior_match_until",
+        ]:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
         if self.minutes is not None and not self.minutes > 0:

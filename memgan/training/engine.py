@@ -19,6 +19,7 @@ from memgan.training.architecture import architecture
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
 from memgan.training.data import FaceSet
+from memgan.training.objective import LossNetworks
 from memgan.training.parts import (
     make_discriminator,
     make_generator,
@@ -118,12 +119,14 @@ def train(
         config,
         generator,
         make_discriminator(config, size, perceptual, device),
-        perceptual,
+        LossNetworks(
+            perceptual,
+            make_identity(config, identity_weights, device),
+            make_semantic(config, device),
+            make_prior_features(config, prior_faces),
+        ),
         backward=accelerator.backward,
         autocast=accelerator.autocast,
-        prior_features=make_prior_features(config, prior_faces),
-        identity=make_identity(config, identity_weights, device),
-        semantic=make_semantic(config, device),
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
@@ -136,6 +139,7 @@ def train(
         pool=config.synthetic_pool,
         degradation=Degradation().at_size(size),
         aged_share=config.aged_share,
+        mild_share=config.mild_share,
     )
     elapsed = 0.0
     if resume is not None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from memgan.training.config import TrainConfig
 from memgan.training.grid import grid_distance
 from memgan.training.identity import IdentityLoss
+from memgan.training.known_detail import known_detail_distance
 from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss
 from memgan.training.matching import prior_distance
 from memgan.training.semantic import SemanticLoss
@@ -24,6 +25,8 @@ class Pass(NamedTuple):
 
     clean: Tensor
     """(B, 3, S, S) in [-1, 1]: the truth."""
+    degraded: Tensor
+    """(B, 3, S, S) in [-1, 1]: what the generator was given."""
     region: Region
     """The part that the losses look at."""
     restored: Tensor
@@ -41,35 +44,34 @@ class Pass(NamedTuple):
         return self.region.crop(self.clean)
 
 
+class LossNetworks(NamedTuple):
+    """The frozen networks that losses look through; ``None``: that loss is left out."""
+
+    perceptual: PerceptualLoss | None = None
+    """Eq. 10."""
+    identity: IdentityLoss | None = None
+    """Who it is."""
+    semantic: SemanticLoss | None = None
+    """Deep features."""
+    prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None
+    """The prior's features for latent codes (B, D), by scale; needed to match them."""
+
+
 class Objective:
     """The generator's losses, weighted as the settings say.
 
     Args:
         config: the settings.
-        perceptual: Eq. 10, or ``None``.
-        identity: the identity loss, or ``None``.
-        prior_features: the prior's features for latent codes (B, D), by scale; ``None``: nothing is matched.
+        networks: what losses look through.
         random: draws crops.
-        semantic: the loss on deep features, or ``None``.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        perceptual: PerceptualLoss | None,
-        identity: IdentityLoss | None,
-        prior_features: Callable[[Tensor], dict[int, Tensor]] | None,
-        random: torch.Generator,
-        semantic: SemanticLoss | None = None,
-    ) -> None:
+    def __init__(self, config: TrainConfig, networks: LossNetworks, random: torch.Generator) -> None:
         self.config = config
-        self.perceptual = perceptual
-        self.identity = identity
-        self.semantic = semantic
-        self.prior_features = prior_features
+        self.networks = networks
         self.random = random
         self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
-        self.match_weight = config.prior_match_weight if prior_features is not None else 0.0
+        self.match_weight = config.prior_match_weight if networks.prior_features is not None else 0.0
         self.match_share = 1.0
 
     def set_progress(self, progress: float) -> None:
@@ -80,10 +82,10 @@ class Objective:
 
     def taps(self, run: Pass) -> Taps | None:
         """The features that perceptual loss and discriminator look at; ``None`` if no loss does."""
-        if self.perceptual is None:
+        if self.networks.perceptual is None:
             return None
         crop = random_region(run.restored, self.config.perceptual_size, self.random)
-        return self.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
+        return self.networks.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
 
     def __call__(
         self, run: Pass, taps: Taps | None, fake_logits: Tensor | None, real_logits: Tensor | None
@@ -100,10 +102,11 @@ class Objective:
             the loss to minimise, and the terms by name, detached.
         """
         config = self.config
+        perceptual, identity, semantic, _ = self.networks
         main = generator_loss(
             run.restored,
             run.target,
-            perceptual=None if taps is None else self.perceptual.distance(*taps),
+            perceptual=None if taps is None else perceptual.distance(*taps),
             fake_logits=fake_logits,
             real_logits=real_logits if config.adversarial_paired else None,
             weights=self.weights,
@@ -112,14 +115,17 @@ class Objective:
         )
         beside: dict[str, tuple[float, Tensor]] = {}
         if config.calibrated_weight:
-            beside["calibrated"] = config.calibrated_weight, self.perceptual.calibrated_distance(*taps)
-        if self.identity is not None:
-            distance = self.identity(run.restored, run.region, run.clean, self.random)
+            beside["calibrated"] = config.calibrated_weight, perceptual.calibrated_distance(*taps)
+        if identity is not None:
+            distance = identity(run.restored, run.region, run.clean, self.random)
             beside["identity"] = config.identity_weight, distance
-        if self.semantic is not None:
-            beside["semantic"] = config.semantic_weight, self.semantic(run.restored, run.region, run.clean)
+        if semantic is not None:
+            beside["semantic"] = config.semantic_weight, semantic(run.restored, run.region, run.clean)
         if config.grid_weight:
             beside["grid"] = config.grid_weight, grid_distance(run.restored, run.target)
+        if config.known_weight:
+            given = run.region.crop(run.degraded)
+            beside["known"] = config.known_weight, known_detail_distance(run.restored, run.target, given)
         if config.texture_weight:
             beside["texture"] = config.texture_weight, texture_distance(run.restored, run.target)
         total = main.total
@@ -143,6 +149,6 @@ class Objective:
         if run.latent is None or not self.match_share:
             return None
         count = len(run.latent)
-        reference = self.prior_features(run.latent)
+        reference = self.networks.prior_features(run.latent)
         decoded = {scale: run.decoded[scale][-count:] for scale in reference}
         return prior_distance(decoded, reference, run.found[-count:], run.latent)

@@ -20,22 +20,25 @@ from memgan.training.features import feature_network
 from memgan.training.identity import IdentityLoss, identity_network
 from memgan.training.losses import PerceptualLoss
 from memgan.training.semantic import SemanticLoss, semantic_network
-from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
+from memgan.training.warm_start import begin_at_mean_latent_, continued, return_to_prior_
 
 
 def make_generator(
     built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None, prior_above: int | None = None
 ) -> MemGAN:
-    """The generator of a weight file, its scales above ``prior_above`` from the prior, or one that is all new."""
+    """The generator of a weight file, its scales above ``prior_above`` from the prior, or one that is all new.
+
+    A weight file's own configuration counts; only conditioning is added to one that has none, if ``built`` has it.
+    """
     loaded = None if start_from is None else weight_file.read(start_from)
-    generator = build_memgan(built) if loaded is None else build_memgan(loaded.config, loaded.state)
+    generator = build_memgan(built) if loaded is None else continued(built, loaded.config, loaded.state)
     if prior is None:
         return generator
     if loaded is None:
         generator.load_prior(prior)
         begin_at_mean_latent_(generator.latent)
     elif prior_above is not None:
-        fresh = build_memgan(loaded.config)
+        fresh = build_memgan(generator.config)
         fresh.load_prior(prior)
         return_to_prior_(generator, fresh, prior_above)
     return generator

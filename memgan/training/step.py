@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
-from memgan.training.identity import IdentityLoss
-from memgan.training.losses import PerceptualLoss, discriminator_loss, r1_penalty
-from memgan.training.objective import Objective, Pass, Taps
+from memgan.training.losses import discriminator_loss, r1_penalty
+from memgan.training.objective import LossNetworks, Objective, Pass, Taps
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
-from memgan.training.semantic import SemanticLoss
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
 from memgan.training.window import check_window, draw_window, random_region, valid_region
 
@@ -32,12 +30,9 @@ class Trainer:
         generator: the generator, not wrapped: gradients are averaged over processes here, because parameters that
             freeze, several passes per step and explicit memory updates do not go with a wrapper that does it in hooks.
         discriminator: or ``None`` without adversarial loss.
-        perceptual: Eq. 10, or ``None``.
+        networks: what the losses look through; ``None``: pixels alone.
         backward: how to run the backward pass, if an engine scales it.
         autocast: context of the forward passes.
-        prior_features: the prior's features for latent codes (B, D), by scale; needed to match them.
-        identity: the identity loss, or ``None``.
-        semantic: the loss on deep features, or ``None``.
     """
 
     def __init__(
@@ -45,13 +40,10 @@ class Trainer:
         config: TrainConfig,
         generator: MemGAN,
         discriminator: nn.Module | None,
-        perceptual: PerceptualLoss | None,
+        networks: LossNetworks | None = None,
         *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
-        prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None,
-        identity: IdentityLoss | None = None,
-        semantic: SemanticLoss | None = None,
     ) -> None:
         check_window(config, generator.config.image_size)
         self.config = config
@@ -60,7 +52,7 @@ class Trainer:
         self.backward = backward
         self.autocast = autocast
         self.random = torch.Generator().manual_seed(config.seed)
-        self.objective = Objective(config, perceptual, identity, prior_features, self.random, semantic)
+        self.objective = Objective(config, networks or LossNetworks(), self.random)
         self.averaged = Averaged(generator, config.ema_decay)
         self.prior_parameters, groups = parameter_groups(
             generator, config.prior_rate, MATCHED_LATENT_RATE if self.objective.match_weight else LATENT_RATE
@@ -172,7 +164,7 @@ class Trainer:
             keep=decoded,
         )
         valid = valid_region(window, size, config.window_margin)
-        return features, Pass(clean, valid.within(window, size), valid.crop(image), decoded, found, latent)
+        return features, Pass(clean, degraded, valid.within(window, size), valid.crop(image), decoded, found, latent)
 
     def _judged(self, run: Pass, taps: Taps | None) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""

@@ -42,6 +42,8 @@ class FaceStream:
         degradation: ranges of Eq. 14; ``None``: the paper's.
         aged_share: share of the photographs that are made old ones first, see
             :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
+        mild_share: share of the other faces that are degraded mildly, see
+            :meth:`memgan.degradation.Degradation.mild`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class FaceStream:
         pool: int | None = None,
         degradation: Degradation | None = None,
         aged_share: float = 0.0,
+        mild_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
         self.device = device
@@ -63,6 +66,7 @@ class FaceStream:
         self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
         self.degradation = degradation
         self.aged_share = aged_share
+        self.mild_share = mild_share
         self.pool = pool
         self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
         self._order: list[int] = []
@@ -97,8 +101,21 @@ class FaceStream:
         if self.aged_share:  # the photographs come first
             aged = int((torch.rand(size - count, generator=self.random) < self.aged_share).sum())
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
-        degraded = degrade_seeded(clean[aged:], seeds[aged:], settings=self.degradation)
-        return Batch(torch.cat([old[0], clean[aged:]]), torch.cat([old[1], degraded]), latent)
+        return Batch(
+            torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
+        )
+
+    def _degraded(self, clean: Tensor, seeds: list[int]) -> Tensor:
+        """Eq. 14, of some faces mildly."""
+        if not self.mild_share:
+            return degrade_seeded(clean, seeds, settings=self.degradation)
+        degraded = torch.empty_like(clean)
+        is_mild = torch.rand(len(clean), generator=self.random) < self.mild_share
+        full = self.degradation or Degradation()
+        for chosen, settings in ((is_mild, full.mild()), (~is_mild, full)):
+            places = chosen.nonzero()[:, 0].tolist()
+            degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
+        return degraded
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""

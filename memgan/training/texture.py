@@ -43,14 +43,14 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     found, wanted = restored.float().contiguous(), target.float().contiguous()  # bands are taken plane by plane
     total = found.new_zeros(())
     for _ in range(LEVELS):
-        (band, found), (true_band, wanted) = _split(found), _split(wanted)
+        (band, found), (true_band, wanted) = split(found), split(wanted)
         (amplitude, correlation), (true_amplitude, true_correlation) = _statistics(band), _statistics(true_band)
         total = total + (amplitude - true_amplitude).abs().mean() + (correlation - true_correlation).abs().mean()
     return total / LEVELS
 
 
-def _split(image: Tensor) -> tuple[Tensor, Tensor]:
-    """The finest band, and what is left below it at half the side."""
+def split(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The finest band of (B, C, H, W), two pixels less at every edge, and what is left below it at half the side."""
     smooth = _smoothed(image)
     return image[..., 2:-2, 2:-2] - smooth, smooth[..., ::2, ::2]
 
@@ -59,15 +59,16 @@ def _statistics(band: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithm of a band's amplitude and correlations of its neighbours, by square."""
     centre = band[..., 1:-1, 1:-1]
     height, width = centre.shape[-2:]
-    power = _pooled(centre.square()) + FLOOR**2
+    power = pooled(centre.square()) + FLOOR**2
     products = [
-        _pooled(centre * band[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width]) / power
+        pooled(centre * band[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width]) / power
         for down, right in _NEIGHBOURS
     ]
     return power.log() / 2, torch.cat(products, 1)
 
 
-def _pooled(values: Tensor) -> Tensor:
+def pooled(values: Tensor) -> Tensor:
+    """Means over squares of :data:`CELL_PX`, or as large as there is room for."""
     side = min(CELL_PX, *values.shape[-2:])
     return F.avg_pool2d(values, side, max(side // 2, 1))
 

@@ -1,10 +1,14 @@
 """Starting values that are looked for instead of drawn."""
 
-import torch
+import dataclasses
 
+import torch
+from torch import Tensor
+
+from memgan.config import MemGANConfig
 from memgan.errors import ConfigError
 from memgan.network.latent import LatentEncoder
-from memgan.network.model import MemGAN
+from memgan.network.model import MemGAN, build_memgan
 
 SEARCH_STEPS = 400
 SEARCH_RATE = 0.02
@@ -66,3 +70,21 @@ def return_to_prior_(generator: MemGAN, fresh: MemGAN, above: int) -> None:
             for fusions, initial in ((decoder.affine, source.affine), (decoder.blend, source.blend)):
                 if str(scale) in fusions:
                     fusions[str(scale)].load_state_dict(initial[str(scale)].state_dict())
+
+
+def continued(wanted: MemGANConfig, config: MemGANConfig, state: dict[str, Tensor]) -> MemGAN:
+    """The generator of a weight file, with conditioning that does nothing yet if only ``wanted`` has any.
+
+    Args:
+        wanted: what is to be trained.
+        config, state: what the file holds.
+
+    Raises:
+        StateMismatchError: if the tensors do not fit the configuration.
+    """
+    if not wanted.degradation_conditioning or config.degradation_conditioning:
+        return build_memgan(config, state)
+    generator = build_memgan(dataclasses.replace(config, degradation_conditioning=True))
+    added = {name: value for name, value in generator.state_dict().items() if name.startswith("conditioning.")}
+    generator.load_checked({**state, **added})
+    return generator

@@ -1,0 +1,67 @@
+"""Conditioning of the fusions on how degraded the whole picture is."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memgan.config import MemGANConfig
+
+HIDDEN = 128
+"""Width between the statistics and the factors."""
+_FLOOR = 1e-6
+
+
+class Adjustment(NamedTuple):
+    """Scale and shift of the features F^M of one scale."""
+
+    gain: Tensor
+    """(B, C_r, 1, 1) float32."""
+    shift: Tensor
+    """(B, C_r, 1, 1) float32."""
+
+    def __call__(self, memory: Tensor) -> Tensor:
+        """(B, C_r, H, W), all of the picture or a part, -> the same, in its dtype."""
+        return torch.addcmul(self.shift.to(memory.dtype), memory, self.gain.to(memory.dtype))
+
+
+class DegradationConditioning(nn.Module):
+    """Scales and shifts F^M, channel by channel, by what the whole picture's features say of its degradation.
+
+    An encoder's features at the large scales see a few pixels around. Whether what they show is a hair to keep, noise
+    to drop or the last trace of a blurred edge depends on how sharp and noisy the picture is, which its statistics
+    show: the spread of every channel over the picture, at all fused scales. Two linear layers turn these into a gain
+    and a shift for every channel (FiLM, Perez et al., AAAI 2018; from statistics of the features themselves as in
+    squeeze-and-excitation, Hu et al., CVPR 2018). It starts with gain 1 and shift 0. Not part of the paper.
+
+    Args:
+        config: gives the fused scales and their widths.
+    """
+
+    def __init__(self, config: MemGANConfig) -> None:
+        super().__init__()
+        self.widths = {scale: config.encoder_width(scale) for scale in config.fused_scales}
+        total = sum(self.widths.values())
+        self.enter = nn.Linear(total, HIDDEN)
+        self.leave = nn.Linear(HIDDEN, 2 * total)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, features: dict[int, Tensor]) -> dict[int, Adjustment]:
+        """Look at a picture.
+
+        Args:
+            features: F^E by scale, (B, C_r, r, r), of whole pictures.
+
+        Returns:
+            what to do to F^M, by fused scale.
+        """
+        with torch.autocast(features[next(iter(self.widths))].device.type, enabled=False):
+            spreads = [features[scale].float().var((2, 3), unbiased=False) for scale in self.widths]
+            spread = torch.cat(spreads, 1).add(_FLOOR).log() / 2  # of a ten times fainter channel as clear a sign
+            hidden = F.leaky_relu(self.enter(spread.to(self.enter.weight.dtype)), 0.2)
+            gains, shifts = self.leave(hidden)[..., None, None].chunk(2, dim=1)
+        widths = list(self.widths.values())
+        pairs = zip(gains.split(widths, 1), shifts.split(widths, 1), strict=True)
+        return {scale: Adjustment(1 + gain, shift) for scale, (gain, shift) in zip(self.widths, pairs, strict=True)}
