@@ -18,6 +18,7 @@ from memgan.evaluation import (
     evaluate_real,
     face_seed,
     frechet_distance,
+    kernel_distance,
     psnr,
     ssim,
     text_table,
@@ -120,6 +121,24 @@ def test_targets_and_whole_sets(folder: Path) -> None:
     assert any("biased upwards" in note for note in result.notes)  # 3 pictures for 3 features
     one = evaluate(half, folder / "more", metrics=ALL, size_px=48)
     assert "fd_enlite0" not in one.summary() and any("at least 2" in note for note in one.notes)
+
+
+def test_pairs_and_strangers_in_the_kernel_distance(folder: Path, tmp_path: Path) -> None:
+    metrics = MetricSet(sets={"kd_enlite0": colours, "mine": colours})
+    seen: list[FacePictures] = []
+    result = evaluate(same, folder, metrics=metrics, seeds=(4, 7), size_px=48, batch_size=2, on_face=seen.append)
+    for seed in (4, 7):
+        degraded = torch.stack([face.pictures["input"] for face in seen if face.seed == seed])
+        expected = kernel_distance(colours(degraded), colours(truths(folder)), pairs=True)
+        assert result.distances[seed]["input"]["kd_enlite0"] == pytest.approx(expected, rel=1e-4)
+        frechet = frechet_distance(colours(degraded), colours(truths(folder)))
+        assert result.distances[seed]["input"]["mine"] == pytest.approx(frechet, rel=1e-4)
+    assert not any(note.startswith("kd_enlite0") for note in result.notes)
+    reference = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
+    real = evaluate_real(same, folder, reference, metrics=metrics, size_px=48)
+    good = torch.stack([to_tensor(load_picture(reference / f"{number}.png").rgb) for number in range(5)])
+    expected = kernel_distance(colours(truths(folder)), colours(good))
+    assert real.summary()["kd_enlite0"].mean == pytest.approx(expected, rel=1e-4)
 
 
 def test_real_faces_and_a_reference(folder: Path, tmp_path: Path) -> None:

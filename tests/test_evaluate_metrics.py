@@ -11,7 +11,7 @@ from memgan.errors import ConfigError, MissingDependencyError, WeightsError, Wei
 from memgan.evaluation import METRICS, MetricSet, choose_metrics, published
 from memgan.evaluation.published import ALEXNET_FILE, INCEPTION_FILE, inception_features, lpips_alex
 
-OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "niqe", "identity"]
+OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "kd_enlite0", "niqe", "identity"]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_what_works_offline_is_the_default(cache: Path) -> None:
     assert metrics.names == OFFLINE
     assert set(metrics.left_out) == {"lpips", "fid"}
     assert all("--download" in reason and str(cache) in reason for reason in metrics.left_out.values())
-    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == ["fd_enlite0"]
+    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == ["fd_enlite0", "kd_enlite0"]
     pictures = torch.zeros(2, 3, 64, 64)
     assert all(metric(pictures, pictures).shape == (2,) for metric in metrics.paired.values())
 
@@ -44,7 +44,7 @@ def test_metrics_by_name(cache: Path) -> None:
     for bad in (["psnr", "lpisp"], []):
         with pytest.raises(ConfigError, match="st_lpips"):
             choose_metrics(bad)
-    assert choose_metrics(with_truth=False).names == ["fd_enlite0", "niqe"]
+    assert choose_metrics(with_truth=False).names == ["fd_enlite0", "kd_enlite0", "niqe"]
     with pytest.raises(ConfigError, match=r"\['psnr'\] need a truth.*niqe"):
         choose_metrics(["psnr", "niqe"], with_truth=False)
     for name in ("lpips", "fid"):
@@ -67,7 +67,15 @@ def test_own_metrics_come_last() -> None:
     assert metrics.names == ["niqe", "mine"]
 
 
+def test_distances_of_one_network_share_it() -> None:
+    for order in (["fd_enlite0", "kd_enlite0"], ["kd_enlite0", "fd_enlite0"]):
+        metrics = choose_metrics(order)
+        assert metrics.sets["fd_enlite0"] is metrics.sets["kd_enlite0"]
+    assert list(choose_metrics(["kd_enlite0"]).sets) == ["kd_enlite0"]
+
+
 def test_no_substitute_is_called_lpips_or_fid() -> None:
+    assert "not KID" in METRICS["kd_enlite0"].made_by
     assert "not LPIPS" in METRICS["st_lpips"].made_by and "not FID" in METRICS["fd_enlite0"].made_by
 
 

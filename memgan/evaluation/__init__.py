@@ -6,6 +6,7 @@ from memgan.evaluation.files import write_json
 from memgan.evaluation.frechet import frechet_distance
 from memgan.evaluation.health import MemoryHealth, MemoryHealthMeter, memory_health
 from memgan.evaluation.identity import IdentityDistance
+from memgan.evaluation.kernel import kernel_distance
 from memgan.evaluation.memory_sheet import write_memory_sheet
 from memgan.evaluation.metrics import psnr, ssim
 from memgan.evaluation.naturalness import niqe
@@ -39,6 +40,7 @@ __all__ = [
     "face_seed",
     "frechet_distance",
     "import_restorer",
+    "kernel_distance",
     "memory_health",
     "niqe",
     "psnr",

