@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.checkpoint import replacing
 from memgan.config import MemGANConfig
 from memgan.errors import ConfigError, OutputError, WeightsError
 from memgan.export import INPUT, onnx_bytes
 from memgan.network.model import MemGAN
 from memgan.places import cache_folder
+from memgan.replacing import replacing
 from memgan.sessions import open_session
 
 BACKENDS = ("torch", "onnx", "auto")

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from memgan.checkpoint import Checkpoint, read_header
+from memgan.checkpoint import Checkpoint
 from memgan.errors import ConfigError, WeightsError
 from memgan.remote import CARD_FILE, card_header, read_card
+from memgan.tensor_file import read_header
 
 METRICS_KEY = "metrics"
 """Entry of a weight file's header that holds :class:`Metrics` as JSON."""

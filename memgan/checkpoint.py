@@ -3,17 +3,17 @@
 torch is imported when tensors are read or written, so that looking for a file stays cheap.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memgan.config import MemGANConfig
-from memgan.errors import ConfigError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
+from memgan.replacing import replacing
+from memgan.tensor_file import read_index, read_tensors, tensor_places, with_sorted_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,13 +24,7 @@ CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Names the files over which the tensors of a large model are spread."""
-_MAX_HEADER_BYTES = 100_000_000
-"""The limit of safetensors itself."""
 _RESERVED_KEYS = (CONFIG_KEY, "format")
-_UNREADABLE = (
-    "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
-    "Fetch it again, or give another file."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
     """
     path = Path(path)
-    header, state = _read_index(path) if path.name.endswith(".index.json") else _read_tensors(path)
+    header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
     config = _config_of(path, header)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     return Checkpoint(config, state, {key: text for key, text in header.items() if key not in _RESERVED_KEYS})
@@ -100,7 +94,7 @@ def save(
     header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
     with replacing(path) as temporary:
         # Not save_file: the files it makes are readable by their owner only.
-        temporary.write_bytes(_with_sorted_metadata(serialise(tensors, metadata=header)))
+        temporary.write_bytes(with_sorted_metadata(serialise(tensors, metadata=header)))
     return path
 
 
@@ -149,100 +143,9 @@ def files_of(path: Path) -> list[Path]:
     """
     files = [path]
     if path.name.endswith(".index.json"):
-        files += [path.parent / name for name in sorted(set(_places(path).values()))]
+        files += [path.parent / name for name in sorted(set(tensor_places(path).values()))]
     config = path.parent / CONFIG_FILE
     return [config, *files] if path.name in (MODEL_FILE, INDEX_FILE) and config.is_file() else files
-
-
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The header of a safetensors file, read without torch and without the tensors.
-
-    Returns:
-        Tensor names to ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` to the further entries (text).
-
-    Raises:
-        WeightsError: if the file has no such header, or is shorter or longer than the header says.
-    """
-    path = Path(path)
-    _refuse_pickle(path)
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("no header at its start")
-            header = json.loads(file.read(length))
-        header = dict(header)
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
-        if end != size:
-            raise ValueError(f"it has {size} bytes instead of {end}")
-        return header
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
-
-
-def is_whole(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a safetensors file of the length that its header says; the tensors are not looked at."""
-    try:
-        read_header(path)
-    except WeightsError:
-        return False
-    return True
-
-
-def _read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    _refuse_pickle(path)
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return dict(file.metadata() or {}), state
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
-
-
-def _places(index: Path) -> dict[str, str]:
-    """Tensor names to file names."""
-    try:
-        places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
-        if any(Path(name).name != name for name in places.values()):
-            raise ValueError("it names files in other folders")
-        return places
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{index} is no index of safetensors files ({error}); fetch it again.") from error
-
-
-def _read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    places = _places(path)
-    header: dict[str, str] = {}
-    state: dict[str, Tensor] = {}
-    for name in sorted(set(places.values())):
-        own_header, tensors = _read_tensors(path.parent / name)
-        header |= own_header
-        state |= {key: tensor for key, tensor in tensors.items() if places.get(key) == name}
-    if missing := sorted(set(places) - set(state)):
-        raise WeightsError(
-            f"{path} names tensors that its files lack: {missing[:5]} ({len(missing)}). Fetch all files again."
-        )
-    return header, state
-
-
-def _refuse_pickle(path: Path) -> None:
-    """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
-        ) from error
-    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise WeightsError(
-            f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-            "StyleGAN2 checkpoints and facexlib's files are turned into such by: memgan convert FILE -o OUT.safetensors"
-        )
 
 
 def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
@@ -281,37 +184,3 @@ def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
     if half and copy.ndim >= 2 and (copy.numel() == 0 or copy.abs().max() <= limit):
         return copy.half()
     return copy
-
-
-def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in alphabetical order.
-
-    The library writes them in an order that changes from run to run; the same weights should have the same SHA-256.
-    """
-    length = int.from_bytes(data[:8], "little")
-    entries = json.loads(data[8 : 8 + length])
-    metadata = dict(sorted(entries.pop("__metadata__").items()))
-    header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
-    header += b" " * (-len(header) % 8)  # the format wants tensors to begin at a multiple of eight
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and else vanishes.
-
-    Raises:
-        OutputError: if the file cannot be written; whatever ``OSError`` the block raises counts as that.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder")
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error}); choose another place or free some space.") from error
-    finally:
-        with contextlib.suppress(OSError):  # its folder may be what could not be made
-            temporary.unlink(missing_ok=True)

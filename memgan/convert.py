@@ -8,12 +8,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from memgan import hub
-from memgan.checkpoint import replacing
 from memgan.errors import ConfigError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network
 from memgan.pickles import read_pickled_state
 from memgan.places import cache_folder
 from memgan.priors import import_prior
+from memgan.replacing import replacing
 
 KINDS = ("stylegan2", *FACEXLIB_WEIGHTS)
 """What can be converted: StyleGAN2 generators to train from, and facexlib's detectors and parsers."""

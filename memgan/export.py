@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memgan.checkpoint import replacing
 from memgan.errors import MissingDependencyError
 from memgan.network.model import MemGAN
+from memgan.replacing import replacing
 
 INPUT, OUTPUT = "input", "output"
 """Names of the graph's ends, as the programs that swap and enhance faces expect them."""

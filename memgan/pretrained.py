@@ -10,9 +10,10 @@ from pathlib import Path
 
 from memgan import hub
 from memgan.card import METRICS_KEY, Metrics, model_card
-from memgan.checkpoint import Checkpoint, replacing
+from memgan.checkpoint import Checkpoint
 from memgan.network.model import MemGAN, build_memgan
 from memgan.remote import CARD_FILE
+from memgan.replacing import replacing
 
 __all__ = ["MemGAN", "build_memgan", "from_pretrained", "push_to_hub", "save_pretrained"]
 

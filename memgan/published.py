@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from memgan.checkpoint import MODEL_FILE, read_header
+from memgan.checkpoint import MODEL_FILE
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
 from memgan.fetch import fetch, sha256_of
 from memgan.places import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.remote import Repository
+from memgan.tensor_file import read_header
 
 SAFE_SUFFIX = ".safetensors"
 SOURCE_KEY = "source_sha256"

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from memgan.checkpoint import CONFIG_FILE, INDEX_FILE, MODEL_FILE, Checkpoint, files_of, is_whole, save_pretrained
+from memgan.checkpoint import CONFIG_FILE, INDEX_FILE, MODEL_FILE, Checkpoint, files_of, save_pretrained
 from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoundError
 from memgan.fetch import locked, quarantine, sha256_of
 from memgan.places import hub_cache_folder, is_offline
+from memgan.tensor_file import is_whole
 
 CARD_FILE = "README.md"
 _DEFAULT_ENDPOINT = "https://huggingface.co"

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fetch the files; the exit status."""
     from memgan import hub
-    from memgan.checkpoint import files_of, replacing
+    from memgan.checkpoint import files_of
+    from memgan.replacing import replacing
 
     path = hub.resolve(args.name, revision=args.revision)
     if args.to is None:

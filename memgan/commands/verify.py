@@ -50,8 +50,9 @@ def _published(spec: "WeightSpec") -> list[str]:
 def _files(name: str) -> list[str]:
     """Look at the parts of what a path means."""
     from memgan import hub
-    from memgan.checkpoint import files_of, read_header
+    from memgan.checkpoint import files_of
     from memgan.errors import ChecksumError
+    from memgan.tensor_file import read_header
 
     lines = []
     for path in files_of(hub.resolve(name, offline=True)):

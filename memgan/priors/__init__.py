@@ -1,18 +1,16 @@
 """Pretrained face generators, read from the files of other projects and stored as safetensors."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal, get_args
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from memgan.errors import ConfigError, OutputError
+from memgan.errors import ConfigError
 from memgan.priors.mobile import convert_random_face, digest, random_face_files, read_random_face
 from memgan.priors.stylegan2 import read_stylegan2
+from memgan.replacing import replacing
 
 __all__ = ["PriorKind", "import_prior", "read_random_face", "read_stylegan2"]
 
@@ -77,17 +75,7 @@ def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *,
 
 
 def _write(out: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside ``out``, then rename: nobody ever sees half a file."""
-    temporary = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
-        os.close(handle)
-        save_file(tensors, temporary, metadata=metadata)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, out)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"The prior cannot be written to {out}: {error}. Give a writable place with room.") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    """Write ``out``, all or nothing."""
+    with replacing(out) as temporary:
+        # Not save_file: the files it makes are readable by their owner only.
+        temporary.write_bytes(save(tensors, metadata=metadata))
