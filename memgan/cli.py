@@ -20,6 +20,7 @@ COMMANDS = {
     "benchmark": "time each part of a restoration, and other networks beside it",
     "prior": "import a pretrained face generator to train from",
     "train": "train a network",
+    "average": "write the mean of two weight files, one of which was trained from the other",
     "ablate": "train a network without its parts, one by one, and compare (Table 2)",
 }
 """Each command is a module of :mod:`memgan.commands` with ``add_arguments(parser)`` and ``run(args) -> int``."""

@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "replacing": {"errors"},
     "tensor_file": {"errors"},
     "checkpoint": {"replacing", "tensor_file", "config", "errors"},
+    "averaging": {"checkpoint", "errors"},
     "places": set(),
     "fetch": {"errors"},
     "remote": {"checkpoint", "tensor_file", "fetch", "places", "errors"},
