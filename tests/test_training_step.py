@@ -1,5 +1,6 @@
 """One training step: what moves, what stays, and where the losses look."""
 
+import dataclasses
 import functools
 
 import pytest
@@ -18,7 +19,7 @@ from memgan.training.objective import LossNetworks
 from memgan.training.recipes import RECIPES, recipe
 from memgan.training.step import Trainer
 from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
-from memgan.training.window import Region, draw_window, valid_region
+from memgan.training.window import Region, check_window, draw_window, valid_region
 
 
 def trainer(**changes: object) -> Trainer:
@@ -151,6 +152,28 @@ def test_window_scale_and_margin() -> None:
     assert valid_region(Window(32, 0, 4, 12), 512, 32) == Region(0, 32, 160, 128)
     assert valid_region(Window(32, 20, 20, 12), 512, 32) == Region(32, 32, 160, 160)
     assert valid_region(None, 512, 32) == Region(0, 0, 512, 512)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"window": 12, "window_margin": 9, "known_weight": 1.0},
+            r"leaves 30 px .* need 61: .*or set known_weight to 0",
+        ),
+        ({"window": 12, "window_margin": 9, "texture_weight": 1.0}, r"need 37: .*or set texture_weight to 0"),
+        ({"window": 12, "window_margin": 9}, r"need 32: .*or train on whole pictures"),
+        ({"window": 8, "window_margin": 0, "discriminator_size": 64}, r"leaves 32 px .* need 64: .*lower the disc"),
+        ({"known_weight": 1.0}, r"need pictures of 61 px, these have 32: set known_weight to 0"),
+    ],
+)
+def test_losses_have_enough_to_look_at(changes: dict[str, object], message: str) -> None:
+    windowed = settings(**{"window_scale": 16, **changes})
+    with pytest.raises(ConfigError, match=message):
+        check_window(windowed, 64 if windowed.window else 32)
+    check_window(windowed, 512)
+    if "known_weight" in changes:
+        check_window(dataclasses.replace(windowed, known_weight=0.0, window=None), 32)
 
 
 def test_window_training_reaches_all_parts() -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from memgan.errors import ConfigError
 from memgan.network.decoder import Window
+from memgan.training import known_detail, texture
 from memgan.training.config import TrainConfig
 
 
@@ -77,18 +78,29 @@ def random_region(image: Tensor, side: int | None, generator: torch.Generator) -
 
 
 def check_window(config: TrainConfig, image_size: int) -> None:
-    """Refuse windows that leave the losses too little of the picture.
+    """Refuse windows, and pictures, that leave the losses too little to look at.
 
     Raises:
         ConfigError: naming the sizes.
     """
-    if config.window is None or image_size <= config.window_scale:
+    windowed = config.window is not None and image_size > config.window_scale
+    side = config.window * (image_size // config.window_scale) - 2 * config.window_margin if windowed else image_size
+    needs = {
+        "set texture_weight to 0": texture.MIN_SIDE_PX if config.texture_weight else 0,
+        "set known_weight to 0": known_detail.MIN_SIDE_PX if config.known_weight else 0,
+    }
+    if windowed:
+        judged = config.discriminator_size or 0 if config.adversarial_weight else 0
+        needs |= {"lower the discriminator_size": judged, "train on whole pictures": 32}
+    remedy, needed = max(needs.items(), key=lambda need: need[1])
+    if side >= needed:
         return
-    side = config.window * (image_size // config.window_scale) - 2 * config.window_margin
-    needed = max(32, config.discriminator_size or 0 if config.adversarial_weight else 0)
-    if side < needed:
+    if windowed:
         raise ConfigError(
             f"A window of {config.window} at scale {config.window_scale} with a margin of {config.window_margin} px "
-            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, or lower the "
-            "margin or the discriminator_size."
+            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, lower the "
+            f"margin, or {remedy}."
         )
+    raise ConfigError(
+        f"The losses need pictures of {needed} px, these have {image_size}: {remedy}, or train at a larger size."
+    )
