@@ -194,6 +194,7 @@ PRESETS: dict[str, MemGANConfig] = {
         fusion_conv="separable",
         memory_max_slots=64,
         memory_residual=True,
+        degradation_conditioning=True,
     ),
 }
 """The published configurations by name."""

@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="7f0299d4dfa8f1d9f347c7cc1e3869bbf2b4be458f219e5a70c24816c92ed08f",
+            sha256="ba0cafdce9be5e199ab3d6f7bff4b6daa046c0670c9829d87e93f403bbe6fec9",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),

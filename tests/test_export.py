@@ -22,9 +22,8 @@ from memgan.network.fast import prepare_for_inference
 onnx = pytest.importorskip("onnx")
 CASES = {
     "mobile": CONFIG,
-    "mobile, as shipped": dataclasses.replace(CONFIG, memory_residual=True),
+    "mobile, as shipped": dataclasses.replace(CONFIG, memory_residual=True, degradation_conditioning=True),
     "mobile, two scales": dataclasses.replace(CONFIG, fusion_scales=(8, 32), use_memory=False),
-    "mobile, conditioned": dataclasses.replace(CONFIG, degradation_conditioning=True),
     "stylegan2": TINY,
     "stylegan2, literal read": dataclasses.replace(TINY, memory_normalise=False, memory_temperature=0.1),
 }

@@ -28,14 +28,14 @@ CONFIG = MemGANConfig(
     memory_max_slots=5,
 )
 CASES = {
-    "as shipped": {"memory_residual": True},
+    "as shipped": {"memory_residual": True, "degradation_conditioning": True},
+    "with its own features beside the read": {"memory_residual": True},
     "without memory": {"use_memory": False},
     "without affine": {"use_affine": False},
     "without blend": {"use_blend": False},
     "the bare prior": {"use_affine": False, "use_blend": False},
     "literal read": {"memory_normalise": False},
     "two scales": {"fusion_scales": (8, 32)},
-    "conditioned": {"memory_residual": True, "degradation_conditioning": True},
     "conditioned, without memory": {"use_memory": False, "degradation_conditioning": True},
 }
 

@@ -34,10 +34,12 @@ RECIPES: dict[str, dict[str, object]] = {
         "r1_gamma": 5.0,
         "synthetic_share": 0.4,
         "aged_share": 0.25,
+        "mild_share": 0.25,
         "prior_match_weight": 1.0,
         "prior_match_until": 1.0,
         "semantic_weight": 2.0,
         "texture_weight": 5.0,
+        "known_weight": 15.0,
         "grid_weight": 800.0,
     },
 }
