@@ -4,8 +4,7 @@ import dataclasses
 
 from memgan.checkpoint import Checkpoint
 from memgan.errors import ConfigError, StateMismatchError
-
-_CONDITIONING = "conditioning."
+from memgan.network.conditioning import with_conditioning
 
 
 def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
@@ -36,13 +35,7 @@ def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
         raise StateMismatchError(
             f"The two networks differ in {', '.join(differing)}; only weights of one configuration have a mean."
         )
-    states = [dict(first.state), dict(second.state)]
-    for own, theirs in (states, states[::-1]):
-        for name, tensor in theirs.items():
-            if name.startswith(_CONDITIONING) and name not in own:
-                # What changes nothing is a last layer of zeros, whatever comes before it.
-                own[name] = tensor * 0 if name.startswith(f"{_CONDITIONING}leave.") else tensor
-    one, two = states
+    one, two = with_conditioning(first.state, second.state), with_conditioning(second.state, first.state)
     unlike = sorted(
         {n for n in one.keys() | two.keys() if n not in one or n not in two or one[n].shape != two[n].shape}
     )

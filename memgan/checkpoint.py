@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from memgan.config import MemGANConfig
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.replacing import replacing
-from memgan.tensor_file import read_index, read_tensors, tensor_places, with_sorted_metadata
+from memgan.tensor_file import read_index, read_tensors, tensor_places, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,8 +80,6 @@ def save(
         WeightsError: if a tensor has values that are not finite, or the metadata are not text.
         OutputError: if the file cannot be written.
     """
-    from safetensors.torch import save as serialise
-
     path = Path(path)
     metadata = dict(metadata or {})
     for key, value in metadata.items():
@@ -92,9 +90,7 @@ def save(
             )
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
     header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
-    with replacing(path) as temporary:
-        # Not save_file: the files it makes are readable by their owner only.
-        temporary.write_bytes(with_sorted_metadata(serialise(tensors, metadata=header)))
+    write_tensors(path, tensors, header)
     return path
 
 

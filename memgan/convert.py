@@ -4,7 +4,6 @@ import argparse
 import os
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from memgan import hub
@@ -13,7 +12,7 @@ from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network
 from memgan.pickles import read_pickled_state
 from memgan.places import cache_folder
 from memgan.priors import import_prior
-from memgan.replacing import replacing
+from memgan.tensor_file import write_tensors
 
 KINDS = ("stylegan2", *FACEXLIB_WEIGHTS)
 """What can be converted: StyleGAN2 generators to train from, and facexlib's detectors and parsers."""
@@ -81,8 +80,7 @@ def convert(
     about = {"format": "pt", "kind": kind, "source": path.name, "source_sha256": sha256}
     licence = hub.REGISTRY[kind].licence
     tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
-    with replacing(Path(out)) as temporary:
-        temporary.write_bytes(save(tensors, metadata=about | {"licence": licence}))
+    write_tensors(Path(out), tensors, about | {"licence": licence})
     return Path(out)
 
 

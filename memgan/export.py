@@ -86,8 +86,7 @@ class _Picture(nn.Module):
 
     def __init__(self, network: MemGAN) -> None:
         super().__init__()
-        parts = (network.encoder, network.latent, network.memory, network.decoder, network.conditioning)
-        self.network = MemGAN(network.config, *parts)
+        self.network = MemGAN(network.config, *network.parts)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image).image

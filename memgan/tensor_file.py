@@ -1,14 +1,16 @@
 """Files of tensors: safetensors files, and the indices of those that are spread over several.
 
-torch is imported when tensors are read, so that looking into a header stays cheap.
+torch is imported when tensors are read or written, so that looking into a header stays cheap.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memgan.errors import WeightsError
+from memgan.replacing import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +112,25 @@ def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
     return header, state
 
 
-def with_sorted_metadata(data: bytes) -> bytes:
+def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, all or nothing; the same arguments give the same bytes.
+
+    Args:
+        path: the file to write; missing folders are made.
+        tensors: contiguous ones that share no memory, by name.
+        metadata: further header entries.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = _with_sorted_metadata(save(tensors, metadata=dict(metadata)))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)  # not save_file: the files it makes are readable by their owner only
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
     """The same safetensors file with its metadata in alphabetical order.
 
     The library writes them in an order that changes from run to run; the same weights should have the same SHA-256.

@@ -113,20 +113,13 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
     assert float(grid_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(0.01, rel=1e-4)
 
 
-def test_the_grid_loss_is_part_of_a_step() -> None:
+@pytest.mark.parametrize(("name", "weight", "share"), [("grid", 100.0, 0.5), ("known", 10.0, 0.9)])
+def test_a_loss_beside_eq_13_is_part_of_a_step(name: str, weight: float, share: float) -> None:
     losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "prior_rate": 1.0}
-    made = trainer(grid_weight=100.0, **losses)
-    found = [float(made.step(*batch())["grid"]) for _ in range(40)]
-    assert found[-1] < 0.5 * found[0]
-    assert "grid" not in trainer(**losses).step(*batch())
-
-
-def test_the_loss_on_known_detail_is_part_of_a_step() -> None:
-    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "prior_rate": 1.0}
-    made = trainer(known_weight=10.0, **losses)
-    found = [float(made.step(*batch())["known"]) for _ in range(40)]
-    assert found[-1] < 0.9 * found[0]
-    assert "known" not in trainer(**losses).step(*batch())
+    made = trainer(**{f"{name}_weight": weight}, **losses)
+    found = [float(made.step(*batch())[name]) for _ in range(40)]
+    assert found[-1] < share * found[0]
+    assert name not in trainer(**losses).step(*batch())
 
 
 def test_discriminator_sees_crops() -> None:

@@ -79,13 +79,17 @@ class Degradation:
 
         Drawn from the whole ranges, one picture in eighty is as mild in all four respects.
         """
-        gentle = {
-            field: (low, low + (high - low) / 3)
-            for field in ("blur_sigma", "downscale", "noise_sigma")
-            for low, high in [getattr(self, field)]
-        }
+
+        def gentle(limits: tuple[float, float]) -> tuple[float, float]:
+            return limits[0], limits[0] + (limits[1] - limits[0]) / 3
+
         low, high = self.jpeg_quality
-        return Degradation(**gentle, jpeg_quality=(high - (high - low) // 3, high))
+        return Degradation(
+            blur_sigma=gentle(self.blur_sigma),
+            downscale=gentle(self.downscale),
+            noise_sigma=gentle(self.noise_sigma),
+            jpeg_quality=(high - (high - low) // 3, high),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

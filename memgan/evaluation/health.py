@@ -144,8 +144,7 @@ class MemoryHealthMeter:
         restored = network.decoder(memories, latent).clamp(-1, 1)
         means = {scale: mean_read(bank, features[scale]) for scale, bank in self._banks.items()}
         for scale, adjust in network.adjustments(features).items():
-            if scale in means:
-                means[scale] = adjust(means[scale])
+            means[scale] = adjust(means[scale])
         for scale, bank in self._banks.items():
             self._look_at(scale, bank, features[scale])
         for name, replaced in ({str(scale): {scale: mean} for scale, mean in means.items()} | {ALL: means}).items():

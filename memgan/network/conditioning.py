@@ -1,5 +1,6 @@
 """Conditioning of the fusions on how degraded the whole picture is."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from memgan.config import MemGANConfig
 HIDDEN = 128
 """Width between the statistics and the factors."""
 _FLOOR = 1e-6
+_PREFIX = "conditioning."
 
 
 class Adjustment(NamedTuple):
@@ -65,6 +67,20 @@ class DegradationConditioning(nn.Module):
         widths = list(self.widths.values())
         pairs = zip(gains.split(widths, 1), shifts.split(widths, 1), strict=True)
         return {scale: Adjustment(1 + gain, shift) for scale, (gain, shift) in zip(self.widths, pairs, strict=True)}
+
+
+def with_conditioning(state: Mapping[str, Tensor], template: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors and, if conditioning is not among them, one that changes nothing.
+
+    Args:
+        state: tensors by name.
+        template: tensors of a network with conditioning, whose first layer is taken; of the last, zeros.
+    """
+    if any(name.startswith(_PREFIX) for name in state):
+        return dict(state)
+    added = {name: tensor for name, tensor in template.items() if name.startswith(_PREFIX)}
+    last = f"{_PREFIX}leave."
+    return {**state, **{name: tensor * 0 if name.startswith(last) else tensor for name, tensor in added.items()}}
 
 
 def _variance(features: Tensor) -> Tensor:

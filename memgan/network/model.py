@@ -52,6 +52,11 @@ class MemGAN(nn.Module):
         self.decoder = decoder
         self.conditioning = conditioning
 
+    @property
+    def parts(self) -> tuple[nn.Module | None, ...]:
+        """What it is made of, in the order of the arguments behind ``config``: for another form of the same network."""
+        return self.encoder, self.latent, self.memory, self.decoder, self.conditioning
+
     def check_image(self, image: Tensor) -> None:
         """Refuse what is no batch of pictures of this network's size.
 

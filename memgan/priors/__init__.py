@@ -4,13 +4,10 @@ import hashlib
 from pathlib import Path
 from typing import Literal, get_args
 
-from safetensors.torch import save
-from torch import Tensor
-
 from memgan.errors import ConfigError
 from memgan.priors.mobile import convert_random_face, digest, random_face_files, read_random_face
 from memgan.priors.stylegan2 import read_stylegan2
-from memgan.replacing import replacing
+from memgan.tensor_file import write_tensors
 
 __all__ = ["PriorKind", "import_prior", "read_random_face", "read_stylegan2"]
 
@@ -70,12 +67,5 @@ def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *,
         "source_sha256": sha256,
         "licence": _LICENCES[kind],
     }
-    _write(out, tensors, metadata)
+    write_tensors(out, tensors, metadata)
     return out
-
-
-def _write(out: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write ``out``, all or nothing."""
-    with replacing(out) as temporary:
-        # Not save_file: the files it makes are readable by their owner only.
-        temporary.write_bytes(save(tensors, metadata=metadata))

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from memgan.errors import ShapeError
-from memgan.training.texture import FLOOR, pooled, split
+from memgan.training.texture import FLOOR, check_sides, pooled, split
 
 LEVELS = 4
 """Bands that are compared, each an octave below the one before; the first is the picture's finest."""
@@ -31,11 +30,7 @@ def known_detail_distance(restored: Tensor, target: Tensor, degraded: Tensor) ->
     Raises:
         ShapeError: if a side is too short for the last band.
     """
-    if min(restored.shape[-2:]) < MIN_SIDE_PX:
-        raise ShapeError(
-            f"The pictures have shape {tuple(restored.shape)}; the loss on known detail needs sides of at least "
-            f"{MIN_SIDE_PX} px: train on larger pictures or windows, or set known_weight to 0."
-        )
+    check_sides(restored, MIN_SIDE_PX, "the loss on known detail", "known_weight")
     found, wanted, given = (image.float().contiguous() for image in (restored, target, degraded))
     total = found.new_zeros(())
     for _ in range(LEVELS):

@@ -64,7 +64,7 @@ class FaceStream:
         self.random = torch.Generator().manual_seed(seed)
         self.prior_faces = prior_faces
         self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
-        self.degradation = degradation
+        self.degradation = degradation or Degradation()
         self.aged_share = aged_share
         self.mild_share = mild_share
         self.pool = pool
@@ -111,8 +111,7 @@ class FaceStream:
             return degrade_seeded(clean, seeds, settings=self.degradation)
         degraded = torch.empty_like(clean)
         is_mild = torch.rand(len(clean), generator=self.random) < self.mild_share
-        full = self.degradation or Degradation()
-        for chosen, settings in ((is_mild, full.mild()), (~is_mild, full)):
+        for chosen, settings in ((is_mild, self.degradation.mild()), (~is_mild, self.degradation)):
             places = chosen.nonzero()[:, 0].tolist()
             degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
         return degraded

@@ -35,11 +35,7 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: if a side is too short for the last band.
     """
-    if min(restored.shape[-2:]) < MIN_SIDE_PX:
-        raise ShapeError(
-            f"The pictures have shape {tuple(restored.shape)}; the texture loss needs sides of at least {MIN_SIDE_PX} "
-            "px: train on larger pictures or windows, or set texture_weight to 0."
-        )
+    check_sides(restored, MIN_SIDE_PX, "the texture loss", "texture_weight")
     found, wanted = restored.float().contiguous(), target.float().contiguous()  # bands are taken plane by plane
     total = found.new_zeros(())
     for _ in range(LEVELS):
@@ -47,6 +43,19 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
         (amplitude, correlation), (true_amplitude, true_correlation) = _statistics(band), _statistics(true_band)
         total = total + (amplitude - true_amplitude).abs().mean() + (correlation - true_correlation).abs().mean()
     return total / LEVELS
+
+
+def check_sides(image: Tensor, least: int, loss: str, setting: str) -> None:
+    """Refuse a picture of which the last band of a loss would be empty.
+
+    Raises:
+        ShapeError: if a side is below ``least``; the remedy names the loss's ``setting``.
+    """
+    if min(image.shape[-2:]) < least:
+        raise ShapeError(
+            f"The pictures have shape {tuple(image.shape)}; {loss} needs sides of at least {least} px: train on larger "
+            f"pictures or windows, or set {setting} to 0."
+        )
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor]:

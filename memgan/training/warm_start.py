@@ -7,6 +7,7 @@ from torch import Tensor
 
 from memgan.config import MemGANConfig
 from memgan.errors import ConfigError
+from memgan.network.conditioning import with_conditioning
 from memgan.network.latent import LatentEncoder
 from memgan.network.model import MemGAN, build_memgan
 
@@ -85,6 +86,5 @@ def continued(wanted: MemGANConfig, config: MemGANConfig, state: dict[str, Tenso
     if not wanted.degradation_conditioning or config.degradation_conditioning:
         return build_memgan(config, state)
     generator = build_memgan(dataclasses.replace(config, degradation_conditioning=True))
-    added = {name: value for name, value in generator.state_dict().items() if name.startswith("conditioning.")}
-    generator.load_checked({**state, **added})
+    generator.load_checked(with_conditioning(state, generator.state_dict()))
     return generator
