@@ -9,7 +9,7 @@ from training_runs import TINY
 
 from memgan.errors import StateMismatchError
 from memgan.evaluation import memory_health
-from memgan.network.conditioning import DegradationConditioning
+from memgan.network.conditioning import DegradationConditioning, _variance
 from memgan.network.decoder import Window
 from memgan.network.model import MemGAN, build_memgan
 from memgan.training.warm_start import continued
@@ -108,6 +108,21 @@ def test_gradients_reach_encoder_and_layers() -> None:
     sum(read.square().mean() for read in network.read_memory(network.encoder(picture(0.1))).values()).backward()
     assert network.conditioning.leave.weight.grad.abs().sum() > 0
     assert network.encoder.levels[0].enter.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradient_of_the_spread(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(2, 6, 8, 8, generator=generator) * torch.tensor([0.01, 1, 9, 1, 1, 0])[:, None, None] + 2
+    features = features.to(memory_format=layout).requires_grad_()
+    weights = torch.randn(2, 6, generator=generator)
+    (_variance(features) * weights).sum().backward()
+    found, features.grad = features.grad, None
+    (features.var((2, 3), correction=0) * weights).sum().backward()
+    torch.testing.assert_close(found, features.grad, atol=1e-6, rtol=1e-4)
+    assert found.is_contiguous(memory_format=layout)
+    with torch.no_grad():
+        torch.testing.assert_close(_variance(features), features.var((2, 3), correction=0), atol=1e-5, rtol=1e-4)
 
 
 def test_health_replaces_the_read_by_the_conditioned_mean() -> None:
