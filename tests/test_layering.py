@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": {"errors"},
     "overlap": set(),
     "threads": set(),
+    "allocator": set(),
     "upsampling": {"inference", "options", "pickles", "places", "image", "errors"},
     "identity": {"options", "errors"},
     "evidence": {"image", "errors"},
