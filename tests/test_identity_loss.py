@@ -64,8 +64,9 @@ def test_both_faces_are_shifted_alike() -> None:
     random = torch.Generator().manual_seed(0)
     for _ in range(8):
         loss(region.crop(clean), region, clean, random)
-    assert all(torch.equal(*shown.chunk(2)) for shown in seen)
-    assert len({shown.sum(0).sum().item() for shown in seen}) > 2
+    pairs = list(zip(seen[::2], seen[1::2], strict=True))
+    assert len(pairs) == 8 and all(torch.equal(*pair) for pair in pairs)
+    assert len({first.sum().item() for first, _ in pairs}) > 2
 
 
 def test_gradients_reach_the_part_only() -> None:

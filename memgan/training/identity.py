@@ -45,14 +45,18 @@ class IdentityLoss(nn.Module):
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """
-        mixed = region.pasted(clean, restored)
         shift = [(2 * float(part) - 1) * _SHIFT for part in torch.rand(2, generator=random)]
-        faces = arcface_chip(torch.cat([mixed, clean.float()]), *shift)
-        if torch.rand((), generator=random) < 0.5:
-            faces = faces.flip(-1)
-        found, wanted = F.normalize(self.network(faces).float(), dim=1).chunk(2)
+        mirrored = bool(torch.rand((), generator=random) < 0.5)
+
+        def direction(image: Tensor) -> Tensor:
+            face = arcface_chip(image, *shift)
+            return F.normalize(self.network(face.flip(-1) if mirrored else face).float(), dim=1)
+
+        with torch.no_grad():  # half of the network's work backwards
+            wanted = direction(clean.float())
+        found = direction(region.pasted(clean, restored))
         # Of a square, zero has no finite slope.
-        return ((found - wanted.detach()).square().sum(1) + 1e-6).sqrt().mean()
+        return ((found - wanted).square().sum(1) + 1e-6).sqrt().mean()
 
 
 def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor:
