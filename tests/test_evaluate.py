@@ -91,13 +91,27 @@ def test_real_faces(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.C
     assert load_picture(tmp_path / "sheet.png").rgb.shape[1] == 2 * 68 - 4  # input and restored
 
 
+def test_sets_are_compared_with_other_people(
+    weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others, figures = write_faces(tmp_path / "others", count=5), tmp_path / "all.json"
+    command = f"evaluate {faces} --reference {others} --weights {weights} --metrics psnr,kd_enlite0 --device cpu"
+    assert main([*command.split(), "--json", str(figures)]) == 0
+    out = capsys.readouterr().out
+    assert "kd_enlite0_to_others, above the truth's: tiny / input = " in out
+    assert "kd_enlite0 to the reference faces instead of the truths" in out
+    report = json.loads(figures.read_text())
+    assert report["metrics"]["kd_enlite0_to_others"]["distance"] == "kernel"
+    assert "kd_enlite0_to_others" in report["share_above_truth"]["tiny"]
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
         ("{nothing}", "nothing"),
         ("", "--real DIR"),
         ("{faces} --real {faces}", "--real DIR"),
-        ("{faces} --reference {faces}", "--reference"),
+        ("{faces} --reference {nothing}", "nothing"),
         ("--real {faces} --metrics psnr", "need a truth"),
         ("{faces} --sheet-rows 0", "--sheet-rows is 0"),
         ("{faces} --memory-faces 0", "--memory-faces is 0"),

@@ -141,6 +141,37 @@ def test_pairs_and_strangers_in_the_kernel_distance(folder: Path, tmp_path: Path
     assert real.summary()["kd_enlite0"].mean == pytest.approx(expected, rel=1e-4)
 
 
+def test_sets_compared_with_other_people(folder: Path, tmp_path: Path) -> None:
+    others = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
+    metrics = MetricSet(sets={"fd_enlite0": colours, "kd_enlite0": colours})
+    seen: list[FacePictures] = []
+    calls: list[tuple[int, int]] = []
+    result = evaluate(
+        {"half": lambda degraded: degraded / 2},
+        folder,
+        others=others,
+        metrics=metrics,
+        size_px=48,
+        batch_size=2,
+        progress=lambda done, total: calls.append((done, total)),
+        on_face=seen.append,
+    )
+    assert calls[-1] == (6, 6)  # as many others as faces
+    assert result.metrics == ("fd_enlite0", "fd_enlite0_to_others", "kd_enlite0", "kd_enlite0_to_others")
+    good = torch.stack([to_tensor(load_picture(others / f"{number}.png").rgb) for number in (0, 1, 3)])
+    clean, degraded, half = (torch.stack([face.pictures[name] for face in seen]) for name in ("truth", "input", "half"))
+    for distance, name in ((frechet_distance, "fd_enlite0"), (kernel_distance, "kd_enlite0")):
+        floor, before, after = (distance(colours(faces), colours(good)) for faces in (clean, degraded, half))
+        label = f"{name}_to_others"
+        assert result.target[label] == pytest.approx(floor, rel=1e-4)
+        assert result.summary()[label].mean == pytest.approx(before, rel=1e-4)
+        assert result.summary("half")[label].mean == pytest.approx(after, rel=1e-4)
+        share = result.share_above_target("half")
+        assert share[label] == pytest.approx((after - floor) / (before - floor), rel=1e-3) and set(share) > {label}
+    plain = evaluate(same, folder, metrics=metrics, size_px=48)
+    assert plain.metrics == ("fd_enlite0", "kd_enlite0") and not plain.share_above_target("restored")
+
+
 def test_real_faces_and_a_reference(folder: Path, tmp_path: Path) -> None:
     reference = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
     calls: list[tuple[int, int]] = []

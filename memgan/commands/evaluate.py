@@ -22,7 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--real", type=Path, metavar="DIR", help="real degraded aligned faces instead of FACES: NIQE, and --reference"
     )
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="good aligned faces to compare with --real")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="good aligned faces of other people to compare the sets with: --real's, or degraded, restored and clean "
+        "FACES, of the latter with as many",
+    )
     parser.add_argument(
         "--weights",
         action="append",
@@ -83,8 +89,6 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.faces) == bool(args.real):
         raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
-    if args.reference and not args.real:
-        raise ConfigError("--reference belongs to --real DIR; clean FACES are their own reference.")
     for option in ("sheet_rows", "memory_faces"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
@@ -162,7 +166,7 @@ def _evaluate(
     }
     if args.real:
         return evaluate_real(restorers, args.real, args.reference, **common)
-    return evaluate(restorers, args.faces, seeds=seeds, **common)
+    return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, **common)
 
 
 def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":

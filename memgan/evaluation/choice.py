@@ -67,6 +67,17 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
     }
 )
 """All metrics by name, in the order of the tables."""
+TO_OTHERS = "_to_others"
+"""Ends the name of a distance of sets that is taken to other people's faces instead of to the truths."""
+
+
+def metric_info(name: str) -> MetricInfo | None:
+    """What the metric of a table's row is; ``None`` for the caller's own."""
+    base = name.removesuffix(TO_OTHERS)
+    info = METRICS.get(base)
+    if info is None or name == base:
+        return info
+    return dataclasses.replace(info, made_by=f"{base} to the reference faces instead of the truths", published=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ def evaluate(
     faces: Sources,
     *,
     seeds: Sequence[int] = (0,),
+    others: Sources | None = None,
     limit: int | None = None,
     metrics: MetricSet | None = None,
     size_px: int = 512,
@@ -49,6 +50,8 @@ def evaluate(
         restore: what is judged: any callable on (B, 3, S, S) in [-1, 1], several by name, or ``None``.
         faces: clean, aligned faces: folders, tar archives, files.
         seeds: base seeds of the degradations; every face is degraded once with each.
+        others: good, aligned faces of other people, of which as many as there are faces are taken, spread evenly:
+            distances of sets are also taken to these, of the truths too. Their rows end in ``_to_others``.
         limit: at most so many faces, spread evenly over the sorted names; ``None``: all.
         metrics: ``None``: all that work here, see :func:`memgan.evaluation.choose_metrics`.
         size_px: side at which the restorers work.
@@ -71,9 +74,11 @@ def evaluate(
     settings = Degradation().at_size(size_px) if settings is None else settings
     source = PictureSource(faces)
     order = spread_evenly(source, limit)
+    good = None if others is None else PictureSource(others)
+    good_order = [] if good is None else spread_evenly(good, len(order))
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
     tally = Tally(metrics, list(restorers))
-    done = 0
+    done, total = 0, len(order) * len(seeds) + len(good_order)
     for start, indices in batches(order, batch_size):
         names = [source.names[index] for index in indices]
         clean = torch.stack([read_face(source, index, size_px) for index in indices])
@@ -89,7 +94,12 @@ def evaluate(
                 show(on_face, start, len(order), names, seed, {**pictures, "truth": truth})
             done += len(indices)
             if progress is not None:
-                progress(done, len(order) * len(seeds))
+                progress(done, total)
+    for _, indices in batches(good_order, batch_size):
+        tally.add_others(torch.stack([read_face(good, index, size_px) for index in indices]).to(device))
+        done += len(indices)
+        if progress is not None:
+            progress(done, total)
     return tally.result()
 
 

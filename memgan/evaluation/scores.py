@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from memgan.evaluation.choice import METRICS
+from memgan.evaluation.choice import TO_OTHERS, metric_info
 
 INPUT = "input"
 """Name of the degraded pictures beside those of the restorers."""
@@ -92,6 +92,20 @@ class EvaluationResult:
         after = self.summary(restorer)
         return {name: after[name].mean / value if value else math.nan for name, value in self.target.items()}
 
+    def share_above_target(self, restorer: str) -> dict[str, float]:
+        """For distances to other people's faces: what a restorer leaves of the input's distance above the truths' own.
+
+        A distance of few pictures has a floor, at which good faces of different people are from one another. The
+        truths show where it is: 0 is as near as they are, 1 as far as the input.
+        """
+        before, after = self.summary(INPUT), self.summary(restorer)
+        shares = {}
+        for name, floor in self.target.items():
+            if name.endswith(TO_OTHERS):
+                above = before[name].mean - floor
+                shares[name] = (after[name].mean - floor) / above if above else math.nan
+        return shares
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for :func:`memgan.evaluation.files.write_json`."""
         pictures = (INPUT, *self.restorers)
@@ -99,7 +113,7 @@ class EvaluationResult:
             "num_faces": self.num_faces,
             "seeds": self.seeds,
             "restorers": list(self.restorers),
-            "metrics": {name: dataclasses.asdict(METRICS[name]) for name in self.metrics if name in METRICS},
+            "metrics": {name: dataclasses.asdict(info) for name in self.metrics if (info := metric_info(name))},
             "means": {
                 picture: {name: dataclasses.asdict(spread) for name, spread in self.summary(picture).items()}
                 for picture in pictures
@@ -107,6 +121,9 @@ class EvaluationResult:
             "ratio_to_input": {restorer: self.ratio(restorer) for restorer in self.restorers},
             "difference_to_input": {restorer: self.difference(restorer) for restorer in self.restorers},
             f"ratio_to_{self.target_name}": {restorer: self.ratio_to_target(restorer) for restorer in self.restorers},
+            f"share_above_{self.target_name}": {
+                restorer: self.share_above_target(restorer) for restorer in self.restorers
+            },
             self.target_name: {"num_pictures": self.num_target, "means": self.target},
             "distances": {str(seed): table for seed, table in self.distances.items()},
             "notes": list(self.notes),

@@ -3,7 +3,7 @@
 import math
 
 from memgan.evaluation import paper
-from memgan.evaluation.choice import METRICS, MetricInfo
+from memgan.evaluation.choice import MetricInfo, metric_info
 from memgan.evaluation.scores import INPUT, EvaluationResult, Spread
 
 
@@ -24,7 +24,7 @@ def text_table(result: EvaluationResult) -> str:
     before = result.summary()
     after = {restorer: result.summary(restorer) for restorer in result.restorers}
     for name in before:
-        info = METRICS.get(name)
+        info = metric_info(name)
         row = [name, "" if info is None else "higher" if info.higher_is_better else "lower", _cell(before[name])]
         for means in after.values():
             row += [_cell(means[name]), _gain(info, before[name].mean, means[name].mean)]
@@ -56,7 +56,9 @@ def _remarks(result: EvaluationResult) -> list[str]:
     for restorer in result.restorers:
         for name, ratio in result.ratio_to_target(restorer).items():
             lines.append(f"{name}: {restorer} / {result.target_name} = {_number(ratio, 3)}")
-    lines += [f"{name}: {METRICS[name].made_by}" for name in result.summary() if name in METRICS]
+        for name, share in result.share_above_target(restorer).items():
+            lines.append(f"{name}, above the {result.target_name}'s: {restorer} / {INPUT} = {_number(share, 3)}")
+    lines += [f"{name}: {info.made_by}" for name in result.summary() if (info := metric_info(name))]
     lines += [f"note: {note}" for note in result.notes]
     lines += [f"left out: {name}: {reason}" for name, reason in result.left_out.items()]
     return lines

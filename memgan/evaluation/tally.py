@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, DataError, ShapeError
-from memgan.evaluation.choice import METRICS, MetricSet
+from memgan.evaluation.choice import TO_OTHERS, MetricSet, metric_info
 from memgan.evaluation.frechet import frechet_distance, small_sample_note
 from memgan.evaluation.kernel import kernel_distance
 from memgan.evaluation.scores import INPUT, EvaluationResult, FaceScores, mean
@@ -81,6 +81,7 @@ class Tally:
         self._rows: dict[int, list[FaceScores]] = {}
         self._features: dict[tuple[int, str, str], list[Tensor]] = {}
         self._target_features: dict[str, list[Tensor]] = {name: [] for name in metrics.sets}
+        self._other_features: dict[str, list[Tensor]] = {name: [] for name in metrics.sets}
         self._target_values: dict[str, list[float]] = {name: [] for name in metrics.single}
         self._num_target = 0
 
@@ -116,6 +117,11 @@ class Tally:
         for name, features in self._described(batch).items():
             self._target_features[name].append(features)
 
+    def add_others(self, batch: Tensor) -> None:
+        """Add (B, 3, S, S) good faces of other people, to which input, restored and true faces are compared as sets."""
+        for name, features in self._described(batch).items():
+            self._other_features[name].append(features)
+
     def _described(self, batch: Tensor) -> dict[str, Tensor]:
         """Features of a batch by metric; metrics that share a network share them."""
         known: dict[int, Tensor] = {}
@@ -128,32 +134,53 @@ class Tally:
         """What was found so far."""
         notes: dict[str, None] = {}
         distances: dict[int, dict[str, dict[str, float]]] = {}
+        target = {name: mean(known) for name, known in self._target_values.items() if known}
+        of_pairs = target_name == "truth"  # truths and restored faces come in the same order; others belong to nobody
         for (seed, picture, name), parts in self._features.items():
             if not self._target_features[name]:
                 notes[f"{name} needs reference pictures to compare with, and was left out"] = None
                 continue
-            features, target = torch.cat(parts), torch.cat(self._target_features[name])
-            fewest = min(len(features), len(target))
-            if fewest < 2:
-                notes[f"{name} needs at least 2 pictures of each kind, there is 1: give more"] = None
-                continue
-            if name in METRICS and METRICS[name].distance == "kernel":
-                # Truths and restored faces come in the same order; reference pictures belong to nobody.
-                distance = kernel_distance(features, target, pairs=target_name == "truth")
-            else:
-                distance = frechet_distance(features, target)
-                note = small_sample_note(fewest, features.shape[1])
-                if note is not None:
-                    notes[f"{name}: {note}"] = None
-            distances.setdefault(seed, {}).setdefault(picture, {})[name] = distance
+            for label, known, pairs in self._compared(name, of_pairs):
+                distance = _distance(label, torch.cat(parts), torch.cat(known), pairs, notes)
+                if distance is not None:
+                    distances.setdefault(seed, {}).setdefault(picture, {})[label] = distance
+        for name, truths in self._target_features.items():
+            for label, known, _ in self._compared(name, of_pairs)[1:]:
+                distance = _distance(label, torch.cat(truths), torch.cat(known), False, notes)
+                if distance is not None:
+                    target[label] = distance
         return EvaluationResult(
             faces=tuple(row for rows in self._rows.values() for row in rows),
             restorers=self._restorers,
-            metrics=tuple(self._metrics.names),
+            metrics=tuple(label for name in self._metrics.names for label in (name, *self._labels(name))),
             distances=distances,
-            target={name: mean(known) for name, known in self._target_values.items() if known},
+            target=target,
             target_name=target_name,
             num_target=self._num_target,
             notes=tuple(notes),
             left_out=dict(self._metrics.left_out),
         )
+
+    def _labels(self, name: str) -> list[str]:
+        """Further rows of a metric."""
+        return [f"{name}{TO_OTHERS}"] if self._other_features.get(name) else []
+
+    def _compared(self, name: str, of_pairs: bool) -> list[tuple[str, list[Tensor], bool]]:
+        """What a set is compared with: row, features, and whether it holds the same faces in the same order."""
+        others = [(label, self._other_features[name], False) for label in self._labels(name)]
+        return [(name, self._target_features[name], of_pairs), *others]
+
+
+def _distance(name: str, features: Tensor, target: Tensor, pairs: bool, notes: dict[str, None]) -> float | None:
+    """Distance of two sets; ``None``: too few. What a reader has to know goes to ``notes``."""
+    fewest = min(len(features), len(target))
+    if fewest < 2:
+        notes[f"{name} needs at least 2 pictures of each kind, there is 1: give more"] = None
+        return None
+    info = metric_info(name)
+    if info is not None and info.distance == "kernel":
+        return kernel_distance(features, target, pairs=pairs)
+    note = small_sample_note(fewest, features.shape[1])
+    if note is not None:
+        notes[f"{name}: {note}"] = None
+    return frechet_distance(features, target)
