@@ -12,7 +12,7 @@ from memgan.errors import ConfigError, ImageError, ShapeError
 from memgan.training.data import FaceSet
 from memgan.training.stream import FaceStream
 
-NOTHING = Ageing(gray=0, faded=0, motion=0, grain=0, scratches=0, recompressed=0)
+NOTHING = Ageing(gray=0, faded=0, motion=0, halftone=0, grain=0, scratches=0, recompressed=0)
 CLEAR = Degradation(blur_sigma=(0, 0), downscale=(1, 1), noise_sigma=(0, 0), jpeg_quality=(100, 100))
 
 
@@ -57,7 +57,7 @@ def test_no_colours_and_faded_ones_are_kept() -> None:
     assert (degraded - faded).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("damage", ["motion", "grain", "scratches", "recompressed"])
+@pytest.mark.parametrize("damage", ["motion", "halftone", "grain", "scratches", "recompressed"])
 def test_damage_is_in_the_degraded_picture_only(damage: str) -> None:
     clean = faces(4, 128)
     wanted, degraded = aged(clean, **{damage: 1.0})
@@ -79,6 +79,25 @@ def test_motion_blurs_along_a_line_and_keeps_the_light() -> None:
     assert (aged(flat, motion=1.0)[1] - 0.25).abs().max() < 0.01
 
 
+def test_a_print_has_dots_at_one_distance_and_keeps_its_tone() -> None:
+    flat = torch.zeros(1, 3, 128, 128)
+    settings = {"halftone": 1.0, "halftone_px": (24.0, 24.0), "halftone_strength": (0.3, 0.3)}  # 6 px of 128
+    _, printed = aged(flat, **settings)
+    assert printed.mean().abs() < 0.01 and 0.5 < printed.abs().max() < 0.62
+    assert (printed[:, 0] - printed[:, 1]).abs().max() < 0.03  # black and white: one screen
+    spectrum = torch.fft.fft2(printed[0, 0]).abs()
+    spectrum[0, 0] = 0
+    peak = int(spectrum.argmax())
+    frequencies = torch.fft.fftfreq(128)
+    distance = 1 / torch.hypot(frequencies[peak // 128], frequencies[peak % 128])
+    assert distance == pytest.approx(6 / 2**0.5, rel=0.05)  # rows of dots lie across
+    colour = flat + torch.tensor([0.3, 0.0, -0.3]).view(3, 1, 1)
+    dots = aged(colour, **settings)[1] - colour
+    assert (dots[:, 0] - dots[:, 1]).abs().mean() > 0.1  # a screen for each ink
+    white = aged(torch.ones(1, 3, 64, 64), **settings)[1]
+    assert (white - 1).abs().max() < 0.02  # paper takes no ink
+
+
 def test_scratches_are_thin() -> None:
     flat = torch.zeros(1, 3, 128, 128)
     _, scratched = aged(flat, scratches=1.0, scratch_count=(1, 1))
@@ -87,7 +106,7 @@ def test_scratches_are_thin() -> None:
 
 
 def test_bad_settings_and_pictures_are_refused() -> None:
-    for changes in ({"gray": 1.5}, {"motion_px": (9.0, 3.0)}, {"grain_px": (0.5, 2.0)}, {"scratch_count": (0, 2)}):
+    for changes in ({"gray": 1.5}, {"motion_px": (9.0, 3.0)}, {"halftone_px": (1.0, 9.0)}, {"scratch_count": (0, 2)}):
         with pytest.raises(ConfigError, match=next(iter(changes))):
             Ageing(**changes)
     with pytest.raises(ShapeError, match="seeds"):

@@ -1,7 +1,8 @@
-"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, grain, scratches, JPEG twice.
+"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, print, grain, scratches, JPEG.
 
 The paper knows none of this. What the photograph *is* (black and white, faded) is kept in the picture to aim at, as
-nobody asked for other colours; what was done to it (motion, grain, scratches, compression) is in the degraded one only.
+nobody asked for other colours; what was done to it (motion, a printer's raster, grain, scratches, a second compression)
+is in the degraded one only.
 """
 
 import dataclasses
@@ -16,6 +17,8 @@ from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, check
 from memgan.errors import ConfigError
 
 _LUMA = (0.299, 0.587, 0.114)
+_SCREEN_DEGREES = (15.0, 75.0, 0.0)
+"""Customary angles of the screens of cyan, magenta and yellow, which take away red, green and blue."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Ageing:
     """Chance of a straight motion blur."""
     motion_px: tuple[float, float] = (4.0, 24.0)
     """Its length in pixels."""
+    halftone: float = 0.3
+    """Chance of a print's raster of dots, one for each ink, stronger in the middle tones. Eq. 14 is then mild, see
+    :meth:`memgan.degradation.Degradation.mild`."""
+    halftone_px: tuple[float, float] = (3.0, 10.0)
+    """Distance of its dots in pixels."""
+    halftone_strength: tuple[float, float] = (0.05, 0.4)
+    """Largest change by it, as a share of the range of values."""
     grain: float = 0.5
     """Chance of film grain: noise of lightness, stronger in the middle tones."""
     grain_sigma: tuple[float, float] = (3.0, 14.0)
@@ -50,11 +60,13 @@ class Ageing:
     """Its quality."""
 
     def __post_init__(self) -> None:
-        for name in ("gray", "faded", "motion", "grain", "scratches", "recompressed"):
+        for name in ("gray", "faded", "motion", "halftone", "grain", "scratches", "recompressed"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a chance: from 0 to 1.")
         allowed = {
             "motion_px": (0, 512),
+            "halftone_px": (2, 64),
+            "halftone_strength": (0, 1),
             "grain_sigma": (0, 255),
             "grain_px": (1, 64),
             "scratch_count": (1, 100),
@@ -103,9 +115,14 @@ def age_seeded(
         moved = wanted[index]
         if draw.chance(settings.motion):
             moved = _motion(moved, draw.between(*settings.motion_px), draw.between(0, math.pi))
-        parameters = draw_parameters(seed, degradation)
-        low = apply_degradation(moved, parameters, noise, codec=codec)
-        degraded[index] = _damaged((low.float() + 1) * 127.5, settings, draw, noise, codec) / 127.5 - 1
+        printed = draw.chance(settings.halftone)
+        ranges = degradation or Degradation()
+        # Where the dots of a print are seen, it was not blurred or shrunk much.
+        parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
+        levels = (apply_degradation(moved, parameters, noise, codec=codec).float() + 1) * 127.5
+        if printed:
+            levels = _printed(levels, settings, draw)
+        degraded[index] = _damaged(levels, settings, draw, noise, codec) / 127.5 - 1
     return wanted, degraded
 
 
@@ -177,6 +194,25 @@ def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generat
         rolled = torch.roll(levels, shift, (1, 2))
         levels = torch.roll(compress(rolled, quality, codec), (-shift[0], -shift[1]), (1, 2))
     return levels
+
+
+def _printed(levels: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
+    """Dots in place of even tones, of the same mean; without colours all inks share one screen, as black does."""
+    period = max(2.0, draw.between(*settings.halftone_px) * max(levels.shape[-2:]) / 512)
+    strength, turn = draw.between(*settings.halftone_strength), draw.between(0, math.pi / 2)
+    colourless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a level
+    angles = [turn + math.radians(0.0 if colourless else degrees) for degrees in _SCREEN_DEGREES]
+    shifts = [[draw.between(0, 2 * math.pi) for _ in range(2)] for _ in angles]
+    if colourless:
+        shifts = [shifts[0]] * len(angles)
+    y, x = torch.meshgrid(*(torch.arange(side, device=levels.device) for side in levels.shape[-2:]), indexing="ij")
+    screens = []
+    for angle, (right, down) in zip(angles, shifts, strict=True):
+        along = (x * math.cos(angle) + y * math.sin(angle)) * (2 * math.pi / period) + right
+        across = (y * math.cos(angle) - x * math.sin(angle)) * (2 * math.pi / period) + down
+        screens.append(torch.cos(along) * torch.cos(across))
+    value = levels / 255
+    return levels + 255 * strength * torch.stack(screens) * 4 * value * (1 - value)
 
 
 def _scratched(levels: Tensor, draw: _Draw, unit: float) -> Tensor:

@@ -93,8 +93,8 @@ class TrainConfig:
     synthetic_share: float = 0.0
     """Share of the faces that are drawn from the prior instead of the photographs."""
     aged_share: float = 0.0
-    """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, grainy, scratched,
-    compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
+    """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, printed, grainy,
+    scratched, compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
     mild_share: float = 0.0
     """Share of the faces that are not made old whose Eq. 14 is mild, see
     :meth:`memgan.degradation.Degradation.mild`."""
