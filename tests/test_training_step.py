@@ -19,7 +19,17 @@ from memgan.training.objective import LossNetworks
 from memgan.training.recipes import RECIPES, recipe
 from memgan.training.step import Trainer
 from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
-from memgan.training.window import Region, check_window, draw_window, valid_region
+from memgan.training.window import (
+    COMPONENTS,
+    FOCUS_SHIFT,
+    Focus,
+    Region,
+    check_window,
+    draw_focus,
+    draw_window,
+    random_region,
+    valid_region,
+)
 
 
 def trainer(**changes: object) -> Trainer:
@@ -145,6 +155,31 @@ def test_window_scale_and_margin() -> None:
     assert valid_region(Window(32, 0, 4, 12), 512, 32) == Region(0, 32, 160, 128)
     assert valid_region(Window(32, 20, 20, 12), 512, 32) == Region(32, 32, 160, 160)
     assert valid_region(None, 512, 32) == Region(0, 0, 512, 512)
+
+
+def test_windows_and_crops_around_eyes_and_mouth() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert draw_focus(0.0, generator) is None
+    drawn = [draw_focus(0.5, generator) for _ in range(400)]
+    found = [focus for focus in drawn if focus is not None]
+    assert 150 < len(found) < 250
+    near = [
+        min(range(3), key=lambda index: abs(right - COMPONENTS[index][0]) + abs(down - COMPONENTS[index][1]))
+        for right, down in found
+    ]
+    assert set(near) == {0, 1, 2}
+    for (right, down), index in zip(found, near, strict=True):
+        assert abs(right - COMPONENTS[index][0]) <= FOCUS_SHIFT and abs(down - COMPONENTS[index][1]) <= FOCUS_SHIFT
+    image = torch.zeros(1, 3, 512, 512)
+    for focus in found:
+        window = draw_window(24, 64, 512, generator, focus)
+        region = valid_region(window, 512, 16).within(window, 512)
+        crop = random_region(region.crop(image), 128, generator, focus.within(region, 512))
+        assert region.left + crop.left + 64 == pytest.approx(focus.right * 512, abs=24)
+        assert region.top + crop.top + 64 == pytest.approx(focus.down * 512, abs=24)
+    corner = Focus(0.01, 0.99)
+    assert draw_window(24, 64, 512, generator, corner) == Window(64, 40, 0, 24)
+    assert random_region(image, 128, generator, corner.within(Region(0, 0, 512, 512), 512)) == Region(384, 0, 128, 128)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,8 @@ class TrainConfig:
     :func:`memgan.training.known_detail.known_detail_distance`."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
+    component_share: float = 0.0
+    """Share of the steps in which windows and crops lie around an eye or the mouth instead of anywhere."""
     window: int | None = None
     """Side, in pixels of the ``window_scale`` features, of the random part that is decoded above that scale; ``None``:
     everything."""
@@ -191,6 +193,7 @@ class TrainConfig:
             "synthetic_share",
             "aged_share",
             "mild_share",
+            "component_share",
             "prior_match_until",
         ]:
             if not 0 <= getattr(self, name) <= 1:

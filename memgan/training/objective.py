@@ -14,7 +14,7 @@ from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss
 from memgan.training.matching import prior_distance
 from memgan.training.semantic import SemanticLoss
 from memgan.training.texture import texture_distance
-from memgan.training.window import Region, random_region
+from memgan.training.window import Focus, Region, random_region
 
 Taps = tuple[list[Tensor], list[Tensor]]
 """Features of the restored and of the true picture, shallow to deep."""
@@ -37,6 +37,13 @@ class Pass(NamedTuple):
     """(B, D) latent codes."""
     latent: Tensor | None
     """(N, D) true codes of the last N faces, if the prior drew them."""
+    focus: Focus | None = None
+    """Where crops for perceptual loss and discriminator lie; ``None``: anywhere."""
+
+    def crop(self, side: int | None, random: torch.Generator) -> Region:
+        """A square of ``side`` pixels of the restored part, around the focus if there is one."""
+        around = None if self.focus is None else self.focus.within(self.region, self.clean.shape[-1])
+        return random_region(self.restored, side, random, around)
 
     @property
     def target(self) -> Tensor:
@@ -84,7 +91,7 @@ class Objective:
         """The features that perceptual loss and discriminator look at; ``None`` if no loss does."""
         if self.networks.perceptual is None:
             return None
-        crop = random_region(run.restored, self.config.perceptual_size, self.random)
+        crop = run.crop(self.config.perceptual_size, self.random)
         return self.networks.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
 
     def __call__(

@@ -13,7 +13,7 @@ from memgan.training.losses import discriminator_loss, r1_penalty
 from memgan.training.objective import LossNetworks, Objective, Pass, Taps
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
-from memgan.training.window import check_window, draw_window, random_region, valid_region
+from memgan.training.window import check_window, draw_focus, draw_window, valid_region
 
 Judged = Tensor | list[Tensor]
 """What the discriminator sees: pictures, or the taps of their features."""
@@ -152,7 +152,8 @@ class Trainer:
     def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[dict[int, Tensor], Pass]:
         """The generator's forward pass, of which training needs the parts too; encoder features first."""
         config, generator, size = self.config, self.generator, clean.shape[-1]
-        window = draw_window(config.window, config.window_scale, size, self.random)
+        focus = draw_focus(config.component_share, self.random)
+        window = draw_window(config.window, config.window_scale, size, self.random, focus)
         features = generator.encoder(degraded)
         found = generator.latent(features[4])
         decoded: dict[int, Tensor] = {}
@@ -164,14 +165,15 @@ class Trainer:
             keep=decoded,
         )
         valid = valid_region(window, size, config.window_margin)
-        return features, Pass(clean, degraded, valid.within(window, size), valid.crop(image), decoded, found, latent)
+        region = valid.within(window, size)
+        return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, focus)
 
     def _judged(self, run: Pass, taps: Taps | None) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""
         if self.config.discriminator_kind == "features":
             self.discriminator.observe_(taps[1])
             return taps
-        crop = random_region(run.restored, self.config.discriminator_size, self.random)
+        crop = run.crop(self.config.discriminator_size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()

@@ -10,6 +10,22 @@ from memgan.network.decoder import Window
 from memgan.training import known_detail, texture
 from memgan.training.config import TrainConfig
 
+COMPONENTS = ((0.377, 0.469), (0.623, 0.469), (0.502, 0.725))
+"""Eyes and mouth of a face aligned to FFHQ's template: right and down, as shares of the picture's side."""
+FOCUS_SHIFT = 1 / 16
+"""Largest random shift of a focus from there, right and down."""
+
+
+class Focus(NamedTuple):
+    """A place of interest, as shares of the picture's side."""
+
+    right: float
+    down: float
+
+    def within(self, region: "Region", image_size: int) -> tuple[float, float]:
+        """The same place in pixels (right, down), counted from a region's corner."""
+        return self.right * image_size - region.left, self.down * image_size - region.top
+
 
 class Region(NamedTuple):
     """Part of a picture, in pixels."""
@@ -44,10 +60,23 @@ class Region(NamedTuple):
         return Region(top, left, bottom - top, right - left)
 
 
-def draw_window(size: int | None, scale: int, image_size: int, generator: torch.Generator) -> Window | None:
-    """A random window of ``size`` pixels of the features at ``scale``; ``None`` for no size."""
+def draw_focus(share: float, generator: torch.Generator) -> Focus | None:
+    """A place in an eye's or the mouth's surroundings for a ``share`` of the calls; ``None`` for the others."""
+    if not share or torch.rand((), generator=generator) >= share:
+        return None
+    right, down = COMPONENTS[int(torch.randint(len(COMPONENTS), (), generator=generator))]
+    shift_right, shift_down = (torch.rand(2, generator=generator) * 2 - 1).mul(FOCUS_SHIFT).tolist()
+    return Focus(right + shift_right, down + shift_down)
+
+
+def draw_window(
+    size: int | None, scale: int, image_size: int, generator: torch.Generator, focus: Focus | None = None
+) -> Window | None:
+    """A window of ``size`` pixels of the features at ``scale``, random or around a focus; ``None`` for no size."""
     if size is None or image_size <= scale:
         return None
+    if focus is not None:
+        return Window(scale, _start(focus.down * scale, size, scale), _start(focus.right * scale, size, scale), size)
     top, left = torch.randint(0, scale - size + 1, (2,), generator=generator).tolist()
     return Window(scale, top, left, size)
 
@@ -68,13 +97,22 @@ def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
     return Region(top, left, height, width)
 
 
-def random_region(image: Tensor, side: int | None, generator: torch.Generator) -> Region:
-    """A random square of ``side`` pixels, or as large as the picture allows (``None``)."""
+def random_region(
+    image: Tensor, side: int | None, generator: torch.Generator, around: tuple[float, float] | None = None
+) -> Region:
+    """A square of ``side`` pixels, or as large as the picture allows (``None``): random, or around (right, down) px."""
     height, width = image.shape[-2:]
     side = min(side or height, height, width)
+    if around is not None:
+        return Region(_start(around[1], side, height), _start(around[0], side, width), side, side)
     top = int(torch.randint(0, height - side + 1, (), generator=generator))
     left = int(torch.randint(0, width - side + 1, (), generator=generator))
     return Region(top, left, side, side)
+
+
+def _start(centre: float, size: int, limit: int) -> int:
+    """Where ``size`` pixels around ``centre`` begin, within ``limit``."""
+    return min(max(round(centre - size / 2), 0), limit - size)
 
 
 def check_window(config: TrainConfig, image_size: int) -> None:
