@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="ba0cafdce9be5e199ab3d6f7bff4b6daa046c0670c9829d87e93f403bbe6fec9",
+            sha256="0df8fc3e31edb6dcad54d5459cdc412b1120d2500a7a3179385bec0b24850728",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
