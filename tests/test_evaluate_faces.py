@@ -168,6 +168,7 @@ def test_sets_compared_with_other_people(folder: Path, tmp_path: Path) -> None:
         assert result.summary("half")[label].mean == pytest.approx(after, rel=1e-4)
         share = result.share_above_target("half")
         assert share[label] == pytest.approx((after - floor) / (before - floor), rel=1e-3) and set(share) > {label}
+    assert result.ratio_to_target("half") == {}
     plain = evaluate(same, folder, metrics=metrics, size_px=48)
     assert plain.metrics == ("fd_enlite0", "kd_enlite0") and not plain.share_above_target("restored")
 

@@ -88,9 +88,13 @@ class EvaluationResult:
         return {name: after[name].mean - before[name].mean for name in before}
 
     def ratio_to_target(self, restorer: str) -> dict[str, float]:
-        """A restorer's means divided by the target's, for metrics that the target has (NIQE)."""
+        """A restorer's means divided by the target's, for metrics that the target has (NIQE).
+
+        Not for distances to other people's faces, of which the target's may be zero: :meth:`share_above_target`.
+        """
         after = self.summary(restorer)
-        return {name: after[name].mean / value if value else math.nan for name, value in self.target.items()}
+        own = {name: value for name, value in self.target.items() if not name.endswith(TO_OTHERS)}
+        return {name: after[name].mean / value if value else math.nan for name, value in own.items()}
 
     def share_above_target(self, restorer: str) -> dict[str, float]:
         """For distances to other people's faces: what a restorer leaves of the input's distance above the truths' own.
