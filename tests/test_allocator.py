@@ -1,6 +1,7 @@
 """Freed memory that a process keeps, seen from outside: its resident size."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,15 @@ from memgan import cli
 from memgan.allocator import keep_freed_memory
 
 RESIDENT_AFTER = """
-import sys
+import os, sys
 from memgan.allocator import keep_freed_memory
 kept = len(sys.argv) > 1 and keep_freed_memory()
 block = bytearray(200_000_000)
 del block
 pages = int(open("/proc/self/statm").read().split()[1])
-print(kept, pages * 4096)
+print(kept, pages * os.sysconf("SC_PAGE_SIZE"))
 """
-linux = pytest.mark.skipif(
-    sys.platform != "linux" or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"), reason="of glibc"
-)
+linux = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
 
 
 def measured(*arguments: str, **environment: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import torch
 from training_runs import TINY, OneConvolution, random_prior_faces, settings
 
 from memgan.errors import ConfigError
+from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
 from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
 from memgan.training.config import TrainConfig
@@ -163,6 +164,9 @@ def test_windows_and_crops_around_eyes_and_mouth() -> None:
     drawn = [draw_focus(0.5, generator) for _ in range(400)]
     found = [focus for focus in drawn if focus is not None]
     assert 150 < len(found) < 250
+    left, right, _, *mouth = FFHQ_TEMPLATE / FFHQ_SIZE_PX
+    for component, place in zip(COMPONENTS, (left, right, sum(mouth) / 2), strict=True):
+        assert component == pytest.approx(tuple(place), abs=1e-3)
     near = [
         min(range(3), key=lambda index: abs(right - COMPONENTS[index][0]) + abs(down - COMPONENTS[index][1]))
         for right, down in found

@@ -106,7 +106,7 @@ def age_seeded(
     """
     seeds = list(seeds)
     codec = checked_codec(images, seeds, codec)
-    settings = settings or Ageing()
+    settings, ranges = settings or Ageing(), degradation or Degradation()
     wanted, degraded = torch.empty_like(images), torch.empty_like(images)
     for index, seed in enumerate(seeds):
         draw = _Draw(seed)
@@ -116,7 +116,6 @@ def age_seeded(
         if draw.chance(settings.motion):
             moved = _motion(moved, draw.between(*settings.motion_px), draw.between(0, math.pi))
         printed = draw.chance(settings.halftone)
-        ranges = degradation or Degradation()
         # Where the dots of a print are seen, it was not blurred or shrunk much.
         parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
         levels = (apply_degradation(moved, parameters, noise, codec=codec).float() + 1) * 127.5
@@ -176,7 +175,7 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
 def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generator, codec: Codec) -> Tensor:
     """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
     height, width = levels.shape[-2:]
-    unit = max(height, width) / 512
+    unit = _unit(levels)
     if draw.chance(settings.grain):
         size, sigma = draw.between(*settings.grain_px) * unit, draw.between(*settings.grain_sigma)
         coarse = [max(1, round(side / max(size, 1.0))) for side in (height, width)]
@@ -196,18 +195,21 @@ def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generat
     return levels
 
 
+def _unit(image: Tensor) -> float:
+    """How many of its pixels make one of a picture of 512 px."""
+    return max(image.shape[-2:]) / 512
+
+
 def _printed(levels: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
     """Dots in place of even tones, of the same mean; without colours all inks share one screen, as black does."""
-    period = max(2.0, draw.between(*settings.halftone_px) * max(levels.shape[-2:]) / 512)
+    period = max(2.0, draw.between(*settings.halftone_px) * _unit(levels))
     strength, turn = draw.between(*settings.halftone_strength), draw.between(0, math.pi / 2)
     colourless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a level
-    angles = [turn + math.radians(0.0 if colourless else degrees) for degrees in _SCREEN_DEGREES]
-    shifts = [[draw.between(0, 2 * math.pi) for _ in range(2)] for _ in angles]
-    if colourless:
-        shifts = [shifts[0]] * len(angles)
+    shifts = [[draw.between(0, 2 * math.pi) for _ in range(2)] for _ in _SCREEN_DEGREES]
     y, x = torch.meshgrid(*(torch.arange(side, device=levels.device) for side in levels.shape[-2:]), indexing="ij")
     screens = []
-    for angle, (right, down) in zip(angles, shifts, strict=True):
+    for degrees, (right, down) in zip((0.0,) if colourless else _SCREEN_DEGREES, shifts, strict=False):
+        angle = turn + math.radians(degrees)
         along = (x * math.cos(angle) + y * math.sin(angle)) * (2 * math.pi / period) + right
         across = (y * math.cos(angle) - x * math.sin(angle)) * (2 * math.pi / period) + down
         screens.append(torch.cos(along) * torch.cos(across))

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 
 from memgan.evaluation.choice import MetricSet, choose_metrics
-from memgan.evaluation.restoration import Progress, batches, show
+from memgan.evaluation.restoration import Progress, read_batches, show
 from memgan.evaluation.scores import INPUT, EvaluationResult
-from memgan.evaluation.source import PictureSource, Sources, read_face, spread_evenly
+from memgan.evaluation.source import PictureSource, Sources, spread_evenly
 from memgan.evaluation.tally import FacePictures, Restorers, Tally, named_restorers, run_restorer
 
 
@@ -50,21 +50,20 @@ def evaluate_real(
     tally = Tally(metrics, list(restorers))
     total = len(order) + (0 if good is None else len(good))
     done = 0
-    for start, indices in batches(order, batch_size):
-        names = [source.names[index] for index in indices]
-        given = torch.stack([read_face(source, index, size_px) for index in indices]).to(device)
+    for start, names, read in read_batches(source, order, size_px, batch_size):
+        given = read.to(device)
         pictures = {INPUT: given}
         pictures |= {name: run_restorer(name, one, given) for name, one in restorers.items()}
         tally.add(names, 0, pictures, None)
         if on_face is not None:
             show(on_face, start, len(order), names, 0, pictures)
-        done += len(indices)
+        done += len(names)
         if progress is not None:
             progress(done, total)
     if good is not None:
-        for _, indices in batches(range(len(good)), batch_size):
-            tally.add_target(torch.stack([read_face(good, index, size_px) for index in indices]).to(device))
-            done += len(indices)
+        for _, names, read in read_batches(good, range(len(good)), size_px, batch_size):
+            tally.add_target(read.to(device))
+            done += len(names)
             if progress is not None:
                 progress(done, total)
     return tally.result("reference")

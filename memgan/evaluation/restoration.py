@@ -79,9 +79,7 @@ def evaluate(
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
     tally = Tally(metrics, list(restorers))
     done, total = 0, len(order) * len(seeds) + len(good_order)
-    for start, indices in batches(order, batch_size):
-        names = [source.names[index] for index in indices]
-        clean = torch.stack([read_face(source, index, size_px) for index in indices])
+    for start, names, clean in read_batches(source, order, size_px, batch_size):
         truth = clean.to(device)
         tally.add_target(truth)
         for seed in seeds:
@@ -92,27 +90,33 @@ def evaluate(
             tally.add(names, seed, pictures, truth)
             if on_face is not None:
                 show(on_face, start, len(order), names, seed, {**pictures, "truth": truth})
-            done += len(indices)
+            done += len(names)
             if progress is not None:
                 progress(done, total)
-    for _, indices in batches(good_order, batch_size):
-        tally.add_others(torch.stack([read_face(good, index, size_px) for index in indices]).to(device))
-        done += len(indices)
-        if progress is not None:
-            progress(done, total)
+    if good is not None:
+        for _, names, given in read_batches(good, good_order, size_px, batch_size):
+            tally.add_others(given.to(device))
+            done += len(names)
+            if progress is not None:
+                progress(done, total)
     return tally.result()
 
 
-def batches(order: Sequence[int], batch_size: int) -> Iterator[tuple[int, Sequence[int]]]:
-    """Parts of ``order``, each with the place of its first item.
+def read_batches(
+    source: PictureSource, order: Sequence[int], size_px: int, batch_size: int
+) -> Iterator[tuple[int, list[str], Tensor]]:
+    """Faces in parts: the place of the first, their names, and (B, 3, S, S) in [-1, 1].
 
     Raises:
         ConfigError: if ``batch_size`` is below 1.
+        DataError: if a face is unreadable or not square.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
     for start in range(0, len(order), batch_size):
-        yield start, order[start : start + batch_size]
+        indices = order[start : start + batch_size]
+        names = [source.names[index] for index in indices]
+        yield start, names, torch.stack([read_face(source, index, size_px) for index in indices])
 
 
 def show(

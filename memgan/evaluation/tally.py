@@ -135,24 +135,28 @@ class Tally:
         notes: dict[str, None] = {}
         distances: dict[int, dict[str, dict[str, float]]] = {}
         target = {name: mean(known) for name, known in self._target_values.items() if known}
+        truths, others = _joined(self._target_features), _joined(self._other_features)
         of_pairs = target_name == "truth"  # truths and restored faces come in the same order; others belong to nobody
         for (seed, picture, name), parts in self._features.items():
-            if not self._target_features[name]:
+            if name not in truths:
                 notes[f"{name} needs reference pictures to compare with, and was left out"] = None
                 continue
-            for label, known, pairs in self._compared(name, of_pairs):
-                distance = _distance(label, torch.cat(parts), torch.cat(known), pairs, notes)
-                if distance is not None:
-                    distances.setdefault(seed, {}).setdefault(picture, {})[label] = distance
-        for name, truths in self._target_features.items():
-            for label, known, _ in self._compared(name, of_pairs)[1:]:
-                distance = _distance(label, torch.cat(truths), torch.cat(known), False, notes)
-                if distance is not None:
-                    target[label] = distance
+            features = torch.cat(parts)
+            found = _distance(name, features, truths[name], notes, pairs=of_pairs)
+            if name in others:
+                found |= _distance(f"{name}{TO_OTHERS}", features, others[name], notes)
+            if found:
+                distances.setdefault(seed, {}).setdefault(picture, {}).update(found)
+        for name, features in others.items():
+            target |= _distance(f"{name}{TO_OTHERS}", truths[name], features, notes)
         return EvaluationResult(
             faces=tuple(row for rows in self._rows.values() for row in rows),
             restorers=self._restorers,
-            metrics=tuple(label for name in self._metrics.names for label in (name, *self._labels(name))),
+            metrics=tuple(
+                label
+                for name in self._metrics.names
+                for label in ([name, f"{name}{TO_OTHERS}"] if name in others else [name])
+            ),
             distances=distances,
             target=target,
             target_name=target_name,
@@ -161,26 +165,24 @@ class Tally:
             left_out=dict(self._metrics.left_out),
         )
 
-    def _labels(self, name: str) -> list[str]:
-        """Further rows of a metric."""
-        return [f"{name}{TO_OTHERS}"] if self._other_features.get(name) else []
 
-    def _compared(self, name: str, of_pairs: bool) -> list[tuple[str, list[Tensor], bool]]:
-        """What a set is compared with: row, features, and whether it holds the same faces in the same order."""
-        others = [(label, self._other_features[name], False) for label in self._labels(name)]
-        return [(name, self._target_features[name], of_pairs), *others]
+def _joined(features: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    """Features of all batches, by metric; without those that saw none."""
+    return {name: torch.cat(parts) for name, parts in features.items() if parts}
 
 
-def _distance(name: str, features: Tensor, target: Tensor, pairs: bool, notes: dict[str, None]) -> float | None:
-    """Distance of two sets; ``None``: too few. What a reader has to know goes to ``notes``."""
+def _distance(
+    label: str, features: Tensor, target: Tensor, notes: dict[str, None], *, pairs: bool = False
+) -> dict[str, float]:
+    """Distance of two sets under its row's name, nothing of too few; what a reader has to know goes to ``notes``."""
     fewest = min(len(features), len(target))
     if fewest < 2:
-        notes[f"{name} needs at least 2 pictures of each kind, there is 1: give more"] = None
-        return None
-    info = metric_info(name)
+        notes[f"{label} needs at least 2 pictures of each kind, there is 1: give more"] = None
+        return {}
+    info = metric_info(label)
     if info is not None and info.distance == "kernel":
-        return kernel_distance(features, target, pairs=pairs)
+        return {label: kernel_distance(features, target, pairs=pairs)}
     note = small_sample_note(fewest, features.shape[1])
     if note is not None:
-        notes[f"{name}: {note}"] = None
-    return frechet_distance(features, target)
+        notes[f"{label}: {note}"] = None
+    return {label: frechet_distance(features, target)}

@@ -87,7 +87,7 @@ def _variance(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C) float32: variance over the positions."""
     if torch.is_grad_enabled() and features.requires_grad:
         return _Variance.apply(features)
-    return _moments(features)[1]
+    return _moments(features)[1]  # plain operators: an exported graph has no others
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:

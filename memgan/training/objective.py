@@ -40,7 +40,7 @@ class Pass(NamedTuple):
     focus: Focus | None = None
     """Where crops for perceptual loss and discriminator lie; ``None``: anywhere."""
 
-    def crop(self, side: int | None, random: torch.Generator) -> Region:
+    def draw_region(self, side: int | None, random: torch.Generator) -> Region:
         """A square of ``side`` pixels of the restored part, around the focus if there is one."""
         around = None if self.focus is None else self.focus.within(self.region, self.clean.shape[-1])
         return random_region(self.restored, side, random, around)
@@ -91,7 +91,7 @@ class Objective:
         """The features that perceptual loss and discriminator look at; ``None`` if no loss does."""
         if self.networks.perceptual is None:
             return None
-        crop = run.crop(self.config.perceptual_size, self.random)
+        crop = run.draw_region(self.config.perceptual_size, self.random)
         return self.networks.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
 
     def __call__(

@@ -173,7 +173,7 @@ class Trainer:
         if self.config.discriminator_kind == "features":
             self.discriminator.observe_(taps[1])
             return taps
-        crop = run.crop(self.config.discriminator_size, self.random)
+        crop = run.draw_region(self.config.discriminator_size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()
