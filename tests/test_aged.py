@@ -7,12 +7,12 @@ import pytest
 import torch
 from training_runs import write_faces
 
-from memgan.degradation import Ageing, Degradation, age_seeded
+from memgan.degradation import Ageing, Degradation, Thumbnail, age_seeded, thumbnail
 from memgan.errors import ConfigError, ImageError, ShapeError
 from memgan.training.data import FaceSet
 from memgan.training.stream import FaceStream
 
-NOTHING = Ageing(gray=0, faded=0, motion=0, halftone=0, grain=0, scratches=0, recompressed=0)
+NOTHING = Ageing(gray=0, faded=0, motion=0, halftone=0, thumbnail=0, grain=0, scratches=0, recompressed=0)
 CLEAR = Degradation(blur_sigma=(0, 0), downscale=(1, 1), noise_sigma=(0, 0), jpeg_quality=(100, 100))
 
 
@@ -57,7 +57,7 @@ def test_no_colours_and_faded_ones_are_kept() -> None:
     assert (degraded - faded).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("damage", ["motion", "halftone", "grain", "scratches", "recompressed"])
+@pytest.mark.parametrize("damage", ["motion", "halftone", "thumbnail", "grain", "scratches", "recompressed"])
 def test_damage_is_in_the_degraded_picture_only(damage: str) -> None:
     clean = faces(4, 128)
     wanted, degraded = aged(clean, **{damage: 1.0})
@@ -98,6 +98,33 @@ def test_a_print_has_dots_at_one_distance_and_keeps_its_tone() -> None:
     assert (white - 1).abs().max() < 0.02  # paper takes no ink
 
 
+def test_a_small_copy_has_halos_no_detail_and_keeps_its_tone() -> None:
+    edge = torch.full((1, 3, 256, 256), -0.5)
+    edge[..., 128:] = 0.5
+    halos = []
+    for amount in (0.0, 2.0):
+        settings = {"thumbnail_factor": (8.0, 8.0), "thumbnail_sharpening": (amount, amount)}  # 4 px become one
+        _, copy = aged(edge, thumbnail=1.0, **settings)
+        halos.append(float((copy[0, :, 16:-16, 16:-16].mean((0, 1))).max()) - 0.5)
+        assert copy[..., :96].mean() == pytest.approx(-0.5, abs=0.02) == copy[..., 160:].mean() - 1
+    assert 0.01 < halos[0] < 0.15 < halos[1] < 0.5  # cubic interpolation overshoots, sharpening more so
+    fine = torch.ones(256).index_fill(0, torch.arange(0, 256, 2), -1.0).expand(1, 3, 256, 256) * 0.5
+    _, copy = aged(fine, thumbnail=1.0, thumbnail_factor=(8.0, 8.0), thumbnail_sharpening=(0.0, 0.0))
+    assert copy[..., 16:-16].abs().max() < 0.05
+    small = torch.full((1, 3, 8, 8), 0.25)
+    assert (aged(small, thumbnail=1.0, thumbnail_factor=(64.0, 64.0))[1] - 0.25).abs().max() < 0.02
+
+
+def test_noise_of_a_small_copy_is_sharpened_with_it() -> None:
+    flat = torch.full((3, 128, 128), 127.0)
+
+    def spread(sharpening: float) -> float:
+        settings = Thumbnail(2.0, 4.0, sharpening, 1.0, 100)
+        return float(thumbnail(flat, settings, torch.Generator().manual_seed(1), "real").std())
+
+    assert 1 < spread(0.0) < 4 and spread(2.0) > 1.5 * spread(0.0)
+
+
 def test_scratches_are_thin() -> None:
     flat = torch.zeros(1, 3, 128, 128)
     _, scratched = aged(flat, scratches=1.0, scratch_count=(1, 1))
@@ -106,7 +133,13 @@ def test_scratches_are_thin() -> None:
 
 
 def test_bad_settings_and_pictures_are_refused() -> None:
-    for changes in ({"gray": 1.5}, {"motion_px": (9.0, 3.0)}, {"halftone_px": (1.0, 9.0)}, {"scratch_count": (0, 2)}):
+    for changes in (
+        {"gray": 1.5},
+        {"motion_px": (9.0, 3.0)},
+        {"halftone_px": (1.0, 9.0)},
+        {"thumbnail_factor": (0.5, 2.0)},
+        {"scratch_count": (0, 2)},
+    ):
         with pytest.raises(ConfigError, match=next(iter(changes))):
             Ageing(**changes)
     with pytest.raises(ShapeError, match="seeds"):

@@ -13,12 +13,14 @@ from memgan.degradation.eq14 import (
     gaussian_blur,
 )
 from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
+from memgan.degradation.thumbnail import Thumbnail, thumbnail
 
 __all__ = [
     "Ageing",
     "Codec",
     "Degradation",
     "DegradationParameters",
+    "Thumbnail",
     "age_seeded",
     "apply_degradation",
     "degrade",
@@ -28,4 +30,5 @@ __all__ = [
     "gaussian_blur",
     "jpeg_real",
     "jpeg_simulated",
+    "thumbnail",
 ]

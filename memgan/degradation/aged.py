@@ -1,8 +1,8 @@
-"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, print, grain, scratches, JPEG.
+"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, print, small copies, grain, JPEG.
 
 The paper knows none of this. What the photograph *is* (black and white, faded) is kept in the picture to aim at, as
-nobody asked for other colours; what was done to it (motion, a printer's raster, grain, scratches, a second compression)
-is in the degraded one only.
+nobody asked for other colours; what was done to it (motion, a printer's raster, a small sharpened copy, grain,
+scratches, a second compression) is in the degraded one only.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, checked_codec, compress, draw_parameters
+from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 
 _LUMA = (0.299, 0.587, 0.114)
@@ -44,6 +45,15 @@ class Ageing:
     """Distance of its dots in pixels."""
     halftone_strength: tuple[float, float] = (0.05, 0.4)
     """Largest change by it, as a share of the range of values."""
+    thumbnail: float = 0.3
+    """Chance of a small copy, sharpened and enlarged again (:func:`memgan.degradation.thumbnail.thumbnail`), of what is
+    not printed; it takes the place of Eq. 14, with its JPEG and, half the time, a third of its noise."""
+    thumbnail_factor: tuple[float, float] = (1.5, 7.0)
+    """How many times smaller than 512 px the copy is."""
+    thumbnail_sharpening: tuple[float, float] = (0.2, 2.5)
+    """Amount of unsharp masking."""
+    thumbnail_sharpening_px: tuple[float, float] = (0.5, 1.5)
+    """Its blur, in pixels of the copy."""
     grain: float = 0.5
     """Chance of film grain: noise of lightness, stronger in the middle tones."""
     grain_sigma: tuple[float, float] = (3.0, 14.0)
@@ -60,13 +70,16 @@ class Ageing:
     """Its quality."""
 
     def __post_init__(self) -> None:
-        for name in ("gray", "faded", "motion", "halftone", "grain", "scratches", "recompressed"):
+        for name in ("gray", "faded", "motion", "halftone", "thumbnail", "grain", "scratches", "recompressed"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a chance: from 0 to 1.")
         allowed = {
             "motion_px": (0, 512),
             "halftone_px": (2, 64),
             "halftone_strength": (0, 1),
+            "thumbnail_factor": (1, 64),
+            "thumbnail_sharpening": (0, 10),
+            "thumbnail_sharpening_px": (0, 10),
             "grain_sigma": (0, 255),
             "grain_px": (1, 64),
             "scratch_count": (1, 100),
@@ -116,9 +129,12 @@ def age_seeded(
         if draw.chance(settings.motion):
             moved = _motion(moved, draw.between(*settings.motion_px), draw.between(0, math.pi))
         printed = draw.chance(settings.halftone)
-        # Where the dots of a print are seen, it was not blurred or shrunk much.
-        parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
-        levels = (apply_degradation(moved, parameters, noise, codec=codec).float() + 1) * 127.5
+        if not printed and draw.chance(settings.thumbnail):
+            levels = thumbnail((moved + 1) * 127.5, _thumbnail_of(settings, ranges, draw, _unit(moved)), noise, codec)
+        else:
+            # Where the dots of a print are seen, it was not blurred or shrunk much.
+            parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
+            levels = (apply_degradation(moved, parameters, noise, codec=codec).float() + 1) * 127.5
         if printed:
             levels = _printed(levels, settings, draw)
         degraded[index] = _damaged(levels, settings, draw, noise, codec) / 127.5 - 1
@@ -154,9 +170,20 @@ def _photograph(image: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
     return image.clamp(-1, 1)
 
 
+def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: _Draw, unit: float) -> Thumbnail:
+    noise = draw.between(*ranges.noise_sigma) / 3 if draw.chance(0.5) else 0.0  # sharpening multiplies it
+    return Thumbnail(
+        factor=max(1.0, draw.between(*settings.thumbnail_factor) * unit),
+        noise_sigma=noise,
+        sharpening=draw.between(*settings.thumbnail_sharpening),
+        sharpening_sigma=draw.between(*settings.thumbnail_sharpening_px),
+        jpeg_quality=draw.whole(*ranges.jpeg_quality),
+    )
+
+
 def _motion(image: Tensor, length: float, angle: float) -> Tensor:
     """Mean over a straight path of ``length`` px, per 512 px of the picture."""
-    length *= image.shape[-1] / 512
+    length *= _unit(image)
     side = 2 * math.ceil(length / 2) + 1
     steps = max(2, 4 * side)
     along = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps - 0.5

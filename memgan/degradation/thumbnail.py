@@ -1,0 +1,53 @@
+"""A small copy of a picture, sharpened, compressed and enlarged again, as cameras and web pages make them."""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.degradation.eq14 import Codec, compress, gaussian_blur
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnail:
+    """Settings of one copy."""
+
+    factor: float
+    """How many times smaller, at least 1."""
+    noise_sigma: float
+    """Standard deviation of the camera's noise, in 8-bit levels of the small copy."""
+    sharpening: float
+    """Unsharp masking: how much of what a blur takes off is added; 0: none."""
+    sharpening_sigma: float
+    """That blur, in pixels of the small copy."""
+    jpeg_quality: int
+    """1 to 100."""
+
+
+@torch.no_grad()
+def thumbnail(levels: Tensor, settings: Thumbnail, noise: torch.Generator, codec: Codec) -> Tensor:
+    """Shrink by cubic interpolation, add noise, sharpen, compress, enlarge by cubic interpolation.
+
+    Where Eq. 14 blurs and enlarges bilinearly, this leaves edges with halos, from sharpening and from cubic
+    interpolation, and noise and the blocks of JPEG sharpened with them.
+
+    Args:
+        levels: (3, H, W) of 0 to 255, float32.
+        settings: see :class:`Thumbnail`.
+        noise: source of the noise, on the device of ``levels``.
+        codec: ``real`` or ``simulated``, see :func:`memgan.degradation.eq14.degrade_seeded`.
+
+    Returns:
+        (3, H, W), whole numbers in [0, 255].
+    """
+    size = list(levels.shape[-2:])
+    small = _cubic(levels, [max(8, round(side / settings.factor)) for side in size])
+    small = small + settings.noise_sigma * torch.randn(small.shape, generator=noise, device=small.device)
+    small = small + settings.sharpening * (small - gaussian_blur(small, settings.sharpening_sigma))
+    small = compress(small.clamp(0, 255).round(), settings.jpeg_quality, codec)
+    return _cubic(small, size).clamp(0, 255).round()
+
+
+def _cubic(levels: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(levels[None], size=size, mode="bicubic", align_corners=False, antialias=True)[0]
