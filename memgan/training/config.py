@@ -94,10 +94,12 @@ class TrainConfig:
     """Share of the faces that are drawn from the prior instead of the photographs."""
     aged_share: float = 0.0
     """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, printed, grainy,
-    scratched, compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
+    scratched, made small and sharpened, compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
     mild_share: float = 0.0
     """Share of the faces that are not made old whose Eq. 14 is mild, see
     :meth:`memgan.degradation.Degradation.mild`."""
+    recolour_share: float = 0.0
+    """Share of the photographs that get other colours and light, see :func:`memgan.training.recolour.recolour`."""
     synthetic_pool: int | None = None
     """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
     prior_match_weight: float = 0.0
@@ -193,6 +195,7 @@ class TrainConfig:
             "synthetic_share",
             "aged_share",
             "mild_share",
+            "recolour_share",
             "component_share",
             "prior_match_until",
         ]:

@@ -140,6 +140,7 @@ def train(
         degradation=Degradation().at_size(size),
         aged_share=config.aged_share,
         mild_share=config.mild_share,
+        recolour_share=config.recolour_share,
     )
     elapsed = 0.0
     if resume is not None:

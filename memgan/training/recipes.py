@@ -35,6 +35,7 @@ RECIPES: dict[str, dict[str, object]] = {
         "synthetic_share": 0.4,
         "aged_share": 0.25,
         "mild_share": 0.25,
+        "recolour_share": 0.3,
         "component_share": 0.4,
         "prior_match_weight": 1.0,
         "prior_match_until": 1.0,

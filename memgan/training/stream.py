@@ -7,6 +7,7 @@ from torch import Tensor
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.training.faces import PriorFaces
+from memgan.training.recolour import recolour
 
 
 class Photographs(Protocol):
@@ -44,6 +45,8 @@ class FaceStream:
             :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
         mild_share: share of the other faces that are degraded mildly, see
             :meth:`memgan.degradation.Degradation.mild`.
+        recolour_share: share of the photographs that get other colours and light before anything else, see
+            :func:`memgan.training.recolour.recolour`. Never the drawn faces.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class FaceStream:
         degradation: Degradation | None = None,
         aged_share: float = 0.0,
         mild_share: float = 0.0,
+        recolour_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
         self.device = device
@@ -67,6 +71,7 @@ class FaceStream:
         self.degradation = degradation or Degradation()
         self.aged_share = aged_share
         self.mild_share = mild_share
+        self.recolour_share = recolour_share
         self.pool = pool
         self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
         self._order: list[int] = []
@@ -97,6 +102,9 @@ class FaceStream:
             parts.append(faces)
         clean = torch.cat(parts).float() / 127.5 - 1
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
+        if self.recolour_share:
+            chosen = (torch.rand(size - count, generator=self.random) < self.recolour_share).nonzero()[:, 0].tolist()
+            clean[chosen] = recolour(clean[chosen], self.random)
         aged = 0
         if self.aged_share:  # the photographs come first
             aged = int((torch.rand(size - count, generator=self.random) < self.aged_share).sum())
