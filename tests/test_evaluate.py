@@ -55,6 +55,33 @@ def test_seeds(weights: Path, faces: Path, capsys: pytest.CaptureFixture[str]) -
     assert "±" in outputs[2] and "±" not in outputs[0]
 
 
+def test_other_ranges(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "all.json"
+    means = []
+    for options in (
+        "",
+        "--noise-sigma 60,80",
+        "--noise-sigma 0,0 --blur-sigma 0,0 --downscale 1,1 --jpeg-quality 95,95",
+    ):
+        command = f"evaluate {faces} --weights {weights} --json {figures} {options} {QUICK}"
+        assert main(command.split()) == 0
+        report = json.loads(figures.read_text())
+        means.append(report["means"]["input"]["psnr"]["mean"])
+    assert means[1] < means[0] - 1 and means[2] > means[0] + 3
+    assert report["degradation"]["jpeg_quality"] == [95, 95] and report["degradation"]["downscale"] == [1, 1]
+    capsys.readouterr()
+    for wrong, said in (
+        ("--noise-sigma 5", "--noise-sigma is '5'; give two numbers"),
+        ("--downscale 0.5,2", "downscale is (0.5, 2.0); allowed"),
+        ("--jpeg-quality 60.5,90", "whole numbers"),
+        ("--jpeg-quality nan,inf", "allowed"),
+    ):
+        assert main(f"evaluate {faces} --weights {weights} {wrong}".split()) == 2
+        assert said in capsys.readouterr().err
+    assert main(f"evaluate --real {faces} --noise-sigma 1,2".split()) == 2
+    assert "degraded already" in capsys.readouterr().err
+
+
 def test_sheets_and_health(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sheet, memory, figures = tmp_path / "sheet.png", tmp_path / "memory.png", tmp_path / "all.json"
     options = (

@@ -1,13 +1,17 @@
 """``memgan evaluate``: how well networks undo the degradation of Eq. 14, or what they make of real faces."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memgan.commands.ranges import add_range_arguments, degradation_of
+
 if TYPE_CHECKING:
     import torch
 
+    from memgan.degradation import Degradation
     from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
     from memgan.network.model import MemGAN
 
@@ -49,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)"
     )
+    add_range_arguments(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only N faces, spread evenly over the names")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="faces at a time (default: 4)")
     parser.add_argument("--device", help="such as cuda:1 (default: the first CUDA device, else the CPU)")
@@ -74,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the tables; the exit status."""
+    from memgan.degradation import Degradation
     from memgan.errors import ConfigError
     from memgan.evaluation import (
         MemoryHealthMeter,
@@ -89,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.faces) == bool(args.real):
         raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
+    degradation = degradation_of(args)
+    if args.real and degradation is not None:
+        raise ConfigError("Ranges of Eq. 14 are for clean FACES; the faces of --real are degraded already.")
     for option in ("sheet_rows", "memory_faces"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
@@ -122,11 +131,13 @@ def run(args: argparse.Namespace) -> int:
         if args.memory_sheet and _chosen(face, _SHEET_MEMORY_FACES):
             memory_faces.append(_on_cpu(face))
 
-    result = _evaluate(args, restorers, seeds, metrics, size, device, keep)
+    result = _evaluate(args, restorers, seeds, degradation, metrics, size, device, keep)
     print(text_table(result))
     print()
     print(table_3_text() if args.real else table_1_text())
     report = result.to_dict()
+    if not args.real:
+        report["degradation"] = dataclasses.asdict(degradation or Degradation())
     if meter is not None:
         health = meter.result()
         print()
@@ -145,6 +156,7 @@ def _evaluate(
     args: argparse.Namespace,
     restorers: dict[str, Any],
     seeds: list[int],
+    degradation: "Degradation | None",
     metrics: "MetricSet",
     size: int,
     device: "torch.device",
@@ -166,7 +178,8 @@ def _evaluate(
     }
     if args.real:
         return evaluate_real(restorers, args.real, args.reference, **common)
-    return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, **common)
+    settings = None if degradation is None else degradation.at_size(size)
+    return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
 
 
 def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":

@@ -1,0 +1,46 @@
+"""Options for other ranges of Eq. 14 than the paper's."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memgan.degradation import Degradation
+
+_RANGES = {
+    "blur_sigma": "standard deviation of the blur, in pixels of 512",
+    "downscale": "how many times smaller than 512 px",
+    "noise_sigma": "standard deviation of the noise, in 8-bit levels",
+    "jpeg_quality": "JPEG quality",
+}
+
+
+def add_range_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each range."""
+    for name, meaning in _RANGES.items():
+        parser.add_argument(_option(name), metavar="LOW,HIGH", help=f"{meaning} (default: the paper's range)")
+
+
+def degradation_of(args: argparse.Namespace) -> "Degradation | None":
+    """The ranges asked for; ``None``: none was, so the paper's.
+
+    Raises:
+        ConfigError: if one is not two numbers, or not allowed.
+    """
+    from memgan.degradation import Degradation
+    from memgan.errors import ConfigError
+
+    given = {name: getattr(args, name) for name in _RANGES if getattr(args, name) is not None}
+    ranges = {}
+    for name, text in given.items():
+        try:
+            low, high = (float(part) for part in text.split(","))
+        except ValueError as error:
+            raise ConfigError(f"{_option(name)} is {text!r}; give two numbers such as 20,40.") from error
+        ranges[name] = (low, high)
+    if "jpeg_quality" in ranges:
+        ranges["jpeg_quality"] = tuple(int(end) if end.is_integer() else end for end in ranges["jpeg_quality"])
+    return Degradation(**ranges) if given else None
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
