@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="0df8fc3e31edb6dcad54d5459cdc412b1120d2500a7a3179385bec0b24850728",
+            sha256="3ddc03dfc6b953c13421dab83f992bd72a840e35a163427e97099a3343aa7a56",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
