@@ -62,6 +62,11 @@ def test_parameters_fill_the_paper_s_ranges() -> None:
     assert np.abs(np.corrcoef(columns.T) - np.eye(4)).max() < 0.08  # independent of each other
 
 
+def test_a_whole_quality_is_a_whole_number_however_it_is_given() -> None:
+    low, high = Degradation(jpeg_quality=(60.0, 90.0)).jpeg_quality
+    assert (low, high) == (60, 90) and isinstance(low, int) and isinstance(high, int)
+
+
 def test_parameters_follow_the_settings() -> None:
     settings = Degradation(blur_sigma=(3, 3), downscale=(2, 2.5), noise_sigma=(0, 0), jpeg_quality=(80, 80))
     for seed in range(20):

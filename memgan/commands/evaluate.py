@@ -95,9 +95,10 @@ def run(args: argparse.Namespace) -> int:
 
     if bool(args.faces) == bool(args.real):
         raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
-    degradation = degradation_of(args)
-    if args.real and degradation is not None:
+    ranges = degradation_of(args)
+    if args.real and ranges is not None:
         raise ConfigError("Ranges of Eq. 14 are for clean FACES; the faces of --real are degraded already.")
+    degradation = ranges or Degradation()
     for option in ("sheet_rows", "memory_faces"):
         if getattr(args, option) < 1:
             raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
@@ -137,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     print(table_3_text() if args.real else table_1_text())
     report = result.to_dict()
     if not args.real:
-        report["degradation"] = dataclasses.asdict(degradation or Degradation())
+        report["degradation"] = dataclasses.asdict(degradation)
     if meter is not None:
         health = meter.result()
         print()
@@ -156,7 +157,7 @@ def _evaluate(
     args: argparse.Namespace,
     restorers: dict[str, Any],
     seeds: list[int],
-    degradation: "Degradation | None",
+    degradation: "Degradation",
     metrics: "MetricSet",
     size: int,
     device: "torch.device",
@@ -178,7 +179,7 @@ def _evaluate(
     }
     if args.real:
         return evaluate_real(restorers, args.real, args.reference, **common)
-    settings = None if degradation is None else degradation.at_size(size)
+    settings = degradation.at_size(size)
     return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
 
 

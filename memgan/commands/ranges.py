@@ -29,17 +29,17 @@ def degradation_of(args: argparse.Namespace) -> "Degradation | None":
     from memgan.degradation import Degradation
     from memgan.errors import ConfigError
 
-    given = {name: getattr(args, name) for name in _RANGES if getattr(args, name) is not None}
     ranges = {}
-    for name, text in given.items():
+    for name in _RANGES:
+        text = getattr(args, name)
+        if text is None:
+            continue
         try:
             low, high = (float(part) for part in text.split(","))
         except ValueError as error:
             raise ConfigError(f"{_option(name)} is {text!r}; give two numbers such as 20,40.") from error
         ranges[name] = (low, high)
-    if "jpeg_quality" in ranges:
-        ranges["jpeg_quality"] = tuple(int(end) if end.is_integer() else end for end in ranges["jpeg_quality"])
-    return Degradation(**ranges) if given else None
+    return Degradation(**ranges) if ranges else None
 
 
 def _option(name: str) -> str:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from memgan.degradation.draw import Draw
 from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, checked_codec, compress, draw_parameters
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
@@ -122,7 +123,7 @@ def age_seeded(
     settings, ranges = settings or Ageing(), degradation or Degradation()
     wanted, degraded = torch.empty_like(images), torch.empty_like(images)
     for index, seed in enumerate(seeds):
-        draw = _Draw(seed)
+        draw = Draw(torch.Generator().manual_seed(seed))
         wanted[index] = _photograph(images[index].float().clamp(-1, 1), settings, draw)
         noise = torch.Generator(images.device).manual_seed(seed)
         moved = wanted[index]
@@ -141,23 +142,7 @@ def age_seeded(
     return wanted, degraded
 
 
-class _Draw:
-    """Numbers of one picture, alike on every device."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = torch.Generator().manual_seed(seed)
-
-    def between(self, low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand((), generator=self._random, dtype=torch.float64))
-
-    def chance(self, share: float) -> bool:
-        return self.between(0, 1) < share
-
-    def whole(self, low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=self._random))
-
-
-def _photograph(image: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
+def _photograph(image: Tensor, settings: Ageing, draw: Draw) -> Tensor:
     if draw.chance(settings.gray):
         light = (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
         tone = draw.between(0, 0.12) if draw.chance(0.5) else 0.0
@@ -170,7 +155,7 @@ def _photograph(image: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
     return image.clamp(-1, 1)
 
 
-def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: _Draw, unit: float) -> Thumbnail:
+def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: Draw, unit: float) -> Thumbnail:
     noise = draw.between(*ranges.noise_sigma) / 3 if draw.chance(0.5) else 0.0  # sharpening multiplies it
     return Thumbnail(
         factor=max(1.0, draw.between(*settings.thumbnail_factor) * unit),
@@ -199,7 +184,7 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
     return F.conv2d(F.pad(image[:, None], (middle,) * 4, mode="replicate"), kernel)[:, 0]
 
 
-def _damaged(levels: Tensor, settings: Ageing, draw: _Draw, noise: torch.Generator, codec: Codec) -> Tensor:
+def _damaged(levels: Tensor, settings: Ageing, draw: Draw, noise: torch.Generator, codec: Codec) -> Tensor:
     """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
     height, width = levels.shape[-2:]
     unit = _unit(levels)
@@ -227,7 +212,7 @@ def _unit(image: Tensor) -> float:
     return max(image.shape[-2:]) / 512
 
 
-def _printed(levels: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
+def _printed(levels: Tensor, settings: Ageing, draw: Draw) -> Tensor:
     """Dots in place of even tones, of the same mean; without colours all inks share one screen, as black does."""
     period = max(2.0, draw.between(*settings.halftone_px) * _unit(levels))
     strength, turn = draw.between(*settings.halftone_strength), draw.between(0, math.pi / 2)
@@ -244,7 +229,7 @@ def _printed(levels: Tensor, settings: Ageing, draw: _Draw) -> Tensor:
     return levels + 255 * strength * torch.stack(screens) * 4 * value * (1 - value)
 
 
-def _scratched(levels: Tensor, draw: _Draw, unit: float) -> Tensor:
+def _scratched(levels: Tensor, draw: Draw, unit: float) -> Tensor:
     """One bent line of uneven strength."""
     height, width = levels.shape[-2:]
     y, x = torch.meshgrid(

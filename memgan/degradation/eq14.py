@@ -61,6 +61,7 @@ class Degradation:
             object.__setattr__(self, field, tuple(value))
         if any(v != int(v) for v in self.jpeg_quality):
             raise ConfigError(f"jpeg_quality is {self.jpeg_quality!r}; both ends must be whole numbers.")
+        object.__setattr__(self, "jpeg_quality", tuple(int(v) for v in self.jpeg_quality))
 
     def at_size(self, size_px: int) -> "Degradation":
         """The same for faces of ``size_px`` instead of 512 px: blur and shrinking, which are lengths, in proportion.

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from memgan.degradation.draw import Draw
+
 _FROM_RGB = torch.tensor(
     [
         [0.299, 0.587, 0.114],
@@ -37,22 +39,18 @@ def recolour(images: Tensor, random: torch.Generator) -> Tensor:
     Returns:
         (B, 3, H, W) in [-1, 1], dtype and device of ``images``; values outside are clamped, as in a photograph.
     """
-    out = torch.empty_like(images)
+    out, draw = torch.empty_like(images), Draw(random)
     for index, image in enumerate(images):
-        u = torch.rand(9, generator=random, dtype=torch.float64).tolist()
-        hue = math.pi if u[0] < _ANY_HUE else _HUE_RADIANS
-        mix = _colour_matrix((2 * u[1] - 1) * hue, _geometric(_SATURATION, u[2]))
-        cast = torch.tensor([math.exp((2 * part - 1) * _CAST) for part in u[3:6]], dtype=torch.float64)
-        exposure = _geometric(_EXPOSURE, u[6]) if u[7] < _DIMMED else 1.0
-        mix = (exposure * cast[:, None] * mix).to(images.device, torch.float32)
+        hue = math.pi if draw.chance(_ANY_HUE) else _HUE_RADIANS
+        mix = _colour_matrix(draw.between(-hue, hue), draw.factor(*_SATURATION))
+        cast = torch.tensor([math.exp(draw.between(-_CAST, _CAST)) for _ in range(3)], dtype=torch.float64)
+        exposure = draw.factor(*_EXPOSURE)
+        if draw.chance(_DIMMED):
+            cast *= exposure
+        mix = (cast[:, None] * mix).to(images.device, torch.float32)
         light = torch.einsum("ij,jhw->ihw", mix, (image.float() + 1) / 2)
-        out[index] = light.clamp(0, 1).pow(_geometric(_GAMMA, u[8])) * 2 - 1
+        out[index] = light.clamp(0, 1).pow(draw.factor(*_GAMMA)) * 2 - 1
     return out
-
-
-def _geometric(limits: tuple[float, float], share: float) -> float:
-    low, high = limits
-    return low * (high / low) ** share
 
 
 def _colour_matrix(radians: float, saturation: float) -> Tensor:
