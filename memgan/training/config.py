@@ -100,6 +100,9 @@ class TrainConfig:
     :meth:`memgan.degradation.Degradation.mild`."""
     recolour_share: float = 0.0
     """Share of the photographs that get other colours and light, see :func:`memgan.training.recolour.recolour`."""
+    surroundings_share: float = 0.0
+    """Share of the photographs behind whose faces other photographs are put, see
+    :func:`memgan.training.surroundings.change_surroundings`."""
     synthetic_pool: int | None = None
     """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
     prior_match_weight: float = 0.0
@@ -196,6 +199,7 @@ class TrainConfig:
             "aged_share",
             "mild_share",
             "recolour_share",
+            "surroundings_share",
             "component_share",
             "prior_match_until",
         ]:

@@ -141,6 +141,7 @@ def train(
         aged_share=config.aged_share,
         mild_share=config.mild_share,
         recolour_share=config.recolour_share,
+        surroundings_share=config.surroundings_share,
     )
     elapsed = 0.0
     if resume is not None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.training.faces import PriorFaces
 from memgan.training.recolour import recolour
+from memgan.training.surroundings import change_surroundings
 
 
 class Photographs(Protocol):
@@ -47,6 +48,8 @@ class FaceStream:
             :meth:`memgan.degradation.Degradation.mild`.
         recolour_share: share of the photographs that get other colours and light before anything else, see
             :func:`memgan.training.recolour.recolour`. Never the drawn faces.
+        surroundings_share: share of the photographs that get other surroundings before that, see
+            :func:`memgan.training.surroundings.change_surroundings`. Never the drawn faces.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class FaceStream:
         aged_share: float = 0.0,
         mild_share: float = 0.0,
         recolour_share: float = 0.0,
+        surroundings_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
         self.device = device
@@ -72,6 +76,7 @@ class FaceStream:
         self.aged_share = aged_share
         self.mild_share = mild_share
         self.recolour_share = recolour_share
+        self.surroundings_share = surroundings_share
         self.pool = pool
         self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
         self._order: list[int] = []
@@ -86,41 +91,50 @@ class FaceStream:
 
     def batch(self, size: int) -> Batch:
         """``size`` clean faces and their degraded versions."""
-        count = int((torch.rand(size, generator=self.random) < self.synthetic_share).sum())
+        count = len(self._some(size, self.synthetic_share))
         parts, latent = [], None
         if size - count:
-            indices = [self._next_index() for _ in range(size - count)]
-            if self._resident is not None:
-                faces = self._resident[torch.tensor(indices, device=self.device)]
-            else:
-                faces = torch.stack([self.photographs[i] for i in indices]).to(self.device)
+            faces = self._photographs([self._next_index() for _ in range(size - count)])
             # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
             flip = torch.rand(size - count, generator=self.random) < 0.5
             parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
         if count:
             faces, latent = self._drawn(count)
             parts.append(faces)
-        clean = torch.cat(parts).float() / 127.5 - 1
+        clean = _to_float(torch.cat(parts))
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
-        if self.recolour_share:
-            chosen = (torch.rand(size - count, generator=self.random) < self.recolour_share).nonzero()[:, 0].tolist()
-            clean[chosen] = recolour(clean[chosen], self.random)
-        aged = 0
-        if self.aged_share:  # the photographs come first
-            aged = int((torch.rand(size - count, generator=self.random) < self.aged_share).sum())
+        # The photographs come first.
+        chosen = self._some(size - count, self.surroundings_share)
+        clean[chosen] = change_surroundings(clean[chosen], self._another, self.random)
+        chosen = self._some(size - count, self.recolour_share)
+        clean[chosen] = recolour(clean[chosen], self.random)
+        aged = len(self._some(size - count, self.aged_share))
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
         return Batch(
             torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
         )
 
+    def _some(self, count: int, share: float) -> list[int]:
+        """Which of ``count`` faces: each with a chance of ``share``."""
+        return (torch.rand(count, generator=self.random) < share).nonzero()[:, 0].tolist() if share else []
+
+    def _photographs(self, indices: list[int]) -> Tensor:
+        """(N, 3, S, S) uint8, on the device that trains."""
+        if self._resident is not None:
+            return self._resident[torch.tensor(indices, device=self.device)]
+        return torch.stack([self.photographs[i] for i in indices]).to(self.device)
+
+    def _another(self) -> Tensor:
+        """Any photograph, (3, S, S) in [-1, 1]."""
+        index = int(torch.randint(len(self.photographs), (), generator=self.random))
+        return _to_float(self._photographs([index])[0])
+
     def _degraded(self, clean: Tensor, seeds: list[int]) -> Tensor:
         """Eq. 14, of some faces mildly."""
-        if not self.mild_share:
-            return degrade_seeded(clean, seeds, settings=self.degradation)
         degraded = torch.empty_like(clean)
-        is_mild = torch.rand(len(clean), generator=self.random) < self.mild_share
-        for chosen, settings in ((is_mild, self.degradation.mild()), (~is_mild, self.degradation)):
-            places = chosen.nonzero()[:, 0].tolist()
+        mild = self._some(len(clean), self.mild_share)
+        others = sorted(set(range(len(clean))) - set(mild))
+        for places, settings in ((mild, self.degradation.mild()), (others, self.degradation)):
             degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
         return degraded
 
@@ -138,3 +152,8 @@ class FaceStream:
     def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
         image, latent = self.prior_faces.draw(count, self.random)
         return ((image + 1) * 127.5).round().to(torch.uint8), latent
+
+
+def _to_float(levels: Tensor) -> Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return levels.float() / 127.5 - 1
