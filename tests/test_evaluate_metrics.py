@@ -33,6 +33,30 @@ def test_what_works_offline_is_the_default(cache: Path) -> None:
     assert all(metric(pictures, pictures).shape == (2,) for metric in metrics.paired.values())
 
 
+def test_parts_of_the_picture_only_by_name(cache: Path) -> None:
+    parts = ["psnr_face", "ssim_face", "psnr_around", "ssim_around"]
+    metrics = choose_metrics(parts)
+    assert metrics.names == parts
+    truth = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
+    right = torch.linspace(0, 1, 128)
+    # Eyes, nose, mouth and chin of the template count as face; corners, ears and forehead's hair do not.
+    for x, y, in_face in (
+        (0.38, 0.47, True),
+        (0.5, 0.73, True),
+        (0.5, 0.85, True),
+        (0.05, 0.05, False),
+        (0.5, 0.1, False),
+    ):
+        spot = ((right[:, None] - y) ** 2 + (right[None, :] - x) ** 2 < 0.02**2).float()
+        spoiled = truth + 0.5 * spot
+        values = {name: metric(spoiled, truth) for name, metric in metrics.paired.items()}
+        touched, other = ("face", "around") if in_face else ("around", "face")
+        assert (values[f"psnr_{touched}"] < 60).all() and values[f"psnr_{other}"].isinf().all()
+        assert (values[f"ssim_{touched}"] < 0.9999).all() and (values[f"ssim_{other}"] > 0.9999).all()
+    with pytest.raises(ConfigError, match="need a truth"):
+        choose_metrics(["ssim_face"], with_truth=False)
+
+
 def test_small_pictures_have_no_niqe(cache: Path) -> None:
     assert "192" in choose_metrics(size_px=64).left_out["niqe"]
     with pytest.raises(ConfigError, match="192"):

@@ -45,6 +45,29 @@ def test_flat_pictures_are_no_trouble() -> None:
     assert ssim(flat, flat).item() == pytest.approx(1, abs=1e-4)
 
 
+def test_a_part_of_the_picture_counts_alone() -> None:
+    clean = pictures()
+    where = torch.zeros(clean.shape[-2:], dtype=torch.bool)
+    where[10:30, 20:40] = True
+    other = clean.clone()
+    other[..., where] = clean[..., where] + 0.05 * torch.randn(2, 3, 400, generator=torch.Generator().manual_seed(3))
+    # An error of 1 in what does not count: windows of SSIM that reach there see it, pixels of PSNR do not.
+    spoiled = torch.where(where, other, other + 1)
+    whole = psnr(other[..., 10:30, 20:40], clean[..., 10:30, 20:40])
+    torch.testing.assert_close(psnr(spoiled, clean, where), whole, rtol=0, atol=1e-4)
+    assert (psnr(spoiled, clean, ~where) < 10).all()
+    inner = torch.zeros_like(where)
+    inner[15:25, 25:35] = True  # no window around these reaches out of the square
+    torch.testing.assert_close(ssim(spoiled, clean, inner), ssim(other[..., 10:30, 20:40], clean[..., 10:30, 20:40]))
+    everywhere = torch.ones_like(where)
+    for metric in (psnr, ssim):
+        torch.testing.assert_close(metric(other, clean, everywhere), metric(other, clean))
+        with pytest.raises(ShapeError, match="where is"):
+            metric(other, clean, where[1:])
+        with pytest.raises(ShapeError, match=r"needed: torch\.bool"):
+            metric(other, clean, where.float())
+
+
 def test_bad_shapes_are_named() -> None:
     clean = pictures(1)
     for metric in (psnr, ssim):

@@ -15,6 +15,7 @@ from memgan.evaluation.identity import IdentityDistance
 from memgan.evaluation.metrics import psnr, ssim
 from memgan.evaluation.naturalness import BLOCK_PX, niqe
 from memgan.evaluation.published import inception_features, lpips_alex
+from memgan.evaluation.regions import within
 from memgan.evaluation.stlpips import STLPIPS
 
 PairMetric = Callable[[Tensor, Tensor], Tensor]
@@ -42,12 +43,18 @@ class MetricInfo:
     """``dB``: gains are differences, not ratios."""
     distance: SetDistance = "frechet"
     """Of ``sets``: how their features are compared."""
+    by_default: bool = True
+    """``False``: computed only when asked for by name."""
 
 
 METRICS: Mapping[str, MetricInfo] = MappingProxyType(
     {
         "psnr": MetricInfo("paired", True, "formula", "PSNR", "dB"),
         "ssim": MetricInfo("paired", True, "formula", "SSIM"),
+        "psnr_face": MetricInfo("paired", True, "formula, in an oval around the face", unit="dB", by_default=False),
+        "ssim_face": MetricInfo("paired", True, "formula, in an oval around the face", by_default=False),
+        "psnr_around": MetricInfo("paired", True, "formula, outside of that oval", unit="dB", by_default=False),
+        "ssim_around": MetricInfo("paired", True, "formula, outside of that oval", by_default=False),
         "st_lpips": MetricInfo(
             "paired", False, "shift-tolerant LPIPS on its own AlexNet (stlpips-pytorch); not LPIPS", "LPIPS"
         ),
@@ -109,7 +116,7 @@ def choose_metrics(
 
     Args:
         names: which, out of :data:`METRICS`; ``None``: all that work with what is installed, the others are left out
-            with their reason.
+            with their reason, and those of parts of the picture without one.
         device: where their networks run (NIQE and the identity distance run on the CPU).
         size_px: side of the pictures, because NIQE needs 192 px.
         download: let LPIPS and FID fetch their networks.
@@ -119,7 +126,8 @@ def choose_metrics(
         ConfigError: unknown name, or none at all; ``niqe`` for smaller pictures; one that needs a truth without it.
         MissingDependencyError, WeightsNotFoundError: if a metric asked for by name lacks a package or its network.
     """
-    wanted = list(METRICS) if names is None else list(dict.fromkeys(names))
+    default = [name for name, info in METRICS.items() if info.by_default]
+    wanted = default if names is None else list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in METRICS]
     if unknown or not wanted:
         raise ConfigError(f"Metrics {unknown or 'none'!r}; allowed: one or more of {', '.join(METRICS)}.")
@@ -142,13 +150,17 @@ def choose_metrics(
     return MetricSet(ready["paired"], ready["single"], ready["sets"], left_out)
 
 
+_FORMULAS = {"psnr": psnr, "ssim": ssim}
+
+
 def _build(
     name: str, device: str | torch.device, size_px: int, download: bool, enlite0: Callable[[], EfficientNetLite0]
 ) -> Callable[..., Tensor]:
-    if name == "psnr":
-        return psnr
-    if name == "ssim":
-        return ssim
+    if name in ("psnr", "ssim"):
+        return _FORMULAS[name]
+    if name.endswith(("_face", "_around")):
+        formula, part = name.split("_")
+        return within(_FORMULAS[formula], part)
     if name == "st_lpips":
         return STLPIPS("alex").to(device)
     if name == "lpips":

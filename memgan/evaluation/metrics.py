@@ -11,11 +11,12 @@ _SIGMA_PX = 1.5
 _K1, _K2 = 0.01, 0.03
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
+def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio over all colours; higher is more alike, infinite for equal pictures.
 
     Args:
         a, b: (B, 3, H, W) RGB in [-1, 1], so that the peak-to-peak range is 2; not clamped here.
+        where: (H, W) bool: only these pixels count; ``None``: all.
 
     Returns:
         (B,) float32 in dB.
@@ -23,12 +24,12 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ShapeError: if the shapes differ or are not of that form.
     """
-    _check(a, b, 1)
-    error = (a.double() - b.double()).square().mean((1, 2, 3))
+    _check(a, b, 1, where)
+    error = _mean_within((a.double() - b.double()).square(), where)
     return (10 * torch.log10(4 / error)).float()
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
+def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
     """Structural similarity (Wang et al., 2004), mean over positions and colours; higher is more alike, 1 for equal.
 
     Gaussian window of 11 px with sigma 1.5, K1 = 0.01, K2 = 0.03, range 2; windows that leave the picture are not
@@ -36,6 +37,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 11 px.
+        where: (H, W) bool: only windows around these pixels count; ``None``: all.
 
     Returns:
         (B,) float32, from -1 to 1.
@@ -43,7 +45,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ShapeError: if the shapes differ or are not of that form.
     """
-    _check(a, b, _WINDOW_PX)
+    _check(a, b, _WINDOW_PX, where)
     a, b = a.float(), b.float()
     offset = torch.arange(_WINDOW_PX, dtype=a.dtype, device=a.device) - _WINDOW_PX // 2
     window = torch.exp(-0.5 * (offset / _SIGMA_PX) ** 2)
@@ -63,12 +65,22 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     mean_a, mean_b = mean_a + 1, mean_b + 1
     luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).mean((1, 2, 3)).float()
+    inner = slice(_WINDOW_PX // 2, -(_WINDOW_PX // 2))
+    return _mean_within(luminance * structure, None if where is None else where[inner, inner]).float()
 
 
-def _check(a: Tensor, b: Tensor, least: int) -> None:
+def _mean_within(values: Tensor, where: Tensor | None) -> Tensor:
+    """(B, 3, H, W) -> (B,): mean over colours and the pixels of (H, W) ``where``; not a number if there are none."""
+    return values.mean((1, 2, 3)) if where is None else values[..., where.to(values.device)].mean((1, 2))
+
+
+def _check(a: Tensor, b: Tensor, least: int, where: Tensor | None) -> None:
     if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3 or min(a.shape[-2:]) < least:
         raise ShapeError(
             f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) "
             f"with sides of at least {least} px."
+        )
+    if where is not None and (where.shape != a.shape[-2:] or where.dtype != torch.bool):
+        raise ShapeError(
+            f"where is {where.dtype} of shape {tuple(where.shape)}; needed: torch.bool of shape {tuple(a.shape[-2:])}."
         )

@@ -1,0 +1,30 @@
+"""Metrics of a part of the picture: the face, or what is around it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Part = Literal["face", "around"]
+"""Inside of an oval around the face, or outside of it."""
+_CENTRE = (0.5, 0.54)
+_RADII = (0.26, 0.35)
+"""Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
+
+
+def face_oval(height: int, width: int) -> Tensor:
+    """(height, width) bool on the CPU: where a face aligned to FFHQ's template is, without hair, ears and neck."""
+    down = ((torch.arange(height) + 0.5) / height - _CENTRE[1]) / _RADII[1]
+    right = ((torch.arange(width) + 0.5) / width - _CENTRE[0]) / _RADII[0]
+    return down[:, None] ** 2 + right[None, :] ** 2 < 1
+
+
+def within(metric: Callable[[Tensor, Tensor, Tensor], Tensor], part: Part) -> Callable[[Tensor, Tensor], Tensor]:
+    """``metric`` of picture, truth and the pixels that count, as one of picture and truth that looks at a part."""
+
+    def of_part(picture: Tensor, truth: Tensor) -> Tensor:
+        oval = face_oval(*picture.shape[-2:])
+        return metric(picture, truth, oval if part == "face" else ~oval)
+
+    return of_part
