@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="3ddc03dfc6b953c13421dab83f992bd72a840e35a163427e97099a3343aa7a56",
+            sha256="5f58f102349896e3200a10a6fd09a88c2514a300471dfbd3bf5bd6d6f268f617",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
