@@ -148,24 +148,6 @@ def test_bad_settings_and_pictures_are_refused() -> None:
         age_seeded(faces().to(torch.uint8), [1, 2])
 
 
-def test_a_share_of_the_photographs_is_aged(tmp_path: Path) -> None:
-    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
-    cpu = torch.device("cpu")
-    plain = FaceStream(photographs, cpu, seed=1).batch(8)
-    none = FaceStream(photographs, cpu, seed=1, aged_share=0.0).batch(8)
-    assert torch.equal(plain.degraded, none.degraded)
-    known = {tuple(face.flatten().tolist()) for i in range(4) for face in (photographs[i], photographs[i].flip(-1))}
-
-    def untouched(share: float) -> int:
-        batch = FaceStream(photographs, cpu, seed=1, aged_share=share).batch(24)
-        assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
-        levels = ((batch.clean + 1) * 127.5).round().to(torch.uint8)
-        return sum(tuple(face.flatten().tolist()) in known for face in levels)
-
-    assert untouched(0.0) == 24
-    assert untouched(1.0) < untouched(0.5) < 24
-
-
 def test_a_share_of_the_faces_is_degraded_mildly(tmp_path: Path) -> None:
     photographs = FaceSet([write_faces(tmp_path)], size_px=64)
     cpu = torch.device("cpu")

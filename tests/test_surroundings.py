@@ -1,12 +1,7 @@
-"""Other surroundings: who is cut out, what comes behind, and whose faces it is done to."""
-
-from pathlib import Path
+"""Other surroundings: who is cut out, and what comes behind."""
 
 import torch
-from training_runs import write_faces
 
-from memgan.training.data import FaceSet
-from memgan.training.stream import FaceStream
 from memgan.training.surroundings import change_surroundings, cut_out
 
 SIDE = 256
@@ -80,17 +75,3 @@ def test_backgrounds_are_near_and_far_sharp_and_blurred_dark_and_light() -> None
     assert set(counts) == {1, 4}
     assert min(detail) < 0.01 and max(detail) > 0.15
     assert min(light) < -0.6 and max(light) > -0.05
-
-
-def test_only_a_share_of_the_photographs_gets_others(tmp_path: Path) -> None:
-    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
-    known = [face for i in range(len(photographs)) for face in (photographs[i], photographs[i].flip(-1))]
-
-    def untouched(share: float) -> int:
-        batch = FaceStream(photographs, torch.device("cpu"), seed=1, surroundings_share=share).batch(24)
-        levels = ((batch.clean + 1) * 127.5).round().to(torch.uint8)
-        assert (batch.clean - batch.degraded).abs().mean() < 0.3  # the degraded face stands before the same
-        return sum(any(torch.equal(face, other) for other in known) for face in levels)
-
-    assert untouched(0.0) == 24
-    assert untouched(1.0) < untouched(0.5) < 24

@@ -156,7 +156,7 @@ _FORMULAS = {"psnr": psnr, "ssim": ssim}
 def _build(
     name: str, device: str | torch.device, size_px: int, download: bool, enlite0: Callable[[], EfficientNetLite0]
 ) -> Callable[..., Tensor]:
-    if name in ("psnr", "ssim"):
+    if name in _FORMULAS:
         return _FORMULAS[name]
     if name.endswith(("_face", "_around")):
         formula, part = name.split("_")

@@ -13,18 +13,23 @@ _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
 
 
+def oval(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> Tensor:
+    """(height, width) bool on the CPU: inside of an oval. Centre and radii: right and down, as shares of the sides."""
+    down = ((torch.arange(height) + 0.5) / height - centre[1]) / radii[1]
+    right = ((torch.arange(width) + 0.5) / width - centre[0]) / radii[0]
+    return down[:, None] ** 2 + right[None, :] ** 2 < 1
+
+
 def face_oval(height: int, width: int) -> Tensor:
     """(height, width) bool on the CPU: where a face aligned to FFHQ's template is, without hair, ears and neck."""
-    down = ((torch.arange(height) + 0.5) / height - _CENTRE[1]) / _RADII[1]
-    right = ((torch.arange(width) + 0.5) / width - _CENTRE[0]) / _RADII[0]
-    return down[:, None] ** 2 + right[None, :] ** 2 < 1
+    return oval(height, width, _CENTRE, _RADII)
 
 
 def within(metric: Callable[[Tensor, Tensor, Tensor], Tensor], part: Part) -> Callable[[Tensor, Tensor], Tensor]:
     """``metric`` of picture, truth and the pixels that count, as one of picture and truth that looks at a part."""
 
     def of_part(picture: Tensor, truth: Tensor) -> Tensor:
-        oval = face_oval(*picture.shape[-2:])
-        return metric(picture, truth, oval if part == "face" else ~oval)
+        face = face_oval(*picture.shape[-2:])
+        return metric(picture, truth, face if part == "face" else ~face)
 
     return of_part

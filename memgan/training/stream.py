@@ -133,7 +133,7 @@ class FaceStream:
         """Eq. 14, of some faces mildly."""
         degraded = torch.empty_like(clean)
         mild = self._some(len(clean), self.mild_share)
-        others = sorted(set(range(len(clean))) - set(mild))
+        others = [i for i in range(len(clean)) if i not in mild]
         for places, settings in ((mild, self.degradation.mild()), (others, self.degradation)):
             degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
         return degraded

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from memgan.degradation.draw import Draw
 from memgan.degradation.eq14 import gaussian_blur
+from memgan.evaluation.regions import oval
+from memgan.image.tensors import to_uint8
 
 _ZOOM = (0.6, 2.5)
 _DEFOCUSED = 0.8
@@ -66,7 +68,6 @@ def cut_out(image: Tensor) -> Tensor:
     Returns:
         (S, S) float32 on its device: 1 the person, 0 the background, with soft edges.
     """
-    small = (_resized(image, _CUT_PX) * 127.5 + 127.5).round().clamp(0, 255).byte()
     labels = np.full((_CUT_PX, _CUT_PX), cv2.GC_PR_BGD, np.uint8)
     labels[_within(1.0)] = cv2.GC_PR_FGD
     border, shoulders = round(_BORDER * _CUT_PX), round(_SHOULDERS_FROM * _CUT_PX)
@@ -74,20 +75,17 @@ def cut_out(image: Tensor) -> Tensor:
     labels[_within(_SURELY)] = cv2.GC_FGD
     cv2.setRNGSeed(0)  # it clusters colours from a random start
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    pixels = np.ascontiguousarray(small.permute(1, 2, 0).cpu().numpy())
-    cv2.grabCut(pixels, labels, None, *models, _CUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(to_uint8(_resized(image, _CUT_PX)), labels, None, *models, _CUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     person = torch.from_numpy((labels & 1).astype(np.float32))  # both kinds of foreground are odd
     return _resized(gaussian_blur(person[None], 0.7), image.shape[-1])[0].to(image.device)
 
 
 def _within(share: float) -> np.ndarray:
     """(``_CUT_PX``, ``_CUT_PX``) bool: in one of the ovals, their radii multiplied by ``share``."""
-    places = (np.arange(_CUT_PX) + 0.5) / _CUT_PX
-    inside = np.zeros((_CUT_PX, _CUT_PX), bool)
-    for (right, down), (wide, high) in (_HEAD, _SHOULDERS):
-        along, upright = (places - right) / (wide * share), (places - down) / (high * share)
-        inside |= upright[:, None] ** 2 + along[None, :] ** 2 < 1
-    return inside
+    head, shoulders = (
+        oval(_CUT_PX, _CUT_PX, centre, (wide * share, high * share)) for centre, (wide, high) in (_HEAD, _SHOULDERS)
+    )
+    return (head | shoulders).numpy()
 
 
 def _scene(another: Callable[[], Tensor], side: int, draw: Draw) -> Tensor:

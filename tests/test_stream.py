@@ -1,0 +1,31 @@
+"""Shares of the photographs that training changes before they are degraded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import write_faces
+
+from memgan.training.data import FaceSet
+from memgan.training.stream import FaceStream
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("setting", ["aged_share", "recolour_share", "surroundings_share"])
+def test_only_a_share_of_the_photographs_is_changed(setting: str, tmp_path: Path) -> None:
+    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
+    plain = FaceStream(photographs, CPU, seed=1).batch(8)
+    none = FaceStream(photographs, CPU, seed=1, **{setting: 0.0}).batch(8)
+    assert torch.equal(plain.degraded, none.degraded)
+    known = [face for i in range(len(photographs)) for face in (photographs[i], photographs[i].flip(-1))]
+
+    def untouched(share: float) -> int:
+        batch = FaceStream(photographs, CPU, seed=1, **{setting: share}).batch(24)
+        assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
+        levels = ((batch.clean + 1) * 127.5).round().to(torch.uint8)
+        assert (batch.clean - batch.degraded).abs().mean() < 0.3  # the degraded face is of the changed one
+        return sum(any(torch.equal(face, other) for other in known) for face in levels)
+
+    assert untouched(0.0) == 24
+    assert untouched(1.0) < untouched(0.5) < 24
