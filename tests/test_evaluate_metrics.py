@@ -10,6 +10,8 @@ import torchvision
 from memgan.errors import ConfigError, MissingDependencyError, WeightsError, WeightsNotFoundError
 from memgan.evaluation import METRICS, MetricSet, choose_metrics, published
 from memgan.evaluation.published import ALEXNET_FILE, INCEPTION_FILE, inception_features, lpips_alex
+from memgan.evaluation.regions import only
+from memgan.evaluation.tally import Tally
 
 OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "kd_enlite0", "niqe", "identity"]
 
@@ -53,8 +55,38 @@ def test_parts_of_the_picture_only_by_name(cache: Path) -> None:
         touched, other = ("face", "around") if in_face else ("around", "face")
         assert (values[f"psnr_{touched}"] < 60).all() and values[f"psnr_{other}"].isinf().all()
         assert (values[f"ssim_{touched}"] < 0.9999).all() and (values[f"ssim_{other}"] > 0.9999).all()
-    with pytest.raises(ConfigError, match="need a truth"):
-        choose_metrics(["ssim_face"], with_truth=False)
+    for name in ("ssim_face", "kd_enlite0_around"):
+        with pytest.raises(ConfigError, match="need a truth"):
+            choose_metrics([name], with_truth=False)
+
+
+def test_distances_of_sets_in_a_part_of_the_picture() -> None:
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.rand(6, 3, 64, 64, generator=generator) * 2 - 1
+    corner = truth.clone()
+    corner[..., :16, :16] += 1.0
+    nose = truth.clone()
+    nose[..., 30:40, 28:36] += 1.0
+    own = lambda pictures: pictures[..., ::2, ::2].flatten(1)  # noqa: E731
+    # One network, as `choose_metrics` gives it, and a metric of the caller's that happens to end like a part's.
+    names = ("fd_enlite0", "fd_enlite0_face", "fd_enlite0_around", "own_face")
+    tally = Tally(MetricSet(sets=dict.fromkeys(names, own)), ["corner", "nose"])
+    tally.add(list("abcdef"), 0, {"corner": corner, "nose": nose}, truth)
+    tally.add_target(truth)
+    found = tally.result().distances[0]
+    assert found["corner"]["fd_enlite0"] == pytest.approx(found["corner"]["fd_enlite0_around"], rel=1e-3)
+    assert found["nose"]["fd_enlite0"] == pytest.approx(found["nose"]["fd_enlite0_face"], rel=0.05)
+    assert abs(found["corner"]["fd_enlite0_face"]) < 1e-3 * found["corner"]["fd_enlite0"]
+    assert abs(found["nose"]["fd_enlite0_around"]) < 1e-3 * found["nose"]["fd_enlite0"]
+    assert found["nose"]["own_face"] == found["nose"]["fd_enlite0"]
+
+
+def test_only_joins_softly() -> None:
+    truth, picture = torch.zeros(1, 3, 128, 128), torch.ones(1, 3, 128, 128)
+    face, around = only("face", picture, truth), only("around", picture, truth)
+    assert torch.allclose(face + around, picture, atol=1e-6)
+    assert face[..., 69, 64] == pytest.approx(torch.ones(1, 3), abs=1e-4) and (face[..., 0, 0] == 0).all()
+    assert (face[..., 1:, :] - face[..., :-1, :]).abs().max() < 0.4  # an edge would be 1
 
 
 def test_small_pictures_have_no_niqe(cache: Path) -> None:

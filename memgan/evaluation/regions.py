@@ -6,11 +6,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from memgan.degradation import gaussian_blur
+
 Part = Literal["face", "around"]
 """Inside of an oval around the face, or outside of it."""
 _CENTRE = (0.5, 0.54)
 _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
+_SOFT = 0.01
+"""Standard deviation of a join's softness, as a share of the side: an edge would be seen by networks."""
 
 
 def oval(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> Tensor:
@@ -33,3 +37,16 @@ def within(metric: Callable[[Tensor, Tensor, Tensor], Tensor], part: Part) -> Ca
         return metric(picture, truth, face if part == "face" else ~face)
 
     return of_part
+
+
+def only(part: Part, picture: Tensor, truth: Tensor) -> Tensor:
+    """The truth with a part of another picture of it, joined softly, so that nothing else differs.
+
+    Args:
+        part: which.
+        picture: (B, 3, H, W).
+        truth: (B, 3, H, W), of the same faces.
+    """
+    face = face_oval(*picture.shape[-2:]).to(picture)
+    share = gaussian_blur(face[None], _SOFT * picture.shape[-1])[0]
+    return torch.lerp(truth, picture, share if part == "face" else 1 - share)

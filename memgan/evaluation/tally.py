@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, DataError, ShapeError
-from memgan.evaluation.choice import TO_OTHERS, MetricSet, metric_info
+from memgan.evaluation.choice import TO_OTHERS, MetricSet, metric_info, part_of
 from memgan.evaluation.frechet import frechet_distance, small_sample_note
 from memgan.evaluation.kernel import kernel_distance
+from memgan.evaluation.regions import Part, only
 from memgan.evaluation.scores import INPUT, EvaluationResult, FaceScores, mean
 
 Restorer = Callable[[Tensor], Tensor]
@@ -100,7 +101,7 @@ class Tally:
             if truth is not None:
                 table |= {name: metric(batch, truth).tolist() for name, metric in self._metrics.paired.items()}
             tables[picture] = table
-            for name, features in self._described(batch).items():
+            for name, features in self._described(batch, truth).items():
                 self._features.setdefault((seed, picture, name), []).append(features)
         for row, face in enumerate(names):
             scores = {
@@ -122,13 +123,17 @@ class Tally:
         for name, features in self._described(batch).items():
             self._other_features[name].append(features)
 
-    def _described(self, batch: Tensor) -> dict[str, Tensor]:
-        """Features of a batch by metric; metrics that share a network share them."""
-        known: dict[int, Tensor] = {}
-        for describe in self._metrics.sets.values():
-            if id(describe) not in known:
-                known[id(describe)] = describe(batch).cpu()
-        return {name: known[id(describe)] for name, describe in self._metrics.sets.items()}
+    def _described(self, batch: Tensor, truth: Tensor | None = None) -> dict[str, Tensor]:
+        """Features of a batch by metric, with ``truth`` outside of a metric's part; each network looks once at each."""
+        known: dict[tuple[int, Part | None], Tensor] = {}
+        found: dict[str, Tensor] = {}
+        for name, describe in self._metrics.sets.items():
+            part = None if truth is None else part_of(name)[1]
+            key = id(describe), part
+            if key not in known:
+                known[key] = describe(batch if part is None or truth is None else only(part, batch, truth)).cpu()
+            found[name] = known[key]
+        return found
 
     def result(self, target_name: str = "truth") -> EvaluationResult:
         """What was found so far."""

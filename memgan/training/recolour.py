@@ -21,7 +21,7 @@ _HUE_RADIANS = 0.5
 _SATURATION = (0.5, 2.0)
 _CAST = 0.12
 _DIMMED = 0.5
-_EXPOSURE = (0.4, 1.3)
+_EXPOSURE = (0.25, 1.3)
 _GAMMA = (0.7, 1.3)
 
 

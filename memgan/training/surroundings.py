@@ -18,7 +18,7 @@ _ZOOM = (0.6, 2.5)
 _DEFOCUSED = 0.8
 _DEFOCUS_PX = (2.0, 25.0)
 """Standard deviation of the blur, for pictures of 512 px."""
-_EXPOSURE = (0.15, 1.3)
+_EXPOSURE = (0.05, 1.3)
 
 _CUT_PX = 128
 """Side at which a person is cut out: finer takes longer and finds no more of the hair."""
