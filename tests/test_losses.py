@@ -286,5 +286,5 @@ def test_only_what_the_losses_look_at_is_built() -> None:
     for settings, built in ((plain, 2), (judged, 5), (dataclasses.replace(plain, calibrated_weight=1.0), 5)):
         loss = make_perceptual(settings, None, cpu)
         assert len(loss.network.widths) == built and len(loss.weights) == 2
-    judge = make_discriminator(judged, 512, make_perceptual(judged, None, cpu), cpu)
+    judge = make_discriminator(judged, 512, make_perceptual(judged, None, cpu), None, cpu)
     assert judge.widths == (64, 128, 256, 512, 512)

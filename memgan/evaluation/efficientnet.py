@@ -56,13 +56,18 @@ class EfficientNetLite(nn.Module):
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         width = 32
+        widths: list[int] = []
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
             channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
             inner = stage not in (0, len(_STAGES) - 1)
+            if stride == 2 and stage > 1:
+                widths.append(width)
             for number in range(math.ceil(repeats * deeper) if inner else repeats):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
                 width = channels
         self._blocks = nn.Sequential(*blocks)
+        self.tap_widths = (*widths, NUM_FEATURES)
+        """Channels of :meth:`taps`."""
         self._conv_head = nn.Conv2d(width, NUM_FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
         self._fc = nn.Linear(NUM_FEATURES, 1000)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from memgan import checkpoint as weight_file
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.image import write_whole
+from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.step import Trainer
 
 _FOLDER = re.compile(r"step-(\d{8})")
@@ -138,7 +139,7 @@ def save_discriminator(path: Path, trainer: Trainer) -> None:
 
 
 def load_discriminator(path: Path, trainer: Trainer) -> None:
-    """Start from a discriminator that :func:`save_discriminator` has written.
+    """Start from a discriminator that :func:`save_discriminator` has written; one of features may have seen fewer taps.
 
     Raises:
         ConfigError: if the settings train without one.
@@ -152,7 +153,10 @@ def load_discriminator(path: Path, trainer: Trainer) -> None:
         raise WeightsError(
             f"{path} is no readable discriminator ({error}); give a discriminator.safetensors."
         ) from error
-    _load_strict(trainer.discriminator, {key: value.float() for key, value in state.items()}, path)
+    state = {key: value.float() for key, value in state.items()}
+    if isinstance(trainer.discriminator, FeatureDiscriminator):
+        state = trainer.discriminator.extended(state)
+    _load_strict(trainer.discriminator, state, path)
 
 
 def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:

@@ -68,6 +68,8 @@ class TrainConfig:
     discriminator_kind: Literal["picture", "features"] = "picture"
     """What the discriminator sees: pictures (StyleGAN2's, the paper), or the taps of the perceptual loss's network, see
     :class:`memgan.training.feature_discriminator.FeatureDiscriminator`, which has none of the sizes below and no R1."""
+    discriminator_semantic: bool = False
+    """Show it the taps of the semantic loss's network as well: the part in its surroundings."""
     discriminator_size: int | None = None
     """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
     discriminator_base: int = 32768
@@ -237,6 +239,12 @@ class TrainConfig:
             raise ConfigError(
                 "discriminator_kind is features, but no perceptual loss computes them: raise perceptual_weight or "
                 "calibrated_weight above 0, or use the kind picture."
+            )
+        if self.discriminator_semantic and (self.discriminator_kind != "features" or not self.semantic_weight):
+            raise ConfigError(
+                f"discriminator_semantic is set, but discriminator_kind is {self.discriminator_kind} and "
+                f"semantic_weight {self.semantic_weight}: use the kind features and a semantic_weight above 0, or "
+                "leave it out."
             )
         if self.perceptual_size is not None and not self.perceptual_size >= 32:
             raise ConfigError(f"perceptual_size is {self.perceptual_size!r}; it must be at least 32, or None.")

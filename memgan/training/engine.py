@@ -115,14 +115,15 @@ def train(
     generator = generator.to(device, memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
     perceptual = make_perceptual(config, perceptual_weights, device)
+    semantic = make_semantic(config, device)
     trainer = Trainer(
         config,
         generator,
-        make_discriminator(config, size, perceptual, device),
+        make_discriminator(config, size, perceptual, semantic, device),
         LossNetworks(
             perceptual,
             make_identity(config, identity_weights, device),
-            make_semantic(config, device),
+            semantic,
             make_prior_features(config, prior_faces),
         ),
         backward=accelerator.backward,

@@ -57,8 +57,8 @@ class FeatureDiscriminator(nn.Module):
             taps: (B, C, h, w) each, with the C that were given.
 
         Returns:
-            (B, T, G, G) float32 logits by tap and square of the picture, above zero for real; G is :data:`GRID`, or the
-            side of the last tap if that is less.
+            (B, T, G, G) float32 logits by tap and square of what the tap saw, above zero for real; G is :data:`GRID`.
+            Of coarser taps a judgement stands in all squares that it is about, so that taps weigh alike.
 
         Raises:
             ShapeError: for other taps.
@@ -66,10 +66,9 @@ class FeatureDiscriminator(nn.Module):
         if [tap.shape[1] for tap in taps if tap.dim() == 4] != list(self.widths):
             shapes = [tuple(tap.shape) for tap in taps]
             raise ShapeError(f"The taps have shapes {shapes}; needed: (B, C, h, w) with C of {self.widths}.")
-        side = min(GRID, *(min(tap.shape[-2:]) for tap in taps))
         scale = (self.square + 1e-8).rsqrt()
         logits = [
-            F.adaptive_avg_pool2d(head(tap * factor.to(tap.dtype)).float(), side) * gain
+            F.adaptive_avg_pool2d(head(tap * factor.to(tap.dtype)).float(), GRID) * gain
             for head, tap, factor, gain in zip(self.heads, taps, scale, self.gain, strict=True)
         ]
         return torch.cat(logits, 1)
@@ -78,5 +77,16 @@ class FeatureDiscriminator(nn.Module):
     def observe_(self, taps: Sequence[Tensor]) -> None:
         """Let the scale of the taps follow those of real faces; call it once a step, before judging."""
         square = average_(torch.stack([tap.float().square().mean() for tap in taps]))
-        first = self.square.sum() == 0
-        self.square.copy_(torch.where(first, square, self.square.lerp(square, _MOMENTUM)))
+        self.square.copy_(torch.where(self.square == 0, square, self.square.lerp(square, _MOMENTUM)))
+
+    def extended(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a discriminator of the first of these taps, and what is here of the others."""
+        known = len(state.get("gain", self.gain))
+        whole = dict(state)
+        for name, own in self.state_dict().items():
+            kind, _, rest = name.partition(".")
+            if kind == "heads" and int(rest.partition(".")[0]) >= known:
+                whole[name] = own
+            elif kind != "heads" and name in state:
+                whole[name] = torch.cat([state[name], own[known:].to(state[name])])
+        return whole

@@ -20,6 +20,15 @@ Taps = tuple[list[Tensor], list[Tensor]]
 """Features of the restored and of the true picture, shallow to deep."""
 
 
+class Seen(NamedTuple):
+    """What fixed networks see in a forward pass; ``None``: no loss looks through that one."""
+
+    perceptual: Taps | None = None
+    """Of a crop at full resolution."""
+    semantic: Taps | None = None
+    """Of the part in its surroundings, at the scale of whole faces."""
+
+
 class Pass(NamedTuple):
     """A batch of faces and what the generator made of it."""
 
@@ -87,21 +96,23 @@ class Objective:
             until = self.config.prior_match_until
             self.match_share = max(1 - progress / until, 0.0) if until else 0.0
 
-    def taps(self, run: Pass) -> Taps | None:
-        """The features that perceptual loss and discriminator look at; ``None`` if no loss does."""
-        if self.networks.perceptual is None:
-            return None
-        crop = run.draw_region(self.config.perceptual_size, self.random)
-        return self.networks.perceptual.features(crop.crop(run.restored), crop.crop(run.target))
+    def see(self, run: Pass) -> Seen:
+        """The features that losses and discriminator look at; call it under autocast."""
+        perceptual, _, semantic, _ = self.networks
+        crop = None if perceptual is None else run.draw_region(self.config.perceptual_size, self.random)
+        return Seen(
+            None if crop is None else perceptual.features(crop.crop(run.restored), crop.crop(run.target)),
+            None if semantic is None else semantic.taps(run.restored, run.region, run.clean),
+        )
 
     def __call__(
-        self, run: Pass, taps: Taps | None, fake_logits: Tensor | None, real_logits: Tensor | None
+        self, run: Pass, seen: Seen, fake_logits: Tensor | None, real_logits: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a forward pass; call it under autocast.
 
         Args:
             run: the forward pass.
-            taps: see :meth:`taps`.
+            seen: see :meth:`see`.
             fake_logits: the discriminator of the restored part; ``None``: no adversarial loss.
             real_logits: of its truth, without gradient; used if the settings judge in pairs.
 
@@ -110,6 +121,7 @@ class Objective:
         """
         config = self.config
         perceptual, identity, semantic, _ = self.networks
+        taps = seen.perceptual
         main = generator_loss(
             run.restored,
             run.target,
@@ -127,7 +139,7 @@ class Objective:
             distance = identity(run.restored, run.region, run.clean, self.random)
             beside["identity"] = config.identity_weight, distance
         if semantic is not None:
-            beside["semantic"] = config.semantic_weight, semantic(run.restored, run.region, run.clean)
+            beside["semantic"] = config.semantic_weight, semantic.distance(*seen.semantic)
         if config.grid_weight:
             beside["grid"] = config.grid_weight, grid_distance(run.restored, run.target)
         if config.known_weight:

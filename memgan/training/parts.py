@@ -45,13 +45,18 @@ def make_generator(
 
 
 def make_discriminator(
-    config: TrainConfig, image_size: int, perceptual: PerceptualLoss | None, device: torch.device
+    config: TrainConfig,
+    image_size: int,
+    perceptual: PerceptualLoss | None,
+    semantic: SemanticLoss | None,
+    device: torch.device,
 ) -> nn.Module | None:
     """The discriminator for pictures of ``image_size`` or for their features, or ``None`` without adversarial loss."""
     if not config.adversarial_weight:
         return None
     if config.discriminator_kind == "features":
-        return FeatureDiscriminator(perceptual.network.widths).to(device, memory_format=torch.channels_last)
+        widths = (*perceptual.network.widths, *(semantic.network.tap_widths if config.discriminator_semantic else ()))
+        return FeatureDiscriminator(widths).to(device, memory_format=torch.channels_last)
     return Discriminator(
         config.discriminator_size or image_size,
         channel_base=config.discriminator_base,

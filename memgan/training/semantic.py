@@ -1,5 +1,6 @@
 """A perceptual loss on what the restored part looks like within its surroundings, by a network that knows objects."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -31,12 +32,19 @@ class SemanticLoss(nn.Module):
         self.network = network
 
     def forward(self, restored: Tensor, region: Region, clean: Tensor) -> Tensor:
-        """Distance of clean faces and the same faces with a part restored; scalar float32, 0 for none.
+        """Distance of clean faces and the same faces with a part restored; see :meth:`taps` and :meth:`distance`."""
+        return self.distance(*self.taps(restored, region, clean))
+
+    def taps(self, restored: Tensor, region: Region, clean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What the network sees in faces with a part restored, and in clean ones: the part and a little around it.
 
         Args:
             restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
             region: its place in the picture.
             clean: (B, 3, S, S) in [-1, 1].
+
+        Returns:
+            the taps, see :meth:`memgan.evaluation.efficientnet.EfficientNetLite.taps`; of clean faces without gradient.
         """
         size = clean.shape[-1]
         around = region.enlarged(round(size * CONTEXT), size)
@@ -46,6 +54,11 @@ class SemanticLoss(nn.Module):
             found = self.network.taps(_resized(mixed, sides))
             with torch.no_grad():
                 wanted = self.network.taps(_resized(truth, sides))
+        return found, wanted
+
+    @staticmethod
+    def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Mean over the taps; scalar float32, 0 for equal ones."""
         terms = [missed_share(tap, goal) for tap, goal in zip(found, wanted, strict=True)]
         return torch.stack(terms).mean()
 

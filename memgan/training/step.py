@@ -10,7 +10,7 @@ from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
 from memgan.training.losses import discriminator_loss, r1_penalty
-from memgan.training.objective import LossNetworks, Objective, Pass, Taps
+from memgan.training.objective import LossNetworks, Objective, Pass, Seen
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
 from memgan.training.window import check_window, draw_focus, draw_window, valid_region
@@ -122,14 +122,14 @@ class Trainer:
         adversarial = self.discriminator is not None and self.step_index >= config.adversarial_from
         with self.autocast():
             features, run = self._restore(clean, degraded, latent)
-            taps = self.objective.taps(run)
+            seen = self.objective.see(run)
             fake_logits = real_logits = None
             if adversarial:
-                fake, real = self._judged(run, taps)
+                fake, real = self._judged(run, seen)
                 # For both steps: the discriminator stays as it is until its own.
                 real_logits = self.discriminator.requires_grad_(True)(real)
                 fake_logits = self.discriminator.requires_grad_(False)(fake)
-            total, report = self.objective(run, taps, fake_logits, real_logits.detach() if adversarial else None)
+            total, report = self.objective(run, seen, fake_logits, real_logits.detach() if adversarial else None)
         self.generator_optimiser.zero_grad(set_to_none=True)
         self.backward(total)
         average_gradients_(self.generator.parameters())
@@ -168,11 +168,14 @@ class Trainer:
         region = valid.within(window, size)
         return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, focus)
 
-    def _judged(self, run: Pass, taps: Taps | None) -> tuple[Judged, Judged]:
+    def _judged(self, run: Pass, seen: Seen) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""
         if self.config.discriminator_kind == "features":
-            self.discriminator.observe_(taps[1])
-            return taps
+            fake, real = seen.perceptual
+            if self.config.discriminator_semantic:
+                fake, real = fake + seen.semantic[0], real + seen.semantic[1]
+            self.discriminator.observe_(real)
+            return fake, real
         crop = run.draw_region(self.config.discriminator_size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
