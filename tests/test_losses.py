@@ -280,8 +280,8 @@ def test_distances_are_compiled_on_request(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_only_what_the_losses_look_at_is_built() -> None:
     cpu, config = torch.device("cpu"), recipe("memgan-mobile-512", perceptual_taps=2, calibrated_weight=0.0)
-    judged = dataclasses.replace(config, discriminator_kind="features")
-    plain = dataclasses.replace(config, discriminator_kind="picture")
+    judged = dataclasses.replace(config, discriminator_semantic=False)
+    plain = dataclasses.replace(judged, discriminator_kind="picture")
     assert make_perceptual(dataclasses.replace(plain, perceptual_weight=0.0), None, cpu) is None
     for settings, built in ((plain, 2), (judged, 5), (dataclasses.replace(plain, calibrated_weight=1.0), 5)):
         loss = make_perceptual(settings, None, cpu)

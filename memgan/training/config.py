@@ -240,7 +240,8 @@ class TrainConfig:
                 "discriminator_kind is features, but no perceptual loss computes them: raise perceptual_weight or "
                 "calibrated_weight above 0, or use the kind picture."
             )
-        if self.discriminator_semantic and (self.discriminator_kind != "features" or not self.semantic_weight):
+        sees_objects = self.adversarial_weight and self.discriminator_semantic
+        if sees_objects and (self.discriminator_kind != "features" or not self.semantic_weight):
             raise ConfigError(
                 f"discriminator_semantic is set, but discriminator_kind is {self.discriminator_kind} and "
                 f"semantic_weight {self.semantic_weight}: use the kind features and a semantic_weight above 0, or "
