@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="5f58f102349896e3200a10a6fd09a88c2514a300471dfbd3bf5bd6d6f268f617",
+            sha256="8ac49561d80810dbd48f49ad8f1e11c1c4678c56e53ba6dd42d6dc0e973978d7",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
