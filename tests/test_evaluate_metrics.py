@@ -67,7 +67,10 @@ def test_distances_of_sets_in_a_part_of_the_picture() -> None:
     corner[..., :16, :16] += 1.0
     nose = truth.clone()
     nose[..., 30:40, 28:36] += 1.0
-    own = lambda pictures: pictures[..., ::2, ::2].flatten(1)  # noqa: E731
+
+    def own(pictures: torch.Tensor) -> torch.Tensor:
+        return pictures[..., ::2, ::2].flatten(1)
+
     # One network, as `choose_metrics` gives it, and a metric of the caller's that happens to end like a part's.
     names = ("fd_enlite0", "fd_enlite0_face", "fd_enlite0_around", "own_face")
     tally = Tally(MetricSet(sets=dict.fromkeys(names, own)), ["corner", "nose"])

@@ -112,4 +112,4 @@ def test_shipped_weights_on_photographs():
         print(f"{photo.name}: {psnr:.1f} dB; error of the read by scale: {errors}")
         assert psnr > 50
         # How near a read is varies with the weights (0.046, 0.051 at 128 px, 55 dB either way): the picture counts.
-        assert set(errors) == {128, 256, 512} and max(errors.values()) < 0.1
+        assert set(errors) == {128, 256, 512} and max(errors.values()) < 0.06

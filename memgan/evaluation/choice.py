@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -86,18 +86,14 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
     }
 )
 """All metrics by name, in the order of the tables."""
-_PARTS: Mapping[str, Part] = {"_face": "face", "_around": "around"}
-"""Ends of the names of metrics that look at a part of the picture only."""
 TO_OTHERS = "_to_others"
 """Ends the name of a distance of sets that is taken to other people's faces instead of to the truths."""
 
 
 def part_of(name: str) -> tuple[str, Part | None]:
     """A metric's name without the part of the picture that it looks at, and that part (``None``: the whole)."""
-    for end, part in _PARTS.items():
-        if name in METRICS and name.endswith(end):
-            return name.removesuffix(end), part
-    return name, None
+    base, _, end = name.rpartition("_")
+    return (base, end) if name in METRICS and end in get_args(Part) else (name, None)
 
 
 def metric_info(name: str) -> MetricInfo | None:

@@ -56,17 +56,17 @@ class EfficientNetLite(nn.Module):
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         width = 32
-        widths: list[int] = []
+        self._tapped: dict[int, int] = {}  # width of the map that is a tap, by the block before which it is taken
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
             channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
             inner = stage not in (0, len(_STAGES) - 1)
-            if stride == 2 and stage > 1:
-                widths.append(width)
+            if stride == 2 and stage > 1:  # the first halving comes after the stem's map alone
+                self._tapped[len(blocks)] = width
             for number in range(math.ceil(repeats * deeper) if inner else repeats):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
                 width = channels
         self._blocks = nn.Sequential(*blocks)
-        self.tap_widths = (*widths, NUM_FEATURES)
+        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)
         """Channels of :meth:`taps`."""
         self._conv_head = nn.Conv2d(width, NUM_FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
@@ -88,7 +88,7 @@ class EfficientNetLite(nn.Module):
         x = F.relu6(self._bn0(_same(self._conv_stem, x)))
         found: list[Tensor] = []
         for number, block in enumerate(self._blocks):
-            if block.halves and number > 1:  # the first halving comes after the stem's map alone
+            if number in self._tapped:
                 found.append(x)
             x = block(x)
         return [*found, F.relu6(self._bn1(self._conv_head(x)))]
@@ -146,7 +146,6 @@ class _Block(nn.Module):
     def __init__(self, width: int, channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = width * expansion
-        self.halves = stride == 2
         self.skips = stride == 1 and width == channels
         self._expand_conv = nn.Conv2d(width, inner, 1, bias=False) if expansion > 1 else None
         self._bn0 = nn.BatchNorm2d(inner, eps=_EPSILON) if expansion > 1 else None

@@ -131,7 +131,7 @@ class Tally:
             part = None if truth is None else part_of(name)[1]
             key = id(describe), part
             if key not in known:
-                known[key] = describe(batch if part is None or truth is None else only(part, batch, truth)).cpu()
+                known[key] = describe(batch if part is None else only(part, batch, truth)).cpu()
             found[name] = known[key]
         return found
 
