@@ -13,7 +13,7 @@ from memgan.evaluation.published import ALEXNET_FILE, INCEPTION_FILE, inception_
 from memgan.evaluation.regions import only
 from memgan.evaluation.tally import Tally
 
-OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "kd_enlite0", "niqe", "identity"]
+OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "kd_enlite0", "fd_alex", "kd_alex", "niqe", "identity"]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_what_works_offline_is_the_default(cache: Path) -> None:
     assert metrics.names == OFFLINE
     assert set(metrics.left_out) == {"lpips", "fid"}
     assert all("--download" in reason and str(cache) in reason for reason in metrics.left_out.values())
-    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == ["fd_enlite0", "kd_enlite0"]
+    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == OFFLINE[3:7]
     pictures = torch.zeros(2, 3, 64, 64)
     assert all(metric(pictures, pictures).shape == (2,) for metric in metrics.paired.values())
 
@@ -103,7 +103,7 @@ def test_metrics_by_name(cache: Path) -> None:
     for bad in (["psnr", "lpisp"], []):
         with pytest.raises(ConfigError, match="st_lpips"):
             choose_metrics(bad)
-    assert choose_metrics(with_truth=False).names == ["fd_enlite0", "kd_enlite0", "niqe"]
+    assert choose_metrics(with_truth=False).names == OFFLINE[3:8]
     with pytest.raises(ConfigError, match=r"\['psnr'\] need a truth.*niqe"):
         choose_metrics(["psnr", "niqe"], with_truth=False)
     for name in ("lpips", "fid"):
@@ -127,15 +127,17 @@ def test_own_metrics_come_last() -> None:
 
 
 def test_distances_of_one_network_share_it() -> None:
-    for order in (["fd_enlite0", "kd_enlite0"], ["kd_enlite0", "fd_enlite0"]):
-        metrics = choose_metrics(order)
-        assert metrics.sets["fd_enlite0"] is metrics.sets["kd_enlite0"]
+    for order in (OFFLINE[3:7], OFFLINE[6:2:-1]):
+        sets = choose_metrics(order).sets
+        assert sets["fd_enlite0"] is sets["kd_enlite0"] and sets["fd_alex"] is sets["kd_alex"]
+        assert sets["fd_enlite0"] is not sets["fd_alex"]
     assert list(choose_metrics(["kd_enlite0"]).sets) == ["kd_enlite0"]
 
 
 def test_no_substitute_is_called_lpips_or_fid() -> None:
-    assert "not KID" in METRICS["kd_enlite0"].made_by
-    assert "not LPIPS" in METRICS["st_lpips"].made_by and "not FID" in METRICS["fd_enlite0"].made_by
+    assert "not LPIPS" in METRICS["st_lpips"].made_by
+    for network in ("enlite0", "alex"):
+        assert "not KID" in METRICS[f"kd_{network}"].made_by and "not FID" in METRICS[f"fd_{network}"].made_by
 
 
 def test_a_download_is_tried_only_when_asked_for(cache: Path) -> None:

@@ -1,5 +1,6 @@
 """Quality of restored faces: metrics, tables and a look into the memory; restorers are passed in as callables."""
 
+from memgan.evaluation.alexnet import PooledAlexNet
 from memgan.evaluation.choice import METRICS, MetricInfo, MetricSet, choose_metrics
 from memgan.evaluation.efficientnet import EfficientNetLite0
 from memgan.evaluation.files import write_json
@@ -33,6 +34,7 @@ __all__ = [
     "MetricInfo",
     "MetricSet",
     "PictureSource",
+    "PooledAlexNet",
     "Spread",
     "choose_metrics",
     "evaluate",

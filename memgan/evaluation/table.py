@@ -10,8 +10,8 @@ from memgan.evaluation.scores import INPUT, EvaluationResult, Spread
 def text_table(result: EvaluationResult) -> str:
     """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
 
-    Figures of the paper are on other faces (CelebA-Test) and, for st_lpips and fd_enlite0, of another metric, which
-    the row names.
+    Figures of the paper are on other faces (CelebA-Test) and, for st_lpips, fd_enlite0 and fd_alex, of another metric,
+    which the row names.
     """
     beside_paper = result.target_name == "truth"
     head = ["", "better", INPUT]
