@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -212,6 +212,8 @@ class MemGANRestorer:
         On CUDA devices, or with ``overlap=True``, two threads, one of which goes through ``images``, find faces in the
         next pictures and run the network while those of the previous ones are pasted.
         """
+        if isinstance(images, Sized) and len(images) < 2:
+            options["overlap"] = False  # there is no other picture to be at
         request = Request(**options)
         return self._pipeline().run((open_picture(image, self.color) for image in images), request)
 
