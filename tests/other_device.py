@@ -4,6 +4,7 @@ Arithmetic is the CPU's. What is checked is where tensors are: a function that i
 torch raises on a machine with a GPU. It says nothing about kernels, speed or precision.
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,24 +44,8 @@ class _Generator(torch.Generator):
         return self._other_place
 
 
-class OtherDevice(TorchFunctionMode):
-    """Within it, ``device="cuda"`` works, and tensors there do not mix with those on the CPU."""
-
-    def __enter__(self) -> "OtherDevice":
-        # What no mode is told of: generators, and tensors that become parameters.
-        self._generator, torch.Generator = torch.Generator, _Generator
-        make = T._make_subclass
-
-        def make_subclass(cls: Any, data: Tensor, requires_grad: bool = False, **kwargs: Any) -> Any:
-            return _put(make(cls, data, requires_grad, **kwargs), place_of(data))
-
-        T._make_subclass = staticmethod(make_subclass)
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        torch.Generator = self._generator
-        del T._make_subclass
-        super().__exit__(*error)
+class _Rules(TorchFunctionMode):
+    """What happens at every call of a function of torch, in one thread."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -87,6 +72,33 @@ class OtherDevice(TorchFunctionMode):
             if isinstance(tensor, Tensor) and not any(tensor is x for x in given):
                 _put(tensor, place)
         return result
+
+
+class OtherDevice(_Rules):
+    """Within it, ``device="cuda"`` works, and tensors there do not mix with those on the CPU."""
+
+    def __enter__(self) -> "OtherDevice":
+        # What no mode is told of: generators, and tensors that become parameters.
+        self._generator, torch.Generator = torch.Generator, _Generator
+        make = T._make_subclass
+
+        def make_subclass(cls: Any, data: Tensor, requires_grad: bool = False, **kwargs: Any) -> Any:
+            return _put(make(cls, data, requires_grad, **kwargs), place_of(data))
+
+        T._make_subclass = staticmethod(make_subclass)
+        self._run = run = threading.Thread.run  # a mode is of one thread
+
+        def run_within(thread: threading.Thread) -> None:
+            with _Rules():
+                run(thread)
+
+        threading.Thread.run = run_within
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        torch.Generator, threading.Thread.run = self._generator, self._run
+        del T._make_subclass
+        super().__exit__(*error)
 
 
 def place_of(tensor: Tensor) -> torch.device:

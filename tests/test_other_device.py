@@ -105,7 +105,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("memgan.training.parts.identity_network", lambda _: Embedding())
     config = settings(
         steps=2,
-        batch_size=6,
+        batch_size=4,
         perceptual_weight=1.0,
         perceptual_kind="stlpips_vgg",
         perceptual_size=48,
@@ -174,7 +174,7 @@ def test_a_restorer(tmp_path: Path) -> None:
         found = restorer.restore(scene(), evidence=True)
         np.testing.assert_allclose(found.image.astype(int), expected.image.astype(int), atol=1)
         assert len(restorer.enhance(scene())[1]) == 2
-        assert len(list(restorer.restore_batch([scene(seed=1), scene(seed=2)], overlap=False))) == 2
+        assert len(list(restorer.restore_batch([scene(seed=1), scene(seed=2)]))) == 2
 
 
 @pytest.mark.usefixtures("cuda")

@@ -1,5 +1,6 @@
 """The training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
+import contextlib
 import itertools
 import logging
 import math
@@ -185,8 +186,12 @@ def _loop(
     sums: dict[str, list[Tensor]] = {}
     saved_step = trainer.step_index
 
+    # In turn on a CPU, which is busy, and where a profile shall show all of a step.
+    overlap = accelerator.device.type != "cpu" and not config.profile_steps
+    batches = stream.batches(config.batch_size, overlap=overlap)
+
     def advance() -> dict[str, Tensor]:
-        return trainer.step(*stream.batch(config.batch_size))
+        return trainer.step(*next(batches))
 
     if config.profile_steps and main:
         advance = profiled(
@@ -196,34 +201,37 @@ def _loop(
             accelerator.device,
             lambda found: log.info("profile of %d steps: %s", config.profile_steps, found.text()),
         )
-    while trainer.step_index < config.steps:
-        spent = elapsed + time.monotonic() - began
-        progress = trainer.step_index / config.steps
-        if config.minutes is not None:
-            progress = max(progress, spent / (60 * config.minutes))
-            if _any_process(progress >= 1, accelerator):
-                break
-        trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
-        for name, value in advance().items():
-            sums.setdefault(name, []).append(value)
-        bar.update()
-        if trainer.step_index % LOG_EVERY == 0:
-            means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
-            sums.clear()
-            accelerator.log(means, step=trainer.step_index)
-            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-            if main:
-                log.info("step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()})
-            if not math.isfinite(means["loss"]):
-                raise DataError(
-                    f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint with a "
-                    f"lower --learning-rate (it is {config.learning_rate})."
-                )
-        due = trainer.step_index - saved_step >= config.checkpoint_every
-        late = config.checkpoint_minutes * 60 < time.monotonic() - saved
-        if main and (due or late):
-            _save(output, trainer, elapsed + time.monotonic() - began, probe)
-            saved, saved_step = time.monotonic(), trainer.step_index
+    with contextlib.closing(batches):
+        while trainer.step_index < config.steps:
+            spent = elapsed + time.monotonic() - began
+            progress = trainer.step_index / config.steps
+            if config.minutes is not None:
+                progress = max(progress, spent / (60 * config.minutes))
+                if _any_process(progress >= 1, accelerator):
+                    break
+            trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
+            for name, value in advance().items():
+                sums.setdefault(name, []).append(value)
+            bar.update()
+            if trainer.step_index % LOG_EVERY == 0:
+                means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
+                sums.clear()
+                accelerator.log(means, step=trainer.step_index)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+                if main:
+                    log.info(
+                        "step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()}
+                    )
+                if not math.isfinite(means["loss"]):
+                    raise DataError(
+                        f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint "
+                        f"with a lower --learning-rate (it is {config.learning_rate})."
+                    )
+            due = trainer.step_index - saved_step >= config.checkpoint_every
+            late = config.checkpoint_minutes * 60 < time.monotonic() - saved
+            if main and (due or late):
+                _save(output, trainer, elapsed + time.monotonic() - began, probe)
+                saved, saved_step = time.monotonic(), trainer.step_index
     bar.close()
     if main and saved_step != trainer.step_index:
         _save(output, trainer, elapsed + time.monotonic() - began, probe)

@@ -1,11 +1,15 @@
 """Endless batches of clean and degraded faces, on the device that trains."""
 
+import itertools
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
+from memgan.overlap import ahead
 from memgan.training.faces import PriorFaces
 from memgan.training.recolour import recolour
 from memgan.training.surroundings import change_surroundings
@@ -82,12 +86,20 @@ class FaceStream:
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
-            self._resident = torch.stack([photographs[i] for i in range(len(photographs))]).to(device)
+            with ThreadPoolExecutor() as threads:  # files are decoded beside one another
+                self._resident = torch.stack(list(threads.map(photographs.__getitem__, range(len(photographs))))).to(
+                    device
+                )
 
     def _next_index(self) -> int:
         if not self._order:  # every photograph once before any comes again
             self._order = torch.randperm(len(self.photographs), generator=self.random).tolist()
         return self._order.pop()
+
+    def batches(self, size: int, *, overlap: bool = False) -> Generator[Batch, None, None]:
+        """:meth:`batch` without end; with ``overlap`` a thread makes the next one while one is used."""
+        endless = (self.batch(size) for _ in itertools.repeat(None))
+        return ahead(endless) if overlap else endless
 
     def batch(self, size: int) -> Batch:
         """``size`` clean faces and their degraded versions."""
