@@ -4,9 +4,11 @@ Arithmetic is the CPU's. What is checked is where tensors are: a function that i
 torch raises on a machine with a GPU. It says nothing about kernels, speed or precision.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -44,6 +46,19 @@ class _Generator(torch.Generator):
         return self._other_place
 
 
+class _Stream:
+    """A queue of work; here everything is done at once."""
+
+    def __init__(self, device: Any = None) -> None:
+        assert device is None or _named(device) == CUDA
+
+    def wait_stream(self, other: "_Stream") -> None:
+        """Nothing to wait for."""
+
+    def synchronize(self) -> None:
+        """Nothing to wait for."""
+
+
 class _Rules(TorchFunctionMode):
     """What happens at every call of a function of torch, in one thread."""
 
@@ -77,27 +92,38 @@ class _Rules(TorchFunctionMode):
 class OtherDevice(_Rules):
     """Within it, ``device="cuda"`` works, and tensors there do not mix with those on the CPU."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._patches = contextlib.ExitStack()
+
     def __enter__(self) -> "OtherDevice":
-        # What no mode is told of: generators, and tensors that become parameters.
-        self._generator, torch.Generator = torch.Generator, _Generator
-        make = T._make_subclass
+        make, run = T._make_subclass, threading.Thread.run
 
         def make_subclass(cls: Any, data: Tensor, requires_grad: bool = False, **kwargs: Any) -> Any:
             return _put(make(cls, data, requires_grad, **kwargs), place_of(data))
 
-        T._make_subclass = staticmethod(make_subclass)
-        self._run = run = threading.Thread.run  # a mode is of one thread
-
         def run_within(thread: threading.Thread) -> None:
-            with _Rules():
+            with _Rules():  # a mode is of one thread
                 run(thread)
 
-        threading.Thread.run = run_within
+        def record_stream(tensor: Tensor, _: _Stream) -> None:
+            if place_of(tensor) != CUDA:
+                raise PlacementError(f"record_stream of a tensor on {CPU}.")
+
+        for owner, name, replacement in (
+            (torch, "Generator", _Generator),
+            (T, "_make_subclass", staticmethod(make_subclass)),  # parameters, of which no mode is told
+            (threading.Thread, "run", run_within),
+            (T, "record_stream", record_stream),
+            (torch.cuda, "Stream", _Stream),
+            (torch.cuda, "current_stream", _Stream),
+            (torch.cuda, "stream", contextlib.nullcontext),
+        ):
+            self._patches.enter_context(mock.patch.object(owner, name, replacement))
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        torch.Generator, threading.Thread.run = self._generator, self._run
-        del T._make_subclass
+        self._patches.close()
         super().__exit__(*error)
 
 

@@ -1,7 +1,7 @@
 """Endless batches of clean and degraded faces, on the device that trains."""
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -99,7 +99,22 @@ class FaceStream:
     def batches(self, size: int, *, overlap: bool = False) -> Generator[Batch, None, None]:
         """:meth:`batch` without end; with ``overlap`` a thread makes the next one while one is used."""
         endless = (self.batch(size) for _ in itertools.repeat(None))
-        return ahead(endless) if overlap else endless
+        if not overlap:
+            return endless
+        return ahead(self._beside(endless) if self.device.type == "cuda" else endless)
+
+    def _beside(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Made on a CUDA stream of their own: on the training's, whatever waits for a result would wait for a step."""
+        training, own = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        own.wait_stream(training)
+        while True:
+            with torch.cuda.stream(own):
+                batch = next(batches)
+            own.synchronize()
+            for tensor in batch:
+                if tensor is not None:
+                    tensor.record_stream(training)  # or its memory could be used again while a step still reads it
+            yield batch
 
     def batch(self, size: int) -> Batch:
         """``size`` clean faces and their degraded versions."""
