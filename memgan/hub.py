@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="8ac49561d80810dbd48f49ad8f1e11c1c4678c56e53ba6dd42d6dc0e973978d7",
+            sha256="ad356be3fb374e15c2b5da6b1d6deeca350b058445368f872d837c1ace3854db",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
