@@ -17,7 +17,7 @@ from memgan.faces.detect import FaceDetector
 from memgan.faces.select import FaceFilter, given_faces
 from memgan.faces.types import Face, most_central
 from memgan.finish import Finish, is_colorless
-from memgan.image import ColorOrder, Picture
+from memgan.image import ColorOrder, Picture, open_picture
 from memgan.inference import restore_crops
 from memgan.options import number
 from memgan.overlap import ahead
@@ -87,8 +87,10 @@ class Pipeline:
     bg_upsampler: BackgroundUpsampler | None
     color: ColorOrder
 
-    def run(self, pictures: Iterable[Picture], request: Request) -> Iterator[Restoration]:
+    def run(self, pictures: Iterable[Any], request: Request) -> Iterator[Restoration]:
         """Restore pictures in their order; they wait for one another until their faces fill a batch.
+
+        Each is opened when its turn comes, see :func:`memgan.image.open_picture`.
 
         Before an exception that a picture causes, the results of the pictures before it are given.
         """
@@ -103,17 +105,17 @@ class Pipeline:
             finally:
                 closed.set()  # before the rest is closed, or a thread would first fill the batch that it is at
 
-    def _overlaps(self, pictures: Iterable[Picture], request: Request) -> bool:
+    def _overlaps(self, pictures: Iterable[Any], request: Request) -> bool:
         """Whether faces are found in, and pasted into, other pictures while the network is at work."""
         if isinstance(pictures, Sized) and len(pictures) < 2:
             return False
         return self.device.type == "cuda" if request.overlap is None else request.overlap
 
-    def _tasks(self, pictures: Iterable[Picture], request: Request, closed: threading.Event) -> Iterator[_Task]:
+    def _tasks(self, pictures: Iterable[Any], request: Request, closed: threading.Event) -> Iterator[_Task]:
         for picture in pictures:
             if closed.is_set():
                 return
-            yield self._prepare(picture, request)
+            yield self._prepare(open_picture(picture, self.color), request)
 
     def _batches(self, tasks: Iterable[_Task]) -> Iterator[list[_Task]]:
         """Pictures that go through the network together."""

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -200,7 +200,7 @@ class MemGANRestorer:
             ConfigError: if an option is not allowed.
         """
         known = None if faces is None else tuple(faces)
-        (result,) = self._pipeline().run([open_picture(img, self.color)], Request(faces=known, **options))
+        (result,) = self._pipeline().run([img], Request(faces=known, **options))
         return result
 
     def restore_batch(self, images: Iterable[Any], **options: Any) -> Iterator[Restoration]:
@@ -212,10 +212,7 @@ class MemGANRestorer:
         On CUDA devices, or with ``overlap=True``, two threads, one of which goes through ``images``, find faces in the
         next pictures and run the network while those of the previous ones are pasted.
         """
-        if isinstance(images, Sized) and len(images) < 2:
-            options["overlap"] = False  # there is no other picture to be at
-        request = Request(**options)
-        return self._pipeline().run((open_picture(image, self.color) for image in images), request)
+        return self._pipeline().run(images, Request(**options))
 
     def detect(self, img: Any) -> list[Face]:
         """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""

@@ -7,12 +7,9 @@ weights are trained with: a gain that only a relative of the training's network 
 
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ShapeError
-from memgan.evaluation.efficientnet import INPUT_PX
+from memgan.evaluation.pooled import pooled_features
 from memgan.evaluation.stlpips import STLPIPS
 
 NUM_FEATURES = 256
@@ -29,8 +26,7 @@ class PooledAlexNet(nn.Module):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        metric = STLPIPS("alex", weights)
-        self.scaling_layer, self.net = metric.scaling_layer, metric.net
+        self.metric = STLPIPS("alex", weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased) as for EfficientNet-lite0.
@@ -44,11 +40,4 @@ class PooledAlexNet(nn.Module):
         Raises:
             ShapeError: if the shape is not of that form.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
-        with torch.autocast(image.device.type, enabled=False):
-            x = image.float()
-            if x.shape[-2:] != (INPUT_PX, INPUT_PX):
-                x = F.interpolate(x, (INPUT_PX, INPUT_PX), mode="bicubic", antialias=True, align_corners=False)
-            x = self.scaling_layer(x).contiguous(memory_format=torch.channels_last)
-            return _SCALE * self.net(x)[-1].mean((2, 3))
+        return _SCALE * pooled_features(image, lambda x: self.metric.taps(x)[-1])

@@ -12,12 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import WeightsError, WeightsNotFoundError
 from memgan.evaluation.packages import package_folder
+from memgan.evaluation.pooled import pooled_features
 
 NUM_FEATURES = 1280
-INPUT_PX = 224
-"""Side of the pictures that lite0 was trained on."""
 
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
 # Width and depth of each variant, relative to lite0.
@@ -127,13 +126,7 @@ class EfficientNetLite0(EfficientNetLite):
         Raises:
             ShapeError: if the shape is not of that form.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
-        with torch.autocast(image.device.type, enabled=False):
-            x = image.float()
-            if x.shape[-2:] != (INPUT_PX, INPUT_PX):
-                x = F.interpolate(x, (INPUT_PX, INPUT_PX), mode="bicubic", antialias=True, align_corners=False)
-            return self.taps(x)[-1].mean((2, 3))
+        return pooled_features(image, lambda x: self.taps(x)[-1])
 
     def classify(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, 1000) ImageNet scores; shows that weights and preparation belong together."""

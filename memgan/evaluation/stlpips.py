@@ -151,15 +151,16 @@ class STLPIPS(nn.Module):
                 f"with sides of at least {_MIN_SIDE_PX} px."
             )
         with torch.autocast(a.device.type, enabled=False):
-            first, second = (
-                self.net(self.scaling_layer(image.float()).contiguous(memory_format=torch.channels_last))
-                for image in (a, b)
-            )
+            first, second = self.taps(a.float()), self.taps(b.float())
             total = a.new_zeros(len(a), dtype=torch.float32)
             for f, g, head in zip(first, second, self.heads, strict=True):
                 difference = (unit_normalised(f) - unit_normalised(g)).square()
                 total = total + (difference * head).sum(1).mean((1, 2))
         return total
+
+    def taps(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) float32 RGB in [-1, 1] -> the trunk's five taps, each (B, C_k, H_k, W_k) >= 0."""
+        return self.net(self.scaling_layer(image).contiguous(memory_format=torch.channels_last))
 
 
 def unit_normalised(features: Tensor, epsilon: float = _EPSILON) -> Tensor:

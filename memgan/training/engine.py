@@ -5,7 +5,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
-from memgan.training.stream import FaceStream
+from memgan.training.stream import Batch, FaceStream
 from memgan.training.sync import broadcast_
 
 if TYPE_CHECKING:
@@ -161,7 +161,11 @@ def train(
         for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):
             if module is not None:
                 module.compile()
-    _loop(config, trainer, stream, accelerator, output, elapsed)
+    probe = stream.batch(4)[:2] if accelerator.is_main_process else None
+    # In turn on a CPU, which is busy, and where a profile shall show all of a step.
+    overlap = device.type != "cpu" and not config.profile_steps
+    with contextlib.closing(stream.batches(config.batch_size, overlap=overlap)) as batches:
+        _loop(config, trainer, batches, probe, accelerator, output, elapsed)
     final = output / "memgan.safetensors"
     if accelerator.is_main_process:
         weight_file.save(
@@ -175,20 +179,21 @@ def train(
 
 
 def _loop(
-    config: TrainConfig, trainer: Trainer, stream: FaceStream, accelerator: "Accelerator", output: Path, elapsed: float
+    config: TrainConfig,
+    trainer: Trainer,
+    batches: Iterator[Batch],
+    probe: tuple[Tensor, Tensor] | None,
+    accelerator: "Accelerator",
+    output: Path,
+    elapsed: float,
 ) -> None:
     from tqdm import tqdm
 
     main = accelerator.is_main_process
-    probe = stream.batch(4)[:2] if main else None
     bar = tqdm(total=config.steps, initial=trainer.step_index, disable=not main, unit="step", dynamic_ncols=True)
     began = saved = time.monotonic()
     sums: dict[str, list[Tensor]] = {}
     saved_step = trainer.step_index
-
-    # In turn on a CPU, which is busy, and where a profile shall show all of a step.
-    overlap = accelerator.device.type != "cpu" and not config.profile_steps
-    batches = stream.batches(config.batch_size, overlap=overlap)
 
     def advance() -> dict[str, Tensor]:
         return trainer.step(*next(batches))
@@ -201,37 +206,34 @@ def _loop(
             accelerator.device,
             lambda found: log.info("profile of %d steps: %s", config.profile_steps, found.text()),
         )
-    with contextlib.closing(batches):
-        while trainer.step_index < config.steps:
-            spent = elapsed + time.monotonic() - began
-            progress = trainer.step_index / config.steps
-            if config.minutes is not None:
-                progress = max(progress, spent / (60 * config.minutes))
-                if _any_process(progress >= 1, accelerator):
-                    break
-            trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
-            for name, value in advance().items():
-                sums.setdefault(name, []).append(value)
-            bar.update()
-            if trainer.step_index % LOG_EVERY == 0:
-                means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
-                sums.clear()
-                accelerator.log(means, step=trainer.step_index)
-                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-                if main:
-                    log.info(
-                        "step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()}
-                    )
-                if not math.isfinite(means["loss"]):
-                    raise DataError(
-                        f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint "
-                        f"with a lower --learning-rate (it is {config.learning_rate})."
-                    )
-            due = trainer.step_index - saved_step >= config.checkpoint_every
-            late = config.checkpoint_minutes * 60 < time.monotonic() - saved
-            if main and (due or late):
-                _save(output, trainer, elapsed + time.monotonic() - began, probe)
-                saved, saved_step = time.monotonic(), trainer.step_index
+    while trainer.step_index < config.steps:
+        spent = elapsed + time.monotonic() - began
+        progress = trainer.step_index / config.steps
+        if config.minutes is not None:
+            progress = max(progress, spent / (60 * config.minutes))
+            if _any_process(progress >= 1, accelerator):
+                break
+        trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
+        for name, value in advance().items():
+            sums.setdefault(name, []).append(value)
+        bar.update()
+        if trainer.step_index % LOG_EVERY == 0:
+            means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
+            sums.clear()
+            accelerator.log(means, step=trainer.step_index)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
+            if main:
+                log.info("step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()})
+            if not math.isfinite(means["loss"]):
+                raise DataError(
+                    f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint "
+                    f"with a lower --learning-rate (it is {config.learning_rate})."
+                )
+        due = trainer.step_index - saved_step >= config.checkpoint_every
+        late = config.checkpoint_minutes * 60 < time.monotonic() - saved
+        if main and (due or late):
+            _save(output, trainer, elapsed + time.monotonic() - began, probe)
+            saved, saved_step = time.monotonic(), trainer.step_index
     bar.close()
     if main and saved_step != trainer.step_index:
         _save(output, trainer, elapsed + time.monotonic() - began, probe)

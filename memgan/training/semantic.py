@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.evaluation.efficientnet import INPUT_PX, EfficientNetLite
+from memgan.evaluation.efficientnet import EfficientNetLite
+from memgan.evaluation.pooled import INPUT_PX
 from memgan.training.matching import missed_share
 from memgan.training.window import Region
 

@@ -16,7 +16,7 @@ from memgan.training.surroundings import change_surroundings
 
 
 class Photographs(Protocol):
-    """Clean faces by number; :class:`memgan.training.data.FaceSet` is one."""
+    """Clean faces by number, which threads may ask for; :class:`memgan.training.data.FaceSet` is one."""
 
     def __len__(self) -> int: ...
 

@@ -1,7 +1,7 @@
 """Other surroundings for a face: parts of other photographs, near or far, mostly out of focus, often dark."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -50,8 +50,10 @@ def change_surroundings(images: Tensor, another: Callable[[], Tensor], random: t
     Returns:
         (B, 3, S, S) in [-1, 1], dtype and device of ``images``.
     """
+    if not len(images):
+        return images
     out, draw, side = torch.empty_like(images), Draw(random), images.shape[-1]
-    for index, (image, person) in enumerate(zip(images, _cut_out_all(images), strict=True)):
+    for index, (image, person) in enumerate(zip(images, cut_out(images), strict=True)):
         behind = _scene(another, side, draw).to(image.device)
         if draw.chance(_DEFOCUSED):
             behind = gaussian_blur(behind, draw.factor(*_DEFOCUS_PX) * side / 512)
@@ -60,25 +62,21 @@ def change_surroundings(images: Tensor, another: Callable[[], Tensor], random: t
     return out
 
 
-def cut_out(image: Tensor) -> Tensor:
-    """Which part of an aligned portrait is the person: GrabCut (Rother et al., 2004) from the template's shape.
+def cut_out(images: Tensor) -> Tensor:
+    """Which parts of aligned portraits are the person: GrabCut (Rother et al., 2004) from the template's shape.
+
+    On as many cores as there are, one for each picture: beside a GPU all else takes less time.
 
     Args:
-        image: (3, S, S) RGB in [-1, 1].
+        images: (B, 3, S, S) RGB in [-1, 1], at least one.
 
     Returns:
-        (S, S) float32 on its device: 1 the person, 0 the background, with soft edges.
+        (B, S, S) float32 on their device: 1 the person, 0 the background, with soft edges.
     """
-    return next(_cut_out_all(image[None]))
-
-
-def _cut_out_all(images: Tensor) -> Iterator[Tensor]:
-    """:func:`cut_out` of every picture, on as many cores as there are: beside a GPU all else takes less time."""
-    small = [to_uint8(_resized(image, _CUT_PX)) for image in images]
     with ThreadPoolExecutor() as threads:
-        for found in threads.map(_grab_cut, small):
-            person = gaussian_blur(torch.from_numpy(found)[None], 0.7)
-            yield _resized(person, images.shape[-1])[0].to(images.device)
+        found = list(threads.map(_grab_cut, to_uint8(_resized(images, _CUT_PX))))
+    people = gaussian_blur(torch.from_numpy(np.stack(found)), 0.7)
+    return _resized(people[:, None], images.shape[-1])[:, 0].to(images.device)
 
 
 def _grab_cut(picture: np.ndarray) -> np.ndarray:
@@ -106,13 +104,13 @@ def _scene(another: Callable[[], Tensor], side: int, draw: Draw) -> Tensor:
     """(3, side, side) float32: a random part of a photograph, or of a wall of smaller ones."""
     tile = round(side * draw.factor(*_ZOOM))
     count = math.ceil(side / tile)
-    rows = [torch.cat([_resized(another(), tile) for _ in range(count)], -1) for _ in range(count)]
+    rows = [torch.cat([_resized(another()[None], tile)[0] for _ in range(count)], -1) for _ in range(count)]
     wall = torch.cat(rows, -2)
     spare = wall.shape[-1] - side
     top, left = draw.whole(0, spare), draw.whole(0, spare)
     return wall[:, top : top + side, left : left + side]
 
 
-def _resized(image: Tensor, side: int) -> Tensor:
-    size = [side, side]
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+def _resized(images: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) to (B, C, side, side) float32."""
+    return F.interpolate(images.float(), size=[side, side], mode="bilinear", align_corners=False, antialias=True)
