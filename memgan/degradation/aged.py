@@ -15,10 +15,10 @@ from torch import Tensor
 
 from memgan.degradation.draw import Draw
 from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, checked_codec, compress, draw_parameters
+from memgan.degradation.jpeg import LUMA
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 
-_LUMA = (0.299, 0.587, 0.114)
 _SCREEN_DEGREES = (15.0, 75.0, 0.0)
 """Customary angles of the screens of cyan, magenta and yellow, which take away red, green and blue."""
 
@@ -144,7 +144,7 @@ def age_seeded(
 
 def _photograph(image: Tensor, settings: Ageing, draw: Draw) -> Tensor:
     if draw.chance(settings.gray):
-        light = (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
+        light = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
         tone = draw.between(0, 0.12) if draw.chance(0.5) else 0.0
         # Brown: red above and blue below the lightness, least at black and white.
         image = light + (1 - light.square()) * light.new_tensor((tone, 0.0, -tone)).view(3, 1, 1)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from memgan.errors import ImageError
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the lightness that JPEG keeps (ITU-R BT.601, ITU-T T.871)."""
 # Annex K of ITU-T T.81, luminance then chrominance.
-_LUMA = (
+_LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -20,7 +22,7 @@ _LUMA = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-_CHROMA = (
+_CHROMA_TABLE = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
@@ -46,10 +48,10 @@ def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
     height, width = levels.shape[-2:]
     pad = (0, -width % 16, 0, -height % 16)
     red, green, blue = F.pad(levels[None], pad, mode="replicate")[0]
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     chroma = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402]) + 128  # (2, H, W)
-    luma = _quantised(luma.round()[None], _LUMA, quality)[0]
-    chroma = _quantised(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA, quality)
+    luma = _quantised(luma.round()[None], _LUMA_TABLE, quality)[0]
+    chroma = _quantised(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA_TABLE, quality)
     chroma = F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
     blueness, redness = chroma.round() - 128
     mixed = luma - 0.344136 * blueness - 0.714136 * redness

@@ -15,7 +15,6 @@ _LEAST_LEVEL = 0.4  # of 255: below, rounding makes more noise
 _LEAST_PIXELS = 200
 _MAX_STEP = 4  # between neighbourhoods that are looked at: these have most of their pixels in common
 _ENOUGH_NEIGHBOURHOODS = 2**14
-_BRIGHTNESS = np.array([[0.299, 0.587, 0.114]], np.float32)
 
 
 def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
@@ -35,7 +34,7 @@ def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> 
 
 def brightness(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 to (H, W): the BT.601 sum of the channels."""
-    return cv2.transform(rgb, _BRIGHTNESS)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
 
 
 def grain_between(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:

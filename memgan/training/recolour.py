@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from memgan.degradation.draw import Draw
+from memgan.degradation.jpeg import LUMA
 
 _FROM_RGB = torch.tensor(
     [
-        [0.299, 0.587, 0.114],
+        LUMA,
         [-0.168736, -0.331264, 0.5],
         [0.5, -0.418688, -0.081312],
     ],
