@@ -1,8 +1,9 @@
 """Running a generator on aligned faces: device, chunks, precision and the check of what comes out."""
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from memgan.errors import ConfigError, WeightsError
 from memgan.image import to_uint8
+from memgan.self_ensemble import mirrored_mean
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -107,6 +109,7 @@ def restore_crops(
     device: torch.device,
     max_batch: int = 8,
     dtype: torch.dtype = torch.float32,
+    self_ensemble: bool = False,
 ) -> list[np.ndarray]:
     """Restore aligned faces, many at once.
 
@@ -117,6 +120,7 @@ def restore_crops(
         max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
         dtype: float16 (CUDA only) or bfloat16 to run in where it is safe; faces that come out not finite are run again
             in float32.
+        self_ensemble: average with the restored mirror image, see :mod:`memgan.self_ensemble`.
 
     Returns:
         (S, S, 3) uint8 RGB each, in the order of ``crops``.
@@ -125,11 +129,14 @@ def restore_crops(
         WeightsError: if the network's picture is not finite even in float32.
     """
     restored: list[np.ndarray] = []
+    restore = _picture_of(network)
+    if self_ensemble:
+        restore = functools.partial(mirrored_mean, restore)
     start, step = 0, max_batch
     while start < len(crops):
         batch = to_batch(crops[start : start + step], device)
         try:
-            output = _run(network, batch, dtype != torch.float32, dtype)
+            output = _run(restore, batch, dtype != torch.float32, dtype)
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -154,10 +161,14 @@ def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCo
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
-def _run(network: nn.Module, batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
-    """One pass of the network; (B, 3, S, S) finite float32, about [-1, 1]."""
+def _picture_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda batch: network(batch)[0]
+
+
+def _run(restore: Callable[[Tensor], Tensor], batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
+    """A batch's restored faces; (B, 3, S, S) finite float32, about [-1, 1]."""
     with precision(batch.device, dtype if half else torch.float32):
-        output = network(batch)[0].float()
+        output = restore(batch).float()
     bad = ~torch.isfinite(output).flatten(1).all(dim=1)
     if bad.any():
         if not half:
@@ -165,5 +176,5 @@ def _run(network: nn.Module, batch: Tensor, half: bool, dtype: torch.dtype = tor
                 "The network's picture has values that are not finite although it ran in float32: the weights are "
                 "damaged or were not trained. Load other weights, or fetch these again."
             )
-        output[bad] = _run(network, batch[bad], half=False)
+        output[bad] = _run(restore, batch[bad], half=False)
     return output

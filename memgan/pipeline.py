@@ -80,6 +80,7 @@ class Pipeline:
     device: torch.device
     dtype: torch.dtype
     max_batch: int
+    self_ensemble: bool
     detector: FaceDetector
     face_filter: FaceFilter
     finish: Finish
@@ -158,7 +159,14 @@ class Pipeline:
 
     def _restored(self, tasks: list[_Task], request: Request) -> _Batch:
         crops = [face.crop for task in tasks for face in task.aligned]
-        restored = restore_crops(self.network, crops, device=self.device, max_batch=self.max_batch, dtype=self.dtype)
+        restored = restore_crops(
+            self.network,
+            crops,
+            device=self.device,
+            max_batch=self.max_batch,
+            dtype=self.dtype,
+            self_ensemble=self.self_ensemble,
+        )
         maps: list[Any] = [None] * len(crops)
         if request.evidence:
             maps = memory_evidence(self.network, crops, device=self.device, max_batch=self.max_batch)

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from memgan.commands.ranges import add_range_arguments, degradation_of
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from memgan.degradation import Degradation
     from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
@@ -48,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)"
+    )
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="average what the weights draw of a face and of its mirror image"
     )
     parser.add_argument("--download", action="store_true", help="let LPIPS and FID fetch their networks")
     parser.add_argument(
@@ -108,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = whole_numbers("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
-    restorers: dict[str, Any] = {name: _restore_with(network) for name, network in networks.items()}
+    restorers: dict[str, Any] = {name: _restore_with(network, args.self_ensemble) for name, network in networks.items()}
     for text in args.restorer:
         name, one = import_restorer(text)
         if name in restorers:
@@ -134,9 +139,11 @@ def run(args: argparse.Namespace) -> int:
 
     result = _evaluate(args, restorers, seeds, degradation, metrics, size, device, keep)
     print(text_table(result))
+    if args.self_ensemble:
+        print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
     print()
     print(table_3_text() if args.real else table_1_text())
-    report = result.to_dict()
+    report = result.to_dict() | {"self_ensemble": args.self_ensemble}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
     if meter is not None:
@@ -205,8 +212,13 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     return networks
 
 
-def _restore_with(network: "MemGAN") -> Any:
-    return lambda degraded: network(degraded).image
+def _restore_with(network: "MemGAN", self_ensemble: bool = False) -> Any:
+    from memgan.self_ensemble import mirrored_mean
+
+    def restore(degraded: "Tensor") -> "Tensor":
+        return network(degraded).image
+
+    return functools.partial(mirrored_mean, restore) if self_ensemble else restore
 
 
 def _chosen(face: "FacePictures", count: int) -> bool:

@@ -116,6 +116,11 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="DEVICE", help="such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)")
     add("--dtype", choices=DTYPES, help="precision of the network (float16: CUDA only; default: float32)")
     add("--half", action="store_true", help="the same as --dtype float16")
+    add(
+        "--self-ensemble",
+        action="store_true",
+        help="average with the restored mirror image: truer, calmer, softer, twice the network's time",
+    )
     add("--backend", choices=BACKENDS, default="torch", help="what runs the network on a CPU (default: torch)")
     add(
         "-j",
@@ -196,6 +201,7 @@ def _make_restorer(args: argparse.Namespace) -> "MemGANRestorer":
         half=args.half,
         dtype=args.dtype,
         backend=args.backend,
+        self_ensemble=args.self_ensemble,
         score_threshold=args.score_threshold,
         min_eye_distance=args.min_eye_distance,
         min_face_size=args.min_face_size,
