@@ -101,6 +101,20 @@ def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return counts.to(torch.float32, memory_format=torch.contiguous_format).div_(half).sub_(1.0)
 
 
+def picture_of(network: nn.Module, self_ensemble: bool = False) -> Callable[[Tensor], Tensor]:
+    """A network as a function from faces to restored faces, (B, 3, S, S) RGB in [-1, 1] both.
+
+    Args:
+        network: its first result is the restored batch.
+        self_ensemble: average with the restored mirror image, see :mod:`memgan.self_ensemble`.
+    """
+
+    def restore(faces: Tensor) -> Tensor:
+        return network(faces)[0]
+
+    return functools.partial(mirrored_mean, restore) if self_ensemble else restore
+
+
 @torch.inference_mode()
 def restore_crops(
     network: nn.Module,
@@ -129,9 +143,7 @@ def restore_crops(
         WeightsError: if the network's picture is not finite even in float32.
     """
     restored: list[np.ndarray] = []
-    restore = _picture_of(network)
-    if self_ensemble:
-        restore = functools.partial(mirrored_mean, restore)
+    restore = picture_of(network, self_ensemble)
     start, step = 0, max_batch
     while start < len(crops):
         batch = to_batch(crops[start : start + step], device)
@@ -159,10 +171,6 @@ def release_memory(device: torch.device) -> None:
 def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
     """The context in which a network runs in ``dtype`` where that is safe; none for float32."""
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)
-
-
-def _picture_of(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda batch: network(batch)[0]
 
 
 def _run(restore: Callable[[Tensor], Tensor], batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:

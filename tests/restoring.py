@@ -2,13 +2,16 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 from memgan import hub
+from memgan.cli import main
 from memgan.config import MemGANConfig
 from memgan.faces.align import FFHQ_TEMPLATE
 from memgan.faces.types import Face
@@ -58,6 +61,23 @@ class FakeNetwork(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, None]:
         self.batches.append(image.clone())
         return self.gain * image + self.shift, None
+
+
+def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    """What ``memgan restore`` makes its restorer with when it is given these words."""
+    seen: dict[str, Any] = {}
+
+    class Stop(Exception):
+        pass
+
+    def restorer(*args: Any, **options: Any) -> None:
+        seen.update(options)
+        raise Stop
+
+    monkeypatch.setattr("memgan.restorer.MemGANRestorer", restorer)
+    with pytest.raises(Stop):
+        main(["restore", *words])
+    return seen
 
 
 def save_tiny_weights(path: Path) -> Path:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from restoring import FakeDetector, face_at, save_tiny_weights, scene
+from restoring import FakeDetector, face_at, restorer_options, save_tiny_weights, scene
 
 from memgan import cli
 from memgan.commands import restore as command
@@ -203,19 +203,9 @@ def test_background_upsampler_from_a_file(restore, tmp_path):
 
 
 def test_mask_colours_and_grain_reach_the_restorer(weights, tmp_path, monkeypatch):
-    seen = {}
-
-    class Stop(Exception):
-        pass
-
-    def restorer(*args, **options):
-        seen.update(options)
-        raise Stop
-
-    monkeypatch.setattr("memgan.restorer.MemGANRestorer", restorer)
     words = "--mask parsenet --no-color-lock --grain 0.2 --max-face-size 900 --min-face-size 9 --dtype bfloat16"
-    with pytest.raises(Stop):
-        cli.main(["restore", str(save(tmp_path / "a.png")), "-o", str(tmp_path / "out"), *words.split()])
+    picture, out = str(save(tmp_path / "a.png")), str(tmp_path / "out")
+    seen = restorer_options(monkeypatch, picture, "-o", out, *words.split())
     wanted = {"mask": "parsenet", "color_lock": False, "grain": 0.2, "max_face_size": 900, "min_face_size": 9}
     assert {name: seen[name] for name in wanted} == wanted and seen["dtype"] == "bfloat16"
     assert command.MASKS == MASKS

@@ -3,9 +3,8 @@
 import json
 
 import numpy as np
-import pytest
 import torch
-from restoring import FakeDetector, FakeNetwork, face_at, scene
+from restoring import FakeDetector, FakeNetwork, face_at, restorer_options, scene
 from torch import Tensor
 from training_runs import TINY, write_faces
 
@@ -58,19 +57,8 @@ def test_the_commands_have_it(tmp_path, monkeypatch, capsys):
         report = json.loads((tmp_path / "all.json").read_text())
         assert report["self_ensemble"] is bool(words)
         figures.append(report["means"]["tiny"]["psnr"]["mean"])
-    assert figures[1] > figures[0]  # a mean is nearer, whatever is averaged
+    assert figures[1] > figures[0]  # what is wrong with the two cancels in part
 
-    seen = {}
-
-    class Stop(Exception):
-        pass
-
-    def restorer(*args, **options):
-        seen.update(options)
-        raise Stop
-
-    monkeypatch.setattr("memgan.restorer.MemGANRestorer", restorer)
     for words in ((), ("--self-ensemble",)):
-        with pytest.raises(Stop):
-            main(["restore", str(faces), "-o", str(tmp_path / "out"), *words])
+        seen = restorer_options(monkeypatch, str(faces), "-o", str(tmp_path / "out"), *words)
         assert seen["self_ensemble"] is bool(words)

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from memgan.commands.ranges import add_range_arguments, degradation_of
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from memgan.degradation import Degradation
     from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
@@ -95,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         write_memory_sheet,
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
-    from memgan.inference import choose_device
+    from memgan.inference import choose_device, picture_of
     from memgan.options import whole_numbers
 
     if bool(args.faces) == bool(args.real):
@@ -113,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = whole_numbers("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
-    restorers: dict[str, Any] = {name: _restore_with(network, args.self_ensemble) for name, network in networks.items()}
+    restorers: dict[str, Any] = {name: picture_of(network, args.self_ensemble) for name, network in networks.items()}
     for text in args.restorer:
         name, one = import_restorer(text)
         if name in restorers:
@@ -210,15 +208,6 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     if len(set(sizes.values())) > 1:
         raise ConfigError(f"The networks work at different sizes ({sizes}); evaluate them one by one.")
     return networks
-
-
-def _restore_with(network: "MemGAN", self_ensemble: bool = False) -> Any:
-    from memgan.self_ensemble import mirrored_mean
-
-    def restore(degraded: "Tensor") -> "Tensor":
-        return network(degraded).image
-
-    return functools.partial(mirrored_mean, restore) if self_ensemble else restore
 
 
 def _chosen(face: "FacePictures", count: int) -> bool:
