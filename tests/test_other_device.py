@@ -119,6 +119,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         texture_weight=1.0,
         known_weight=1.0,
         grid_weight=1.0,
+        mirror_weight=1.0,
         identity_weight=1.0,
         prior_match_weight=1.0,
         synthetic_share=0.4,

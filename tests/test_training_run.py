@@ -13,13 +13,14 @@ from memgan import checkpoint as weight_file
 from memgan.cli import main
 from memgan.errors import DataError, WeightsError
 from memgan.network.model import build_memgan
+from memgan.training import engine
 from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
 from memgan.training.engine import rate_factor, train
 from memgan.training.profile import SKIPPED, profiled
 from memgan.training.step import Trainer
-from memgan.training.stream import FaceStream
+from memgan.training.stream import Batch, FaceStream
 
 CPU = torch.device("cpu")
 
@@ -154,6 +155,32 @@ def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert main([*common, "--steps", "4", "--resume", str(run)]) == 0
     assert weight_file.read(run / "memgan.safetensors").metadata["train_steps"] == "4"
     assert main([*common[:-1], "9", "--steps", "1", "--start-from", str(run / "memgan.safetensors")]) == 0
+
+
+def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    seen = []
+
+    class Recorded(FaceStream):
+        def batch(self, size: int) -> Batch:
+            seen.append(super().batch(size))
+            return seen[-1]
+
+    monkeypatch.setattr(engine, "FaceStream", Recorded)
+    faces = [write_faces(tmp_path / "faces")]
+    config = settings(steps=1, adversarial_weight=0.0)
+
+    def degraded_by(name: str, **options: Path) -> torch.Tensor:
+        seen.clear()
+        train(config, faces, None, tmp_path / name, **options)
+        return seen[-1].degraded
+
+    first, start = degraded_by("first"), tmp_path / "first" / "memgan.safetensors"
+    second = degraded_by("second", start_from=start)
+    assert not torch.equal(second, first)
+    assert torch.equal(degraded_by("again", start_from=start), second)
+    assert not torch.equal(degraded_by("third", start_from=tmp_path / "second" / "memgan.safetensors"), second)
+    assert torch.equal(degraded_by("anew"), first)
 
 
 def test_networks_are_compiled_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

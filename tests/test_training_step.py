@@ -133,6 +133,29 @@ def test_a_loss_beside_eq_13_is_part_of_a_step(name: str, weight: float, share: 
     assert name not in trainer(**losses).step(*batch())
 
 
+@pytest.mark.parametrize(
+    "windowed", [{}, {"window": 12, "window_scale": 16, "window_margin": 4}], ids=["whole", "part"]
+)
+def test_a_face_and_its_mirror_image_come_closer(windowed: dict[str, int]) -> None:
+    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "ema_decay": 0.5}
+    made = trainer(mirror_weight=1.0, **losses, **windowed)
+    found = [float(made.step(*batch())["mirror"]) for _ in range(40)]
+    assert found[-1] < 0.5 * found[0]
+    assert not any(p.requires_grad for p in made.averaged.network.parameters())
+    assert "mirror" not in trainer(**losses).step(*batch())
+
+
+def test_the_mirror_image_is_restored_in_the_same_part() -> None:
+    made, degraded = trainer(window_margin=16), batch()[1]
+    whole = made.restore_mirrored(degraded, None)
+    torch.testing.assert_close(whole, made.averaged.network(degraded.flip(-1)).image.flip(-1))
+    assert not whole.requires_grad
+    for left in (0, 2, 6):
+        window = Window(16, 3, left, 10)
+        region = valid_region(window, 64, 16).within(window, 64)
+        torch.testing.assert_close(made.restore_mirrored(degraded, window), region.crop(whole), atol=1e-4, rtol=0)
+
+
 def test_discriminator_sees_crops() -> None:
     made = trainer(discriminator_size=32)
     assert torch.isfinite(made.step(*batch())["discriminator"])

@@ -28,6 +28,11 @@ class Window(NamedTuple):
         factor = scale // self.scale
         return self.top * factor, self.left * factor, self.size * factor
 
+    @property
+    def mirrored(self) -> "Window":
+        """Where the same part lies in the mirror image."""
+        return self._replace(left=self.scale - self.left - self.size)
+
     def crop(self, features: Tensor) -> Tensor:
         """The window of full features (B, C, r, r), r at least ``scale``."""
         top, left, size = self.at(features.shape[-1])

@@ -125,6 +125,9 @@ class TrainConfig:
     known_weight: float = 0.0
     """Weight of the loss on detail that the degraded picture still shows, see
     :func:`memgan.training.known_detail.known_detail_distance`."""
+    mirror_weight: float = 0.0
+    """Weight of the L1 distance, over the same resolutions as Eq. 9, to what the averaged weights make of the mirror
+    image, see :meth:`memgan.training.step.Trainer.restore_mirrored`."""
     perceptual_size: int | None = None
     """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
     component_share: float = 0.0
@@ -188,6 +191,7 @@ class TrainConfig:
             "grid_weight",
             "texture_weight",
             "known_weight",
+            "mirror_weight",
             "semantic_weight",
         ]:
             if not getattr(self, name) >= 0:

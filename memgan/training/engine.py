@@ -36,6 +36,7 @@ from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
 from memgan.training.stream import Batch, FaceStream
 from memgan.training.sync import broadcast_
+from memgan.training.warm_start import fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -132,10 +133,13 @@ def train(
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
+    draws = config.seed * 1000 + accelerator.process_index
+    if start_from is not None:
+        draws += fingerprint(generator)
     stream = FaceStream(
         photographs,
         device,
-        seed=config.seed * 1000 + accelerator.process_index,
+        seed=draws,
         prior_faces=prior_faces,
         synthetic_share=config.synthetic_share,
         pool=config.synthetic_pool,
@@ -149,7 +153,7 @@ def train(
     if resume is not None:
         state = load_checkpoint(resume, trainer)
         elapsed = float(state["elapsed_seconds"])
-        stream.random.manual_seed(config.seed * 1000 + accelerator.process_index + 7919 * trainer.step_index)
+        stream.random.manual_seed(draws + 7919 * trainer.step_index)
     else:
         for module in (trainer.generator, trainer.discriminator):
             if module is not None:

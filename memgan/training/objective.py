@@ -10,7 +10,7 @@ from memgan.training.config import TrainConfig
 from memgan.training.grid import grid_distance
 from memgan.training.identity import IdentityLoss
 from memgan.training.known_detail import known_detail_distance
-from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss
+from memgan.training.losses import LossWeights, PerceptualLoss, generator_loss, l1_loss
 from memgan.training.matching import prior_distance
 from memgan.training.semantic import SemanticLoss
 from memgan.training.texture import texture_distance
@@ -46,6 +46,8 @@ class Pass(NamedTuple):
     """(B, D) latent codes."""
     latent: Tensor | None
     """(N, D) true codes of the last N faces, if the prior drew them."""
+    mirrored: Tensor | None = None
+    """(B, 3, h, w): that part as the averaged weights restore it from the mirror image; ``None``: not asked for."""
     focus: Focus | None = None
     """Where crops for perceptual loss and discriminator lie; ``None``: anywhere."""
 
@@ -147,6 +149,9 @@ class Objective:
             beside["known"] = config.known_weight, known_detail_distance(run.restored, run.target, given)
         if config.texture_weight:
             beside["texture"] = config.texture_weight, texture_distance(run.restored, run.target)
+        if run.mirrored is not None:
+            distance = l1_loss(run.restored, run.mirrored, config.l1_levels, config.l1_finest)
+            beside["mirror"] = config.mirror_weight, distance
         total = main.total
         if self.match_weight:
             match = self._match(run)

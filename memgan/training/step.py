@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
 from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
@@ -166,7 +167,27 @@ class Trainer:
         )
         valid = valid_region(window, size, config.window_margin)
         region = valid.within(window, size)
-        return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, focus)
+        mirrored = self.restore_mirrored(degraded, window) if config.mirror_weight else None
+        return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, mirrored, focus)
+
+    @torch.no_grad()
+    def restore_mirrored(self, degraded: Tensor, window: Window | None) -> Tensor:
+        """What the averaged weights make of the mirror images, mirrored back.
+
+        What a face shows is the same both ways round; of what is made up, two runs make two different things. A network
+        that is held to the other run makes up less of it, without a truth to learn by heart: the mean teacher of
+        Tarvainen and Valpola (2017), with the one symmetry that a face has.
+
+        Args:
+            degraded: (B, 3, S, S) in [-1, 1].
+            window: part of the picture, as it lies in ``degraded``.
+
+        Returns:
+            (B, 3, h, w): the valid region of the window, without gradient.
+        """
+        mirrored = None if window is None else window.mirrored
+        image = self.averaged.network(degraded.flip(-1), noise=self.config.noise, window=mirrored).image
+        return valid_region(mirrored, degraded.shape[-1], self.config.window_margin).crop(image).flip(-1)
 
     def _judged(self, run: Pass, seen: Seen) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""
