@@ -78,12 +78,26 @@ def test_faces_of_the_prior_come_last_with_their_latent_codes(tmp_path: Path) ->
 
 
 def test_a_pool_uses_its_faces_again_with_new_degradations() -> None:
-    stream = FaceStream([], CPU, seed=0, prior_faces=random_prior_faces(), synthetic_share=1.0, pool=3)
-    first, again = stream.batch(3), stream.batch(6)
-    for face, degraded, latent in zip(*again, strict=True):
-        found = [i for i in range(3) if torch.equal(face, first.clean[i])]
-        assert len(found) == 1 and torch.equal(latent, first.latent[found[0]])
-        assert not torch.equal(degraded, first.degraded[found[0]])
+    stream = FaceStream([], CPU, seed=0, prior_faces=random_prior_faces(), synthetic_share=1.0, pool=8)
+    first, seen = stream.batch(8), 0
+    for face, degraded, latent in zip(*stream.batch(8), strict=True):
+        for i in range(8):
+            if torch.equal(face, first.clean[i]):
+                seen += 1
+                assert torch.equal(latent, first.latent[i]) and not torch.equal(degraded, first.degraded[i])
+    assert seen >= 5  # the others are new
+
+
+def test_a_pool_is_renewed_little_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    prior, drawn = random_prior_faces(), []
+    draw = prior.draw
+    monkeypatch.setattr(prior, "draw", lambda count, random: drawn.append(count) or draw(count, random))
+    stream = FaceStream([], CPU, seed=0, prior_faces=prior, synthetic_share=1.0, pool=5)
+    first = stream.batch(5).latent
+    for _ in range(60):
+        last = stream.batch(4).latent
+    assert 12 <= sum(drawn) - 5 <= 36  # a tenth of 240
+    assert not any(torch.equal(latent, old) for latent in last for old in first)  # the oldest have gone
 
 
 def test_checkpoints_resume_exactly(tmp_path: Path) -> None:

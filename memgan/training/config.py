@@ -106,7 +106,8 @@ class TrainConfig:
     """Share of the photographs behind whose faces other photographs are put, see
     :func:`memgan.training.surroundings.change_surroundings`."""
     synthetic_pool: int | None = None
-    """Draw so many of them, then use them again; ``None``: always new ones (drawing is cheap on a GPU only)."""
+    """Keep so many of them and use them again, every tenth still a new one; ``None``: always new ones (drawing is cheap
+    on a GPU only)."""
     prior_match_weight: float = 0.0
     """Weight of the distance to the prior's own features and latent code, on faces drawn from it, see
     :func:`memgan.training.matching.prior_distance`. Above 0, the pictures' losses no longer reach the latent code."""

@@ -1,6 +1,7 @@
 """Endless batches of clean and degraded faces, on the device that trains."""
 
 import itertools
+from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -13,6 +14,8 @@ from memgan.overlap import ahead
 from memgan.training.faces import PriorFaces
 from memgan.training.recolour import recolour
 from memgan.training.surroundings import change_surroundings
+
+_RENEWED = 0.1
 
 
 class Photographs(Protocol):
@@ -44,7 +47,9 @@ class FaceStream:
         seed: of everything drawn; give every process its own.
         prior_faces: source of drawn faces.
         synthetic_share: share of faces that come from it.
-        pool: draw so many faces of the prior, then use them again, each time degraded anew; ``None``: always new ones.
+        pool: keep so many faces of the prior and use them again, each time degraded anew. Once there are so many, every
+            tenth is still a new one, in the place of the oldest: of faces that stay, the network learns the latent
+            codes by heart. ``None``: always new ones.
         degradation: ranges of Eq. 14; ``None``: the paper's.
         aged_share: share of the photographs that are made old ones first, see
             :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
@@ -82,7 +87,7 @@ class FaceStream:
         self.recolour_share = recolour_share
         self.surroundings_share = surroundings_share
         self.pool = pool
-        self._pooled: list[tuple[Tensor, Tensor]] = []  # uint8 picture, latent code
+        self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
@@ -169,9 +174,9 @@ class FaceStream:
         """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""
         if self.pool is None:
             return self._fresh(count)
-        new = min(count, self.pool - len(self._pooled))
+        new = max(min(count, self.pool - len(self._pooled)), len(self._some(count, _RENEWED)))
         chosen = list(zip(*self._fresh(new), strict=True)) if new else []
-        self._pooled += chosen
+        self._pooled.extend(chosen)
         again = torch.randint(0, len(self._pooled), (count - new,), generator=self.random).tolist()
         faces, latents = zip(*chosen, *(self._pooled[i] for i in again), strict=True)
         return torch.stack(faces), torch.stack(latents)
