@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="ad356be3fb374e15c2b5da6b1d6deeca350b058445368f872d837c1ace3854db",
+            sha256="2dd8fc3a4617215d96647ad12cc2fcfca6088c1426fae6379d5c72018680ee03",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
