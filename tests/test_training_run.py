@@ -182,11 +182,10 @@ def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(engine, "FaceStream", Recorded)
     faces = [write_faces(tmp_path / "faces")]
-    config = settings(steps=1, adversarial_weight=0.0)
 
-    def degraded_by(name: str, **options: Path) -> torch.Tensor:
+    def degraded_by(name: str, steps: int = 1, **options: Path) -> torch.Tensor:
         seen.clear()
-        train(config, faces, None, tmp_path / name, **options)
+        train(settings(steps=steps, adversarial_weight=0.0), faces, None, tmp_path / name, **options)
         return seen[-1].degraded
 
     first, start = degraded_by("first"), tmp_path / "first" / "memgan.safetensors"
@@ -195,6 +194,9 @@ def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: 
     assert torch.equal(degraded_by("again", start_from=start), second)
     assert not torch.equal(degraded_by("third", start_from=tmp_path / "second" / "memgan.safetensors"), second)
     assert torch.equal(degraded_by("anew"), first)
+    resumed = degraded_by("first", 2, resume=tmp_path / "first")
+    assert not torch.equal(degraded_by("second", 2, resume=tmp_path / "second"), resumed)
+    assert torch.equal(degraded_by("anew", 2, resume=tmp_path / "anew"), resumed)
 
 
 def test_networks_are_compiled_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,8 +134,6 @@ def train(
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
     draws = config.seed * 1000 + accelerator.process_index
-    if start_from is not None:
-        draws += fingerprint(generator)
     stream = FaceStream(
         photographs,
         device,
@@ -153,13 +151,14 @@ def train(
     if resume is not None:
         state = load_checkpoint(resume, trainer)
         elapsed = float(state["elapsed_seconds"])
-        stream.random.manual_seed(draws + 7919 * trainer.step_index)
     else:
         for module in (trainer.generator, trainer.discriminator):
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
         if start_from is None:
             trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
+    if start_from is not None or resume is not None:
+        stream.random.manual_seed(draws + fingerprint(generator))
     if config.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
         for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):
