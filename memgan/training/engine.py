@@ -34,9 +34,8 @@ from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
-from memgan.training.stream import Batch, FaceStream
+from memgan.training.stream import Batch, FaceStream, fingerprint
 from memgan.training.sync import broadcast_
-from memgan.training.warm_start import fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -133,11 +132,11 @@ def train(
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
-    draws = config.seed * 1000 + accelerator.process_index
+    seed = config.seed * 1000 + accelerator.process_index
     stream = FaceStream(
         photographs,
         device,
-        seed=draws,
+        seed=seed,
         prior_faces=prior_faces,
         synthetic_share=config.synthetic_share,
         pool=config.synthetic_pool,
@@ -155,10 +154,10 @@ def train(
         for module in (trainer.generator, trainer.discriminator):
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
-        if start_from is None:
-            trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
-    if start_from is not None or resume is not None:
-        stream.random.manual_seed(draws + fingerprint(generator))
+    if resume is None and start_from is None:
+        trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
+    else:
+        stream.random.manual_seed(seed + fingerprint(generator))
     if config.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
         for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):

@@ -167,7 +167,7 @@ class Trainer:
         )
         valid = valid_region(window, size, config.window_margin)
         region = valid.within(window, size)
-        mirrored = self.restore_mirrored(degraded, window) if config.mirror_weight else None
+        mirrored = valid.crop(self.restore_mirrored(degraded, window)) if config.mirror_weight else None
         return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, mirrored, focus)
 
     @torch.no_grad()
@@ -183,11 +183,10 @@ class Trainer:
             window: part of the picture, as it lies in ``degraded``.
 
         Returns:
-            (B, 3, h, w): the valid region of the window, without gradient.
+            (B, 3, S, S), or the window of it; without gradient.
         """
         mirrored = None if window is None else window.mirrored
-        image = self.averaged.network(degraded.flip(-1), noise=self.config.noise, window=mirrored).image
-        return valid_region(mirrored, degraded.shape[-1], self.config.window_margin).crop(image).flip(-1)
+        return self.averaged.network(degraded.flip(-1), noise=self.config.noise, window=mirrored).image.flip(-1)
 
     def _judged(self, run: Pass, seen: Seen) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""

@@ -1,7 +1,6 @@
 """Starting values that are looked for instead of drawn."""
 
 import dataclasses
-import zlib
 
 import torch
 from torch import Tensor
@@ -44,18 +43,6 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
     with torch.no_grad():
         latent.project.bias.copy_(start)
     return float(missed.detach())
-
-
-def fingerprint(generator: MemGAN) -> int:
-    """A number below 2^32 that other weights hardly have: the CRC-32 of all of them.
-
-    Added to the seed of what is drawn, it lets a run that goes on from weights draw faces and degradations of its own.
-    With the seed alone it would draw those of the run before, in the same order, and learn these pairs by heart.
-    """
-    found = 0
-    for tensor in generator.state_dict().values():
-        found = zlib.crc32(tensor.cpu().contiguous().numpy(), found)
-    return found
 
 
 @torch.no_grad()
