@@ -13,7 +13,7 @@ from memgan import checkpoint as weight_file
 from memgan.cli import main
 from memgan.errors import DataError, WeightsError
 from memgan.network.model import build_memgan
-from memgan.training import engine
+from memgan.training import parts
 from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
@@ -180,7 +180,7 @@ def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: 
             seen.append(super().batch(size))
             return seen[-1]
 
-    monkeypatch.setattr(engine, "FaceStream", Recorded)
+    monkeypatch.setattr(parts, "FaceStream", Recorded)
     faces = [write_faces(tmp_path / "faces")]
 
     def degraded_by(name: str, steps: int = 1, **options: Path) -> torch.Tensor:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -211,15 +212,30 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
     """Separable Gaussian blur of (C, H, W); the kernel reaches three sigma, or as far as mirroring allows."""
     if sigma <= 0:
         return levels
-    for axis in (1, 2):
-        radius = min(math.ceil(3 * sigma), levels.shape[axis] - 1)
-        offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-        kernel = (kernel / kernel.sum()).to(levels)
-        pad = (0, 0, radius, radius) if axis == 1 else (radius, radius, 0, 0)
-        shape = (1, 1, -1, 1) if axis == 1 else (1, 1, 1, -1)
-        levels = F.conv2d(F.pad(levels[:, None], pad, mode="reflect"), kernel.view(shape))[:, 0]
+    down, right = (_gaussian(sigma, side) for side in levels.shape[1:])
+    if levels.device.type == "cpu":
+        import cv2  # five to fifteen times faster there than torch's convolutions; not needed by the GPU path
+
+        border = cv2.BORDER_REFLECT_101
+        planes = [
+            cv2.sepFilter2D(plane, -1, right.numpy(), down.numpy(), borderType=border)
+            for plane in levels.float().numpy()
+        ]
+        return torch.from_numpy(np.stack(planes)).to(levels)
+    for kernel, vertical in ((down, True), (right, False)):
+        radius = len(kernel) // 2
+        pad = (0, 0, radius, radius) if vertical else (radius, radius, 0, 0)
+        shape = (1, 1, -1, 1) if vertical else (1, 1, 1, -1)
+        padded = F.pad(levels[:, None], pad, mode="reflect")
+        levels = F.conv2d(padded, kernel.to(levels).view(shape))[:, 0]
     return levels
+
+
+def _gaussian(sigma: float, side: int) -> Tensor:
+    radius = min(math.ceil(3 * sigma), side - 1)
+    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    return kernel / kernel.sum()
 
 
 def _bilinear(levels: Tensor, size: list[int]) -> Tensor:

@@ -147,6 +147,9 @@ class TrainConfig:
     compile_losses: bool = False
     """Compile the distances of features: they are a fifth of a step's time on a CPU and then a fiftieth, after half a
     minute of compiling, which needs a C++ compiler there."""
+    workers: int = 0
+    """Processes that make batches on the CPU, for a GPU that would wait for them: about as many as cores. The faces of
+    the prior are then drawn once, ``synthetic_pool`` of them, before the first step. 0: on the device that trains."""
     compile: bool = False
     """Compile encoder, decoder and the perceptual loss's network (torch.compile): faster steps on most GPUs, after
     minutes of compiling."""
@@ -189,6 +192,7 @@ class TrainConfig:
             "window_margin",
             "prior_match_weight",
             "profile_steps",
+            "workers",
             "grid_weight",
             "texture_weight",
             "known_weight",
@@ -225,6 +229,12 @@ class TrainConfig:
             )
         if self.synthetic_pool is not None and not self.synthetic_pool >= 1:
             raise ConfigError(f"synthetic_pool is {self.synthetic_pool!r}; it must be at least 1, or None.")
+        if self.workers and self.synthetic_share and self.synthetic_pool is None:
+            raise ConfigError(
+                f"workers is {self.workers} and synthetic_share {self.synthetic_share}, but synthetic_pool is None: "
+                "processes cannot draw faces of the prior, so say how many shall be drawn before the first step, for "
+                "example synthetic_pool 4096 (0.8 MB each at 512 px)."
+            )
         if self.prior_match_weight and not self.synthetic_share:
             raise ConfigError(
                 f"prior_match_weight is {self.prior_match_weight}, but no face is drawn from the prior: raise "

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from memgan import checkpoint as weight_file
-from memgan.degradation import Degradation
 from memgan.errors import ConfigError, DataError, MissingDependencyError
 from memgan.priors.stored import load_prior
 from memgan.training.architecture import architecture
@@ -29,13 +28,15 @@ from memgan.training.parts import (
     make_prior_faces,
     make_prior_features,
     make_semantic,
+    make_stream,
 )
 from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
-from memgan.training.stream import Batch, FaceStream, fingerprint
+from memgan.training.stream import Batch, fingerprint
 from memgan.training.sync import broadcast_
+from memgan.training.workers import worker_batches
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -106,6 +107,7 @@ def train(
     accelerator = _accelerator(config, output)
     torch.manual_seed(config.seed)
     device = accelerator.device
+    torch.backends.cudnn.benchmark = True  # every step's convolutions are of the same sizes
     built = architecture(config)
     size = built.image_size
     photographs = FaceSet(list(faces), size_px=size, cache=size <= CACHED_SIZE) if faces else []
@@ -132,20 +134,6 @@ def train(
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
-    seed = config.seed * 1000 + accelerator.process_index
-    stream = FaceStream(
-        photographs,
-        device,
-        seed=seed,
-        prior_faces=prior_faces,
-        synthetic_share=config.synthetic_share,
-        pool=config.synthetic_pool,
-        degradation=Degradation().at_size(size),
-        aged_share=config.aged_share,
-        mild_share=config.mild_share,
-        recolour_share=config.recolour_share,
-        surroundings_share=config.surroundings_share,
-    )
     elapsed = 0.0
     if resume is not None:
         state = load_checkpoint(resume, trainer)
@@ -154,19 +142,23 @@ def train(
         for module in (trainer.generator, trainer.discriminator):
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
-    if resume is None and start_from is None:
-        trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded)
-    else:
-        stream.random.manual_seed(seed + fingerprint(generator))
+    anew = resume is None and start_from is None
+    seed = config.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
+    stream = make_stream(config, size, photographs, prior_faces, device, seed)
+    if anew:
+        trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded.to(device))
     if config.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
         for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):
             if module is not None:
                 module.compile()
-    probe = stream.batch(4)[:2] if accelerator.is_main_process else None
-    # In turn on a CPU, which is busy, and where a profile shall show all of a step.
-    overlap = device.type != "cpu" and not config.profile_steps
-    with contextlib.closing(stream.batches(config.batch_size, overlap=overlap)) as batches:
+    probe = tuple(part.to(device) for part in stream.batch(4)[:2]) if accelerator.is_main_process else None
+    if config.workers:
+        endless = worker_batches(stream, config.batch_size, config.workers, device, seed)
+    else:
+        # In turn on a CPU, which is busy, and where a profile shall show all of a step.
+        endless = stream.batches(config.batch_size, overlap=device.type != "cpu" and not config.profile_steps)
+    with contextlib.closing(endless) as batches:
         _loop(config, trainer, batches, probe, accelerator, output, elapsed)
     final = output / "memgan.safetensors"
     if accelerator.is_main_process:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.overlap import ahead
-from memgan.training.faces import PriorFaces
+from memgan.training.faces import DrawnFaces
 from memgan.training.recolour import recolour
 from memgan.training.surroundings import change_surroundings
 
@@ -26,6 +26,13 @@ class Photographs(Protocol):
 
     def __getitem__(self, index: int) -> Tensor:
         """(3, S, S) uint8 RGB."""
+
+
+class CleanFaces(Protocol):
+    """A prior's faces: :class:`memgan.training.faces.PriorFaces`, or :class:`memgan.training.faces.KeptFaces`."""
+
+    def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
+        """Faces by chance."""
 
 
 class Batch(NamedTuple):
@@ -68,7 +75,7 @@ class FaceStream:
         device: torch.device,
         seed: int,
         *,
-        prior_faces: PriorFaces | None = None,
+        prior_faces: CleanFaces | None = None,
         synthetic_share: float = 0.0,
         pool: int | None = None,
         degradation: Degradation | None = None,
@@ -134,7 +141,7 @@ class FaceStream:
         if count:
             faces, latent = self._drawn(count)
             parts.append(faces)
-        clean = _to_float(torch.cat(parts))
+        clean = to_float(torch.cat(parts))
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
         # The photographs come first.
         chosen = self._some(size - count, self.surroundings_share)
@@ -160,7 +167,7 @@ class FaceStream:
     def _another(self) -> Tensor:
         """Any photograph, (3, S, S) in [-1, 1]."""
         index = int(torch.randint(len(self.photographs), (), generator=self.random))
-        return _to_float(self._photographs([index])[0])
+        return to_float(self._photographs([index])[0])
 
     def _degraded(self, clean: Tensor, seeds: list[int]) -> Tensor:
         """Eq. 14, of some faces mildly."""
@@ -184,12 +191,17 @@ class FaceStream:
 
     def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
         image, latent = self.prior_faces.draw(count, self.random)
-        return ((image + 1) * 127.5).round().to(torch.uint8), latent
+        return to_levels(image), latent
 
 
-def _to_float(levels: Tensor) -> Tensor:
+def to_float(levels: Tensor) -> Tensor:
     """uint8 to float32 in [-1, 1]."""
     return levels.float() / 127.5 - 1
+
+
+def to_levels(image: Tensor) -> Tensor:
+    """[-1, 1] to the nearest uint8."""
+    return ((image + 1) * 127.5).round().to(torch.uint8)
 
 
 def fingerprint(network: nn.Module) -> int:

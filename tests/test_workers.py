@@ -1,0 +1,70 @@
+"""Batches that processes of their own make for the training."""
+
+import contextlib
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import random_prior_faces, register_tiny, settings, write_faces
+
+from memgan import checkpoint as weight_file
+from memgan.errors import ConfigError
+from memgan.training.data import FaceSet
+from memgan.training.engine import train
+from memgan.training.faces import KeptFaces
+from memgan.training.parts import make_stream
+from memgan.training.stream import Batch
+from memgan.training.workers import worker_batches
+
+CPU = torch.device("cpu")
+
+
+def made(folder: Path, count: int, seed: int = 3, workers: int = 2) -> list[Batch]:
+    config = settings(workers=workers, synthetic_share=0.5, synthetic_pool=5, aged_share=0.3, recolour_share=0.5)
+    torch.manual_seed(0)
+    stream = make_stream(config, 64, FaceSet([folder], size_px=64), random_prior_faces(), CPU, seed)
+    with contextlib.closing(worker_batches(stream, 4, workers, CPU, seed)) as batches:
+        return list(itertools.islice(batches, count))
+
+
+def test_processes_make_batches_of_their_own(tmp_path: Path) -> None:
+    faces = write_faces(tmp_path)
+    batches = made(faces, 6)
+    for clean, degraded, _ in batches:
+        assert clean.shape == degraded.shape == (4, 3, 64, 64) and clean.dtype == degraded.dtype == torch.float32
+        assert clean.abs().max() <= 1 and not torch.equal(clean, degraded)
+        assert (clean - degraded).abs().mean() < 0.3  # the degraded faces are those of the clean ones
+    for first, second in itertools.combinations(batches, 2):
+        assert not torch.equal(first.degraded, second.degraded)
+    for first, second in zip(batches, made(faces, 6), strict=True):
+        assert torch.equal(first.clean, second.clean) and torch.equal(first.degraded, second.degraded)
+    assert not torch.equal(made(faces, 1, seed=4)[0].degraded, batches[0].degraded)
+
+
+def test_drawn_faces_come_last_with_their_codes() -> None:
+    prior = random_prior_faces()
+    kept = KeptFaces(prior, 20, torch.Generator().manual_seed(1))
+    image, latent = kept.draw(40, torch.Generator().manual_seed(2))
+    assert 10 < len(latent.unique(dim=0)) <= 20
+    with torch.no_grad():
+        x, rgb = prior.synthesis.start(latent)
+        for block in prior.synthesis.blocks:
+            x = block.second(block.first(x, latent), latent)
+            rgb = block.to_rgb(x, rgb, latent)
+    assert (rgb.clamp(-1, 1) - image).abs().max() <= 0.5 / 127.5 + 1e-4  # 8-bit levels of the face of that code
+
+
+def test_a_run_with_processes_learns_from_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    config = settings(workers=2, steps=3, adversarial_weight=0.0)
+    path = train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run")
+    assert weight_file.read(path).metadata["train_steps"] == "3"
+
+
+def test_processes_need_to_know_how_many_faces_to_keep() -> None:
+    with pytest.raises(ConfigError, match="synthetic_pool"):
+        settings(workers=2, synthetic_share=0.5)
+    with pytest.raises(ConfigError, match="workers"):
+        settings(workers=-1)
+    assert settings(workers=2).workers == 2
