@@ -107,7 +107,6 @@ def train(
     accelerator = _accelerator(config, output)
     torch.manual_seed(config.seed)
     device = accelerator.device
-    torch.backends.cudnn.benchmark = True  # every step's convolutions are of the same sizes
     built = architecture(config)
     size = built.image_size
     photographs = FaceSet(list(faces), size_px=size, cache=size <= CACHED_SIZE) if faces else []
