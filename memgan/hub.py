@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="2dd8fc3a4617215d96647ad12cc2fcfca6088c1426fae6379d5c72018680ee03",
+            sha256="9714bd3ef2ce38ddc59a3036e2895336b9ccada28dd96ffda53c36b009cb4dd6",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),

@@ -44,7 +44,6 @@ RECIPES: dict[str, dict[str, object]] = {
         "semantic_weight": 2.0,
         "texture_weight": 5.0,
         "known_weight": 15.0,
-        "mirror_weight": 20.0,
         "grid_weight": 800.0,
     },
 }
