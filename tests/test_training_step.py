@@ -13,6 +13,7 @@ from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
 from memgan.training.config import TrainConfig
 from memgan.training.discriminator import Discriminator
+from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.grid import grid_distance
 from memgan.training.losses import PerceptualLoss
 from memgan.training.matching import prior_distance
@@ -66,6 +67,21 @@ def test_a_step_updates_every_part() -> None:
         changed = [name for name, value in state.items() if not torch.equal(value, before[part][name])]
         assert len(changed) > len(state) / 3, part
     assert any(name.startswith("memory.") and name.endswith("slots") for name in changed_names(made, before))
+
+
+def test_spectral_norms_are_followed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(perceptual_weight=1.0, discriminator_kind="features")
+    perceptual = PerceptualLoss(OneConvolution())
+    judge = FeatureDiscriminator(perceptual.network.widths)
+    made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
+    followed = []
+    monkeypatch.setattr(
+        torch.nn.utils.parametrizations._SpectralNorm, "_power_method", lambda norm, *_: followed.append(norm)
+    )
+    made.step(*batch())
+    assert len(followed) == len(set(followed)) == 3
+    made.step(*batch())
+    assert len(followed) == 6
 
 
 def changed_names(made: Trainer, before: dict[str, dict[str, torch.Tensor]]) -> list[str]:

@@ -127,9 +127,9 @@ class Trainer:
             fake_logits = real_logits = None
             if adversarial:
                 fake, real = self._judged(run, seen)
-                # For both steps: the discriminator stays as it is until its own.
-                real_logits = self.discriminator.requires_grad_(True)(real)
-                fake_logits = self.discriminator.requires_grad_(False)(fake)
+                # For both steps: the discriminator stays as it is until its own. Its spectral norms are followed once.
+                real_logits = self.discriminator.requires_grad_(True).train()(real)
+                fake_logits = self.discriminator.requires_grad_(False).eval()(fake)
             total, report = self.objective(run, seen, fake_logits, real_logits.detach() if adversarial else None)
         self.generator_optimiser.zero_grad(set_to_none=True)
         self.backward(total)
