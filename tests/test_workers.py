@@ -14,7 +14,7 @@ from memgan.training.data import FaceSet
 from memgan.training.engine import train
 from memgan.training.faces import KeptFaces
 from memgan.training.parts import make_stream
-from memgan.training.stream import Batch
+from memgan.training.stream import Batch, FaceStream
 from memgan.training.workers import worker_batches
 
 CPU = torch.device("cpu")
@@ -40,6 +40,19 @@ def test_processes_make_batches_of_their_own(tmp_path: Path) -> None:
     for first, second in zip(batches, made(faces, 6), strict=True):
         assert torch.equal(first.clean, second.clean) and torch.equal(first.degraded, second.degraded)
     assert not torch.equal(made(faces, 1, seed=4)[0].degraded, batches[0].degraded)
+
+
+def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -> None:
+    faces = FaceSet([write_faces(tmp_path, count=12)], size_px=64)
+    both = [side.float() / 127.5 - 1 for i in range(12) for side in (faces[i], faces[i].flip(-1))]
+    stream = FaceStream(faces, CPU, seed=1)
+    stream.batch(1)  # it has an order by now
+    with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
+        made = [next(batches).clean for _ in range(4)]
+    orders = [[min(range(24), key=lambda i: (face - both[i]).abs().max()) // 2 for face in clean] for clean in made]
+    assert orders[0] != orders[1]
+    for first, second in ((0, 2), (1, 3)):  # in turn: every process goes through all of them before any comes again
+        assert sorted(orders[first] + orders[second]) == list(range(12))
 
 
 def test_drawn_faces_come_last_with_their_codes() -> None:

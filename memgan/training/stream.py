@@ -104,6 +104,11 @@ class FaceStream:
                     device
                 )
 
+    def reseed(self, seed: int) -> None:
+        """Draw from here on as a new stream of that seed does."""
+        self.random.manual_seed(seed)
+        self._order.clear()  # or copies of this stream would take the same photographs in the same order
+
     def _next_index(self) -> int:
         if not self._order:  # every photograph once before any comes again
             self._order = torch.randperm(len(self.photographs), generator=self.random).tolist()

@@ -54,7 +54,7 @@ class _Endless(IterableDataset):
         self.size = size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        self.stream.random.manual_seed(get_worker_info().seed)
+        self.stream.reseed(get_worker_info().seed)
         while True:
             clean, degraded, latent = self.stream.batch(self.size)
             yield to_levels(clean), to_levels(degraded), latent
