@@ -12,7 +12,6 @@ from memgan import checkpoint as weight_file
 from memgan.errors import ConfigError
 from memgan.training.data import FaceSet
 from memgan.training.engine import train
-from memgan.training.faces import KeptFaces
 from memgan.training.parts import make_stream
 from memgan.training.stream import Batch, FaceStream
 from memgan.training.workers import worker_batches
@@ -57,8 +56,9 @@ def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -
 
 def test_drawn_faces_come_last_with_their_codes() -> None:
     prior = random_prior_faces()
-    kept = KeptFaces(prior, 20, torch.Generator().manual_seed(1))
-    image, latent = kept.draw(40, torch.Generator().manual_seed(2))
+    stream = FaceStream([], CPU, seed=1, prior_faces=prior, synthetic_share=1.0, pool=20)
+    stream.keep_drawn()
+    image, _, latent = stream.batch(40)
     assert 10 < len(latent.unique(dim=0)) <= 20
     with torch.no_grad():
         x, rgb = prior.synthesis.start(latent)

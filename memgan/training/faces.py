@@ -11,8 +11,6 @@ from memgan.config import MemGANConfig
 from memgan.network.latent import MappingNetwork
 from memgan.network.model import build_memgan
 
-_AT_ONCE = 16
-
 
 class DrawnFaces(NamedTuple):
     """Faces of the prior, and the latent codes that they were made from."""
@@ -93,23 +91,3 @@ class PriorFaces(nn.Module):
                     break
                 x = found[scale] = block.second(block.first(x, latent), latent)
         return found
-
-
-class KeptFaces:
-    """So many faces of a prior, drawn once, out of which faces are drawn again: for processes without a GPU.
-
-    Args:
-        prior_faces: draws them, on its own device; they are kept on the CPU as uint8 (0.8 MB each at 512 px).
-        count: how many.
-        generator: CPU generator of their latent codes.
-    """
-
-    def __init__(self, prior_faces: PriorFaces, count: int, generator: torch.Generator) -> None:
-        parts = [prior_faces.draw(min(_AT_ONCE, count - start), generator) for start in range(0, count, _AT_ONCE)]
-        self._levels = torch.cat([((part.image + 1) * 127.5).round().to("cpu", torch.uint8) for part in parts])
-        self._latents = torch.cat([part.latent.float().cpu() for part in parts])
-
-    def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
-        """Any ``count`` of them; see :meth:`PriorFaces.draw`."""
-        chosen = torch.randint(0, len(self._levels), (count,), generator=generator)
-        return DrawnFaces(self._levels[chosen].float() / 127.5 - 1, self._latents[chosen])

@@ -15,13 +15,13 @@ from memgan.errors import ConfigError
 from memgan.network.model import MemGAN, build_memgan
 from memgan.training.config import TrainConfig
 from memgan.training.discriminator import Discriminator
-from memgan.training.faces import KeptFaces, PriorFaces
+from memgan.training.faces import PriorFaces
 from memgan.training.feature_discriminator import FeatureDiscriminator
 from memgan.training.features import feature_network
 from memgan.training.identity import IdentityLoss, identity_network
 from memgan.training.losses import PerceptualLoss
 from memgan.training.semantic import SemanticLoss, semantic_network
-from memgan.training.stream import CleanFaces, FaceStream, Photographs
+from memgan.training.stream import FaceStream, Photographs
 from memgan.training.warm_start import begin_at_mean_latent_, continued, return_to_prior_
 
 
@@ -133,19 +133,19 @@ def make_stream(
     seed: int,
 ) -> FaceStream:
     """What draws and degrades faces: on the device that trains, or on the CPU for processes of their own."""
-    source: CleanFaces | None = prior_faces
-    if config.workers and prior_faces is not None:
-        source = KeptFaces(prior_faces, config.synthetic_pool, torch.Generator().manual_seed(seed))
-    return FaceStream(
+    stream = FaceStream(
         photographs,
         torch.device("cpu") if config.workers else device,
         seed,
-        prior_faces=source,
+        prior_faces=prior_faces,
         synthetic_share=config.synthetic_share,
-        pool=None if config.workers else config.synthetic_pool,
+        pool=config.synthetic_pool,
         degradation=Degradation().at_size(image_size),
         aged_share=config.aged_share,
         mild_share=config.mild_share,
         recolour_share=config.recolour_share,
         surroundings_share=config.surroundings_share,
     )
+    if config.workers and stream.synthetic_share:
+        stream.keep_drawn()
+    return stream

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.overlap import ahead
-from memgan.training.faces import DrawnFaces
+from memgan.training.faces import PriorFaces
 from memgan.training.recolour import recolour
 from memgan.training.surroundings import change_surroundings
 
 _RENEWED = 0.1
+_AT_ONCE = 16
 
 
 class Photographs(Protocol):
@@ -26,13 +27,6 @@ class Photographs(Protocol):
 
     def __getitem__(self, index: int) -> Tensor:
         """(3, S, S) uint8 RGB."""
-
-
-class CleanFaces(Protocol):
-    """A prior's faces: :class:`memgan.training.faces.PriorFaces`, or :class:`memgan.training.faces.KeptFaces`."""
-
-    def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
-        """Faces by chance."""
 
 
 class Batch(NamedTuple):
@@ -75,7 +69,7 @@ class FaceStream:
         device: torch.device,
         seed: int,
         *,
-        prior_faces: CleanFaces | None = None,
+        prior_faces: PriorFaces | None = None,
         synthetic_share: float = 0.0,
         pool: int | None = None,
         degradation: Degradation | None = None,
@@ -108,6 +102,12 @@ class FaceStream:
         """Draw from here on as a new stream of that seed does."""
         self.random.manual_seed(seed)
         self._order.clear()  # or copies of this stream would take the same photographs in the same order
+
+    def keep_drawn(self) -> None:
+        """Fill the pool and never renew it: from here on the prior is not needed, as in processes that have no GPU."""
+        for start in range(0, self.pool, _AT_ONCE):
+            self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, self.pool - start)), strict=True))
+        self.prior_faces = None
 
     def _next_index(self) -> int:
         if not self._order:  # every photograph once before any comes again
@@ -187,7 +187,9 @@ class FaceStream:
         """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""
         if self.pool is None:
             return self._fresh(count)
-        new = max(min(count, self.pool - len(self._pooled)), len(self._some(count, _RENEWED)))
+        new = 0
+        if self.prior_faces is not None:
+            new = max(min(count, self.pool - len(self._pooled)), len(self._some(count, _RENEWED)))
         chosen = list(zip(*self._fresh(new), strict=True)) if new else []
         self._pooled.extend(chosen)
         again = torch.randint(0, len(self._pooled), (count - new,), generator=self.random).tolist()
@@ -196,7 +198,7 @@ class FaceStream:
 
     def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
         image, latent = self.prior_faces.draw(count, self.random)
-        return to_levels(image), latent
+        return to_levels(image).to(self.device), latent.to(self.device)
 
 
 def to_float(levels: Tensor) -> Tensor:
