@@ -9,17 +9,18 @@ import torch
 from restoring import TINY, save_tiny_weights
 from torch import nn
 
-from memgan import cli
+from memgan import MemGANRestorer, cli
 from memgan.benchmark import Options, Setup, Spread, Timing, measure, run_benchmark, text_table
 from memgan.benchmark.contenders import build_contender, build_contenders, contender_names
 from memgan.benchmark.floor import MachinePeak, floor_of, measure_machine
 from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.scene import drawn_picture
-from memgan.benchmark.stages import Workbench
+from memgan.benchmark.stages import Workbench, prepare_contender
 from memgan.benchmark.timing import ratios
 from memgan.benchmark.work import Work, count_work
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
+from memgan.inference import picture_of
 from memgan.network.cost import count_cost
 from memgan.network.model import build_memgan
 
@@ -127,6 +128,21 @@ class TestContenders:
 
     def test_presets(self):
         assert "memgan-mobile-512" in contender_names()
+
+    def test_self_ensemble_is_what_the_restorer_runs(self, tiny):
+        contender = build_contender("self-ensemble", CPU, weights=tiny)
+        network = MemGANRestorer(tiny, device="cpu").network
+        faces = torch.rand(1, 3, TINY.image_size, TINY.image_size) * 2 - 1
+        with torch.inference_mode():
+            assert torch.equal(contender(faces)[0], picture_of(network, self_ensemble=True)(faces))
+            assert not torch.equal(contender(faces)[0], network(faces)[0])
+        once, both = (count_work(each, TINY.image_size) for each in (network, contender))
+        assert both.multiply_adds == 2 * once.multiply_adds
+        assert both.num_parameters == once.num_parameters and both.least_bytes == once.least_bytes
+
+    def test_memory_of_self_ensemble_is_measured_with_the_same_weights(self, tiny):
+        call = prepare_contender("self-ensemble", "cpu", TINY.image_size, "float32", 2, weights=tiny)
+        assert call()[0].shape == (2, 3, TINY.image_size, TINY.image_size)
 
 
 class TestWork:

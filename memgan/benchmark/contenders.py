@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from memgan import hub
 from memgan.config import PRESETS
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.evaluation import import_restorer
+from memgan.inference import picture_of
+from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 
 
@@ -82,6 +85,7 @@ _ARCHITECTURES = {
     ),
 }
 _PUBLISHED_SIZE_PX = 512
+_SELF_ENSEMBLE = "self-ensemble"
 _UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI"}
 
 
@@ -111,26 +115,44 @@ class Contender(nn.Module):
         return self.network(image, **self.call)
 
 
+class _SelfEnsemble(nn.Module):
+    """A network as ``self_ensemble=True`` runs it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        return (picture_of(self.network, self_ensemble=True)(image),)
+
+
 def contender_names() -> list[str]:
     """Names that :func:`build_contender` knows."""
-    return [*_ARCHITECTURES, *PRESETS]
+    return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
 
 
-def build_contender(asked: str, device: torch.device, size_px: int = 512) -> Contender:
+def build_contender(asked: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Contender:
     """A network by name.
 
     Args:
-        asked: one of :func:`contender_names` (random weights), ``module:callable`` or ``NAME=module:callable`` as for
+        asked: one of :func:`contender_names` (random weights; but ``self-ensemble`` is the restorer's own network as
+            :mod:`memgan.self_ensemble` runs it), ``module:callable`` or ``NAME=module:callable`` as for
             :func:`memgan.evaluation.import_restorer`.
         device: where it is put, if it is a module of torch.
         size_px: side of the faces that a callable is given; the known networks have their own.
+        weights: of ``self-ensemble``, as :class:`memgan.MemGANRestorer` takes them.
 
     Raises:
         ConfigError: if the name is unknown; the message lists those that are known.
         MissingDependencyError: if the package that has the network is not installed.
+        WeightsError: if the weights are missing or damaged.
     """
     if ":" in asked:
         contender = Contender(*_imported(asked), size_px)
+    elif asked == _SELF_ENSEMBLE:
+        checkpoint = hub.load(weights)
+        network = _SelfEnsemble(prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state)))
+        contender = Contender(asked, asked, network, checkpoint.config.image_size)
     elif asked in PRESETS:
         contender = Contender(asked, asked, build_memgan(PRESETS[asked]), PRESETS[asked].image_size)
     elif asked in _ARCHITECTURES:
@@ -147,7 +169,11 @@ def build_contender(asked: str, device: torch.device, size_px: int = 512) -> Con
 
 
 def build_contenders(
-    asked: Sequence[str], device: torch.device, size_px: int, taken: Collection[str] = ()
+    asked: Sequence[str],
+    device: torch.device,
+    size_px: int,
+    taken: Collection[str] = (),
+    weights: str | None = None,
 ) -> dict[str, Contender]:
     """Several networks by their names for the table, see :func:`build_contender`.
 
@@ -156,7 +182,7 @@ def build_contenders(
     """
     built: dict[str, Contender] = {}
     for text in asked:
-        contender = build_contender(text, device, size_px)
+        contender = build_contender(text, device, size_px, weights)
         if contender.name in (*built, *taken):
             raise ConfigError(f"Two networks are called {contender.name!r}; name one by NAME=module:callable.")
         built[contender.name] = contender

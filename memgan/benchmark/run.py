@@ -83,7 +83,7 @@ class _Run:
         base = dataclasses.replace(self.options.setup, device=str(device))
         benches = {name: Workbench(dataclasses.replace(base, backend=name)) for name in self.options.backends}
         first = next(iter(benches.values()))
-        contenders = build_contenders(self.options.against, device, first.size_px, taken=(MEMGAN,))
+        contenders = build_contenders(self.options.against, device, first.size_px, (MEMGAN,), base.weights)
         if contenders or {"network", "floor"} & set(self.options.only):
             per_face = self._networks(device, benches, contenders)
             self._costs(device, first, contenders, per_face)
@@ -181,7 +181,7 @@ class _Run:
 
     def _contender_memory(self, contender: Contender, device: torch.device, batch: int) -> PeakMemory | None:
         arguments = {"asked": contender.asked, "device": str(device), "size_px": contender.size_px}
-        arguments |= {"dtype": self.options.setup.dtype, "batch": batch}
+        arguments |= {"dtype": self.options.setup.dtype, "batch": batch, "weights": self.options.setup.weights}
         return self._memory("prepare_contender", arguments, f"{device}: {contender.name}, batch {batch}")
 
     def _memory(self, function: str, arguments: dict[str, Any], what: str) -> PeakMemory | None:

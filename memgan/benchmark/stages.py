@@ -136,8 +136,10 @@ def prepare_stage(setup: dict[str, Any], stage: str, batch: int = 1) -> Callable
     return Workbench(Setup(**setup)).stage(stage, batch)
 
 
-def prepare_contender(asked: str, device: str, size_px: int, dtype: str, batch: int) -> Callable[[], Any]:
+def prepare_contender(
+    asked: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
+) -> Callable[[], Any]:
     """A contender for :func:`memgan.benchmark.memory.measure_peak`."""
     target = torch.device(device)
-    contender = build_contender(asked, target, size_px)
+    contender = build_contender(asked, target, size_px, weights)
     return network_call(contender, target, dtype, batch, contender.size_px)

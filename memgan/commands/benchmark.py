@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NETWORK",
-        help="compare with these in turn: gfpgan, codeformer, restoreformer, a preset (random weights), or "
-        "[NAME=]MODULE:CALLABLE on (B, 3, 512, 512) RGB in [-1, 1]",
+        help="compare with these in turn: gfpgan, codeformer, restoreformer, a preset (random weights), "
+        "self-ensemble (these weights with the mirror image), or [NAME=]MODULE:CALLABLE on (B, 3, 512, 512) RGB in "
+        "[-1, 1]",
     )
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 4], metavar="N", help="batch sizes (default: 1 4)")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="rounds that count (default: 7)")
