@@ -31,7 +31,7 @@ def run(weights, monkeypatch):
 
 
 def test_every_script_is_tested_and_short():
-    assert SCRIPTS == ["custom_detector.py", "faces_only.py", "gfpgan_style.py", "restore.py"]
+    assert SCRIPTS == ["contact_sheet.py", "custom_detector.py", "faces_only.py", "gfpgan_style.py", "restore.py"]
     for name in SCRIPTS:
         assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 40, name
 
@@ -54,6 +54,22 @@ def test_faces_only(run, tmp_path):
     assert sorted(path.name for path in (tmp_path / "faces").iterdir()) == [f"face_{i}.png" for i in range(5)]
     height, width, _ = load_picture(tmp_path / "faces" / "face_0.png").rgb.shape
     assert width == 3 * height
+
+
+def test_contact_sheet_shows_every_face_before_and_after(monkeypatch, tmp_path, capsys):
+    photos = [EXAMPLES / "photos" / name for name in PHOTOS if PHOTOS[name] < 5]
+    argv = ["contact_sheet.py", tmp_path / "sheet.png", *photos]
+    monkeypatch.setattr("sys.argv", [str(argument) for argument in argv])
+    script = runpy.run_path(str(EXAMPLES / "contact_sheet.py"), run_name="__main__")
+    assert "5 faces of 2 photographs" in capsys.readouterr().out
+    sheet = load_picture(tmp_path / "sheet.png").rgb
+    assert sheet.shape == (512, 1280, 3)
+    faces = [face for one in script["found"] for face in one.faces]
+    for column, face in enumerate(faces):
+        left = slice(256 * column, 256 * column + 256)
+        for top, wanted in ((0, face.crop), (256, face.restored)):
+            halves = wanted.reshape(256, 2, 256, 2, 3).mean((1, 3))
+            assert np.abs(sheet[top : top + 256, left] - halves).max() <= 1
 
 
 def test_custom_detector_points_at_the_face_that_the_embedded_one_finds(run, tmp_path):
