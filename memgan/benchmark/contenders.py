@@ -1,4 +1,4 @@
-"""Networks of other projects to compare with: by name with random weights, or any callable.
+"""Networks to compare with: other projects' by name with random weights, any callable, or the restorer's own run twice.
 
 Speed and memory do not depend on the weights, so the architecture is enough; the pictures are meaningless.
 """
@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memgan import hub
 from memgan.config import PRESETS
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.evaluation import import_restorer
 from memgan.inference import picture_of
-from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
+from memgan.restorer import MemGANRestorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +149,8 @@ def build_contender(asked: str, device: torch.device, size_px: int = 512, weight
     if ":" in asked:
         contender = Contender(*_imported(asked), size_px)
     elif asked == _SELF_ENSEMBLE:
-        checkpoint = hub.load(weights)
-        network = _SelfEnsemble(prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state)))
-        contender = Contender(asked, asked, network, checkpoint.config.image_size)
+        network = MemGANRestorer(weights, device=str(device)).network
+        contender = Contender(asked, asked, _SelfEnsemble(network), network.config.image_size)
     elif asked in PRESETS:
         contender = Contender(asked, asked, build_memgan(PRESETS[asked]), PRESETS[asked].image_size)
     elif asked in _ARCHITECTURES:
