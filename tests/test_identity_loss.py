@@ -110,6 +110,20 @@ def test_networks_are_read_and_checked(tmp_path: Path) -> None:
         identity_network(tmp_path / "text.pt2")
 
 
+def test_a_network_goes_to_the_device_that_trains(tmp_path: Path) -> None:
+    class Checked(Embedding):
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            offset = torch.zeros(16, device=faces.device)  # a program remembers the device that this was exported on
+            return super().forward(faces.float()) + offset
+
+    path, batch = tmp_path / "network.pt2", torch.export.Dim("batch", min=1, max=64)
+    example = torch.rand(2, 3, 112, 112)
+    torch.export.save(torch.export.export(Checked(), (example,), dynamic_shapes=({0: batch},)), path)
+    elsewhere = torch.device("meta")  # the only other one that is everywhere
+    assert identity_network(path, elsewhere)(example.to(elsewhere)).device == elsewhere
+    assert identity_network(path, torch.device("cpu"))(example).device == example.device
+
+
 def test_weight_and_network_go_together(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     assert make_identity(TrainConfig(), None, cpu) is None

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from memgan.config import MemGANConfig, preset
 from memgan.errors import ShapeError, StateMismatchError
@@ -157,6 +158,16 @@ def test_inverse_haar_inverts_the_transform() -> None:
     high = torch.stack([(a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2], dim=2)
     bands = torch.cat([low, high.flatten(1, 2)], dim=1)
     torch.testing.assert_close(inverse_haar(bands), picture)
+
+
+def test_inverse_haar_keeps_the_order_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = F.pixel_shuffle
+    monkeypatch.setattr(F, "pixel_shuffle", lambda x, factor: shuffled(x, factor).contiguous())  # as on a GPU
+    bands = torch.randn(2, 16, 4, 4)
+    expected = inverse_haar(bands)
+    assert expected.is_contiguous()
+    grown = inverse_haar(bands.contiguous(memory_format=torch.channels_last))
+    assert grown.is_contiguous(memory_format=torch.channels_last) and torch.equal(grown, expected)
 
 
 def test_pixel_norm_is_float32_inside() -> None:

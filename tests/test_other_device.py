@@ -102,7 +102,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(engine, "make_prior_faces", lambda *_: random_prior_faces().to("cuda"))
     monkeypatch.setattr(engine, "load_prior", lambda _: {})
     monkeypatch.setattr(engine, "smaller_prior", lambda *_: None)
-    monkeypatch.setattr("memgan.training.parts.identity_network", lambda _: Embedding())
+    monkeypatch.setattr("memgan.training.parts.identity_network", lambda _, device: Embedding().to(device))
     config = settings(
         steps=2,
         batch_size=4,

@@ -17,8 +17,9 @@ from memgan.training import parts
 from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from memgan.training.data import FaceSet
 from memgan.training.discriminator import Discriminator
-from memgan.training.engine import rate_factor, train
+from memgan.training.engine import train
 from memgan.training.profile import SKIPPED, profiled
+from memgan.training.schedule import progress, rate_factor
 from memgan.training.step import Trainer
 from memgan.training.stream import Batch, FaceStream
 
@@ -149,8 +150,18 @@ def test_learning_rate_warms_up_and_falls() -> None:
     config = settings(warmup_steps=10, decay_from=0.5)
     assert rate_factor(0, 0.0, config) == pytest.approx(0.1)
     assert rate_factor(50, 0.4, config) == 1.0
-    falling = [rate_factor(50, progress, config) for progress in (0.5, 0.6, 0.8, 1.0)]
+    falling = [rate_factor(50, done, config) for done in (0.5, 0.6, 0.8, 1.0)]
     assert falling == sorted(falling, reverse=True) and falling[-1] == pytest.approx(0.05)
+
+
+def test_a_run_ends_by_steps_or_minutes_and_compiling_is_no_progress() -> None:
+    assert progress(30, 1e9, 0.0, settings(steps=100, minutes=None)) == 0.3
+    config = settings(steps=1000, minutes=10)
+    assert progress(0, 0.0, 0.0, config) == 0.0
+    assert progress(1, 200.0, 200.0, config) == 0.001
+    assert progress(50, 400.0, 200.0, config) == 0.5
+    assert progress(900, 400.0, 200.0, config) == 0.9
+    assert progress(50, 600.0, 200.0, config) == 1.0 == progress(0, 700.0, 650.0, config)
 
 
 def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

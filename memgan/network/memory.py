@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from memgan.errors import ConfigError, ShapeError
 
 EPS = 1e-6
+_BLOCK = 16384
+"""Positions whose relation to all slots is held at once."""
 
 
 class MemoryStatistics(NamedTuple):
@@ -121,11 +123,13 @@ class MemoryBank(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS)
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS)
-            # Kernels work in parallel over the batch (on the CPU the backward pass over nothing else): keep it apart.
+            # Rows instead of pictures: backwards the fused kernels work in parallel over the batch and blocks of keys
+            # alone, and of keys there are too few to keep a processor busy.
+            rows = batch * height
             read = F.scaled_dot_product_attention(
-                query[:, None],
-                key.expand(batch, 1, -1, -1),
-                self._values().float().expand(batch, 1, -1, -1),
+                query.reshape(rows, 1, width, self.slot_dim),
+                key.expand(rows, 1, -1, -1),
+                self._values().float().expand(rows, 1, -1, -1),
                 scale=1.0 / self.temperature,
             )
             read = read.reshape(batch, height, width, self.slot_dim).permute(0, 3, 1, 2)
@@ -148,7 +152,7 @@ class MemoryBank(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS).reshape(-1, self.slot_dim)
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS).t().contiguous()
-            best = [(block @ key).max(dim=1) for block in query.split(16384)]
+            best = [(block @ key).max(dim=1) for block in query.split(_BLOCK)]
         cosine = torch.cat([b.values for b in best]).reshape(batch, height, width)
         slot = torch.cat([b.indices for b in best]).reshape(batch, height, width)
         return MemoryEvidence(slot, cosine.clamp(-1, 1))
@@ -165,8 +169,14 @@ class MemoryBank(nn.Module):
         slot = self.assign(features).slot.reshape(-1)
         with torch.autocast(features.device.type, enabled=False):
             flat = self._query(features).reshape(-1, self.slot_dim)
-            slot_sum = torch.zeros_like(self.slots, dtype=torch.float32).index_add_(0, slot, flat)
-            slot_count = torch.bincount(slot, minlength=self.num_slots).float()
+            # Sums by products: on a GPU an indexed sum queues for the few rows, and a count waits for the whole device.
+            slot_sum = torch.zeros_like(self.slots, dtype=torch.float32)
+            slot_count = torch.zeros_like(self.usage, dtype=torch.float32)
+            numbers = torch.arange(self.num_slots, device=slot.device)
+            for block, values in zip(slot.split(_BLOCK), flat.split(_BLOCK), strict=True):
+                chosen = (block == numbers[:, None]).float()
+                slot_sum.addmm_(chosen, values)
+                slot_count.add_(chosen.sum(dim=1))
             query = F.normalize(flat, dim=-1, eps=EPS)[None, None]
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS)[None, None]
             centred = (self.slots - self.slots.mean(dim=0)).float()[None, None]

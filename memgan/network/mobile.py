@@ -31,7 +31,13 @@ def inverse_haar(x: Tensor) -> Tensor:
     upper, lower = low + vertical, low - vertical
     plus, minus = horizontal + diagonal, horizontal - diagonal
     pixels = torch.stack([upper + plus, upper - plus, lower + minus, lower - minus], dim=2) * 0.5
-    return F.pixel_shuffle(pixels.reshape(batch, 4 * channels, height, width), 2)
+    grown = F.pixel_shuffle(pixels.reshape(batch, 4 * channels, height, width), 2)
+    # On a GPU the shuffle hands out planes whatever it was given, and all that follows would work in both orders.
+    return grown.contiguous(memory_format=torch.channels_last) if _is_channels_last(x) else grown
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def add_noise(x: Tensor, noise_map: Tensor, noise: str, window: Window) -> Tensor:

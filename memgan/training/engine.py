@@ -32,6 +32,7 @@ from memgan.training.parts import (
 )
 from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
+from memgan.training.schedule import progress, rate_factor
 from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
 from memgan.training.stream import Batch, fingerprint
@@ -47,21 +48,6 @@ CACHED_SIZE = 128
 """Largest faces in pixels that are kept decoded in memory (48 KB each at 128 px)."""
 LOG_EVERY = 25
 """Steps between lines of the log; reading losses from a GPU makes it wait."""
-
-
-def rate_factor(step: int, progress: float, config: TrainConfig) -> float:
-    """Learning rate relative to the configured one: linear warm-up, constant, cosine fall to a twentieth.
-
-    Args:
-        step: steps done.
-        progress: share of the run that is done, 0 to 1.
-        config: gives ``warmup_steps`` and ``decay_from``.
-    """
-    factor = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if progress > config.decay_from:
-        phase = min(1.0, (progress - config.decay_from) / (1 - config.decay_from))
-        factor *= 0.05 + 0.95 * (1 + math.cos(math.pi * phase)) / 2
-    return factor
 
 
 def train(
@@ -184,12 +170,17 @@ def _loop(
 
     main = accelerator.is_main_process
     bar = tqdm(total=config.steps, initial=trainer.step_index, disable=not main, unit="step", dynamic_ncols=True)
-    began = saved = time.monotonic()
+    began = saved = logged = time.monotonic()
     sums: dict[str, list[Tensor]] = {}
     saved_step = trainer.step_index
+    first_step = waited = 0.0
 
     def advance() -> dict[str, Tensor]:
-        return trainer.step(*next(batches))
+        nonlocal waited
+        asked = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - asked
+        return trainer.step(*batch)
 
     if config.profile_steps and main:
         advance = profiled(
@@ -201,18 +192,20 @@ def _loop(
         )
     while trainer.step_index < config.steps:
         spent = elapsed + time.monotonic() - began
-        progress = trainer.step_index / config.steps
-        if config.minutes is not None:
-            progress = max(progress, spent / (60 * config.minutes))
-            if _any_process(progress >= 1, accelerator):
-                break
-        trainer.set_rate(rate_factor(trainer.step_index, progress, config), progress)
+        done = progress(trainer.step_index, spent, first_step, config)
+        if config.minutes is not None and _any_process(done >= 1, accelerator):
+            break
+        trainer.set_rate(rate_factor(trainer.step_index, done, config), done)
         for name, value in advance().items():
             sums.setdefault(name, []).append(value)
         bar.update()
+        if not first_step:
+            first_step, waited, logged = time.monotonic() - began, 0.0, time.monotonic()
         if trainer.step_index % LOG_EVERY == 0:
             means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
             sums.clear()
+            # Of the time since the last line; where it is large, more --workers or cheaper batches speed the run up.
+            means["waiting"], waited, logged = waited / (time.monotonic() - logged), 0.0, time.monotonic()
             accelerator.log(means, step=trainer.step_index)
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
             if main:

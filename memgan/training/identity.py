@@ -70,8 +70,12 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
     return square_cut(image, (left + right, top + down, side), SIDE_PX)
 
 
-def identity_network(path: Path) -> nn.Module:
+def identity_network(path: Path, device: torch.device | None = None) -> nn.Module:
     """A recognition network that was written by :func:`torch.export.save`, for batches of any size.
+
+    Args:
+        path: the file.
+        device: where it is needed; ``None``: where it was exported.
 
     Raises:
         WeightsNotFoundError: if the file does not exist.
@@ -81,14 +85,15 @@ def identity_network(path: Path) -> nn.Module:
     if not path.is_file():
         raise WeightsNotFoundError(f"There is no identity network {path}; give the path of an existing file.")
     try:
-        network = torch.export.load(path).module()
+        program = torch.export.load(path)
+        network = program.module() if device is None else _moved(program, device)
     except Exception as error:  # the reader has a dozen of its own
         raise WeightsError(
             f"{path} is no readable network ({error}); write it with torch.export.save(torch.export.export(...))."
         ) from error
     try:
         with torch.no_grad():
-            shape = tuple(network(torch.zeros(3, 3, SIDE_PX, SIDE_PX)).shape)
+            shape = tuple(network(torch.zeros(3, 3, SIDE_PX, SIDE_PX, device=device)).shape)
     except Exception as error:
         raise ConfigError(
             f"The identity network {path} does not take faces of (3, 3, {SIDE_PX}, {SIDE_PX}): {error}. Export it with "
@@ -97,3 +102,12 @@ def identity_network(path: Path) -> nn.Module:
     if len(shape) != 2 or shape[0] != 3:
         raise ConfigError(f"The identity network {path} gave {shape} for three faces; needed: (3, D).")
     return network
+
+
+def _moved(program: torch.export.ExportedProgram, device: torch.device) -> nn.Module:
+    """The program's network on a device: a program names its own also where it makes or checks tensors."""
+    try:
+        from torch.export.passes import move_to_device_pass
+    except ImportError:  # before torch 2.6
+        return program.module().to(device)
+    return move_to_device_pass(program, str(device)).module()

@@ -93,12 +93,14 @@ def make_identity(config: TrainConfig, weights: Path | None, device: torch.devic
         raise ConfigError(
             f"identity_weight is {config.identity_weight} and the identity network {weights}: give both, or neither."
         )
-    return IdentityLoss(identity_network(weights).to(device))
+    return IdentityLoss(identity_network(weights, device))
 
 
 def make_semantic(config: TrainConfig, device: torch.device) -> SemanticLoss | None:
     """The loss on deep features, or ``None`` without it."""
-    return SemanticLoss(semantic_network()).to(device) if config.semantic_weight else None
+    if not config.semantic_weight:
+        return None
+    return SemanticLoss(semantic_network()).to(device, memory_format=torch.channels_last)
 
 
 def make_prior_faces(
