@@ -49,7 +49,7 @@ REGISTRY: dict[str, WeightSpec] = {
         WeightSpec(
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
-            sha256="9714bd3ef2ce38ddc59a3036e2895336b9ccada28dd96ffda53c36b009cb4dd6",
+            sha256="15ce3236c7e34ad3580ea972939e78cce448471ed8fcfc2c753f81d1dcb6843e",
             licence="non-commercial (see weights/README.md)",
             embedded=True,
         ),
