@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError, ShapeError
+from memgan.network import memory
 from memgan.network.memory import MemoryBank
 
 
@@ -59,6 +60,13 @@ def test_normalised_read_is_the_centred_and_rescaled_literal_one(bank: MemoryBan
     bank.read_std.copy_(torch.rand(5) + 0.01)
     expected = (naive_read(bank, features) - bank.slots.double().mean(0)[:, None, None]) / bank.read_std[:, None, None]
     torch.testing.assert_close(bank.read(features).double(), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_more_rows_than_a_kernel_takes_are_read_as_pictures(bank: MemoryBank, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.randn(3, 5, 5, 6)
+    expected = bank.read(features)
+    monkeypatch.setattr(memory, "_MOST_ROWS", 14)
+    torch.testing.assert_close(bank.read(features), expected)
 
 
 def test_residual_adds_the_query(bank: MemoryBank) -> None:

@@ -11,6 +11,8 @@ from memgan.errors import ConfigError, ShapeError
 EPS = 1e-6
 _BLOCK = 16384
 """Positions whose relation to all slots is held at once."""
+_MOST_ROWS = 65535
+"""Largest batch of CUDA's fused attention: its grid has no more blocks in that direction."""
 
 
 class MemoryStatistics(NamedTuple):
@@ -125,9 +127,9 @@ class MemoryBank(nn.Module):
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS)
             # Rows instead of pictures: backwards the fused kernels work in parallel over the batch and blocks of keys
             # alone, and of keys there are too few to keep a processor busy.
-            rows = batch * height
+            rows, length = (batch * height, width) if batch * height <= _MOST_ROWS else (batch, height * width)
             read = F.scaled_dot_product_attention(
-                query.reshape(rows, 1, width, self.slot_dim),
+                query.reshape(rows, 1, length, self.slot_dim),
                 key.expand(rows, 1, -1, -1),
                 self._values().float().expand(rows, 1, -1, -1),
                 scale=1.0 / self.temperature,

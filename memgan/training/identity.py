@@ -108,6 +108,6 @@ def _moved(program: torch.export.ExportedProgram, device: torch.device) -> nn.Mo
     """The program's network on a device: a program names its own also where it makes or checks tensors."""
     try:
         from torch.export.passes import move_to_device_pass
-    except ImportError:  # before torch 2.6
+    except ImportError:  # before torch 2.5
         return program.module().to(device)
     return move_to_device_pass(program, str(device)).module()
