@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -180,8 +181,15 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
             for column, share in ((left, 1 - (x - left)), (left + 1, x - left)):
                 if abs(row) <= middle and abs(column) <= middle:
                     kernel[row + middle, column + middle] += part * share
-    kernel = (kernel / kernel.sum()).to(image)[None, None]
-    return F.conv2d(F.pad(image[:, None], (middle,) * 4, mode="replicate"), kernel)[:, 0]
+    kernel = (kernel / kernel.sum()).to(image)
+    if image.device.type == "cpu":
+        import cv2  # ten times faster there; not needed on a GPU
+
+        planes = [
+            cv2.filter2D(plane, -1, kernel.numpy(), borderType=cv2.BORDER_REPLICATE) for plane in image.float().numpy()
+        ]
+        return torch.from_numpy(np.stack(planes)).to(image)
+    return F.conv2d(F.pad(image[:, None], (middle,) * 4, mode="replicate"), kernel[None, None])[:, 0]
 
 
 def _damaged(levels: Tensor, settings: Ageing, draw: Draw, noise: torch.Generator, codec: Codec) -> Tensor:

@@ -65,7 +65,8 @@ def change_surroundings(images: Tensor, another: Callable[[], Tensor], random: t
 def cut_out(images: Tensor) -> Tensor:
     """Which parts of aligned portraits are the person: GrabCut (Rother et al., 2004) from the template's shape.
 
-    On as many cores as there are, one for each picture: beside a GPU all else takes less time.
+    On as many threads as torch has, one for each picture: beside a GPU all else takes less time. Processes that make
+    batches beside one another have one each.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1], at least one.
@@ -73,7 +74,7 @@ def cut_out(images: Tensor) -> Tensor:
     Returns:
         (B, S, S) float32 on their device: 1 the person, 0 the background, with soft edges.
     """
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         found = list(threads.map(_grab_cut, to_uint8(_resized(images, _CUT_PX))))
     people = gaussian_blur(torch.from_numpy(np.stack(found)), 0.7)
     return _resized(people[:, None], images.shape[-1])[:, 0].to(images.device)
