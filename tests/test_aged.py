@@ -79,6 +79,13 @@ def test_motion_blurs_along_a_line_and_keeps_the_light() -> None:
     assert (aged(flat, motion=1.0)[1] - 0.25).abs().max() < 0.01
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_motion_is_alike_in_every_dtype(dtype: torch.dtype) -> None:
+    clean = faces(1, 64).to(dtype)
+    expected, moved = (aged(given, motion=1.0)[1] for given in (clean.float(), clean))
+    assert moved.dtype == dtype and (moved.float() - expected).abs().mean() < 0.02
+
+
 def test_a_print_has_dots_at_one_distance_and_keeps_its_tone() -> None:
     flat = torch.zeros(1, 3, 128, 128)
     settings = {"halftone": 1.0, "halftone_px": (24.0, 24.0), "halftone_strength": (0.3, 0.3)}  # 6 px of 128
