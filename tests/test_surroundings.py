@@ -2,7 +2,8 @@
 
 import torch
 
-from memgan.training.surroundings import change_surroundings, cut_out
+from memgan.training.cut_out import CutOuts, cut_out
+from memgan.training.surroundings import change_surroundings
 
 SIDE = 256
 
@@ -35,6 +36,24 @@ def test_the_person_is_cut_out_and_not_the_template() -> None:
         assert mask.min() >= 0 and mask.max() <= 1
         assert overlap(mask, person) > 0.93
         assert torch.equal(mask, cut_out(image[None])[0])
+
+
+def test_what_was_cut_out_of_a_photograph_is_kept() -> None:
+    image, _ = portrait()
+    leaning = image.roll(20, -1)
+    both = torch.stack([image, leaning])
+    expected = cut_out(both)
+    cuts = CutOuts(5)
+    assert cuts.kept == 0 and cuts(both[:0], [], []).shape == (0, SIDE, SIDE)
+    # The first is seen in the mirror first; its person is the one of the photograph all the same.
+    first = cuts(torch.stack([image.flip(-1), leaning]), [3, 1], [True, False])
+    torch.testing.assert_close(first, torch.stack([expected[0].flip(-1), expected[1]]), rtol=0, atol=1e-6)
+    assert cuts.kept == 2
+    again = cuts(torch.zeros(3, 3, SIDE, SIDE), [1, 3, 1], [True, False, False])  # the pictures are not looked at
+    torch.testing.assert_close(again, torch.stack([expected[1].flip(-1), expected[0], expected[1]]), rtol=0, atol=1e-6)
+    assert not torch.equal(expected[0], expected[1]) and cuts.kept == 2
+    mixed = cuts(torch.stack([image, leaning]), [3, 4], [False, False])  # one known, one not
+    assert torch.equal(mixed, expected) and cuts.kept == 3
 
 
 def test_the_person_stays_and_the_rest_is_another_photograph() -> None:

@@ -54,12 +54,30 @@ def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -
         assert sorted(orders[first] + orders[second]) == list(range(12))
 
 
-def test_drawn_faces_come_last_with_their_codes() -> None:
+def test_processes_keep_together_what_was_cut_out(tmp_path: Path) -> None:
+    faces = FaceSet([write_faces(tmp_path, count=12)], size_px=64)
+    stream = FaceStream(faces, CPU, seed=1, surroundings_share=1.0)
+    with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
+        for _ in range(4):
+            next(batches)
+    assert stream.cut_outs.kept == 12
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_drawn_faces_come_last_with_their_codes(processes: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
     prior = random_prior_faces()
-    stream = FaceStream([], CPU, seed=1, prior_faces=prior, synthetic_share=1.0, pool=20)
+    faces = FaceSet([write_faces(tmp_path)], size_px=64)
+    stream = FaceStream(faces, CPU, seed=1, prior_faces=prior, synthetic_share=0.5, pool=20)
     stream.keep_drawn()
-    image, _, latent = stream.batch(40)
-    assert 10 < len(latent.unique(dim=0)) <= 20
+    made = worker_batches(stream, 42, 1, CPU, 1) if processes else stream.batches(42)
+    with contextlib.closing(made) as batches:
+        clean, degraded, latent = next(batches)
+    assert clean.shape == degraded.shape == (42, 3, 64, 64) and 10 < len(latent) < 32
+    apart = (clean[:, None] - degraded).abs().mean((2, 3, 4))
+    assert (apart.diagonal() < apart.mean(0)).float().mean() > 0.9  # the degraded faces are those of the clean ones
+    image = clean[-len(latent) :]
+    assert 5 < len(latent.unique(dim=0)) <= 20
     with torch.no_grad():
         x, rgb = prior.synthesis.start(latent)
         for block in prior.synthesis.blocks:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.overlap import ahead
+from memgan.training.cut_out import CutOuts
 from memgan.training.faces import PriorFaces
 from memgan.training.recolour import recolour
 from memgan.training.surroundings import change_surroundings
@@ -90,6 +91,7 @@ class FaceStream:
         self.surroundings_share = surroundings_share
         self.pool = pool
         self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
+        self.cut_outs = CutOuts(len(photographs))
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
@@ -108,6 +110,10 @@ class FaceStream:
         for start in range(0, self.pool, _AT_ONCE):
             self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, self.pool - start)), strict=True))
         self.prior_faces = None
+
+    def share_memory(self) -> None:
+        """Let processes that are started from now on keep together what is to be found once for every photograph."""
+        self.cut_outs.share_memory()
 
     def _next_index(self) -> int:
         if not self._order:  # every photograph once before any comes again
@@ -137,11 +143,12 @@ class FaceStream:
     def batch(self, size: int) -> Batch:
         """``size`` clean faces and their degraded versions."""
         count = len(self._some(size, self.synthetic_share))
+        numbers = [self._next_index() for _ in range(size - count)]
+        # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
+        flip = torch.rand(size - count, generator=self.random) < 0.5
         parts, latent = [], None
-        if size - count:
-            faces = self._photographs([self._next_index() for _ in range(size - count)])
-            # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
-            flip = torch.rand(size - count, generator=self.random) < 0.5
+        if numbers:
+            faces = self._photographs(numbers)
             parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
         if count:
             faces, latent = self._drawn(count)
@@ -150,7 +157,10 @@ class FaceStream:
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
         # The photographs come first.
         chosen = self._some(size - count, self.surroundings_share)
-        clean[chosen] = change_surroundings(clean[chosen], self._another, self.random)
+        if chosen:
+            images = clean[chosen]
+            people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
+            clean[chosen] = change_surroundings(images, self._another, self.random, people)
         chosen = self._some(size - count, self.recolour_share)
         clean[chosen] = recolour(clean[chosen], self.random)
         aged = len(self._some(size - count, self.aged_share))

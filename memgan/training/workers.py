@@ -13,6 +13,9 @@ from memgan.training.stream import Batch, FaceStream, to_float, to_levels
 
 _AHEAD = 2
 """Batches that every process makes ahead."""
+_TOGETHER = 4
+"""Faces that a process makes together. Of 32 every step would go through memory instead of the core's cache, and a face
+would take half as long again."""
 
 
 def worker_batches(
@@ -31,6 +34,7 @@ def worker_batches(
         device: where the batches are needed.
         seed: of the draws. The batches depend on it and on the number of processes.
     """
+    stream.share_memory()
     loader = DataLoader(
         _Endless(stream, size),
         batch_size=None,
@@ -53,11 +57,31 @@ class _Endless(IterableDataset):
         self.stream = stream
         self.size = size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[Batch]:
         self.stream.reseed(get_worker_info().seed)
         while True:
-            clean, degraded, latent = self.stream.batch(self.size)
-            yield to_levels(clean), to_levels(degraded), latent
+            counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
+            yield _joined([self._part(count) for count in counts])
+
+    def _part(self, count: int) -> Batch:
+        clean, degraded, latent = self.stream.batch(count)
+        return Batch(to_levels(clean), to_levels(degraded), latent)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of several: first all photographs, then all drawn faces."""
+    latents = [part.latent for part in parts if part.latent is not None]
+    photographs = [len(part.clean) - (0 if part.latent is None else len(part.latent)) for part in parts]
+
+    def in_order(pictures: list[Tensor]) -> Tensor:
+        halves = [picture.tensor_split([count]) for picture, count in zip(pictures, photographs, strict=True)]
+        return torch.cat([first for first, _ in halves] + [second for _, second in halves])
+
+    return Batch(
+        in_order([part.clean for part in parts]),
+        in_order([part.degraded for part in parts]),
+        torch.cat(latents) if latents else None,
+    )
 
 
 def _one_thread(*_: Any) -> None:
