@@ -9,13 +9,20 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.draw import Draw
-from memgan.degradation.eq14 import Codec, Degradation, apply_degradation, checked_codec, compress, draw_parameters
+from memgan.degradation.eq14 import (
+    Codec,
+    Degradation,
+    apply_degradation,
+    by_plane,
+    checked_codec,
+    compress,
+    draw_parameters,
+)
 from memgan.degradation.jpeg import LUMA
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
@@ -186,8 +193,7 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
         import cv2  # ten times faster there; not needed on a GPU
 
         border = cv2.BORDER_REPLICATE
-        planes = [cv2.filter2D(plane, -1, kernel.numpy(), borderType=border) for plane in image.float().numpy()]
-        return torch.from_numpy(np.stack(planes)).to(image)
+        return by_plane(lambda plane: cv2.filter2D(plane, -1, kernel.numpy(), borderType=border), image)
     padded = F.pad(image[:, None], (middle,) * 4, mode="replicate")
     return F.conv2d(padded, kernel.to(image)[None, None])[:, 0]
 

@@ -16,7 +16,7 @@ Choices where the paper is silent:
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, get_args
 
 import numpy as np
@@ -217,11 +217,9 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
         import cv2  # five to fifteen times faster there than torch's convolutions; not needed by the GPU path
 
         border = cv2.BORDER_REFLECT_101
-        planes = [
-            cv2.sepFilter2D(plane, -1, right.numpy(), down.numpy(), borderType=border)
-            for plane in levels.float().numpy()
-        ]
-        return torch.from_numpy(np.stack(planes)).to(levels)
+        return by_plane(
+            lambda plane: cv2.sepFilter2D(plane, -1, right.numpy(), down.numpy(), borderType=border), levels
+        )
     for kernel, vertical in ((down, True), (right, False)):
         radius = len(kernel) // 2
         pad = (0, 0, radius, radius) if vertical else (radius, radius, 0, 0)
@@ -229,6 +227,15 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
         padded = F.pad(levels[:, None], pad, mode="reflect")
         levels = F.conv2d(padded, kernel.to(levels).view(shape))[:, 0]
     return levels
+
+
+def by_plane(filtered: Callable[[np.ndarray], np.ndarray], levels: Tensor) -> Tensor:
+    """(C, H, W) on the CPU, every plane by a function of a float32 array (H, W); dtype of ``levels``."""
+    planes = levels.float().numpy()
+    out = np.empty_like(planes)
+    for index, plane in enumerate(planes):
+        out[index] = filtered(plane)
+    return torch.from_numpy(out).to(levels)
 
 
 def _gaussian(sigma: float, side: int) -> Tensor:

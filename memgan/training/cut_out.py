@@ -42,10 +42,15 @@ def cut_out(images: Tensor) -> Tensor:
     return _softened(_grab_cuts(images), images)
 
 
+def resized(images: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) to (B, C, side, side) float32."""
+    return F.interpolate(images.float(), size=[side, side], mode="bilinear", align_corners=False, antialias=True)
+
+
 class CutOuts:
     """:func:`cut_out` for photographs that come again: what was found is kept, 2 KB each.
 
-    It takes longer than all else that is done to a photograph.
+    Cutting out takes longer than all else that is done to a photograph.
 
     Args:
         count: how many photographs there are.
@@ -86,17 +91,15 @@ class CutOuts:
             self._known[places] = True  # only now: another process may be looking
         masks = np.unpackbits(self._packed[torch.tensor(numbers, dtype=torch.long)].numpy(), axis=1)
         masks = masks.reshape(-1, _SIDE_PX, _SIDE_PX)
-        for place in np.flatnonzero(flipped):
-            masks[place] = masks[place, :, ::-1].copy()
-        return _softened(masks, images)
+        mirrored = np.array(flipped, bool)[:, None, None]
+        return _softened(np.where(mirrored, masks[..., ::-1], masks), images)
 
 
 def _grab_cuts(images: Tensor) -> np.ndarray:
     """(B, 3, S, S) to (B, ``_SIDE_PX``, ``_SIDE_PX``) uint8: 1 the person, 0 the background."""
-    if not len(images):
-        return np.empty((0, _SIDE_PX, _SIDE_PX), np.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        return np.stack(list(threads.map(_grab_cut, to_uint8(_resized(images, _SIDE_PX)))))
+        found = list(threads.map(_grab_cut, to_uint8(resized(images, _SIDE_PX))))
+    return np.array(found, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)  # of no picture, too
 
 
 def _grab_cut(picture: np.ndarray) -> np.ndarray:
@@ -121,12 +124,5 @@ def _within(share: float) -> np.ndarray:
 
 def _softened(masks: np.ndarray, images: Tensor) -> Tensor:
     """Masks of the pictures at their size and on their device, with soft edges."""
-    if not len(masks):
-        return images.new_empty(0, *images.shape[-2:], dtype=torch.float32)
     people = gaussian_blur(torch.from_numpy(masks).float(), _SOFT_PX)
-    return _resized(people[:, None].to(images.device), images.shape[-1])[:, 0]
-
-
-def _resized(images: Tensor, side: int) -> Tensor:
-    """(B, C, H, W) to (B, C, side, side) float32."""
-    return F.interpolate(images.float(), size=[side, side], mode="bilinear", align_corners=False, antialias=True)
+    return resized(people[:, None].to(images.device), images.shape[-1])[:, 0]

@@ -91,7 +91,7 @@ class FaceStream:
         self.surroundings_share = surroundings_share
         self.pool = pool
         self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
-        self.cut_outs = CutOuts(len(photographs))
+        self.cut_outs = CutOuts(len(photographs) if surroundings_share else 0)
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
@@ -110,10 +110,6 @@ class FaceStream:
         for start in range(0, self.pool, _AT_ONCE):
             self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, self.pool - start)), strict=True))
         self.prior_faces = None
-
-    def share_memory(self) -> None:
-        """Let processes that are started from now on keep together what is to be found once for every photograph."""
-        self.cut_outs.share_memory()
 
     def _next_index(self) -> int:
         if not self._order:  # every photograph once before any comes again
@@ -157,10 +153,9 @@ class FaceStream:
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
         # The photographs come first.
         chosen = self._some(size - count, self.surroundings_share)
-        if chosen:
-            images = clean[chosen]
-            people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
-            clean[chosen] = change_surroundings(images, self._another, self.random, people)
+        images = clean[chosen]
+        people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
+        clean[chosen] = change_surroundings(images, self._another, self.random, people)
         chosen = self._some(size - count, self.recolour_share)
         clean[chosen] = recolour(clean[chosen], self.random)
         aged = len(self._some(size - count, self.aged_share))

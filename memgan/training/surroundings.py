@@ -4,12 +4,11 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.draw import Draw
 from memgan.degradation.eq14 import gaussian_blur
-from memgan.training.cut_out import cut_out
+from memgan.training.cut_out import cut_out, resized
 
 _ZOOM = (0.6, 2.5)
 _DEFOCUSED = 0.8
@@ -54,14 +53,8 @@ def _scene(another: Callable[[], Tensor], side: int, draw: Draw) -> Tensor:
     """(3, side, side) float32: a random part of a photograph, or of a wall of smaller ones."""
     tile = round(side * draw.factor(*_ZOOM))
     count = math.ceil(side / tile)
-    rows = [torch.cat([_resized(another(), tile) for _ in range(count)], -1) for _ in range(count)]
+    rows = [torch.cat([resized(another()[None], tile)[0] for _ in range(count)], -1) for _ in range(count)]
     wall = torch.cat(rows, -2)
     spare = wall.shape[-1] - side
     top, left = draw.whole(0, spare), draw.whole(0, spare)
     return wall[:, top : top + side, left : left + side]
-
-
-def _resized(image: Tensor, side: int) -> Tensor:
-    """(3, H, W) to (3, side, side) float32."""
-    size = [side, side]
-    return F.interpolate(image[None].float(), size=size, mode="bilinear", align_corners=False, antialias=True)[0]

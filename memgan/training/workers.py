@@ -34,7 +34,7 @@ def worker_batches(
         device: where the batches are needed.
         seed: of the draws. The batches depend on it and on the number of processes.
     """
-    stream.share_memory()
+    stream.cut_outs.share_memory()
     loader = DataLoader(
         _Endless(stream, size),
         batch_size=None,
