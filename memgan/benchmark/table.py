@@ -1,7 +1,8 @@
-"""A report as text."""
+"""Prints a report, or a comparison of two, as text."""
 
 from collections.abc import Iterable
 
+from memgan.benchmark.compare import ReportComparison, Side
 from memgan.benchmark.growth import Growth
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
@@ -43,6 +44,39 @@ def text_table(report: BenchmarkReport) -> str:
     return "\n\n".join(blocks)
 
 
+def comparison_table(compared: ReportComparison) -> str:
+    """Blocks for the two sides, their stages with the ratio B/A, warnings and notes."""
+    blocks = ["\n".join(f"{label}: {_described(side)}" for label, side in (("A", compared.a), ("B", compared.b)))]
+    with_rounds = compared.rounds is not None
+    with_memory = any(one.memory is not None for stage in compared.stages for one in (stage.a, stage.b))
+    head = ["stage", "network", "on", "items", "A ms", "B ms", "B/A", *["quartiles"] * with_rounds]
+    rows = [head + ["A own MB", "B own MB", "A call MB", "B call MB"] * with_memory]
+    for stage in compared.stages:
+        pair = stage.a, stage.b
+        row = [*_labels(stage.a), *(f"{1e3 * one.timing.seconds.median:.1f}" for one in pair)]
+        row += [f"{stage.ratio.median:.3f}", *[_pair(stage.ratio, 3)] * with_rounds]
+        memory = [_memory(one.memory)[1:] for one in pair]
+        rows.append(row + [cell for cells in zip(*memory, strict=True) for cell in cells] * with_memory)
+    blocks.append(_aligned(rows, left=4))
+    if with_rounds:
+        blocks[-1] += f"\n{compared.rounds} rounds of A and B alternately; B/A is taken round by round"
+    if with_memory:
+        blocks[-1] += "\npeak memory, own: without Python and libraries; call: beyond weights and picture"
+    remarks = [f"warning: {line}" for line in compared.warnings] + [f"note: {line}" for line in compared.notes]
+    return "\n\n".join([*blocks, *["\n".join(remarks)] * bool(remarks)])
+
+
+def _described(side: Side) -> str:
+    versions = side.machine.get("versions", {})
+    used = f"memgan {versions.get('memgan')}, torch {versions.get('torch')}, {side.machine.get('threads')} threads"
+    return f"{side.name} ({used}, {side.machine.get('processor')})"
+
+
+def _labels(one: Measurement) -> list[str]:
+    items = f"{one.items} {one.unit if one.items > 1 else one.unit[:-1]}"
+    return [one.stage, one.network, f"{one.device} {one.backend}", items]
+
+
 def _stages(measurements: list[Measurement]) -> str:
     head = [
         "stage",
@@ -63,10 +97,7 @@ def _stages(measurements: list[Measurement]) -> str:
         low, high = (1e3 * value for value in one.timing.seconds.quartiles)
         rows.append(
             [
-                one.stage,
-                one.network,
-                f"{one.device} {one.backend}",
-                f"{one.items} {one.unit if one.items > 1 else one.unit[:-1]}",
+                *_labels(one),
                 f"{1e3 * one.timing.seconds.median:.1f}",
                 f"{low:.1f} - {high:.1f}",
                 f"{one.per_second:.2f}",
@@ -116,9 +147,9 @@ def _growth(growth: Growth) -> str:
     return "\n".join(lines)
 
 
-def _pair(spread: Spread) -> str:
+def _pair(spread: Spread, digits: int = 2) -> str:
     low, high = spread.quartiles
-    return f"{low:.2f} - {high:.2f}"
+    return f"{low:.{digits}f} - {high:.{digits}f}"
 
 
 def _megabytes(count: int | None) -> str:

@@ -1,0 +1,337 @@
+"""Compares two reports stage by stage, or two checkouts of memgan that are measured alternately."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from memgan.benchmark.memory import PeakMemory
+from memgan.benchmark.report import BenchmarkReport, Measurement
+from memgan.benchmark.settings import STAGES, Options
+from memgan.benchmark.timing import Spread, Timing, ratios
+from memgan.errors import ConfigError, MemGANError
+from memgan.options import whole_number
+
+TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("floor", "growth"))
+"""What two checkouts are compared in."""
+ROUNDS = 5
+_LAST_LINES = 5  # of a process that failed
+_PICTURE = ("source", "width", "height")
+_SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
+_COUNTS = ("repeats", "warmup")
+_Key = tuple[str, str, str, str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two that are compared: its measurements, with what they belong to."""
+
+    name: str
+    machine: Mapping[str, Any]
+    options: Mapping[str, Any]
+    picture: Mapping[str, Any]
+    """As in :class:`memgan.benchmark.BenchmarkReport`."""
+    measurements: Sequence[Measurement]
+
+    @property
+    def by_key(self) -> dict[_Key, Measurement]:
+        """Measurements by stage, network, device, backend and items."""
+        return {(one.stage, one.network, one.device, one.backend, one.items): one for one in self.measurements}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the measurements."""
+        return {field: getattr(self, field) for field in ("name", "machine", "options", "picture")}
+
+
+@dataclasses.dataclass(frozen=True)
+class StageComparison:
+    """A stage that both have. Of two checkouts, each reading is the median of a round."""
+
+    a: Measurement
+    b: Measurement
+    ratio: Spread
+    """Time of B over that of A: of each round of two checkouts; of two reports only that of the medians."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Both measurements and the ratio."""
+        return {"a": self.a.to_dict(), "b": self.b.to_dict(), "ratio": self.ratio.to_dict()}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportComparison:
+    """Two runs of the benchmark, stage by stage in the order of A."""
+
+    a: Side
+    b: Side
+    stages: list[StageComparison]
+    rounds: int | None
+    """How often two checkouts alternated; ``None``: two finished reports."""
+    warnings: list[str]
+    """Differences of the machines, options and pictures that the ratios contain too."""
+    notes: list[str]
+    """What was left out, and why."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison for :func:`memgan.evaluation.write_json`, in seconds and bytes."""
+        return {
+            "a": self.a.to_dict(),
+            "b": self.b.to_dict(),
+            "stages": [one.to_dict() for one in self.stages],
+            "rounds": self.rounds,
+            "warnings": self.warnings,
+            "notes": self.notes,
+        }
+
+
+def compare_reports(
+    a: BenchmarkReport | str | os.PathLike[str], b: BenchmarkReport | str | os.PathLike[str]
+) -> ReportComparison:
+    """Compare two finished runs.
+
+    Args:
+        a, b: reports, or JSON files of ``memgan benchmark -o FILE``.
+
+    Raises:
+        ConfigError: if a file is no report, or no stage is in both.
+    """
+    return _joined(_side(a, "A"), _side(b, "B"))
+
+
+def compare_checkouts(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    rounds: int = ROUNDS,
+    progress: Callable[[str], None] = lambda line: None,
+) -> ReportComparison:
+    """Compare two versions of memgan: A B A B ..., so that a machine that gets slower or busier meets both alike.
+
+    Each round is a new process of each version with its own warm-up and its own embedded weights, unless the options
+    name others.
+
+    Args:
+        a, b: folders with ``memgan/__init__.py`` in them.
+        options: as for :func:`memgan.benchmark.run_benchmark`, per process; ``floor`` and ``growth`` are left out, and
+            memory is measured in the first round only. ``None``: three repeats of :data:`TIMED_STAGES`.
+        rounds: processes of each, at least 1.
+        progress: told in a line what is measured next.
+
+    Raises:
+        ConfigError: if a folder is no checkout, ``rounds`` or the stages are not allowed, or no stage is in both.
+        MemGANError: if a process fails; with the last lines that it wrote.
+    """
+    options = options or Options(only=TIMED_STAGES, repeats=3)
+    whole_number("rounds", rounds, 1)
+    timed = tuple(stage for stage in options.only if stage in TIMED_STAGES)
+    if not timed:
+        raise ConfigError(
+            f"only is {', '.join(options.only)}; checkouts are compared in: {', '.join(TIMED_STAGES)}. Add one of them."
+        )
+    arguments = _arguments(dataclasses.replace(options, only=timed))
+    checkouts = {"A": _checkout(a), "B": _checkout(b)}
+    runs: dict[str, list[Side]] = {label: [] for label in checkouts}
+    for number in range(rounds):
+        memory = [] if options.memory and number == 0 else ["--no-memory"]
+        for label, checkout in checkouts.items():
+            progress(f"round {number + 1} of {rounds}: {label} ({checkout})")
+            runs[label].append(_measured(checkout, [*arguments, *memory]))
+    compared = _joined(_merged(runs["A"]), _merged(runs["B"]), rounds)
+    left_out = [stage for stage in options.only if stage not in timed]
+    compared.notes.extend(f"{stage}: left out, it does not compare checkouts" for stage in left_out)
+    return compared
+
+
+def _side(report: BenchmarkReport | str | os.PathLike[str], label: str) -> Side:
+    if isinstance(report, BenchmarkReport):
+        return Side(label, report.machine, report.options, report.picture, report.measurements)
+    return _read(Path(report), os.fspath(report))
+
+
+def _read(file: Path, name: str) -> Side:
+    """A side from a JSON file."""
+    remedy = "give a file that `memgan benchmark -o FILE` wrote"
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror}); {remedy}, or two checkouts of memgan.") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON ({error}); {remedy}.") from error
+    try:
+        return Side(
+            name=name,
+            machine=dict(data["machine"]),
+            options=dict(data["options"]),
+            picture=dict(data["picture"]),
+            measurements=[_measurement(one) for one in data["measurements"]],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {remedy}.") from error
+
+
+def _measurement(data: Mapping[str, Any]) -> Measurement:
+    """The inverse of :meth:`Measurement.to_dict`."""
+    seconds, cpu_seconds = (tuple(map(float, data[field]["rounds"])) for field in ("seconds", "cpu_seconds"))
+    if not seconds or min(seconds) <= 0:
+        raise ValueError(f"{data['stage']} took {seconds} seconds")
+    memory = None
+    if data.get("memory") is not None:
+        memory = PeakMemory(**{field.name: data["memory"].get(field.name) for field in dataclasses.fields(PeakMemory)})
+    return Measurement(
+        **{field: str(data[field]) for field in ("stage", "network", "device", "backend", "unit")},
+        items=int(data["items"]),
+        timing=Timing(Spread(seconds), Spread(cpu_seconds)),
+        memory=memory,
+    )
+
+
+def _joined(a: Side, b: Side, rounds: int | None = None) -> ReportComparison:
+    ours, theirs = a.by_key, b.by_key
+    common = [key for key in ours if key in theirs]
+    if not common:
+        raise ConfigError(
+            f"{a.name} ({_listed(ours)}) and {b.name} ({_listed(theirs)}) have no stage in common; measure both with "
+            "the same --only, --batch, --device and --backend."
+        )
+    stages = []
+    for key in common:
+        timings = theirs[key].timing, ours[key].timing
+        # Rounds of separate runs did not meet the same moments: only their medians are comparable.
+        of_medians = Spread((timings[0].seconds.median / timings[1].seconds.median,))
+        stages.append(StageComparison(ours[key], theirs[key], of_medians if rounds is None else ratios(*timings)))
+    notes = []
+    for label, keys, others in (("A", ours, theirs), ("B", theirs, ours)):
+        alone = [key for key in keys if key not in others]
+        if alone:
+            notes.append(f"only {label} has {_listed(alone)}")
+    return ReportComparison(a, b, stages, rounds, _warnings(a, b, {key[0] for key in common}), notes)
+
+
+def _listed(keys: Iterable[_Key]) -> str:
+    described = [
+        f"{stage} of {network} on {device} {backend} x {items}" for stage, network, device, backend, items in keys
+    ]
+    return ", ".join(described) or "nothing timed"
+
+
+def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
+    ours, theirs = _circumstances(a), _circumstances(b)
+    found = [
+        f"{name}: {_said(ours.get(name))} in A, {_said(theirs.get(name))} in B"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    ]
+    affected = [stage for stage in STAGES if stage in stages and stage != "network"]
+    if affected:
+        found += _picture_warnings(a.picture, b.picture, affected)
+    return found
+
+
+def _circumstances(side: Side) -> dict[str, Any]:
+    """All that should be equal besides the picture, by its name in a warning."""
+    machine = dict(side.machine)
+    versions = dict(machine.pop("versions", {}))
+    versions.pop("memgan", None)  # what is compared
+    setup = side.options.get("setup", {})
+    options = {name: setup.get(name) for name in _SETUP} | {name: side.options.get(name) for name in _COUNTS}
+    return {name.replace("_", " "): value for name, value in (machine | versions | options).items()}
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items()) or "none"
+    return "unset" if value is None else str(value)
+
+
+def _picture_warnings(ours: Mapping[str, Any], theirs: Mapping[str, Any], affected: list[str]) -> list[str]:
+    drawn = ours.get("source") == "drawn"  # a photograph's faces are those that the detector finds
+    same = [*_PICTURE, "faces"] if drawn else _PICTURE
+    if any(ours.get(field) != theirs.get(field) for field in same):
+        described = (
+            f"{one.get('width')} x {one.get('height')} ({one.get('source')}, {one.get('faces')} faces)"
+            for one in (ours, theirs)
+        )
+        return [
+            f"picture: {' in A, '.join(described)} in B; the ratios of {', '.join(affected)} mean nothing: measure "
+            "both with the same --photo, or the same --size and --faces"
+        ]
+    found = [one.get("faces_found") for one in (ours, theirs)]
+    if found[0] != found[1]:
+        return [f"the detector finds {found[0]} faces in A, {found[1]} in B: whole restorations differ in their work"]
+    return []
+
+
+def _checkout(path: str | os.PathLike[str]) -> Path:
+    folder = Path(path)
+    if not (folder / "memgan" / "__init__.py").is_file():
+        raise ConfigError(
+            f"{folder} is no checkout: it has no memgan/__init__.py; give the folder that contains memgan."
+        )
+    return folder.resolve()
+
+
+def _arguments(options: Options) -> list[str]:
+    """The command line of ``memgan benchmark`` for these options, independent of the current folder."""
+    setup = options.setup
+    arguments = ["--only", *options.only, "--backend", *options.backends, "--batch", *map(str, options.batches)]
+    arguments += ["--repeats", str(options.repeats), "--warmup", str(options.warmup), "--dtype", setup.dtype]
+    arguments += ["--size", f"{setup.width}x{setup.height}", "--faces", str(setup.faces)]
+    arguments += ["--upscale", str(setup.upscale)]
+    devices = [device for device in options.devices if device is not None]
+    if devices:
+        arguments += ["--device", *devices]
+    if options.against:
+        arguments += ["--against", *options.against]
+    if options.threads is not None:
+        arguments += ["--threads", str(options.threads)]
+    if setup.photo is not None:
+        arguments += ["--photo", str(Path(setup.photo).resolve())]
+    if setup.weights is not None:
+        file = Path(setup.weights)
+        arguments += ["--weights", str(file.resolve()) if file.exists() else setup.weights]
+    return arguments
+
+
+def _measured(checkout: Path, arguments: list[str]) -> Side:
+    """One run of a checkout's own benchmark in a new process."""
+    inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    path = [str(checkout), *map(os.path.abspath, inherited), os.getcwd()]  # callables are looked for here, but last
+    # An empty folder to run in: Python prefers a package of the current folder to PYTHONPATH.
+    with tempfile.TemporaryDirectory(prefix="memgan-benchmark-") as folder:
+        file = Path(folder, "report.json")
+        done = subprocess.run(
+            [sys.executable, "-m", "memgan", "benchmark", *arguments, "-o", str(file)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+        if done.returncode != 0 or not file.is_file():
+            lines = done.stdout.strip().splitlines()[-_LAST_LINES:]
+            told = "".join(f"\n  {line}" for line in lines) or " nothing"
+            raise MemGANError(
+                f"The benchmark of {checkout} ended with status {done.returncode} and no report; run it alone, with "
+                f"{' '.join(arguments)}. Its last lines:{told}"
+            )
+        return _read(file, str(checkout))
+
+
+def _merged(runs: list[Side]) -> Side:
+    """Rounds of one checkout as one run, in which each round's median is a reading."""
+    rounds = [run.by_key for run in runs]
+    measurements = []
+    for key, first in rounds[0].items():
+        if all(key in one for one in rounds):
+            timings = [one[key].timing for one in rounds]
+            seconds = Spread(tuple(timing.seconds.median for timing in timings))
+            cpu_seconds = Spread(tuple(timing.cpu_seconds.median for timing in timings))
+            measurements.append(dataclasses.replace(first, timing=Timing(seconds, cpu_seconds)))
+    return dataclasses.replace(runs[0], measurements=measurements)
