@@ -83,7 +83,21 @@ class TestReports:
         assert compared.stages == compare_reports(a, b).stages
         assert compared.a.name == str(tmp_path / "a.json")
         row = next(line for line in comparison_table(compared).splitlines() if line.startswith("network")).split()
-        assert row[2:] == ["cpu", "torch", "1", "face", "500.0", "250.0", "0.500", "80", "-", "20", "-"]
+        assert row[2:] == [
+            "cpu",
+            "torch",
+            "1",
+            "face",
+            "500.0",
+            "250.0",
+            "0.500",
+            "1.00,",
+            "1.00",
+            "80,",
+            "-",
+            "20,",
+            "-",
+        ]
 
     def test_stages_match_by_network_device_backend_and_items(self):
         shared = measurement("network", (1.0,))

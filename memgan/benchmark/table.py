@@ -49,19 +49,21 @@ def comparison_table(compared: ReportComparison) -> str:
     blocks = ["\n".join(f"{label}: {_described(side)}" for label, side in (("A", compared.a), ("B", compared.b)))]
     with_rounds = compared.rounds is not None
     with_memory = any(one.memory is not None for stage in compared.stages for one in (stage.a, stage.b))
-    head = ["stage", "network", "on", "items", "A ms", "B ms", "B/A", *["quartiles"] * with_rounds]
-    rows = [head + ["A own MB", "B own MB", "A call MB", "B call MB"] * with_memory]
+    head = ["stage", "network", "on", "items", "A ms", "B ms", "B/A", *["quartiles"] * with_rounds, "cores"]
+    rows = [head + ["own MB", "call MB"] * with_memory]
     for stage in compared.stages:
         pair = stage.a, stage.b
         row = [*_labels(stage.a), *(f"{1e3 * one.timing.seconds.median:.1f}" for one in pair)]
         row += [f"{stage.ratio.median:.3f}", *[_pair(stage.ratio, 3)] * with_rounds]
-        memory = [_memory(one.memory)[1:] for one in pair]
-        rows.append(row + [cell for cells in zip(*memory, strict=True) for cell in cells] * with_memory)
+        row.append(", ".join(f"{one.timing.busy_cores:.2f}" for one in pair))
+        _, own, call = (", ".join(cells) for cells in zip(*(_memory(one.memory) for one in pair), strict=True))
+        rows.append(row + [own, call] * with_memory)
     blocks.append(_aligned(rows, left=4))
     if with_rounds:
         blocks[-1] += f"\n{compared.rounds} rounds of A and B alternately; B/A is taken round by round"
+    blocks[-1] += "\ncores: at work on average, of A and of B"
     if with_memory:
-        blocks[-1] += "\npeak memory, own: without Python and libraries; call: beyond weights and picture"
+        blocks[-1] += "; own: peak memory without Python and libraries; call: beyond weights and picture"
     remarks = [f"warning: {line}" for line in compared.warnings] + [f"note: {line}" for line in compared.notes]
     return "\n\n".join([*blocks, *["\n".join(remarks)] * bool(remarks)])
 
