@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 # Read, not imported: importing memgan would need its dependencies at build time.
-VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "memgan" / "__init__.py").read_text("utf-8"), re.M).group(1)
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "memgan" / "version.py").read_text("utf-8"), re.M).group(1)
 README = ROOT / "README.md"
 
 TRAIN = [
@@ -62,7 +62,7 @@ setup(
     packages=[*find_packages(include=["memgan", "memgan.*"]), "memgan._weights"],
     package_dir={"memgan": "memgan", "memgan._weights": "weights"},
     package_data={
-        "memgan": ["py.typed", "evaluation/niqe_pristine.npz"],
+        "memgan": ["py.typed", "evaluation/metrics/niqe_pristine.npz"],
         "memgan._weights": ["*.safetensors", "README.md"],
     },
     include_package_data=False,
@@ -90,5 +90,5 @@ setup(
         "onnx": ONNX,
         "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *HEIC, *ONNX, *TEST],
     },
-    entry_points={"console_scripts": ["memgan = memgan.cli:main"]},
+    entry_points={"console_scripts": ["memgan = memgan.apps.cli.main:main"]},
 )

@@ -7,21 +7,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from memgan import errors
-from memgan.config import MemGANConfig, preset
+from memgan.network.config import MemGANConfig, preset
+from memgan.version import __version__
 
 if TYPE_CHECKING:
-    from memgan.pretrained import MemGAN, build_memgan
-    from memgan.restorer import MemGANRestorer
-
-__version__ = "0.1.0"
+    from memgan.hub.pretrained import MemGAN, build_memgan
+    from memgan.restoration.restorer import MemGANRestorer
 
 __all__ = ["MemGAN", "MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
 
-# The network comes through memgan.pretrained, which gives it from_pretrained, save_pretrained and push_to_hub.
+# The network comes through memgan.hub.pretrained, which gives it from_pretrained, save_pretrained and push_to_hub.
 _LAZY = {
-    "MemGAN": "memgan.pretrained",
-    "MemGANRestorer": "memgan.restorer",
-    "build_memgan": "memgan.pretrained",
+    "MemGAN": "memgan.hub.pretrained",
+    "MemGANRestorer": "memgan.restoration.restorer",
+    "build_memgan": "memgan.hub.pretrained",
 }
 
 

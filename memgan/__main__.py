@@ -2,7 +2,7 @@
 
 import sys
 
-from memgan.cli import main
+from memgan.apps.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

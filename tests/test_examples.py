@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from restoring import save_tiny_weights
+from tiny import save_tiny_weights
 
 from memgan.faces import create_detector
 from memgan.image import load_picture

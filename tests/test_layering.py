@@ -11,114 +11,23 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "memgan"
 
-# A unit is a module or a sub-package directly under memgan; "memgan" is its __init__.py.
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "config": {"errors"},
-    "image": {"errors"},
-    "degradation": {"errors"},
-    "replacing": {"errors"},
-    "tensor_file": {"replacing", "errors"},
-    "checkpoint": {"replacing", "tensor_file", "config", "errors"},
-    "averaging": {"network", "checkpoint", "errors"},
-    "places": set(),
-    "fetch": {"errors"},
-    "remote": {"checkpoint", "tensor_file", "fetch", "places", "errors"},
-    "published": {"remote", "checkpoint", "tensor_file", "fetch", "places", "errors"},
-    "hub": {"published", "checkpoint", "remote", "fetch", "config", "errors"},
-    "network": {"config", "errors"},
-    "pickles": {"errors"},
-    "priors": {"pickles", "tensor_file", "config", "errors"},
-    "sessions": {"errors"},
-    "export": {"network", "replacing", "errors"},
-    "backends": {"sessions", "export", "network", "replacing", "places", "config", "errors"},
-    "faces": {"hub", "sessions", "pickles", "image", "errors"},
-    "card": {"remote", "checkpoint", "tensor_file", "errors"},
-    "pretrained": {"card", "hub", "remote", "checkpoint", "replacing", "network"},
-    "convert": {"faces", "priors", "hub", "pickles", "tensor_file", "places", "errors"},
-    "self_ensemble": set(),
-    "inference": {"self_ensemble", "image", "errors"},
-    "background": {"image", "errors"},
-    "options": {"errors"},
-    "overlap": set(),
-    "threads": set(),
-    "allocator": set(),
-    "upsampling": {"inference", "options", "pickles", "places", "image", "errors"},
-    "identity": {"options", "errors"},
-    "evidence": {"image", "errors"},
-    "restoration": {"faces", "image"},
-    "gfpgan": {"restoration", "image", "errors"},
-    "finish": {"restoration", "identity", "faces", "image", "errors"},
-    "pipeline": {
-        "finish",
-        "restoration",
-        "evidence",
-        "inference",
-        "background",
-        "options",
-        "overlap",
-        "faces",
-        "image",
-    },
-    "evaluation": {"network", "image", "degradation", "errors"},
-    "training": {
-        "network",
-        "hub",
-        "checkpoint",
-        "priors",
-        "evaluation",
-        "image",
-        "degradation",
-        "overlap",
-        "config",
-        "errors",
-    },
-    "ablation": {
-        "training",
-        "evaluation",
-        "priors",
-        "network",
-        "checkpoint",
-        "image",
-        "errors",
-    },
-    "restorer": {
-        "pipeline",
-        "backends",
-        "gfpgan",
-        "finish",
-        "restoration",
-        "identity",
-        "options",
-        "faces",
-        "background",
-        "hub",
-        "inference",
-        "network",
-        "image",
-        "config",
-        "errors",
-    },
-    "benchmark": {
-        "restorer",
-        "evaluation",
-        "inference",
-        "background",
-        "threads",
-        "options",
-        "hub",
-        "faces",
-        "network",
-        "image",
-        "config",
-        "errors",
-        "memgan",  # its version
-    },
-    "video": {"restorer", "image", "errors"},
-    "memgan": {"restorer", "pretrained", "network", "config", "errors"},
-    "__main__": {"cli"},
+# Rooms, lowest floor first: a room imports from the floors below its own, and from nothing beside or above it.
+FLOORS = (
+    {"errors", "version"},
+    {"runtime", "network", "degradation"},
+    {"image", "hub"},
+    {"faces", "evaluation"},
+    {"restoration", "training"},
+    {"video", "benchmark"},
+    {"apps"},
+    {"__init__", "__main__"},
+)
+# The same within the two rooms that have folders: "" is what lies in the room itself.
+INNER_FLOORS = {
+    "evaluation": ({"networks"}, {"metrics"}, {""}),
+    "training": ({"config", "window", "sync"}, {"data", "discriminators"}, {"priors", "losses"}, {""}),
 }
-ANYTHING = {"cli", "commands"}
+LOOSE = {"__init__.py", "__main__.py", "errors.py", "version.py", "py.typed", "README.md"}
 
 # Heavy packages: each is imported in one file at most, and only when a function needs it.
 CONFINED = {
@@ -148,9 +57,8 @@ def sources() -> list[Path]:
     return files
 
 
-def unit_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return "memgan" if parts == ("__init__",) else parts[0]
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 @functools.cache
@@ -178,59 +86,83 @@ def imports(text: str) -> list[tuple[str, bool]]:
     return found
 
 
-def units_imported(text: str, known: set[str]) -> set[str]:
-    units = set()
-    for name, _ in imports(text):
-        first, *rest = name.split(".")
-        if first == "memgan":
-            units.add(rest[0] if rest and rest[0] in known else "memgan")
-    return units
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def known_units() -> set[str]:
-    return {unit_of(path) for path in sources()}
+def modules_imported(text: str, modules: set[str]) -> set[str]:
+    """Those of ``modules`` that a source text imports, whether as it is loaded or later."""
+    names = {name for name, _ in imports(text)}
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules
 
 
-def violations(text: str, unit: str, known: set[str]) -> set[str]:
-    return set() if unit in ANYTHING else units_imported(text, known) - {unit} - ALLOWED[unit]
+def import_graph() -> dict[str, set[str]]:
+    modules = {module_of(path): path for path in sources()}
+    return {
+        module: modules_imported(path.read_text("utf-8"), set(modules)) - {module} for module, path in modules.items()
+    }
 
 
-def test_every_unit_has_its_place() -> None:
-    unplaced = known_units() - set(ALLOWED) - ANYTHING
-    assert not unplaced, f"add {sorted(unplaced)} to ALLOWED, with what each may import"
+def violations(module: str, imported: set[str]) -> set[str]:
+    """What ``module`` imports although it is beside or above it."""
+    level = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    room = (module.split(".") + ["__init__"])[1]
+
+    def is_wrong(other: str) -> bool:
+        other_room = (other.split(".") + ["__init__"])[1]
+        if room != other_room:
+            return level[other_room] >= level[room]
+        floors = INNER_FLOORS.get(room)
+        if floors is None:
+            return False
+        own, its = inner_place(module, floors), inner_place(other, floors)
+        inner_level = {name: number for number, names in enumerate(floors) for name in names}
+        return own != its and inner_level[its] >= inner_level[own]
+
+    return {other for other in imported if is_wrong(other)}
 
 
-def test_the_allowed_imports_form_no_cycle() -> None:
-    order = list(graphlib.TopologicalSorter(ALLOWED).static_order())
-    assert order.index("errors") < order.index("network") < order.index("restorer")
+def inner_place(module: str, floors: tuple[set[str], ...]) -> str:
+    part = module.split(".")[2:3]
+    return part[0] if part and any(part[0] in names for names in floors) else ""
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_downwards(path: Path) -> None:
-    wrong = violations(path.read_text("utf-8"), unit_of(path), known_units() | set(ALLOWED) | ANYTHING)
-    assert not wrong, f"{path.relative_to(PACKAGE)} must not import memgan.{', memgan.'.join(sorted(wrong))}"
+def test_every_room_has_its_floor() -> None:
+    rooms = {room_of(path) for path in sources()}
+    assert rooms <= set().union(*FLOORS), f"add {sorted(rooms - set().union(*FLOORS))} to FLOORS"
+    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    assert loose <= LOOSE, f"{sorted(loose - LOOSE)} belong into a room"
+
+
+def test_folders_of_rooms_have_their_floor() -> None:
+    for room, floors in INNER_FLOORS.items():
+        folders = {path.name for path in (PACKAGE / room).iterdir() if (path / "__init__.py").is_file()}
+        assert folders <= set().union(*floors), room
+
+
+@pytest.mark.parametrize("module", sorted(import_graph()))
+def test_imports_point_downwards(module: str) -> None:
+    wrong = violations(module, import_graph()[module])
+    assert not wrong, f"{module} must not import {', '.join(sorted(wrong))}"
 
 
 def test_a_forbidden_import_is_seen() -> None:
-    known = {"network", "faces", "restorer", "errors"}
-    hidden = "def f():\n    from memgan.faces.detect import x\n    importlib.import_module('memgan.hub')"
-    assert violations(hidden, "network", known | {"hub"}) == {"faces", "hub"}
-    assert violations("from memgan import restorer", "network", known) == {"restorer"}
-    assert violations("from memgan import __version__", "network", known) == {"memgan"}
-    assert violations("from memgan.errors import ShapeError", "network", known) == set()
+    modules = {f"memgan.{name}" for name in ("network", "faces.detect", "hub.resolve", "errors", "training.step")}
+    modules |= {"memgan", "memgan.training.losses.pixel"}
+    hidden = "def f():\n    from memgan.faces.detect import x\n    importlib.import_module('memgan.hub.resolve')"
+    imported = modules_imported(hidden, modules)
+    assert imported == {"memgan.faces.detect", "memgan.hub.resolve"}
+    assert violations("memgan.network.model", imported) == imported
+    assert violations("memgan.network.model", {"memgan", "memgan.errors", "memgan.network"}) == {"memgan"}
+    assert violations("memgan.training.losses.pixel", {"memgan.training.step"}) == {"memgan.training.step"}
+    assert not violations("memgan.training.step", {"memgan.training.losses.pixel"})
 
 
-def test_no_cycle_among_modules_when_they_are_loaded() -> None:
-    modules = {}
-    for path in sources():
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    graph: dict[str, set[str]] = {}
-    for module, path in modules.items():
-        names = {name for name, at_load in imports(path.read_text("utf-8")) if at_load}
-        wanted = {name if name in modules else name.rpartition(".")[0] for name in names}
-        graph[module] = (wanted & set(modules)) - {module}
-    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
+def test_no_circle_of_files() -> None:
+    graph = import_graph()
+    del graph["memgan"]  # its names are loaded when they are asked for
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("package", sorted(CONFINED))
@@ -246,26 +178,22 @@ def test_heavy_packages_are_confined_and_lazy(package: str) -> None:
     assert not eager, f"{eager} imports {package} when loaded; import it in the function that needs it"
 
 
-def third_party(unit: str) -> set[str]:
-    names = {
-        name.split(".")[0]
-        for path in sources()
-        if unit_of(path) == unit
-        for name, _ in imports(path.read_text("utf-8"))
-    }
+def third_party(*places: str) -> set[str]:
+    """Packages that the files below these places of memgan/ import."""
+    files = [path for path in sources() if any(path.is_relative_to(PACKAGE / place) for place in places)]
+    assert files, places
+    names = {name.split(".")[0] for path in files for name, _ in imports(path.read_text("utf-8"))}
     return names - STANDARD_LIBRARY - {"memgan"}
 
 
 def test_pure_parts_stay_pure() -> None:
     assert third_party("network") <= {"torch"}
-    for unit in ("errors", "config", "memgan", "__main__"):
-        assert third_party(unit) == set(), unit
-    assert third_party("hub") | third_party("checkpoint") <= {"torch", "safetensors"}
-    assert third_party("remote") == {"huggingface_hub"}
-    assert third_party("fetch") == {"filelock", "tqdm"}
-    assert third_party("places") | third_party("published") | third_party("card") == set()
-    for unit in known_units():
-        assert not third_party(unit) & NEVER, unit
+    assert third_party("errors.py", "version.py", "__init__.py", "__main__.py", "network/config.py") == set()
+    assert third_party("hub/resolve.py", "hub/weight_file.py") <= {"torch", "safetensors"}
+    assert third_party("hub/repository.py") == {"huggingface_hub"}
+    assert third_party("hub/download.py") == {"filelock", "tqdm"}
+    assert third_party("hub/cache.py", "hub/locate.py", "hub/card.py", "hub/registry.py") == set()
+    assert not third_party("") & NEVER
 
 
 def modules_loaded_by(statement: str) -> set[str]:
@@ -275,7 +203,7 @@ def modules_loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import memgan", "import memgan.hub"])
+@pytest.mark.parametrize("statement", ["import memgan", "import memgan.hub.resolve"])
 def test_importing_is_light(statement: str) -> None:
     heavy = CONFINED | {"torch", "numpy", "cv2", "PIL", "safetensors", "tqdm"}
     assert not modules_loaded_by(statement) & heavy

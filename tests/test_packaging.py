@@ -15,8 +15,8 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from memgan import hub
-from memgan.config import MemGANConfig
+from memgan.hub import resolve as hub
+from memgan.network.config import MemGANConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_EMBEDDED_BYTES = 48_000_000
@@ -84,13 +84,13 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def default_weights_from(site: Path, cwd: Path) -> tuple[Path, Path]:
-    """Where a Python that sees nothing but ``site`` finds memgan.hub and, verified, the default weights.
+    """Where a Python that sees nothing but ``site`` finds memgan.hub.resolve and, verified, the default weights.
 
     ``-I -S`` hides the current folder and all installed packages: looking for weights needs the standard library only.
     """
     code = (
         f"import site; site.addsitedir({str(site)!r}); "
-        "import memgan.hub; print(memgan.hub.__file__); print(memgan.hub.resolve(offline=True))"
+        "import memgan.hub.resolve; print(memgan.hub.resolve.__file__); print(memgan.hub.resolve.resolve(offline=True))"
     )
     module, weights = run(sys.executable, "-I", "-S", "-c", code, cwd=cwd).split("\n")[:2]
     return Path(module), Path(weights)
@@ -112,7 +112,7 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     assert "memgan/evaluation/niqe_pristine.npz" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"memgan"}  # no tests, no examples
-    assert b"memgan = memgan.cli:main" in entry_points
+    assert b"memgan = memgan.apps.cli.main:main" in entry_points
 
 
 def test_wheel_metadata(wheel: Path) -> None:
@@ -134,7 +134,7 @@ def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
 def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub.py"}
+    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolve.py"}
     needed |= {"weights/README.md", f"weights/{SPEC.filename}", "tests/conftest.py", "tests/ruff.toml"}
     assert needed <= names, f"missing: {sorted(needed - names)}"
     assert not [name for name in names if "__pycache__" in name]
@@ -208,7 +208,7 @@ def test_embedded_weights_are_the_registered_ones(name: str) -> None:
     file = ROOT / "weights" / spec.filename
     assert file.is_file(), f"{file} is missing"
     assert file.stat().st_size <= MAX_EMBEDDED_BYTES
-    assert hub.sha256_of(file) == spec.sha256, f"register the SHA-256 of {file} in memgan/hub.py"
+    assert hub.sha256_of(file) == spec.sha256, f"register the SHA-256 of {file} in memgan/hub/resolve.py"
     assert hub.load(name).config.name == name
 
 

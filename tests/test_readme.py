@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memgan import cli
+from memgan.apps.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

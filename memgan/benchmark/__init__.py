@@ -1,5 +1,6 @@
 """How fast and how large: each part of a restorer timed apart, other networks in turn, and the machine's floor."""
 
+from memgan.benchmark.baselines import contender_names
 from memgan.benchmark.compare import (
     ROUNDS,
     TIMED_STAGES,
@@ -9,7 +10,6 @@ from memgan.benchmark.compare import (
     compare_checkouts,
     compare_reports,
 )
-from memgan.benchmark.contenders import contender_names
 from memgan.benchmark.plot import write_growth_plot
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
 from memgan.benchmark.run import run_benchmark

@@ -15,7 +15,7 @@ from memgan.benchmark.report import BenchmarkReport, Measurement
 from memgan.benchmark.settings import STAGES, Options
 from memgan.benchmark.timing import Spread, Timing, ratios
 from memgan.errors import ConfigError, MemGANError
-from memgan.options import whole_number
+from memgan.runtime.checks import whole_number
 
 TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("floor", "growth"))
 """What two checkouts are compared in."""

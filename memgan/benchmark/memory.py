@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from memgan.benchmark.child import find, run_in_child
 from memgan.benchmark.machine import limited_threads
+from memgan.benchmark.subprocess_call import find, run_in_child
 from memgan.benchmark.timing import synchronize
 
 _STATUS = Path("/proc/self/status")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from memgan.benchmark.growth import Growth
+from memgan.benchmark.scaling import Growth
 from memgan.image import Picture, save_picture
 
 _WIDTH, _HEIGHT = 640, 300  # of one panel

@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any
 
-from memgan.benchmark.floor import Floor, MachinePeak
-from memgan.benchmark.growth import Growth
 from memgan.benchmark.memory import PeakMemory
+from memgan.benchmark.operation_count import Work
+from memgan.benchmark.roofline import Floor, MachinePeak
+from memgan.benchmark.scaling import Growth
 from memgan.benchmark.timing import Spread, Timing
-from memgan.benchmark.work import Work
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from memgan import hub
-from memgan.benchmark.contenders import Contender, build_contenders
-from memgan.benchmark.floor import MachinePeak, floor_of, measure_machine
-from memgan.benchmark.growth import measure_growth
+from memgan.benchmark.baselines import Contender, build_contenders
 from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import PeakMemory, measure_peak
+from memgan.benchmark.operation_count import count_work
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
+from memgan.benchmark.roofline import MachinePeak, floor_of, measure_machine
+from memgan.benchmark.scaling import measure_growth
 from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
 from memgan.benchmark.timing import Timing, measure, ratios
-from memgan.benchmark.work import count_work
-from memgan.inference import choose_device, choose_dtype
+from memgan.hub import resolve as hub
 from memgan.network.model import build_memgan
+from memgan.runtime.device import choose_device, choose_dtype
 
 MEMGAN = "memgan"
 _PARTS = {"detect": "pictures", "align": "faces", "paste": "faces", "rest": "pictures", "enhance": "pictures"}

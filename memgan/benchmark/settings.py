@@ -6,7 +6,7 @@ from typing import Any
 
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
-from memgan.options import number, whole_number
+from memgan.runtime.checks import number, whole_number
 
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "floor", "growth")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
@@ -48,7 +48,7 @@ class Options:
     only: tuple[str, ...] = DEFAULT_STAGES
     """Out of :data:`STAGES`."""
     against: tuple[str, ...] = ()
-    """Networks to compare with, see :func:`memgan.benchmark.contenders.build_contender`."""
+    """Networks to compare with, see :func:`memgan.benchmark.baselines.build_contender`."""
     devices: tuple[str | None, ...] = (None,)
     """``None``: the first CUDA device, else the CPU."""
     backends: tuple[str, ...] = ("torch",)

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.background import enlarge
-from memgan.benchmark.contenders import build_contender
-from memgan.benchmark.scene import drawn_picture
+from memgan.benchmark.baselines import build_contender
 from memgan.benchmark.settings import Setup
+from memgan.benchmark.synthetic_scene import drawn_picture
 from memgan.faces.align import align
 from memgan.faces.types import Face
 from memgan.image import from_array, load_picture, to_array
-from memgan.inference import choose_device, choose_dtype, precision
-from memgan.restorer import MemGANRestorer
+from memgan.restoration.background import enlarge
+from memgan.restoration.restorer import MemGANRestorer
+from memgan.runtime.device import choose_device, choose_dtype, precision
 
 NEEDS_FACES = ("align", "paste")
 RESTORES_BEFORE = ("paste", "rest")
@@ -119,7 +119,7 @@ def open_restorer(setup: Setup, network: nn.Module | None = None) -> MemGANResto
 def network_call(
     network: Callable[[Tensor], Any], device: torch.device, dtype: str, batch: int, size_px: int
 ) -> Callable[[], Any]:
-    """A network on a batch of faces (B, 3, S, S), as :func:`memgan.inference.restore_crops` runs it."""
+    """A network on a batch of faces (B, 3, S, S), as :func:`memgan.restoration.inference.restore_crops` runs it."""
     generator = torch.Generator().manual_seed(0)
     faces = torch.rand(batch, 3, size_px, size_px, generator=generator).mul_(2).sub_(1).to(device)
     chosen = choose_dtype(dtype, False, device)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from memgan.benchmark.compare import ReportComparison, Side
-from memgan.benchmark.growth import Growth
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
+from memgan.benchmark.scaling import Growth
 from memgan.benchmark.timing import Spread
 
 

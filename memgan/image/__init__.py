@@ -3,7 +3,7 @@
 Inside the library a picture is RGB with pixel centres at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
-from memgan.image.encode import encode_picture, save_picture, write_whole
+from memgan.image.encode import encode_picture, save_picture
 from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.picture import (
@@ -20,6 +20,7 @@ from memgan.image.picture import (
     to_array,
 )
 from memgan.image.tensors import resize, to_tensor, to_uint8
+from memgan.runtime.atomic_file import write_whole
 
 __all__ = [
     "HEIF_SUFFIXES",

@@ -14,6 +14,7 @@ from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, format_of
 from memgan.image.metadata import add_png_chunks, convert_to_srgb, exif_for_size
 from memgan.image.picture import Picture, gray_of, to_8bit
 from memgan.image.tiff import encode_16bit_tiff
+from memgan.runtime.atomic_file import write_whole
 
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")
 _WITH_QUALITY = ("JPEG", "WEBP", "AVIF", "HEIF")
@@ -102,22 +103,3 @@ def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 
     """
     path = Path(path)
     write_whole(path, encode_picture(picture, path.suffix, quality))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, all or nothing: an existing one is replaced only when the new one is complete.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    # Not tempfile: it would leave the file readable by its owner only.
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path} ({reason}); check that the folder exists and can be written") from error

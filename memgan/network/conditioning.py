@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memgan.config import MemGANConfig
+from memgan.network.config import MemGANConfig
 
 HIDDEN = 128
 """Width between the statistics and the factors."""

@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from memgan.config import MemGANConfig
+from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 
 

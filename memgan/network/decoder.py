@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from memgan.config import MemGANConfig
+from memgan.network.config import MemGANConfig
 from memgan.network.fusion import AffineFusion, BlendFusion
 from memgan.network.mobile import MobileSynthesis
 from memgan.network.stylegan2 import StyleGAN2Synthesis

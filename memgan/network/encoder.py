@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memgan.config import MemGANConfig
+from memgan.network.config import MemGANConfig
 
 BIAS_STD = 0.5
 """Spread of the initial biases, about the size of the features themselves."""

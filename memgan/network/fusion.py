@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from memgan.config import FusionConv
+from memgan.network.config import FusionConv
 
 
 class AffineFusion(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memgan.config import MemGANConfig
+from memgan.network.config import MemGANConfig
 
 Window = tuple[int, int] | None
 
@@ -159,7 +159,7 @@ def synthesis_state_from_prior(prior: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename an imported prior's ``synthesis.*`` tensors to :class:`MobileSynthesis`.
 
     Args:
-        prior: tensors as :func:`memgan.priors.mobile.read_random_face` names them.
+        prior: tensors as :func:`memgan.training.priors.mobile.read_random_face` names them.
 
     Returns:
         a strict state for a :class:`MobileSynthesis` of the prior's widths at 512 px.

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from memgan.config import MemGANConfig
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.conditioning import Adjustment, DegradationConditioning
+from memgan.network.config import MemGANConfig
 from memgan.network.decoder import Decoder, Window
 from memgan.network.encoder import Encoder
 from memgan.network.latent import LatentEncoder
@@ -30,7 +30,7 @@ class MemGAN(nn.Module):
     """Blind face restoration of aligned faces.
 
     Args:
-        config: see :class:`memgan.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
+        config: see :class:`memgan.network.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
         encoder, latent, memory, decoder: the parts; ``memory`` has one bank per fused scale (or none), by name.
         conditioning: of the fusions on the picture's degradation, or ``None``.
     """
@@ -139,7 +139,7 @@ class MemGAN(nn.Module):
         return restored, latent, features if keep_features else None
 
     def load_prior(self, prior: dict[str, Tensor]) -> None:
-        """Start decoder and latent layers from an imported prior (see :mod:`memgan.priors`).
+        """Start decoder and latent layers from an imported prior (see :mod:`memgan.training.priors`).
 
         Args:
             prior: tensors named ``mapping.{i}.weight|bias`` and ``synthesis.*``.

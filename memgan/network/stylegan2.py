@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from memgan.config import MemGANConfig
 from memgan.errors import ConfigError, ShapeError
+from memgan.network.config import MemGANConfig
 from memgan.network.layers import EqualLinear
 from memgan.network.ops import modulated_conv2d, scaled_leaky_relu, upsample_2x
 

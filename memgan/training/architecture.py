@@ -2,8 +2,8 @@
 
 import json
 
-from memgan.config import MemGANConfig, preset
 from memgan.errors import ConfigError
+from memgan.network.config import MemGANConfig, preset
 from memgan.training.config import TrainConfig
 
 

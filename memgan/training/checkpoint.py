@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from memgan import checkpoint as weight_file
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
+from memgan.hub import weight_file
 from memgan.image import write_whole
-from memgan.training.feature_discriminator import FeatureDiscriminator
+from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.step import Trainer
 
 _FOLDER = re.compile(r"step-(\d{8})")

@@ -16,7 +16,7 @@ class TrainConfig:
     """
 
     preset: str = "memgan-512"
-    """Configuration of the generator, see :data:`memgan.config.PRESETS`."""
+    """Configuration of the generator, see :data:`memgan.network.config.PRESETS`."""
     architecture: tuple[str, ...] = ()
     """Changes of that configuration, such as ``use_memory=false`` or ``image_size=64``, see
     :func:`memgan.training.architecture.architecture`."""
@@ -55,7 +55,7 @@ class TrainConfig:
     """Resolutions over which Eq. 9 is averaged, each half of the one before; 1: the picture's own (the paper)."""
     l1_finest: float = 1.0
     """Weight of the two finest of these resolutions relative to the others, see
-    :func:`memgan.training.losses.l1_loss`."""
+    :func:`memgan.training.losses.pixel.l1_loss`."""
     perceptual_weight: float = 1.0
     """Weight of Eq. 10."""
     adversarial_weight: float = 0.1
@@ -64,10 +64,11 @@ class TrainConfig:
     """First step with the adversarial loss."""
     adversarial_paired: bool = False
     """Judge every restored face against its own truth instead of Eq. 11 and 12, see
-    :func:`memgan.training.losses.discriminator_loss`."""
+    :func:`memgan.training.losses.adversarial.discriminator_loss`."""
     discriminator_kind: Literal["picture", "features"] = "picture"
     """What the discriminator sees: pictures (StyleGAN2's, the paper), or the taps of the perceptual loss's network, see
-    :class:`memgan.training.feature_discriminator.FeatureDiscriminator`, which has none of the sizes below and no R1."""
+    :class:`memgan.training.discriminators.features.FeatureDiscriminator`, which has none of the sizes below and no
+    R1."""
     discriminator_semantic: bool = False
     """Show it the taps of the semantic loss's network as well: the part in its surroundings."""
     discriminator_size: int | None = None
@@ -89,7 +90,7 @@ class TrainConfig:
     """How many of its taps, from the input on; ``None``: all."""
     calibrated_weight: float = 0.0
     """Weight of the distance that ``stlpips_vgg`` was calibrated for, all its taps, see
-    :meth:`memgan.training.losses.PerceptualLoss.calibrated_distance`."""
+    :meth:`memgan.training.losses.perceptual.PerceptualLoss.calibrated_distance`."""
     perceptual_unit_normalise: bool = False
     """Divide features by their norm at every position first, as LPIPS does."""
     synthetic_share: float = 0.0
@@ -101,31 +102,34 @@ class TrainConfig:
     """Share of the faces that are not made old whose Eq. 14 is mild, see
     :meth:`memgan.degradation.Degradation.mild`."""
     recolour_share: float = 0.0
-    """Share of the photographs that get other colours and light, see :func:`memgan.training.recolour.recolour`."""
+    """Share of the photographs that get other colours and light, see
+    :func:`memgan.training.data.color_jitter.recolour`."""
     surroundings_share: float = 0.0
     """Share of the photographs behind whose faces other photographs are put, see
-    :func:`memgan.training.surroundings.change_surroundings`."""
+    :func:`memgan.training.data.background_swap.change_surroundings`."""
     synthetic_pool: int | None = None
     """Keep so many of them and use them again, every tenth still a new one; ``None``: always new ones (drawing is cheap
     on a GPU only)."""
     prior_match_weight: float = 0.0
     """Weight of the distance to the prior's own features and latent code, on faces drawn from it, see
-    :func:`memgan.training.matching.prior_distance`. Above 0, the pictures' losses no longer reach the latent code."""
+    :func:`memgan.training.losses.prior_match.prior_distance`. Above 0, the pictures' losses no longer reach the latent
+    code."""
     prior_match_until: float = 0.5
     """Share of the run over which that weight falls to zero."""
     prior_match_scale: int = 64
     """Largest scale of the features that are matched."""
     identity_weight: float = 0.0
-    """Weight of the distance for a recognition network, see :class:`memgan.training.identity.IdentityLoss`."""
+    """Weight of the distance for a recognition network, see :class:`memgan.training.losses.identity.IdentityLoss`."""
     semantic_weight: float = 0.0
-    """Weight of the distance of deep features, see :class:`memgan.training.semantic.SemanticLoss`."""
+    """Weight of the distance of deep features, see :class:`memgan.training.losses.deep_features.SemanticLoss`."""
     grid_weight: float = 0.0
-    """Weight of the loss against up-sampling's grids, see :func:`memgan.training.grid.grid_distance`."""
+    """Weight of the loss against up-sampling's grids, see :func:`memgan.training.losses.checkerboard.grid_distance`."""
     texture_weight: float = 0.0
-    """Weight of the loss on how much fine detail there is, see :func:`memgan.training.texture.texture_distance`."""
+    """Weight of the loss on how much fine detail there is, see
+    :func:`memgan.training.losses.texture.texture_distance`."""
     known_weight: float = 0.0
     """Weight of the loss on detail that the degraded picture still shows, see
-    :func:`memgan.training.known_detail.known_detail_distance`."""
+    :func:`memgan.training.losses.known_detail.known_detail_distance`."""
     mirror_weight: float = 0.0
     """Weight of the L1 distance, over the same resolutions as Eq. 9, to what the averaged weights make of the mirror
     image, see :meth:`memgan.training.step.Trainer.restore_mirrored`."""

@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memgan import checkpoint as weight_file
 from memgan.errors import ConfigError, DataError, MissingDependencyError
-from memgan.priors.stored import load_prior
+from memgan.hub import weight_file
 from memgan.training.architecture import architecture
-from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
-from memgan.training.config import TrainConfig
-from memgan.training.data import FaceSet
-from memgan.training.objective import LossNetworks
-from memgan.training.parts import (
+from memgan.training.build import (
     make_discriminator,
     make_generator,
     make_identity,
@@ -30,14 +25,19 @@ from memgan.training.parts import (
     make_semantic,
     make_stream,
 )
+from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
+from memgan.training.config import TrainConfig
+from memgan.training.data.photographs import FaceSet
+from memgan.training.data.stream import Batch, fingerprint
+from memgan.training.data.workers import worker_batches
+from memgan.training.losses.objective import LossNetworks
+from memgan.training.priors.smaller import smaller_prior
+from memgan.training.priors.stored import load_prior
 from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.schedule import progress, rate_factor
-from memgan.training.smaller_prior import smaller_prior
 from memgan.training.step import Trainer
-from memgan.training.stream import Batch, fingerprint
 from memgan.training.sync import broadcast_
-from memgan.training.workers import worker_batches
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -71,7 +71,7 @@ def train(
         prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
-        identity_weights: recognition network, see :func:`memgan.training.identity.identity_network`; needed if
+        identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
             ``identity_weight`` is above 0.
         resume: run or checkpoint to go on with.
         start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
-from memgan.training.average import Averaged
 from memgan.training.config import TrainConfig
-from memgan.training.losses import discriminator_loss, r1_penalty
-from memgan.training.objective import LossNetworks, Objective, Pass, Seen
+from memgan.training.ema import Averaged
+from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
+from memgan.training.losses.objective import LossNetworks, Objective, Pass, Seen, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
-from memgan.training.window import check_window, draw_focus, draw_window, valid_region
+from memgan.training.window import draw_focus, draw_window, valid_region
 
 Judged = Tensor | list[Tensor]
 """What the discriminator sees: pictures, or the taps of their features."""

@@ -5,9 +5,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from memgan.config import MemGANConfig
 from memgan.errors import ConfigError
 from memgan.network.conditioning import with_conditioning
+from memgan.network.config import MemGANConfig
 from memgan.network.latent import LatentEncoder
 from memgan.network.model import MemGAN, build_memgan
 

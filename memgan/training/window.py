@@ -5,10 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memgan.errors import ConfigError
 from memgan.network.decoder import Window
-from memgan.training import known_detail, texture
-from memgan.training.config import TrainConfig
 
 COMPONENTS = ((0.377, 0.469), (0.623, 0.469), (0.502, 0.725))
 """Eyes and mouth of a face aligned to FFHQ's template: right and down, as shares of the picture's side."""
@@ -119,32 +116,3 @@ def _anywhere(generator: torch.Generator) -> Focus:
 def _start(centre: float, size: int, limit: int) -> int:
     """Where ``size`` pixels around ``centre`` begin, within ``limit``."""
     return min(max(round(centre - size / 2), 0), limit - size)
-
-
-def check_window(config: TrainConfig, image_size: int) -> None:
-    """Refuse windows, and pictures, that leave the losses too little to look at.
-
-    Raises:
-        ConfigError: naming the sizes.
-    """
-    windowed = config.window is not None and image_size > config.window_scale
-    side = config.window * (image_size // config.window_scale) - 2 * config.window_margin if windowed else image_size
-    needs = {
-        "set texture_weight to 0": texture.MIN_SIDE_PX if config.texture_weight else 0,
-        "set known_weight to 0": known_detail.MIN_SIDE_PX if config.known_weight else 0,
-    }
-    if windowed:
-        judged = config.discriminator_size or 0 if config.adversarial_weight else 0
-        needs |= {"lower the discriminator_size": judged, "train on whole pictures": 32}
-    remedy, needed = max(needs.items(), key=lambda need: need[1])
-    if side >= needed:
-        return
-    if windowed:
-        raise ConfigError(
-            f"A window of {config.window} at scale {config.window_scale} with a margin of {config.window_margin} px "
-            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, lower the "
-            f"margin, or {remedy}."
-        )
-    raise ConfigError(
-        f"The losses need pictures of {needed} px, these have {image_size}: {remedy}, or train at a larger size."
-    )

@@ -1,0 +1,1 @@
+"""Programs for people: what stands between a person and the library."""

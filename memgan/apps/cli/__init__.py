@@ -1,0 +1,1 @@
+"""One module per command of :mod:`memgan.apps.cli.main`; importing one loads nothing heavy, running it does."""

@@ -1,0 +1,34 @@
+"""``memgan average``: the mean of two weight files."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments to ``parser``."""
+    parser.epilog = (
+        "One of the two should have been trained from the other (`memgan train --start-from`), or both from a third: "
+        "the mean then often keeps what further training gained and takes back what it lost. Measure it with "
+        "`memgan evaluate`."
+    )
+    parser.add_argument(
+        "first", metavar="FIRST", help="weights: a name, file, folder or owner/repo; gives the metadata"
+    )
+    parser.add_argument("second", metavar="SECOND", help="weights of the same configuration")
+    parser.add_argument("--share", type=float, required=True, metavar="S", help="share of SECOND in the mean, 0 to 1")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors file to write")
+    parser.add_argument(
+        "--full-precision", action="store_true", help="store float32 (default: matrices in half precision)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the mean; the exit status."""
+    from memgan.hub import resolve as hub
+    from memgan.hub import weight_file as checkpoint
+    from memgan.hub.average import averaged
+
+    mean = averaged(*(checkpoint.read(hub.resolve(name)) for name in (args.first, args.second)), args.share)
+    path = checkpoint.save(args.output, mean.config, mean.state, mean.metadata, half=not args.full_precision)
+    print(f"written to {path}")
+    return 0

@@ -1,0 +1,240 @@
+"""``memgan evaluate``: how well networks undo the degradation of Eq. 14, or what they make of real faces."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memgan.apps.cli.ranges import add_range_arguments, degradation_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from memgan.degradation import Degradation
+    from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
+    from memgan.network.model import MemGAN
+
+_SHEET_MEMORY_FACES = 4  # three rows each
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments to ``parser``."""
+    parser.add_argument(
+        "faces", nargs="*", type=Path, metavar="FACES", help="folders or tar files of clean aligned faces"
+    )
+    parser.add_argument(
+        "--real", type=Path, metavar="DIR", help="real degraded aligned faces instead of FACES: NIQE, and --reference"
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="good aligned faces of other people to compare the sets with: --real's, or degraded, restored and clean "
+        "FACES, of the latter with as many",
+    )
+    parser.add_argument(
+        "--weights",
+        action="append",
+        metavar="[NAME=]WEIGHTS",
+        help="name, .safetensors file or folder (default: embedded); may be repeated",
+    )
+    parser.add_argument(
+        "--restorer",
+        action="append",
+        default=[],
+        metavar="[NAME=]MODULE:CALLABLE",
+        help="also judge this callable on (B, 3, 512, 512) RGB in [-1, 1]; may be repeated",
+    )
+    parser.add_argument(
+        "--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)"
+    )
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="average what the weights draw of a face and of its mirror image"
+    )
+    parser.add_argument("--download", action="store_true", help="let LPIPS and FID fetch their networks")
+    parser.add_argument(
+        "--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)"
+    )
+    add_range_arguments(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="only N faces, spread evenly over the names")
+    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="faces at a time (default: 4)")
+    parser.add_argument("--device", help="such as cuda:1 (default: the first CUDA device, else the CPU)")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write input, restored and truth side by side")
+    parser.add_argument("--sheet-rows", type=int, default=8, metavar="N", help="faces on that sheet (default: 8)")
+    parser.add_argument(
+        "--memory-sheet",
+        type=Path,
+        metavar="PNG",
+        help=f"also draw what the memory recognises, and the features before and after it, of "
+        f"{_SHEET_MEMORY_FACES} faces",
+    )
+    parser.add_argument(
+        "--memory-health",
+        action="store_true",
+        help="also report slot usage, attention entropy, and what the picture owes to each bank",
+    )
+    parser.add_argument(
+        "--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all faces")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the tables; the exit status."""
+    from memgan.degradation import Degradation
+    from memgan.errors import ConfigError
+    from memgan.evaluation import (
+        MemoryHealthMeter,
+        choose_metrics,
+        import_restorer,
+        text_table,
+        write_json,
+        write_memory_sheet,
+    )
+    from memgan.evaluation.paper import table_1_text, table_3_text
+    from memgan.restoration.inference import picture_of
+    from memgan.runtime.checks import whole_numbers
+    from memgan.runtime.device import choose_device
+
+    if bool(args.faces) == bool(args.real):
+        raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
+    ranges = degradation_of(args)
+    if args.real and ranges is not None:
+        raise ConfigError("Ranges of Eq. 14 are for clean FACES; the faces of --real are degraded already.")
+    degradation = ranges or Degradation()
+    for option in ("sheet_rows", "memory_faces"):
+        if getattr(args, option) < 1:
+            raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
+    for file in (args.sheet, args.memory_sheet, args.json):
+        if file is not None and not file.parent.is_dir():  # known before the work, not after it
+            raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
+    seeds = whole_numbers("--seeds", args.seeds)
+    device = choose_device(args.device)
+    networks = _networks(args.weights or [None], device)
+    restorers: dict[str, Any] = {name: picture_of(network, args.self_ensemble) for name, network in networks.items()}
+    for text in args.restorer:
+        name, one = import_restorer(text)
+        if name in restorers:
+            raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
+        restorers[name] = one
+    first = next(iter(networks.values()))
+    size = first.config.image_size
+    names = args.metrics.split(",") if args.metrics is not None else None
+    metrics = choose_metrics(names, device=device, size_px=size, download=args.download, with_truth=not args.real)
+    meter = MemoryHealthMeter(first) if args.memory_health else None
+    sheet: list[FacePictures] = []
+    memory_faces: list[FacePictures] = []
+
+    def keep(face: "FacePictures") -> None:
+        if face.seed != seeds[0]:
+            return
+        if meter is not None and _chosen(face, args.memory_faces):
+            meter.add(face.pictures["input"][None])
+        if args.sheet and _chosen(face, args.sheet_rows):
+            sheet.append(_on_cpu(face))
+        if args.memory_sheet and _chosen(face, _SHEET_MEMORY_FACES):
+            memory_faces.append(_on_cpu(face))
+
+    result = _evaluate(args, restorers, seeds, degradation, metrics, size, device, keep)
+    print(text_table(result))
+    if args.self_ensemble:
+        print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
+    print()
+    print(table_3_text() if args.real else table_1_text())
+    report = result.to_dict() | {"self_ensemble": args.self_ensemble}
+    if not args.real:
+        report["degradation"] = dataclasses.asdict(degradation)
+    if meter is not None:
+        health = meter.result()
+        print()
+        print(health.table())
+        report["memory_health"] = health.to_dict()
+    if args.sheet:
+        _write_sheet(sheet, args.sheet)
+    if args.memory_sheet:
+        write_memory_sheet(first, memory_faces, args.memory_sheet)
+    if args.json:
+        write_json(args.json, report | {"published": _published()})
+    return 0
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    restorers: dict[str, Any],
+    seeds: list[int],
+    degradation: "Degradation",
+    metrics: "MetricSet",
+    size: int,
+    device: "torch.device",
+    keep: Any,
+) -> "EvaluationResult":
+    from memgan.evaluation import evaluate, evaluate_real
+
+    def show(done: int, total: int) -> None:
+        print(f"\r{done}/{total} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    common: dict[str, Any] = {
+        "limit": args.limit,
+        "metrics": metrics,
+        "size_px": size,
+        "batch_size": args.batch_size,
+        "device": device,
+        "progress": show if sys.stderr.isatty() else None,
+        "on_face": keep,
+    }
+    if args.real:
+        return evaluate_real(restorers, args.real, args.reference, **common)
+    settings = degradation.at_size(size)
+    return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
+
+
+def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
+    """Networks by the names given, or by those in their files."""
+    from memgan.errors import ConfigError
+    from memgan.hub import resolve as hub
+    from memgan.network.fast import prepare_for_inference
+    from memgan.network.model import build_memgan
+
+    networks: dict[str, MemGAN] = {}
+    for text in weights:
+        name, _, place = ("", "", text) if text is None or Path(text).exists() else text.rpartition("=")
+        checkpoint = hub.load(place)
+        network = build_memgan(checkpoint.config, checkpoint.state)
+        name = name or checkpoint.config.name
+        if name in networks:
+            raise ConfigError(f"Two of the weights are called {name!r}; name one by NAME={place}.")
+        networks[name] = prepare_for_inference(network.eval().to(device))
+    sizes = {name: network.config.image_size for name, network in networks.items()}
+    if len(set(sizes.values())) > 1:
+        raise ConfigError(f"The networks work at different sizes ({sizes}); evaluate them one by one.")
+    return networks
+
+
+def _chosen(face: "FacePictures", count: int) -> bool:
+    """Whether a face is one of ``count`` that are spread evenly over all."""
+    count = min(count, face.total)
+    return face.index in {step * face.total // count for step in range(count)}
+
+
+def _on_cpu(face: "FacePictures") -> "FacePictures":
+    return face._replace(pictures={name: picture.cpu() for name, picture in face.pictures.items()})
+
+
+def _write_sheet(faces: "list[FacePictures]", path: Path) -> None:
+    from memgan.evaluation import write_contact_sheet
+
+    captions = [
+        [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.pictures] for face in faces
+    ]
+    write_contact_sheet([list(face.pictures.values()) for face in faces], path, captions=captions)
+
+
+def _published() -> dict[str, Any]:
+    from memgan.evaluation import paper
+
+    return {
+        "table_1": {"data": paper.TABLE_1_DATA, "rows": paper.TABLE_1},
+        "table_2": {"data": paper.TABLE_1_DATA, "rows": paper.TABLE_2},
+        "table_3_fid": paper.TABLE_3,
+    }

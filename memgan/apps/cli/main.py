@@ -1,0 +1,68 @@
+"""The ``memgan`` command. Exit status: 0 all done, 1 some inputs failed, 2 nothing could be done, 130 interrupted."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from memgan.errors import MemGANError
+from memgan.runtime.allocator import keep_freed_memory
+from memgan.version import __version__
+
+COMMANDS = {
+    "restore": "restore the faces of photographs",
+    "models": "list the published weights: size, licence, metrics, and where they are",
+    "download": "fetch published weights, or a model of the Hugging Face hub",
+    "verify": "check weight files against their published SHA-256",
+    "info": "show configuration, size and cost of a network, and versions",
+    "convert": "turn a pickled weight file of another project into safetensors",
+    "export": "write a network as one ONNX file for other programs",
+    "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
+    "benchmark": "time each part of a restoration, and other networks beside it",
+    "prior": "import a pretrained face generator to train from",
+    "train": "train a network",
+    "average": "write the mean of two weight files, one of which was trained from the other",
+    "ablate": "train a network without its parts, one by one, and compare (Table 2)",
+}
+"""Each command is a module of :mod:`memgan.apps.cli` with ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; only ``command``'s own arguments are added, so that no other module is loaded."""
+    parser = argparse.ArgumentParser(prog="memgan", description="Blind face restoration in whole photographs.")
+    parser.add_argument("--version", action="version", version=f"memgan {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == command:
+            module = importlib.import_module(f"memgan.apps.cli.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: arguments without the program's name; ``None``: the process's.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: on ``--help``, ``--version`` (status 0) and wrong usage (status 2).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if argv is None and command != "benchmark":  # this process is ours, and benchmarks measure what others get
+        keep_freed_memory()
+    try:
+        args = build_parser(command).parse_args(arguments)
+        return int(args.run(args))
+    except MemGANError as error:
+        print(f"memgan: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("memgan: interrupted; what was written so far is complete", file=sys.stderr)
+        return 130

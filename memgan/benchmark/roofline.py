@@ -1,0 +1,96 @@
+"""How fast this machine could be at best: its measured peaks, and the time that a network's work takes at those."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from memgan.benchmark.operation_count import Work
+from memgan.benchmark.timing import synchronize
+
+_REPEATS = 7
+_COPY_BYTES = 2**28  # beyond any cache
+_MATRIX_SIDE = {"cpu": 1536, "cuda": 8192}
+_IMAGE = {"cpu": (4, 128, 128), "cuda": (32, 256, 128)}  # (batch, channels, side) of the convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class MachinePeak:
+    """Best of several runs each, in the process, with the threads and in the precision of the networks."""
+
+    matrix_flops: float
+    """Floating-point operations per second of a square matrix product."""
+    convolution_flops: float
+    """The same of a 3x3 convolution, counted directly: a faster algorithm shows as more."""
+    copy_bytes: float
+    """Bytes read and written per second when a tensor that fits no cache is copied."""
+
+    @property
+    def flops(self) -> float:
+        """The better of the two."""
+        return max(self.matrix_flops, self.convolution_flops)
+
+
+@dataclasses.dataclass(frozen=True)
+class Floor:
+    """The time that a network cannot go below on this machine, and how near it is."""
+
+    seconds: float
+    """Its multiply-adds at the peak, or its weights and pictures at the speed of memory, whichever takes longer."""
+    operations_seconds: float
+    """The same for each operation of torch by itself, with what it reads and writes, summed up: the floor without
+    fusing operations. Caches can beat it."""
+    measured_seconds: float
+    """What a batch of one face took."""
+    flops: float
+    """Achieved floating-point operations per second, element-wise work not counted."""
+
+    @property
+    def share(self) -> float:
+        """Of the measured peak that is reached, 0 to 1."""
+        return self.seconds / self.measured_seconds
+
+
+def measure_machine(device: torch.device, dtype: torch.dtype = torch.float32) -> MachinePeak:
+    """Measure the peaks of a device, in a few seconds."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    side = _MATRIX_SIDE[kind]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    matrix = _best_seconds(lambda: left @ right, device)
+    batch, channels, pixels = _IMAGE[kind]
+    image = torch.randn(batch, channels, pixels, pixels, device=device, dtype=dtype)
+    kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
+    convolution = _best_seconds(lambda: torch.nn.functional.conv2d(image, kernel, padding=1), device)
+    source = torch.ones(_COPY_BYTES // 4, device=device)
+    target = torch.empty_like(source)
+    copy = _best_seconds(lambda: target.copy_(source), device)
+    return MachinePeak(
+        matrix_flops=2 * side**3 / matrix,
+        convolution_flops=2 * 9 * channels**2 * batch * pixels**2 / convolution,
+        copy_bytes=2 * _COPY_BYTES / copy,
+    )
+
+
+@torch.inference_mode()
+def _best_seconds(call: Callable[[], Any], device: torch.device) -> float:
+    best = float("inf")
+    for _ in range(_REPEATS):
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def floor_of(work: Work, peak: MachinePeak, measured_seconds: float) -> Floor:
+    """Set a network's time for one face against what the machine's peaks allow."""
+    flops = 2 * work.multiply_adds
+    return Floor(
+        seconds=max(flops / peak.flops, work.least_bytes / peak.copy_bytes),
+        operations_seconds=sum(max(f / peak.flops, moved / peak.copy_bytes) for f, moved in work.operations),
+        measured_seconds=measured_seconds,
+        flops=flops / measured_seconds,
+    )

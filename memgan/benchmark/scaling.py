@@ -1,0 +1,141 @@
+"""How time and memory grow with pictures and with faces, seen with a network so small that the rest shows."""
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from memgan.benchmark.machine import limited_threads
+from memgan.benchmark.memory import resident_bytes
+from memgan.benchmark.subprocess_call import run_in_child
+from memgan.benchmark.synthetic_scene import drawn_picture
+from memgan.network.config import MemGANConfig
+from memgan.network.model import build_memgan
+from memgan.restoration.restorer import MemGANRestorer
+
+TINY = MemGANConfig(
+    name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
+)
+"""A real network, at a thousandth of the cost."""
+_PICTURE_SIDE = 96
+_NUM_PICTURES = 16  # different ones, again and again
+_FACES = (1, 2, 4, 8, 16, 32, 64)  # up to the number of pictures
+_FACES_SIDE = 1024
+_FACES_REPEATS = 3
+_WARMUP = 3
+_SETTLED = 0.1  # share of the pictures after which memory may be expected not to grow any more
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """The state of a run after so many items."""
+
+    count: int
+    seconds: float
+    """Since the first one."""
+    resident: int | None
+    """Bytes of the process; ``None`` where the system does not tell."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """Restoring one small picture after the other, and one picture with more and more faces."""
+
+    pictures: tuple[Mark, ...]
+    faces: tuple[Mark, ...]
+    """By faces in one picture; the median time of one call."""
+    faces_found: int = 1
+    """In the last of the small pictures; each has one, so that every part of the work is done."""
+
+    @property
+    def exponent(self) -> float | None:
+        """p of time ~ pictures**p from ten pictures on; 1: linear. ``None`` with fewer marks than two."""
+        return _exponent([mark for mark in self.pictures if mark.count >= 10])
+
+    @property
+    def faces_exponent(self) -> float | None:
+        """The same for faces from eight on: with fewer, the work for the picture around them counts as much."""
+        return _exponent([mark for mark in self.faces if mark.count >= 8])
+
+    @property
+    def resident_growth(self) -> int | None:
+        """Bytes that the process grew by after the first tenth of the pictures."""
+        settled = [m for m in self.pictures if m.count >= _SETTLED * self.pictures[-1].count and m.resident is not None]
+        return settled[-1].resident - settled[0].resident if settled else None
+
+    def intervals(self) -> list[tuple[int, float]]:
+        """(pictures done, seconds per picture since the mark before)."""
+        steps = zip((Mark(0, 0.0, None), *self.pictures), self.pictures)
+        return [(end.count, (end.seconds - start.seconds) / (end.count - start.count)) for start, end in steps]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All marks, and what follows from them."""
+        return {
+            **dataclasses.asdict(self),
+            "seconds_per_picture": [{"count": count, "seconds": seconds} for count, seconds in self.intervals()],
+            "exponent": self.exponent,
+            "faces_exponent": self.faces_exponent,
+            "resident_growth": self.resident_growth,
+        }
+
+
+def _exponent(marks: list[Mark]) -> float | None:
+    if len(marks) < 2:
+        return None
+    logarithms = np.log([[mark.count, mark.seconds] for mark in marks])
+    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0])
+
+
+def milestones(last: int) -> list[int]:
+    """1, 2, 5, 10, 20, 50, ... below ``last``, and ``last``."""
+    steps = [digit * 10**power for power in range(len(str(last))) for digit in (1, 2, 5)]
+    return [*(step for step in steps if step < last), last]
+
+
+def measure_growth(num_pictures: int, threads: int | None = None) -> Growth:
+    """Restore so many pictures in a process of its own.
+
+    Raises:
+        MemGANError: if the process fails.
+    """
+    found = run_in_child("memgan.benchmark.scaling:grow_here", {"num_pictures": num_pictures, "threads": threads})
+    pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
+    return Growth(pictures, faces, found["faces_found"])
+
+
+def grow_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
+    """:func:`measure_growth` in this process: on the CPU, with detection; the fields of :class:`Growth`."""
+    torch.manual_seed(0)
+    with limited_threads(threads):
+        restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
+        pictures, faces_found = _over_pictures(restorer, num_pictures)
+        faces = _over_faces(restorer, num_pictures)
+    return dataclasses.asdict(Growth(tuple(pictures), tuple(faces), faces_found))
+
+
+def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
+    pictures = [drawn_picture(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+    for picture in pictures[:_WARMUP]:
+        restorer.enhance(picture)
+    wanted, marks, found = set(milestones(num_pictures)), [], 0
+    start = time.perf_counter()
+    for number in range(1, num_pictures + 1):
+        found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
+        if number in wanted:
+            marks.append(Mark(number, time.perf_counter() - start, resident_bytes()))
+    return marks, found
+
+
+def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
+    picture, faces = drawn_picture(_FACES_SIDE, _FACES_SIDE, max(_FACES))
+    marks = []
+    for count in (count for count in _FACES if count <= most):
+        seconds = []
+        for _ in range(1 + _FACES_REPEATS):
+            start = time.perf_counter()
+            restorer.restore(picture, faces=faces[:count])
+            seconds.append(time.perf_counter() - start)
+        marks.append(Mark(count, float(np.median(seconds[1:])), resident_bytes()))
+    return marks

@@ -1,1 +1,0 @@
-"""One module per command of :mod:`memgan.cli`; importing one loads nothing heavy, running it does."""

@@ -1,0 +1,110 @@
+"""Identity distance: how far apart two aligned faces lie for dlib's face recognition network (King, 2017).
+
+The network (public domain) comes with the PyPI package ``face-recognition-models`` and is run by ``dlib`` (package
+``dlib-bin``); the first is read without importing it. Only this file knows them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.networks.packages import package_folder
+from memgan.image import to_uint8
+
+SAME_PERSON = 0.6
+"""Below this distance dlib's authors take two photographs for the same person."""
+
+_PACKAGE = "face_recognition_models"
+_FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
+_CHIP_PX = 150
+# The square of a face aligned to the FFHQ template that dlib's own alignment cuts out on average, as parts of
+# the side: left, top, size. A fixed cut, because landmarks found on a degraded face would move it, and the distance
+# would measure the landmarks.
+_CUT = (0.167, 0.257, 0.677)
+
+
+class IdentityDistance:
+    """Distance of descriptors of 128 numbers: 0 for equal faces, lower is more alike, above 0.6 another person.
+
+    Args:
+        weights: ``dlib_face_recognition_resnet_model_v1.dat``; ``None``: the installed package's.
+
+    Raises:
+        MissingDependencyError: if dlib or (without ``weights``) the package of the network is not installed.
+        WeightsNotFoundError: if the file does not exist.
+        WeightsError: if dlib cannot read it.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        try:
+            import dlib
+        except ImportError as error:
+            raise MissingDependencyError(
+                "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
+            ) from error
+        file = _installed() if weights is None else Path(weights)
+        if not file.is_file():
+            raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
+        try:
+            self._network = dlib.face_recognition_model_v1(str(file))
+        except RuntimeError as error:
+            raise WeightsError(f"{file} is no face recognition network of dlib ({error}).") from error
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distances of corresponding faces.
+
+        Args:
+            a, b: (B, 3, S, S) RGB in [-1, 1], aligned to the FFHQ template.
+
+        Returns:
+            (B,) float32 on the CPU, non-negative.
+
+        Raises:
+            ShapeError: if the shapes differ or are not of that form.
+        """
+        if a.shape != b.shape:
+            raise ShapeError(f"The faces have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal.")
+        return (self.describe(a) - self.describe(b)).norm(dim=1)
+
+    def describe(self, image: Tensor) -> Tensor:
+        """(B, 3, S, S) aligned faces in [-1, 1] -> (B, 128) descriptors, float32 on the CPU.
+
+        Raises:
+            ShapeError: if the shape is not of that form.
+        """
+        if image.dim() != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
+            raise ShapeError(f"The faces have shape {tuple(image.shape)}; needed: (B, 3, S, S).")
+        chips = to_uint8(recognition_chip(image))
+        found = [self._network.compute_face_descriptor(np.ascontiguousarray(chip)) for chip in chips]
+        return torch.tensor([list(one) for one in found], dtype=torch.float32).reshape(-1, 128)
+
+
+def recognition_chip(image: Tensor) -> Tensor:
+    """What the network is shown of an aligned face: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
+    return square_cut(image.float(), _CUT, _CHIP_PX)
+
+
+def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:
+    """A square part of pictures (B, 3, S, S), resized to (B, 3, side_px, side_px); differentiable.
+
+    Args:
+        image: the pictures.
+        box: left, top and side of the square, as parts of S.
+        side_px: side of what is handed out.
+    """
+    left, top, side = (round(part * image.shape[-1]) for part in box)
+    cut = image[..., top : top + side, left : left + side]
+    return F.interpolate(cut, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _installed() -> Path:
+    folder = package_folder(
+        _PACKAGE,
+        "The face recognition network comes with the package face-recognition-models, which is not installed: "
+        "pip install 'memgan[eval]'.",
+    )
+    return folder / _FILE

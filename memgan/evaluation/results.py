@@ -1,0 +1,150 @@
+"""What an evaluation found: scores of every face, distances of whole sets, and their means over seeds."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from memgan.evaluation.metrics.registry import TO_OTHERS, metric_info
+
+INPUT = "input"
+"""Name of the degraded pictures beside those of the restorers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A mean over seeds and, of two seeds or more, its standard deviation (that of the sample)."""
+
+    mean: float
+    std: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceScores:
+    """Metrics of one face, degraded with one seed."""
+
+    name: str
+    seed: int
+    """Base seed, as given."""
+    scores: dict[str, dict[str, float]]
+    """By picture (``input``, then the restorers) and metric."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """Scores of all faces, in the order of the seeds and the names."""
+
+    faces: tuple[FaceScores, ...]
+    restorers: tuple[str, ...]
+    """Names of what was judged."""
+    metrics: tuple[str, ...]
+    """In the order of the table."""
+    distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
+    """Distances of the sets to the target: by seed, picture and metric."""
+    target: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Means of the metrics that need no truth, over the truths or the reference pictures."""
+    target_name: str = "truth"
+    """``truth``: clean faces that were degraded; ``reference``: others, for real pictures."""
+    num_target: int = 0
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures has to know."""
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Metrics that could not be computed, and the remedy."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Base seeds in the order given."""
+        return list(dict.fromkeys(face.seed for face in self.faces))
+
+    @property
+    def num_faces(self) -> int:
+        """Different faces, whatever the number of seeds."""
+        return len(self.faces) // len(self.seeds)
+
+    def summary(self, picture: str = INPUT) -> dict[str, Spread]:
+        """Every metric's mean over the faces, as mean and spread over the seeds.
+
+        Args:
+            picture: ``input`` or a restorer's name.
+        """
+        by_seed: dict[str, list[float]] = {}
+        for seed in self.seeds:
+            rows = [face.scores[picture] for face in self.faces if face.seed == seed]
+            means = {name: mean(row[name] for row in rows) for name in rows[0]}
+            for name, value in (means | self.distances.get(seed, {}).get(picture, {})).items():
+                by_seed.setdefault(name, []).append(value)
+        ordered = [name for name in self.metrics if name in by_seed]
+        return {name: spread_of(by_seed[name]) for name in ordered}
+
+    def ratio(self, restorer: str) -> dict[str, float]:
+        """A restorer's means divided by the input's; under 1 is a gain for a distance."""
+        before, after = self.summary(INPUT), self.summary(restorer)
+        return {name: after[name].mean / before[name].mean if before[name].mean else math.nan for name in before}
+
+    def difference(self, restorer: str) -> dict[str, float]:
+        """A restorer's means minus the input's; what says something for decibels."""
+        before, after = self.summary(INPUT), self.summary(restorer)
+        return {name: after[name].mean - before[name].mean for name in before}
+
+    def ratio_to_target(self, restorer: str) -> dict[str, float]:
+        """A restorer's means divided by the target's, for metrics that the target has (NIQE).
+
+        Not for distances to other people's faces, of which the target's may be zero: :meth:`share_above_target`.
+        """
+        after = self.summary(restorer)
+        own = {name: value for name, value in self.target.items() if not name.endswith(TO_OTHERS)}
+        return {name: after[name].mean / value if value else math.nan for name, value in own.items()}
+
+    def share_above_target(self, restorer: str) -> dict[str, float]:
+        """For distances to other people's faces: what a restorer leaves of the input's distance above the truths' own.
+
+        A distance of few pictures has a floor, at which good faces of different people are from one another. The
+        truths show where it is: 0 is as near as they are, 1 as far as the input.
+        """
+        before, after = self.summary(INPUT), self.summary(restorer)
+        shares = {}
+        for name, floor in self.target.items():
+            if name.endswith(TO_OTHERS):
+                above = before[name].mean - floor
+                shares[name] = (after[name].mean - floor) / above if above else math.nan
+        return shares
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for :func:`memgan.evaluation.files.write_json`."""
+        pictures = (INPUT, *self.restorers)
+        return {
+            "num_faces": self.num_faces,
+            "seeds": self.seeds,
+            "restorers": list(self.restorers),
+            "metrics": {name: dataclasses.asdict(info) for name in self.metrics if (info := metric_info(name))},
+            "means": {
+                picture: {name: dataclasses.asdict(spread) for name, spread in self.summary(picture).items()}
+                for picture in pictures
+            },
+            "ratio_to_input": {restorer: self.ratio(restorer) for restorer in self.restorers},
+            "difference_to_input": {restorer: self.difference(restorer) for restorer in self.restorers},
+            f"ratio_to_{self.target_name}": {restorer: self.ratio_to_target(restorer) for restorer in self.restorers},
+            f"share_above_{self.target_name}": {
+                restorer: self.share_above_target(restorer) for restorer in self.restorers
+            },
+            self.target_name: {"num_pictures": self.num_target, "means": self.target},
+            "distances": {str(seed): table for seed, table in self.distances.items()},
+            "notes": list(self.notes),
+            "left_out": self.left_out,
+            "faces": [dataclasses.asdict(face) for face in self.faces],
+        }
+
+
+def mean(values: Iterable[float]) -> float:
+    """Mean of what is defined (NIQE knows no value for a picture without texture); NaN if nothing is."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def spread_of(values: list[float]) -> Spread:
+    """Mean and spread of the figures of different seeds."""
+    if len(values) < 2:
+        return Spread(values[0])
+    finite = all(math.isfinite(value) for value in values)
+    return Spread(math.fsum(values) / len(values), statistics.stdev(values) if finite else math.nan)

@@ -1,0 +1,1 @@
+"""Weights: names, files, places and the repositories that they come from."""

@@ -1,0 +1,159 @@
+"""Files of tensors: safetensors files, and the indices of those that are spread over several.
+
+torch is imported when tensors are read or written, so that looking into a header stays cheap.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memgan.errors import WeightsError
+from memgan.runtime.atomic_file import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAX_HEADER_BYTES = 100_000_000
+"""The limit of safetensors itself."""
+_UNREADABLE = (
+    "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
+    "Fetch it again, or give another file."
+)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a safetensors file, read without torch and without the tensors.
+
+    Returns:
+        Tensor names to ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` to the further entries (text).
+
+    Raises:
+        WeightsError: if the file has no such header, or is shorter or longer than the header says.
+    """
+    path = Path(path)
+    _refuse_pickle(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
+                raise ValueError("no header at its start")
+            header = json.loads(file.read(length))
+        header = dict(header)
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
+        if end != size:
+            raise ValueError(f"it has {size} bytes instead of {end}")
+        return header
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+
+
+def is_whole(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a safetensors file of the length that its header says; the tensors are not looked at."""
+    try:
+        read_header(path)
+    except WeightsError:
+        return False
+    return True
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+    """The further header entries and all tensors, on the CPU, of a safetensors file.
+
+    Raises:
+        WeightsError: if it is damaged, cut off or of another kind.
+    """
+    _refuse_pickle(path)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return dict(file.metadata() or {}), state
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+
+
+def tensor_places(index: Path) -> dict[str, str]:
+    """Tensor names to file names of an index.
+
+    Raises:
+        WeightsError: if it is none, or names files in other folders.
+    """
+    try:
+        places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
+        if any(Path(name).name != name for name in places.values()):
+            raise ValueError("it names files in other folders")
+        return places
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{index} is no index of safetensors files ({error}); fetch it again.") from error
+
+
+def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
+    """As :func:`read_tensors`, of all files that an index names.
+
+    Raises:
+        WeightsError: as there, or if tensors are missing.
+    """
+    places = tensor_places(path)
+    header: dict[str, str] = {}
+    state: dict[str, Tensor] = {}
+    for name in sorted(set(places.values())):
+        own_header, tensors = read_tensors(path.parent / name)
+        header |= own_header
+        state |= {key: tensor for key, tensor in tensors.items() if places.get(key) == name}
+    if missing := sorted(set(places) - set(state)):
+        raise WeightsError(
+            f"{path} names tensors that its files lack: {missing[:5]} ({len(missing)}). Fetch all files again."
+        )
+    return header, state
+
+
+def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, all or nothing; the same arguments give the same bytes.
+
+    Args:
+        path: the file to write; missing folders are made.
+        tensors: contiguous ones that share no memory, by name.
+        metadata: further header entries.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    data = _with_sorted_metadata(save(tensors, metadata=dict(metadata)))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)  # not save_file: the files it makes are readable by their owner only
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order.
+
+    The library writes them in an order that changes from run to run; the same weights should have the same SHA-256.
+    """
+    length = int.from_bytes(data[:8], "little")
+    entries = json.loads(data[8 : 8 + length])
+    metadata = dict(sorted(entries.pop("__metadata__").items()))
+    header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # the format wants tensors to begin at a multiple of eight
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
+        ) from error
+    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise WeightsError(
+            f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
+            "StyleGAN2 checkpoints and facexlib's files are turned into such by: memgan convert FILE -o OUT.safetensors"
+        )

@@ -1,0 +1,1 @@
+"""Restores the faces of whole pictures: network runs, finish and paste-back."""

@@ -1,0 +1,47 @@
+"""What only callers of GFPGAN need: its options, its helper, and the form of its results."""
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from memgan.errors import ConfigError
+from memgan.image import Picture, to_array
+from memgan.restoration.result import Restoration
+
+GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
+
+
+def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
+    """Refuse what GFPGAN itself does not know, so that a slip does not pass unseen.
+
+    Raises:
+        ConfigError: if either is unknown.
+    """
+    if arch is not None and arch not in GFPGAN_ARCHES:
+        raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
+    if channel_multiplier not in (None, 1, 2):
+        raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
+
+
+def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
+    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
+    cropped, restored = (
+        [to_array(Picture(face), result.color) for face in faces]
+        for faces in (result.cropped_faces, result.restored_faces)
+    )
+    image = result.image
+    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
+        image = image[:, :, None]  # (H, W, 1) was given
+    return cropped, restored, image
+
+
+class FaceHelper:
+    """What callers of GFPGAN touch of its helper: parts to move between devices and state to forget. There is none."""
+
+    def __init__(self) -> None:
+        self.face_det = nn.Identity()
+        self.face_parse = nn.Identity()
+
+    def clean_all(self) -> None:
+        """Nothing is kept between calls."""

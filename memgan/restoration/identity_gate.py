@@ -1,0 +1,87 @@
+"""Keeping a restored face the same person: weaken or skip a restoration that moves its identity too far."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from memgan.errors import ConfigError
+from memgan.runtime.checks import number
+
+Embedder = Callable[[np.ndarray], Any]
+"""(S, S, 3) uint8 RGB aligned face -> (D,) numbers that are near for one person, or ``None`` if it sees no face."""
+
+_STRENGTHS = (1.0, 0.75, 0.5, 0.25)
+_DISTANCES = ("cosine", "euclidean")
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentityGate:
+    """Compares a face before and after restoration with a network for recognition, which the caller provides.
+
+    Raises:
+        ConfigError: if an option is not allowed.
+    """
+
+    embed: Embedder
+    limit: float = 0.15
+    """Largest distance at which the two count as the same person; it depends on the network. For dlib's, use the
+    distance ``euclidean`` and 0.6 (its own limit) or less."""
+    distance: str = "cosine"
+    """``cosine`` (1 - cosine similarity, 0 to 2) or ``euclidean``."""
+    weaken: bool = True
+    """Blend a face that moved too far with the input as little as needed; ``False``: leave it as it was."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.embed):
+            raise ConfigError(f"embed is {self.embed!r}; give a function from an aligned face to an embedding.")
+        if self.distance not in _DISTANCES:
+            raise ConfigError(f"distance is {self.distance!r}; allowed: {', '.join(_DISTANCES)}.")
+        number("limit", self.limit, 0, 1e6)
+
+    def strength(self, crop: np.ndarray, restored: np.ndarray) -> tuple[float, float | None]:
+        """How much of a restoration keeps the person.
+
+        Args:
+            crop: (S, S, 3) uint8 RGB, the face before.
+            restored: (S, S, 3) uint8 RGB, and after.
+
+        Returns:
+            strength: 1 all of it, 0 nothing.
+            distance: between before and full restoration; ``None`` if the network sees no face in one of them, in
+                which case nothing can be said and the restoration stays.
+        """
+        before = self._embedding(crop)
+        after = self._embedding(restored)
+        if before is None or after is None:
+            return 1.0, None
+        full = self._between(before, after)
+        if full <= self.limit:
+            return 1.0, full
+        for strength in _STRENGTHS[1:] if self.weaken else ():
+            blended = np.rint(crop + strength * (restored.astype(np.float32) - crop)).astype(np.uint8)
+            embedding = self._embedding(blended)
+            if embedding is not None and self._between(before, embedding) <= self.limit:
+                return strength, full
+        return 0.0, full
+
+    def _embedding(self, face: np.ndarray) -> np.ndarray | None:
+        given = self.embed(face)
+        if given is None:
+            return None
+        try:
+            embedding = np.asarray(given, np.float64).ravel()
+        except (TypeError, ValueError):
+            embedding = np.empty(0)
+        if not embedding.size or not np.isfinite(embedding).all():
+            raise ConfigError(
+                f"the identity network gave {given!r:.100}; allowed are finite numbers, or None if it sees no face."
+            )
+        return embedding
+
+    def _between(self, first: np.ndarray, second: np.ndarray) -> float:
+        if self.distance == "euclidean":
+            return float(np.linalg.norm(first - second))
+        norms = np.linalg.norm(first) * np.linalg.norm(second)
+        return float(1 - first @ second / max(norms, 1e-12))

@@ -1,0 +1,121 @@
+"""Running a generator on aligned faces: device, chunks, precision and the check of what comes out."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memgan.errors import WeightsError
+from memgan.image import to_uint8
+from memgan.runtime.device import precision, release_memory
+
+
+def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Aligned faces as a network takes them, the same numbers as :func:`memgan.image.to_tensor` gives.
+
+    Args:
+        crops: (S, S, 3) uint8 RGB each.
+        device: where the batch is to be. The bytes go there, a quarter of what their floats would be, and are
+            converted there.
+
+    Returns:
+        (B, 3, S, S) float32 RGB in [-1, 1].
+    """
+    counts = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
+    # A divisor on the device: by a plain number, CUDA multiplies with its rounded reciprocal instead.
+    half = torch.full((), 127.5, device=device)
+    return counts.to(torch.float32, memory_format=torch.contiguous_format).div_(half).sub_(1.0)
+
+
+def mirrored_mean(restore: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
+    """Restore faces and their mirror images, and average both, which costs two runs instead of one.
+
+    What the degraded face shows comes out alike both ways; what is made up lies elsewhere, and its mean is fainter:
+    the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single
+    image super resolution"), with the one symmetry that a face has.
+
+    Args:
+        restore: (B, 3, H, W) to restored faces of the same shape.
+        faces: (B, 3, H, W).
+
+    Returns:
+        (B, 3, H, W) float32.
+    """
+    return (restore(faces).float() + restore(faces.flip(-1)).float().flip(-1)) / 2
+
+
+def picture_of(network: nn.Module, self_ensemble: bool = False) -> Callable[[Tensor], Tensor]:
+    """A network as a function from faces to restored faces, (B, 3, S, S) RGB in [-1, 1] both.
+
+    Args:
+        network: its first result is the restored batch.
+        self_ensemble: average with the restored mirror image, see :func:`mirrored_mean`.
+    """
+
+    def restore(faces: Tensor) -> Tensor:
+        return network(faces)[0]
+
+    return functools.partial(mirrored_mean, restore) if self_ensemble else restore
+
+
+@torch.inference_mode()
+def restore_crops(
+    network: nn.Module,
+    crops: Sequence[np.ndarray],
+    *,
+    device: torch.device,
+    max_batch: int = 8,
+    dtype: torch.dtype = torch.float32,
+    self_ensemble: bool = False,
+) -> list[np.ndarray]:
+    """Restore aligned faces, many at once.
+
+    Args:
+        network: called with (B, 3, S, S) RGB in [-1, 1]; its first result is the restored batch of the same shape.
+        crops: (S, S, 3) uint8 RGB each.
+        device: where ``network`` is.
+        max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
+        dtype: float16 (CUDA only) or bfloat16 to run in where it is safe; faces that come out not finite are run again
+            in float32.
+        self_ensemble: average with the restored mirror image, see :func:`mirrored_mean`.
+
+    Returns:
+        (S, S, 3) uint8 RGB each, in the order of ``crops``.
+
+    Raises:
+        WeightsError: if the network's picture is not finite even in float32.
+    """
+    restored: list[np.ndarray] = []
+    restore = picture_of(network, self_ensemble)
+    start, step = 0, max_batch
+    while start < len(crops):
+        batch = to_batch(crops[start : start + step], device)
+        try:
+            output = _run(restore, batch, dtype != torch.float32, dtype)
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            step = len(batch) // 2
+            del batch
+            release_memory(device)  # or what is cached in wrong sizes stays in the way
+            continue
+        restored.extend(to_uint8(output))
+        start += len(batch)
+    return restored
+
+
+def _run(restore: Callable[[Tensor], Tensor], batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
+    """A batch's restored faces; (B, 3, S, S) finite float32, about [-1, 1]."""
+    with precision(batch.device, dtype if half else torch.float32):
+        output = restore(batch).float()
+    bad = ~torch.isfinite(output).flatten(1).all(dim=1)
+    if bad.any():
+        if not half:
+            raise WeightsError(
+                "The network's picture has values that are not finite although it ran in float32: the weights are "
+                "damaged or were not trained. Load other weights, or fetch these again."
+            )
+        output[bad] = _run(restore, batch[bad], half=False)
+    return output

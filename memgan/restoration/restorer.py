@@ -1,0 +1,254 @@
+"""Restoring the faces of whole photographs: detect, align, restore, paste back."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from memgan.errors import ConfigError
+from memgan.faces.detect import FaceDetector, create_detector
+from memgan.faces.mask import MaskMaker
+from memgan.faces.parsing import mask_maker
+from memgan.faces.select import FaceFilter
+from memgan.faces.types import Face
+from memgan.hub import resolve as hub
+from memgan.image import check_color, open_picture
+from memgan.network.fast import prepare_for_inference
+from memgan.network.model import build_memgan
+from memgan.restoration.backends import with_backend
+from memgan.restoration.background import BackgroundUpsampler, check_upsampler
+from memgan.restoration.gfpgan import FaceHelper, as_gfpgan, check_gfpgan_options
+from memgan.restoration.identity_gate import Embedder, IdentityGate
+from memgan.restoration.pipeline import Pipeline, Request
+from memgan.restoration.postprocess import Finish
+from memgan.restoration.result import Restoration
+from memgan.runtime.checks import number, only_one, whole_number
+from memgan.runtime.device import choose_device, choose_dtype, device_of, release_memory
+
+MAX_UPSCALE = 16.0
+
+
+class MemGANRestorer:
+    """Restores the faces of photographs; a drop-in replacement of GFPGAN's ``GFPGANer``.
+
+    Nothing is kept between calls: one restorer may be used by many threads, and the same input gives the same output.
+
+    Args:
+        weights: name of registered weights, path of a ``.safetensors`` file or its folder, a
+            :class:`memgan.hub.resolve.Checkpoint`, or ``None``: the embedded weights.
+        upscale: the result has ``int(height * upscale)`` x ``int(width * upscale)`` pixels; above 0 to 16. The default
+            is GFPGANer's, so that callers who leave it out get pictures of the size that they count on.
+        arch, channel_multiplier: what GFPGAN's callers give, or ``None``; without effect: the weights say which.
+        bg_upsampler: enlarges the background; ``None``: a Lanczos filter.
+        device: such as ``"cuda:1"`` or ``torch.device("cpu")``; ``None``: the first CUDA device, else the CPU.
+        model_path: GFPGAN's name of ``weights``.
+        network: a built network instead of weights; it needs ``config.image_size``, takes (B, 3, S, S) RGB in [-1, 1]
+            and gives a sequence whose first item is the restored batch. It is moved to the device and set to eval mode.
+        detector: name for :func:`memgan.faces.create_detector`, or any object with its thread-safe ``detect`` method.
+        half: the same as ``dtype="float16"``.
+        dtype: ``"float16"`` (CUDA only), ``"bfloat16"`` or ``"auto"`` (bfloat16 where the device has it) to run the
+            network in; what comes out not finite is run again in float32. ``None``: float32.
+        color: channel order of arrays given and returned: ``"bgr"`` or ``"rgb"``.
+        score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own.
+        min_eye_distance: leave out faces with the eyes nearer than so many pixels.
+        min_face_size: leave out faces whose box has a longer side of fewer pixels.
+        max_face_size: leave faces as they are whose box is larger: the network draws S x S pixels, so that a sharp face
+            of far more loses detail. ``None``: restore them too, as GFPGAN does.
+        mask: which part of a restored face is pasted: ``"soft"`` (all of the crop, with soft edges), ``"parsenet"`` or
+            ``"bisenet"`` (face and hair as :func:`memgan.faces.create_parser`'s network of that name sees them), or a
+            function from the restored face (S, S, 3) uint8 RGB to (S, S) numbers in [0, 1].
+        color_lock: keep the low frequencies of the input's colours, so that the skin keeps its tone.
+        grain: share, 0 to 1, of lost noise to give back where a face's surroundings have it; else it looks pasted.
+        identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
+            :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
+            are weakened.
+        max_batch: most faces that run through the network at once.
+        backend: ``"torch"``, ``"onnx"`` or ``"auto"``: see :func:`memgan.restoration.backends.with_backend`.
+        self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
+            softer, and the network takes twice as long; see :func:`memgan.restoration.inference.mirrored_mean`.
+
+    Raises:
+        ConfigError: if an option is not allowed.
+        WeightsError: if the weights are missing, damaged, or do not fit.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | hub.Checkpoint | None = None,
+        upscale: float = 2.0,
+        arch: str | None = None,
+        channel_multiplier: int | None = None,
+        bg_upsampler: BackgroundUpsampler | None = None,
+        device: str | torch.device | None = None,
+        *,
+        model_path: str | os.PathLike[str] | None = None,
+        network: nn.Module | None = None,
+        detector: str | FaceDetector = "embedded",
+        half: bool = False,
+        dtype: str | torch.dtype | None = None,
+        color: str = "bgr",
+        score_threshold: float | None = None,
+        min_eye_distance: float = 5.0,
+        min_face_size: float = 0.0,
+        max_face_size: float | None = None,
+        mask: str | MaskMaker = "soft",
+        color_lock: bool = True,
+        grain: float = 0.5,
+        identity: Embedder | IdentityGate | None = None,
+        max_batch: int = 8,
+        backend: str = "torch",
+        self_ensemble: bool = False,
+    ) -> None:
+        only_one(weights=weights, model_path=model_path, network=network)
+        check_gfpgan_options(arch, channel_multiplier)
+        check_upsampler(bg_upsampler)
+        check_color(color)
+        self.max_batch = whole_number("max_batch", max_batch, 1)
+        self.self_ensemble = bool(self_ensemble)
+        self.upscale = number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
+        self.color, self.bg_upsampler = color, bg_upsampler
+        self.face_filter = FaceFilter(
+            None if score_threshold is None else number("score_threshold", score_threshold, 0, 1),
+            number("min_eye_distance", min_eye_distance, 0, math.inf),
+            number("min_face_size", min_face_size, 0, math.inf),
+            math.inf if max_face_size is None else number("max_face_size", max_face_size, 0, math.inf),
+        )
+        gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
+        self._device = choose_device(device)
+        self.dtype = choose_dtype(dtype, half, self._device)
+        self.finish = Finish(bool(color_lock), number("grain", grain, 0, 1), mask_maker(mask, self._device), gate)
+        if isinstance(detector, str):
+            options = {} if score_threshold is None else {"score_threshold": self.face_filter.score_threshold}
+            detector = create_detector(detector, device=str(self._device), **options)
+        elif not callable(getattr(detector, "detect", None)):
+            raise ConfigError(f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...].")
+        self.detector = detector
+        if network is None:
+            checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
+            network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state))
+        network = network.eval().requires_grad_(False)
+        self.network: Any = with_backend(network, backend, device=self._device, dtype=self.dtype).to(self._device)
+        self.face_helper = FaceHelper()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return device_of(self.network, self._device)
+
+    @property
+    def gfpgan(self) -> nn.Module:
+        """The network, under the name by which callers of GFPGAN move it between devices."""
+        return self.network
+
+    def enhance(
+        self,
+        img: Any,
+        has_aligned: bool = False,
+        only_center_face: bool = False,
+        paste_back: bool = True,
+        weight: float = 1.0,
+    ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
+        """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
+
+        Args:
+            img: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order, or anything
+                else that :func:`memgan.image.open_picture` takes: the path of a file, a PIL picture, floats in 0..255.
+            has_aligned: the picture is one aligned face; it is only resized.
+            only_center_face: restore the one face nearest to the middle.
+            paste_back: whether the whole picture is wanted.
+            weight: strength of the restoration: 1 the full one, 0 the input, linear in between.
+
+        Returns:
+            cropped_faces: list of (512, 512, 3) uint8 (the side is the network's), aligned.
+            restored_faces: the same, restored.
+            restored_img: channels and type as given, ``upscale`` times as large; ``None`` if ``has_aligned`` or not
+                ``paste_back``. Without any face the lists are empty and it is the enlarged picture.
+
+        Raises:
+            ImageError: if ``img`` is no picture that can be restored.
+            ConfigError: if ``weight`` is not from 0 to 1.
+        """
+        return self.enhance_batch([img], has_aligned, only_center_face, paste_back, weight)[0]
+
+    def enhance_batch(
+        self,
+        images: Iterable[Any],
+        has_aligned: bool = False,
+        only_center_face: bool = False,
+        paste_back: bool = True,
+        weight: float = 1.0,
+    ) -> list[tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]]:
+        """:meth:`enhance` for many pictures of any sizes; the faces of several go through the network together."""
+        images = list(images)
+        results = self.restore_batch(
+            images, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
+        )
+        return [as_gfpgan(result, image) for result, image in zip(results, images, strict=True)]
+
+    def restore(self, img: Any, *, faces: Iterable[Any] | None = None, **options: Any) -> Restoration:
+        """As :meth:`enhance`, with everything that is known about the faces.
+
+        Args:
+            img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
+            faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
+                bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
+            options: ``has_aligned``, ``only_center_face``, ``paste_back`` and ``weight`` as for :meth:`enhance`;
+                ``evidence=True`` to get :attr:`~memgan.restoration.result.RestoredFace.evidence`.
+
+        Raises:
+            ImageError: if ``img`` is no picture that can be restored, or a face is none.
+            ConfigError: if an option is not allowed.
+        """
+        known = None if faces is None else tuple(faces)
+        (result,) = self._pipeline().run([img], Request(faces=known, **options))
+        return result
+
+    def restore_batch(self, images: Iterable[Any], **options: Any) -> Iterator[Restoration]:
+        """:meth:`restore` for many pictures, one after the other as they are done; ``images`` may be endless.
+
+        Pictures are read ahead only until their faces fill a batch. In a larger batch a network's sums may be rounded
+        otherwise, so that single values differ by one level of 255 from those of :meth:`restore`.
+
+        On CUDA devices, or with ``overlap=True``, two threads, one of which goes through ``images``, find faces in the
+        next pictures and run the network while those of the previous ones are pasted.
+        """
+        return self._pipeline().run(images, Request(**options))
+
+    def detect(self, img: Any) -> list[Face]:
+        """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
+        return self._pipeline().find(open_picture(img, self.color).rgb8, only_center_face=False)
+
+    def _pipeline(self) -> Pipeline:
+        """Put together at every call: callers of GFPGAN exchange parts in between."""
+        if self.network is None:
+            raise ConfigError("this restorer is closed; make a new one.")
+        return Pipeline(
+            network=self.network,
+            device=self.device,
+            dtype=self.dtype,
+            max_batch=self.max_batch,
+            self_ensemble=self.self_ensemble,
+            detector=self.detector,
+            face_filter=self.face_filter,
+            finish=self.finish,
+            upscale=self.upscale,
+            bg_upsampler=self.bg_upsampler,
+            color=self.color,
+        )
+
+    def close(self) -> None:
+        """Let go of network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
+        self.network = self.detector = self.bg_upsampler = None
+        self.finish = dataclasses.replace(self.finish, mask=None, identity=None)
+        release_memory(self._device)
+
+    def __enter__(self) -> "MemGANRestorer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

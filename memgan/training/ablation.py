@@ -1,0 +1,190 @@
+"""The ablation of Table 2: what memory and fusions are worth, each case trained alike, several times."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from memgan.errors import ConfigError
+from memgan.evaluation import MetricSet, evaluate, write_json
+from memgan.evaluation.metrics.registry import METRICS
+from memgan.evaluation.paper import TABLE_1_DATA, TABLE_2
+from memgan.evaluation.results import Spread, spread_of
+from memgan.hub.weight_file import read
+from memgan.image import write_whole
+from memgan.network.model import build_memgan
+from memgan.training.architecture import architecture
+from memgan.training.config import TrainConfig
+from memgan.training.engine import train
+from memgan.training.priors.smaller import smaller_prior
+from memgan.training.priors.stored import load_prior
+
+CASES: dict[str, tuple[str, ...]] = {
+    "Case 1": ("use_memory=false", "use_affine=false", "use_blend=false"),
+    "Case 2": ("use_memory=false",),
+    "Case 3": ("use_affine=false",),
+    "Case 4": ("use_blend=false",),
+    "Case 5": (),
+}
+"""Changes of the architecture by the name of the paper's Table 2."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """One case, trained with several seeds."""
+
+    name: str
+    changes: tuple[str, ...]
+    parameters: int
+    """Numbers in the network, memory included."""
+    runs: dict[int, dict[str, float]]
+    """Means over the test faces by training seed and metric."""
+
+    def means(self) -> dict[str, Spread]:
+        """Mean and spread over the training seeds, by metric."""
+        metrics = next(iter(self.runs.values()))
+        return {metric: spread_of([run[metric] for run in self.runs.values()]) for metric in metrics}
+
+
+def ablate(
+    config: TrainConfig,
+    faces: Sequence[Path],
+    prior: Path | None,
+    test: Sequence[Path],
+    output: Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    cases: Mapping[str, tuple[str, ...]] | None = None,
+    limit: int | None = None,
+    metrics: MetricSet | None = None,
+    perceptual_weights: Path | None = None,
+    identity_weights: Path | None = None,
+    log: Callable[[str], None] = print,
+) -> list[CaseResult]:
+    """Train every case with every seed by the same settings and judge it on the same degraded faces.
+
+    Finished runs are kept in ``output`` and not repeated, so that an interrupted ablation goes on where it was. The
+    order is seed by seed, so that a first comparison of all cases is there early.
+
+    Args:
+        config: settings of every run; the case's changes come after its own ``architecture``.
+        faces: clean faces to train on.
+        prior: imported prior, or ``None``.
+        test: clean faces to judge on, degraded by Eq. 14 with seed 0.
+        output: folder of the runs and of ``ablation.json``.
+        seeds: training seeds.
+        cases: changes of the architecture by name; ``None``: :data:`CASES`.
+        limit: at most so many test faces.
+        metrics: ``None``: all that work here.
+        perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
+        log: told of every finished run.
+
+    Raises:
+        ConfigError: if there is no seed or case, one seed is given twice, or a run in ``output`` had other settings.
+    """
+    cases = CASES if cases is None else cases
+    if not cases or not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"cases {list(cases)} and seeds {list(seeds)}; give at least one of each, no seed twice.")
+    plans = {
+        (name, seed): dataclasses.replace(config, seed=seed, architecture=(*config.architecture, *changes))
+        for seed in seeds
+        for name, changes in cases.items()
+    }
+    for plan in plans.values():
+        architecture(plan)  # a wrong change is known before the first run, not after it
+    output.mkdir(parents=True, exist_ok=True)
+    if prior is not None:
+        prior = _prior_of_size(config, prior, output)
+    found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in cases}
+    parameters: dict[str, int] = {}
+    for (name, seed), plan in plans.items():
+        folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
+        record = _finished(folder, plan)
+        if record is None:
+            weights = train(
+                plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
+            )
+            record = {"train_config": json.loads(plan.to_json()), **_judge(weights, test, limit, metrics)}
+            write_json(folder / "result.json", record)
+        found[name][seed] = record["restored"]
+        parameters[name] = record["parameters"]
+        log(
+            f"{name}, seed {seed}: "
+            + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
+        )
+    results = [CaseResult(name, tuple(changes), parameters[name], found[name]) for name, changes in cases.items()]
+    report = {
+        "train_config": json.loads(config.to_json()),
+        "input": record["input"],
+        "num_faces": record["num_faces"],
+        "cases": [dataclasses.asdict(result) for result in results],
+        "published": {"data": TABLE_1_DATA, "table_2": TABLE_2},
+    }
+    write_json(output / "ablation.json", report)
+    return results
+
+
+def ablation_table(results: Sequence[CaseResult]) -> str:
+    """The cases as a Markdown table: mean ± standard deviation over the seeds, the paper's figures beside them."""
+    metrics = list(results[0].means())
+    published = ["FID", "PSNR", "SSIM", "LPIPS"]
+    head = ["", "parameters", *metrics, *(f"{name}, published" for name in published)]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for result in results:
+        cells = [_cell(spread) for spread in result.means().values()]
+        paper = TABLE_2.get(result.name)
+        cells += [f"{paper[name]:g}" if paper else "" for name in published]
+        lines.append(f"| {' | '.join([result.name, f'{result.parameters / 1e6:.2f} M', *cells])} |")
+    seeds = ", ".join(map(str, results[0].runs))
+    notes = [f"Mean ± standard deviation over the training seeds {seeds}. Published: on {TABLE_1_DATA}."]
+    notes += [f"{metric}: {METRICS[metric].made_by}." for metric in metrics if metric in METRICS]
+    return "\n".join([*lines, "", *notes])
+
+
+def _cell(spread: Spread) -> str:
+    return f"{spread.mean:.4g}" if spread.std is None else f"{spread.mean:.4g} ± {spread.std:.2g}"
+
+
+def _prior_of_size(config: TrainConfig, prior: Path, output: Path) -> Path:
+    """The prior cut to the size of the runs, once for all of them."""
+    built = architecture(config)
+    tensors = load_prior(prior)
+    cut = smaller_prior(built, tensors)
+    if cut is tensors:
+        return prior
+    path = output / f"prior-{built.image_size}.safetensors"
+    write_whole(path, save({name: tensor.contiguous() for name, tensor in cut.items()}))
+    return path
+
+
+def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text("utf-8"))
+    if record["train_config"] != json.loads(plan.to_json()):
+        raise ConfigError(f"{folder} holds a run with other settings; give another output folder, or delete it.")
+    return record
+
+
+@torch.no_grad()
+def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> dict[str, Any]:
+    """A run's size, and the means of its figures beside those of the input."""
+    loaded = read(weights)
+    network = build_memgan(loaded.config, loaded.state).eval()
+    result = evaluate(
+        lambda degraded: network(degraded).image,
+        list(test),
+        limit=limit,
+        metrics=metrics,
+        size_px=loaded.config.image_size,
+    )
+    means = {
+        name: {metric: spread.mean for metric, spread in result.summary(name).items()} for name in ("input", "restored")
+    }
+    numbers = sum(tensor.numel() for tensor in loaded.state.values())
+    return {"num_faces": result.num_faces, "parameters": numbers, **means}

@@ -1,0 +1,1 @@
+"""Training pictures: photographs, drawn faces, and batches of both."""

@@ -1,0 +1,61 @@
+"""Other colours and light for a photograph, so that none is strange to the network."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from memgan.degradation.jpeg import LUMA
+from memgan.degradation.random_draw import Draw
+
+_FROM_RGB = torch.tensor(
+    [
+        LUMA,
+        [-0.168736, -0.331264, 0.5],
+        [0.5, -0.418688, -0.081312],
+    ],
+    dtype=torch.float64,
+)
+"""Lightness and the two differences of colour of ITU-T T.871."""
+_ANY_HUE = 0.2
+_HUE_RADIANS = 0.5
+_SATURATION = (0.5, 2.0)
+_CAST = 0.12
+_DIMMED = 0.5
+_EXPOSURE = (0.25, 1.3)
+_GAMMA = (0.7, 1.3)
+
+
+def recolour(images: Tensor, random: torch.Generator) -> Tensor:
+    """Turn the hue, change saturation, colour cast, exposure and gamma, each picture's by its own draw.
+
+    Portraits are mostly of one light and of the colours of skin and hair; a network that saw no others pulls bright
+    colours and dim rooms towards these. The same is done to a face and to what is made of it, as nobody asked for other
+    colours: the degradation comes afterwards.
+
+    Args:
+        images: (B, 3, H, W) RGB in [-1, 1], any float dtype.
+        random: source of the draws, on the CPU.
+
+    Returns:
+        (B, 3, H, W) in [-1, 1], dtype and device of ``images``; values outside are clamped, as in a photograph.
+    """
+    out, draw = torch.empty_like(images), Draw(random)
+    for index, image in enumerate(images):
+        hue = math.pi if draw.chance(_ANY_HUE) else _HUE_RADIANS
+        mix = _colour_matrix(draw.between(-hue, hue), draw.factor(*_SATURATION))
+        cast = torch.tensor([math.exp(draw.between(-_CAST, _CAST)) for _ in range(3)], dtype=torch.float64)
+        exposure = draw.factor(*_EXPOSURE)
+        if draw.chance(_DIMMED):
+            cast *= exposure
+        mix = (cast[:, None] * mix).to(images.device, torch.float32)
+        light = torch.einsum("ij,jhw->ihw", mix, (image.float() + 1) / 2)
+        out[index] = light.clamp(0, 1).pow(draw.factor(*_GAMMA)) * 2 - 1
+    return out
+
+
+def _colour_matrix(radians: float, saturation: float) -> Tensor:
+    """(3, 3): turns and scales the differences of colour and leaves the lightness."""
+    cos, sin = saturation * math.cos(radians), saturation * math.sin(radians)
+    turn = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
+    return torch.linalg.solve(_FROM_RGB, turn @ _FROM_RGB)

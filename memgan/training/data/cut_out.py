@@ -1,0 +1,128 @@
+"""Which part of a portrait is the person: found by its colours from where the template has a head and shoulders."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memgan.degradation.eq14 import gaussian_blur
+from memgan.evaluation.metrics.regions import oval
+from memgan.image.tensors import to_uint8
+
+_SIDE_PX = 128
+"""Side at which a person is cut out: finer takes longer and finds no more of the hair."""
+_ROUNDS = 3
+_SOFT_PX = 0.7
+"""Standard deviation of the edges' softness, at that side."""
+_HEAD = ((0.5, 0.46), (0.37, 0.47))
+_SHOULDERS = ((0.5, 1.12), (0.5, 0.27))
+"""Centre (right, down) and radii of two ovals in a face aligned to FFHQ's template, as shares of its side."""
+_SURELY = 0.72
+"""A person all within these shares of the ovals' radii."""
+_BORDER = 0.03
+"""The picture's own border is surely background at the top, and at the sides down to the shoulders."""
+_SHOULDERS_FROM = 0.6
+
+
+def cut_out(images: Tensor) -> Tensor:
+    """Which parts of aligned portraits are the person: GrabCut (Rother et al., 2004) from the template's shape.
+
+    On as many threads as torch has, one for each picture: beside a GPU all else takes less time. Processes that make
+    batches beside one another have one each.
+
+    Args:
+        images: (B, 3, S, S) RGB in [-1, 1].
+
+    Returns:
+        (B, S, S) float32 on their device: 1 the person, 0 the background, with soft edges.
+    """
+    return _softened(_grab_cuts(images), images)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) to (B, C, side, side) float32."""
+    return F.interpolate(images.float(), size=[side, side], mode="bilinear", align_corners=False, antialias=True)
+
+
+class CutOuts:
+    """:func:`cut_out` for photographs that come again: what was found is kept, 2 KB each.
+
+    Cutting out takes longer than all else that is done to a photograph.
+
+    Args:
+        count: how many photographs there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._packed = torch.zeros(count, _SIDE_PX**2 // 8, dtype=torch.uint8)
+        self._known = torch.zeros(count, dtype=torch.bool)
+
+    @property
+    def kept(self) -> int:
+        """Of how many photographs it is known."""
+        return int(self._known.sum())
+
+    def share_memory(self) -> None:
+        """Let processes that are started from now on keep what they find together."""
+        self._packed.share_memory_()
+        self._known.share_memory_()
+
+    def __call__(self, images: Tensor, numbers: list[int], flipped: list[bool]) -> Tensor:
+        """:func:`cut_out` of photographs, or of their mirror images.
+
+        Args:
+            images: (B, 3, S, S) RGB in [-1, 1].
+            numbers: which photographs they are.
+            flipped: which of them are mirrored. People are always cut out the photograph's own way round: from its
+                mirror image GrabCut makes something slightly different, and which came first must not matter.
+
+        Returns:
+            (B, S, S), see :func:`cut_out`.
+        """
+        new = [place for place, number in enumerate(numbers) if not self._known[number]]
+        if new:
+            upright = [images[place].flip(-1) if flipped[place] else images[place] for place in new]
+            found = _grab_cuts(torch.stack(upright)).reshape(len(new), -1)
+            places = torch.tensor([numbers[place] for place in new])
+            self._packed[places] = torch.from_numpy(np.packbits(found, axis=1))
+            self._known[places] = True  # only now: another process may be looking
+        masks = np.unpackbits(self._packed[torch.tensor(numbers, dtype=torch.long)].numpy(), axis=1)
+        masks = masks.reshape(-1, _SIDE_PX, _SIDE_PX)
+        mirrored = np.array(flipped, bool)[:, None, None]
+        return _softened(np.where(mirrored, masks[..., ::-1], masks), images)
+
+
+def _grab_cuts(images: Tensor) -> np.ndarray:
+    """(B, 3, S, S) to (B, ``_SIDE_PX``, ``_SIDE_PX``) uint8: 1 the person, 0 the background."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        found = list(threads.map(_grab_cut, to_uint8(resized(images, _SIDE_PX))))
+    return np.array(found, np.uint8).reshape(-1, _SIDE_PX, _SIDE_PX)  # of no picture, too
+
+
+def _grab_cut(picture: np.ndarray) -> np.ndarray:
+    labels = np.full((_SIDE_PX, _SIDE_PX), cv2.GC_PR_BGD, np.uint8)
+    labels[_within(1.0)] = cv2.GC_PR_FGD
+    border, shoulders = round(_BORDER * _SIDE_PX), round(_SHOULDERS_FROM * _SIDE_PX)
+    labels[:border] = labels[:shoulders, :border] = labels[:shoulders, -border:] = cv2.GC_BGD
+    labels[_within(_SURELY)] = cv2.GC_FGD
+    cv2.setRNGSeed(0)  # it clusters colours from a random start, which every thread has of its own
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(picture, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return labels & 1  # both kinds of foreground are odd
+
+
+def _within(share: float) -> np.ndarray:
+    """(``_SIDE_PX``, ``_SIDE_PX``) bool: in one of the ovals, their radii multiplied by ``share``."""
+    head, shoulders = (
+        oval(_SIDE_PX, _SIDE_PX, centre, (wide * share, high * share)) for centre, (wide, high) in (_HEAD, _SHOULDERS)
+    )
+    return (head | shoulders).numpy()
+
+
+def _softened(masks: np.ndarray, images: Tensor) -> Tensor:
+    """Masks of the pictures at their size and on their device, with soft edges."""
+    people = gaussian_blur(torch.from_numpy(masks).float(), _SOFT_PX)
+    return resized(people[:, None].to(images.device), images.shape[-1])[:, 0]

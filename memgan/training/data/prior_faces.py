@@ -1,0 +1,93 @@
+"""Clean faces for training: photographs and, without limit, faces drawn from the prior."""
+
+import contextlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from memgan.network.config import MemGANConfig
+from memgan.network.latent import MappingNetwork
+from memgan.network.model import build_memgan
+
+
+class DrawnFaces(NamedTuple):
+    """Faces of the prior, and the latent codes that they were made from."""
+
+    image: Tensor
+    """(B, 3, S, S) RGB in [-1, 1]."""
+    latent: Tensor
+    """(B, D) latent codes w."""
+
+
+class PriorFaces(nn.Module):
+    """Draws clean faces from an imported prior.
+
+    Args:
+        config: a generator configuration of the prior's family and size.
+        prior: imported tensors, see :mod:`memgan.training.priors`.
+        truncation: psi; latent codes are pulled towards their mean by ``1 - psi``.
+        autocast: context of the synthesis layers; the picture itself is always computed in float32.
+    """
+
+    mean_latent: Tensor
+
+    def __init__(
+        self,
+        config: MemGANConfig,
+        prior: dict[str, Tensor],
+        truncation: float = 0.8,
+        *,
+        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    ) -> None:
+        super().__init__()
+        generator = build_memgan(config)
+        generator.load_prior(prior)
+        self.scales = config.scales
+        self.mapping: MappingNetwork = generator.latent.mapping
+        self.synthesis = generator.decoder.synthesis
+        self.truncation = truncation
+        self.style_dim = config.style_dim
+        self.autocast = autocast
+        self.requires_grad_(False).eval()
+        z = torch.randn(4096, self.style_dim, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("mean_latent", self.mapping(z).mean(dim=0))
+
+    @torch.no_grad()
+    def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
+        """Draw faces.
+
+        Args:
+            count: B.
+            generator: CPU generator of the latent codes.
+        """
+        z = torch.randn(count, self.style_dim, generator=generator).to(self.mean_latent.device)
+        w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), self.truncation)
+        with self.autocast():
+            x, rgb = self.synthesis.start(w)
+        for block in self.synthesis.blocks:
+            with self.autocast():
+                x = block.second(block.first(x, w), w)
+            rgb = block.to_rgb(x.float(), rgb, w)
+        return DrawnFaces(rgb.clamp(-1, 1), w)
+
+    @torch.no_grad()
+    def features(self, latent: Tensor, up_to: int) -> dict[int, Tensor]:
+        """What the prior's blocks compute on the way to a face.
+
+        Args:
+            latent: (B, D) latent codes w.
+            up_to: largest scale.
+
+        Returns:
+            F^GAN2 by scale, (B, C_r, r, r) for r = 8 to ``up_to``.
+        """
+        found = {}
+        with self.autocast():
+            x, _ = self.synthesis.start(latent)
+            for scale, block in zip(self.scales[1:], self.synthesis.blocks, strict=True):
+                if scale > up_to:
+                    break
+                x = found[scale] = block.second(block.first(x, latent), latent)
+        return found

@@ -1,0 +1,228 @@
+"""Endless batches of clean and degraded faces, on the device that trains."""
+
+import itertools
+import zlib
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from memgan.degradation import Degradation, age_seeded, degrade_seeded
+from memgan.runtime.prefetch import ahead
+from memgan.training.data.background_swap import change_surroundings
+from memgan.training.data.color_jitter import recolour
+from memgan.training.data.cut_out import CutOuts
+from memgan.training.data.prior_faces import PriorFaces
+
+_RENEWED = 0.1
+_AT_ONCE = 16
+
+
+class Photographs(Protocol):
+    """Clean faces by number, which threads may ask for; :class:`memgan.training.data.photographs.FaceSet` is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, S, S) uint8 RGB."""
+
+
+class Batch(NamedTuple):
+    """What one training step sees."""
+
+    clean: Tensor
+    """(B, 3, S, S) float32 in [-1, 1]; the faces drawn from the prior come last."""
+    degraded: Tensor
+    """(B, 3, S, S) float32 in [-1, 1]."""
+    latent: Tensor | None = None
+    """(N, D) latent codes w of the last N faces, which were drawn from the prior; ``None``: there are none."""
+
+
+class FaceStream:
+    """Draws faces, flips half of the photographs, degrades all by Eq. 14.
+
+    Args:
+        photographs: clean faces; may be empty if ``synthetic_share`` is 1.
+        device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
+        seed: of everything drawn; give every process its own.
+        prior_faces: source of drawn faces.
+        synthetic_share: share of faces that come from it.
+        pool: keep so many faces of the prior and use them again, each time degraded anew. Once there are so many, every
+            tenth is still a new one, in the place of the oldest: of faces that stay, the network learns the latent
+            codes by heart. ``None``: always new ones.
+        degradation: ranges of Eq. 14; ``None``: the paper's.
+        aged_share: share of the photographs that are made old ones first, see
+            :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
+        mild_share: share of the other faces that are degraded mildly, see
+            :meth:`memgan.degradation.Degradation.mild`.
+        recolour_share: share of the photographs that get other colours and light before anything else, see
+            :func:`memgan.training.data.color_jitter.recolour`. Never the drawn faces.
+        surroundings_share: share of the photographs that get other surroundings before that, see
+            :func:`memgan.training.data.background_swap.change_surroundings`. Never the drawn faces.
+    """
+
+    def __init__(
+        self,
+        photographs: Photographs,
+        device: torch.device,
+        seed: int,
+        *,
+        prior_faces: PriorFaces | None = None,
+        synthetic_share: float = 0.0,
+        pool: int | None = None,
+        degradation: Degradation | None = None,
+        aged_share: float = 0.0,
+        mild_share: float = 0.0,
+        recolour_share: float = 0.0,
+        surroundings_share: float = 0.0,
+    ) -> None:
+        self.photographs = photographs
+        self.device = device
+        self.random = torch.Generator().manual_seed(seed)
+        self.prior_faces = prior_faces
+        self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
+        self.degradation = degradation or Degradation()
+        self.aged_share = aged_share
+        self.mild_share = mild_share
+        self.recolour_share = recolour_share
+        self.surroundings_share = surroundings_share
+        self.pool = pool
+        self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
+        self.cut_outs = CutOuts(len(photographs) if surroundings_share else 0)
+        self._order: list[int] = []
+        self._resident: Tensor | None = None
+        if device.type != "cpu" and len(photographs):
+            with ThreadPoolExecutor() as threads:  # files are decoded beside one another
+                self._resident = torch.stack(list(threads.map(photographs.__getitem__, range(len(photographs))))).to(
+                    device
+                )
+
+    def reseed(self, seed: int) -> None:
+        """Draw from here on as a new stream of that seed does."""
+        self.random.manual_seed(seed)
+        self._order.clear()  # or copies of this stream would take the same photographs in the same order
+
+    def keep_drawn(self) -> None:
+        """Fill the pool and never renew it: from here on the prior is not needed, as in processes that have no GPU."""
+        for start in range(0, self.pool, _AT_ONCE):
+            self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, self.pool - start)), strict=True))
+        self.prior_faces = None
+
+    def _next_index(self) -> int:
+        if not self._order:  # every photograph once before any comes again
+            self._order = torch.randperm(len(self.photographs), generator=self.random).tolist()
+        return self._order.pop()
+
+    def batches(self, size: int, *, overlap: bool = False) -> Generator[Batch, None, None]:
+        """:meth:`batch` without end; with ``overlap`` a thread makes the next one while one is used."""
+        endless = (self.batch(size) for _ in itertools.repeat(None))
+        if not overlap:
+            return endless
+        return ahead(self._beside(endless) if self.device.type == "cuda" else endless)
+
+    def _beside(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Made on a CUDA stream of their own: on the training's, whatever waits for a result would wait for a step."""
+        training, own = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        own.wait_stream(training)
+        while True:
+            with torch.cuda.stream(own):
+                batch = next(batches)
+            own.synchronize()
+            for tensor in batch:
+                if tensor is not None:
+                    tensor.record_stream(training)  # or its memory could be used again while a step still reads it
+            yield batch
+
+    def batch(self, size: int) -> Batch:
+        """``size`` clean faces and their degraded versions."""
+        count = len(self._some(size, self.synthetic_share))
+        numbers = [self._next_index() for _ in range(size - count)]
+        # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
+        flip = torch.rand(size - count, generator=self.random) < 0.5
+        parts, latent = [], None
+        if numbers:
+            faces = self._photographs(numbers)
+            parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
+        if count:
+            faces, latent = self._drawn(count)
+            parts.append(faces)
+        clean = to_float(torch.cat(parts))
+        seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
+        # The photographs come first.
+        chosen = self._some(size - count, self.surroundings_share)
+        images = clean[chosen]
+        people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
+        clean[chosen] = change_surroundings(images, self._another, self.random, people)
+        chosen = self._some(size - count, self.recolour_share)
+        clean[chosen] = recolour(clean[chosen], self.random)
+        aged = len(self._some(size - count, self.aged_share))
+        old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
+        return Batch(
+            torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
+        )
+
+    def _some(self, count: int, share: float) -> list[int]:
+        """Which of ``count`` faces: each with a chance of ``share``."""
+        return (torch.rand(count, generator=self.random) < share).nonzero()[:, 0].tolist() if share else []
+
+    def _photographs(self, indices: list[int]) -> Tensor:
+        """(N, 3, S, S) uint8, on the device that trains."""
+        if self._resident is not None:
+            return self._resident[torch.tensor(indices, device=self.device)]
+        return torch.stack([self.photographs[i] for i in indices]).to(self.device)
+
+    def _another(self) -> Tensor:
+        """Any photograph, (3, S, S) in [-1, 1]."""
+        index = int(torch.randint(len(self.photographs), (), generator=self.random))
+        return to_float(self._photographs([index])[0])
+
+    def _degraded(self, clean: Tensor, seeds: list[int]) -> Tensor:
+        """Eq. 14, of some faces mildly."""
+        degraded = torch.empty_like(clean)
+        mild = self._some(len(clean), self.mild_share)
+        others = [i for i in range(len(clean)) if i not in mild]
+        for places, settings in ((mild, self.degradation.mild()), (others, self.degradation)):
+            degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
+        return degraded
+
+    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
+        """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""
+        if self.pool is None:
+            return self._fresh(count)
+        new = 0
+        if self.prior_faces is not None:
+            new = max(min(count, self.pool - len(self._pooled)), len(self._some(count, _RENEWED)))
+        chosen = list(zip(*self._fresh(new), strict=True)) if new else []
+        self._pooled.extend(chosen)
+        again = torch.randint(0, len(self._pooled), (count - new,), generator=self.random).tolist()
+        faces, latents = zip(*chosen, *(self._pooled[i] for i in again), strict=True)
+        return torch.stack(faces), torch.stack(latents)
+
+    def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
+        image, latent = self.prior_faces.draw(count, self.random)
+        return to_levels(image).to(self.device), latent.to(self.device)
+
+
+def to_float(levels: Tensor) -> Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return levels.float() / 127.5 - 1
+
+
+def to_levels(image: Tensor) -> Tensor:
+    """[-1, 1] to the nearest uint8."""
+    return ((image + 1) * 127.5).round().to(torch.uint8)
+
+
+def fingerprint(network: nn.Module) -> int:
+    """A number below 2^32 that other weights hardly have: the CRC-32 of all of them.
+
+    Added to the seed of what is drawn, it lets a run that goes on from weights draw faces and degradations of its own.
+    With the seed alone it would draw those of the run before, in the same order, and learn these pairs by heart.
+    """
+    found = 0
+    for tensor in network.state_dict().values():
+        found = zlib.crc32(tensor.cpu().contiguous().numpy(), found)
+    return found

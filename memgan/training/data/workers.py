@@ -1,0 +1,94 @@
+"""Batches made by processes of their own on the CPU, for a GPU that would have to wait for them otherwise."""
+
+import multiprocessing
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from memgan.training.data.stream import Batch, FaceStream, to_float, to_levels
+
+_AHEAD = 2
+"""Batches that every process makes ahead."""
+_TOGETHER = 4
+"""Faces that a process makes together. Of 32 every step would go through memory instead of the core's cache, and a face
+would take half as long again."""
+
+
+def worker_batches(
+    stream: FaceStream, size: int, workers: int, device: torch.device, seed: int
+) -> Generator[Batch, None, None]:
+    """Batches of ``stream`` without end, made by ``workers`` processes at the same time.
+
+    Made on the GPU that trains, a batch costs a few hundred small operations for every face, which the training's own
+    have to wait for; a processor with many cores makes them beside it. On their way the pictures are 8-bit levels, as
+    photographs are: a quarter of the memory to move.
+
+    Args:
+        stream: makes batches on the CPU. Every process has a copy with draws of its own.
+        size: faces per batch.
+        workers: how many processes, at least 1; in turn every one gives a batch.
+        device: where the batches are needed.
+        seed: of the draws. The batches depend on it and on the number of processes.
+    """
+    stream.cut_outs.share_memory()
+    loader = DataLoader(
+        _Endless(stream, size),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=_AHEAD,
+        worker_init_fn=_one_thread,
+        pin_memory=device.type == "cuda",
+        # Forked processes share the memory of drawn faces; where there is no fork, they are sent a copy.
+        multiprocessing_context="fork" if "fork" in multiprocessing.get_all_start_methods() else None,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    for clean, degraded, latent in loader:
+        yield Batch(_moved(clean, device), _moved(degraded, device), None if latent is None else latent.to(device))
+
+
+class _Endless(IterableDataset):
+    """What one process makes: clean and degraded faces as levels, latent codes."""
+
+    def __init__(self, stream: FaceStream, size: int) -> None:
+        self.stream = stream
+        self.size = size
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.stream.reseed(get_worker_info().seed)
+        while True:
+            counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
+            yield _joined([self._part(count) for count in counts])
+
+    def _part(self, count: int) -> Batch:
+        clean, degraded, latent = self.stream.batch(count)
+        return Batch(to_levels(clean), to_levels(degraded), latent)
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """One batch of several: first all photographs, then all drawn faces."""
+    latents = [part.latent for part in parts if part.latent is not None]
+    photographs = [len(part.clean) - (0 if part.latent is None else len(part.latent)) for part in parts]
+
+    def in_order(pictures: list[Tensor]) -> Tensor:
+        halves = [picture.tensor_split([count]) for picture, count in zip(pictures, photographs, strict=True)]
+        return torch.cat([first for first, _ in halves] + [second for _, second in halves])
+
+    return Batch(
+        in_order([part.clean for part in parts]),
+        in_order([part.degraded for part in parts]),
+        torch.cat(latents) if latents else None,
+    )
+
+
+def _one_thread(*_: Any) -> None:
+    """There are as many processes as cores."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _moved(levels: Tensor, device: torch.device) -> Tensor:
+    return to_float(levels.to(device, non_blocking=True))

@@ -1,0 +1,1 @@
+"""Networks that tell restored pictures from real ones."""

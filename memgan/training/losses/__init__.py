@@ -1,0 +1,1 @@
+"""Losses of the generator, and the objective that adds them up."""

@@ -1,0 +1,113 @@
+"""Identity loss: the restored face shall be the same person to a network for recognition."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
+from memgan.evaluation.metrics.identity import square_cut
+from memgan.training.window import Region
+
+SIDE_PX = 112
+"""Side of the faces that networks of the ArcFace kind take."""
+_BOX = (0.1266, 0.1194, 0.7489)
+"""Left, top and side of ArcFace's template in a face aligned to FFHQ's, as parts of the side: the similarity that maps
+the five points of the one onto those of the other turns by less than 0.01 degrees."""
+_SHIFT = 0.01
+"""Largest random shift of that box, as a part of the picture's side."""
+
+
+class IdentityLoss(nn.Module):
+    """Distance of two faces' directions in a recognition network's space; 0 for the same, at most 2.
+
+    Args:
+        network: (B, 3, 112, 112) RGB in [-1, 1], aligned to ArcFace's template -> (B, D). It is frozen.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        if isinstance(network, nn.Module):
+            network.requires_grad_(False)
+
+    def forward(self, restored: Tensor, region: Region, clean: Tensor, random: torch.Generator) -> Tensor:
+        """Mean distance of clean faces and the same faces with a part restored; scalar float32.
+
+        A network for recognition needs the whole face, of which training decodes a part: the truth stands in for the
+        rest, so that all that differs is the part's.
+
+        Args:
+            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
+            region: its place in the picture.
+            clean: (B, 3, S, S) in [-1, 1].
+            random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
+        """
+        shift = [(2 * float(part) - 1) * _SHIFT for part in torch.rand(2, generator=random)]
+        mirrored = bool(torch.rand((), generator=random) < 0.5)
+
+        def direction(image: Tensor) -> Tensor:
+            face = arcface_chip(image, *shift)
+            return F.normalize(self.network(face.flip(-1) if mirrored else face).float(), dim=1)
+
+        with torch.no_grad():  # half of the network's work backwards
+            wanted = direction(clean.float())
+        found = direction(region.pasted(clean, restored))
+        # Of a square, zero has no finite slope.
+        return ((found - wanted).square().sum(1) + 1e-6).sqrt().mean()
+
+
+def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor:
+    """Faces aligned to FFHQ's template, (B, 3, S, S), cut to ArcFace's: (B, 3, 112, 112).
+
+    Args:
+        image: the faces.
+        right, down: shift of the cut, as parts of S; up to 0.1.
+    """
+    left, top, side = _BOX
+    return square_cut(image, (left + right, top + down, side), SIDE_PX)
+
+
+def identity_network(path: Path, device: torch.device | None = None) -> nn.Module:
+    """A recognition network that was written by :func:`torch.export.save`, for batches of any size.
+
+    Args:
+        path: the file.
+        device: where it is needed; ``None``: where it was exported.
+
+    Raises:
+        WeightsNotFoundError: if the file does not exist.
+        WeightsError: if it cannot be read.
+        ConfigError: if the network does not take (B, 3, 112, 112).
+    """
+    if not path.is_file():
+        raise WeightsNotFoundError(f"There is no identity network {path}; give the path of an existing file.")
+    try:
+        program = torch.export.load(path)
+        network = program.module() if device is None else _moved(program, device)
+    except Exception as error:  # the reader has a dozen of its own
+        raise WeightsError(
+            f"{path} is no readable network ({error}); write it with torch.export.save(torch.export.export(...))."
+        ) from error
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(3, 3, SIDE_PX, SIDE_PX, device=device)).shape)
+    except Exception as error:
+        raise ConfigError(
+            f"The identity network {path} does not take faces of (3, 3, {SIDE_PX}, {SIDE_PX}): {error}. Export it with "
+            "a dynamic batch size."
+        ) from error
+    if len(shape) != 2 or shape[0] != 3:
+        raise ConfigError(f"The identity network {path} gave {shape} for three faces; needed: (3, D).")
+    return network
+
+
+def _moved(program: torch.export.ExportedProgram, device: torch.device) -> nn.Module:
+    """The program's network on a device: a program names its own also where it makes or checks tensors."""
+    try:
+        from torch.export.passes import move_to_device_pass
+    except ImportError:  # before torch 2.5
+        return program.module().to(device)
+    return move_to_device_pass(program, str(device)).module()

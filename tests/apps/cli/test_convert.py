@@ -1,0 +1,133 @@
+"""memgan convert: pickled files of other projects become safetensors files, found and loaded strictly."""
+
+import argparse
+import dataclasses
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from stylegan2_reference import basicsr, rosinality
+
+from memgan.apps.cli.convert import convert
+from memgan.errors import ConfigError, OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
+from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network, find_weights, load_network
+from memgan.hub import resolve as hub
+from memgan.training.priors.stylegan2 import convert_stylegan2
+
+NAME = "retinaface_mobile0.25"
+
+
+def state_of(name: str) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build_network(name).state_dict()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as stream:
+        return stream.metadata()
+
+
+@pytest.mark.parametrize("name", FACEXLIB_WEIGHTS)
+def test_facexlibs_networks_are_recognised(name: str, tmp_path: Path) -> None:
+    state = state_of(name)
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "some.pth")
+    out = convert(tmp_path / "some.pth", tmp_path / "new" / "some.safetensors")
+    stored, about = load_file(out), metadata(out)
+    assert set(stored) == set(state) and all(torch.equal(stored[key], value) for key, value in state.items())
+    assert about["kind"] == name and about["source"] == "some.pth" and about["licence"]
+    assert about["source_sha256"] == hub.sha256_of(tmp_path / "some.pth")
+    assert [path.name for path in out.parent.iterdir()] == ["some.safetensors"]
+
+
+@pytest.mark.parametrize("names", ["rosinality", "basicsr", "bare"])
+def test_generators_are_recognised(names: str, tmp_path: Path) -> None:
+    state = rosinality() if names != "basicsr" else basicsr(rosinality())
+    content = {"rosinality": {"g_ema": state, "args": argparse.Namespace(size=64)}, "basicsr": {"params_ema": state}}
+    torch.save(content.get(names, state), tmp_path / "g.pt")
+    out = convert(tmp_path / "g.pt", tmp_path / "prior.safetensors", max_size=32)
+    stored, expected = load_file(out), convert_stylegan2(state, max_size=32)
+    assert set(stored) == set(expected) and all(torch.equal(stored[key], value) for key, value in expected.items())
+    assert metadata(out)["family"] == "stylegan2" and metadata(out)["image_size"] == "32"
+
+
+def test_a_name_is_fetched_converted_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, buffer = state_of(NAME), io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    (tmp_path / "mirror").mkdir()
+    spec = dataclasses.replace(hub.REGISTRY[NAME], sha256=hashlib.sha256(data).hexdigest(), size=len(data), urls=())
+    (tmp_path / "mirror" / spec.filename).write_bytes(data)
+    monkeypatch.setitem(hub.REGISTRY, NAME, spec)
+    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MEMGAN_MIRRORS", (tmp_path / "mirror").as_uri())
+    out = convert(NAME)
+    assert out.parent == tmp_path / "home" and out.suffix == ".safetensors"
+    assert find_weights(NAME, offline=True) == out
+    (tmp_path / "home" / spec.filename).unlink()  # no pickle is left
+    loaded = load_network(NAME, offline=True).state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
+class Evil:
+    """Its unpickling runs a command."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch hacked",)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in ({"g_ema": rosinality(), "d": Evil()}, {"body.weight": Evil()}, Evil()):
+        torch.save(content, "evil.pth")
+        for kind in (None, "stylegan2", NAME):
+            with pytest.raises(WeightsError, match="checkpoint of plain tensors"):
+                convert("evil.pth", "out.safetensors", kind=kind)
+    assert sorted(os.listdir()) == ["evil.pth"]
+
+
+def test_what_cannot_be_converted(tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"tensors such as \['weight'\].*stylegan2, retinaface"):
+        convert(tmp_path / "other.pth", out)
+    with pytest.raises(StateMismatchError, match=rf"is no {NAME}: missing .*unexpected \['weight'\]"):
+        convert(tmp_path / "other.pth", out, kind=NAME)
+    state = state_of(NAME)
+    key = next(key for key, value in state.items() if value.ndim == 4)
+    torch.save({**state, key: torch.zeros(1)}, tmp_path / "misshapen.pth")
+    with pytest.raises(StateMismatchError, match="other shapes of"):
+        convert(tmp_path / "misshapen.pth", out, kind=NAME)
+    torch.save([1], tmp_path / "list.pth")
+    for kind in (None, NAME):
+        with pytest.raises(WeightsError):
+            convert(tmp_path / "list.pth", out, kind=kind)
+    for content in (b"", b"<html>404</html>", (tmp_path / "misshapen.pth").read_bytes()[:5000]):
+        (tmp_path / "damaged.pth").write_bytes(content)
+        with pytest.raises(WeightsError, match=r"damaged\.pth"):
+            convert(tmp_path / "damaged.pth", out)
+    assert not out.exists()
+
+
+def test_options_that_cannot_be_met(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    torch.save(state_of(NAME), tmp_path / "d.pth")
+    out = tmp_path / "out.safetensors"
+    for source, target, kind, message in (
+        ("x.pth", out, "gan", "allowed: stylegan2, retinaface"),
+        ("x.pth", tmp_path / "out.pth", None, r"must end in \.safetensors"),
+        (NAME, out, "stylegan2", "leave out the kind"),
+        (tmp_path / "d.pth", None, None, "Where to write"),
+        (tmp_path / "a.safetensors", out, None, "already"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            convert(source, target, kind=kind)
+    with pytest.raises(WeightsNotFoundError, match=r"no file .*parsing_bisenet"):
+        convert(tmp_path / "none.pth", out)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError):
+        convert(tmp_path / "d.pth", tmp_path / "file" / "x.safetensors")

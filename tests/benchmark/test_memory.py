@@ -1,0 +1,131 @@
+"""memgan.benchmark: peak memory in a process of its own, and growth with pictures and faces."""
+
+import json
+import mmap
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import save_tiny_weights
+
+from memgan.apps.cli import main as cli
+from memgan.benchmark.memory import PeakMemory, measure_peak, peak_resident_bytes, reset_peak, resident_bytes
+from memgan.benchmark.plot import draw_curve, write_growth_plot
+from memgan.benchmark.scaling import Growth, Mark, milestones
+from memgan.benchmark.subprocess_call import run_in_child
+from memgan.errors import MemGANError
+
+MEGABYTE = 10**6
+HUNGRY = """
+import numpy as np
+def prepare(while_loading, in_call):
+    np.ones(while_loading, np.uint8)
+    return lambda: np.ones(in_call, np.uint8)
+def fail():
+    raise ValueError("as it should")
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak since a reset")
+
+
+@pytest.fixture
+def hungry(tmp_path, monkeypatch):
+    """A module that needs as much memory as it is told, found by processes started from here."""
+    (tmp_path / "hungry.py").write_text(HUNGRY, "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+
+@linux
+class TestPeak:
+    def test_what_a_call_allocates_is_told_from_what_loading_did(self, hungry):
+        peak = measure_peak("hungry:prepare", {"while_loading": 400 * MEGABYTE, "in_call": 200 * MEGABYTE})
+        assert 195 * MEGABYTE < peak.growth < 260 * MEGABYTE
+        assert peak.own > 395 * MEGABYTE
+        assert peak.process > peak.libraries > 0 and peak.device is None
+
+    def test_in_this_process(self):
+        before = resident_bytes()
+        with mmap.mmap(-1, 50 * MEGABYTE) as block:  # surely new memory, and surely given back
+            block.write(bytes(50 * MEGABYTE))
+            assert resident_bytes() - before > 45 * MEGABYTE
+        assert peak_resident_bytes() > before + 45 * MEGABYTE
+        reset_peak()
+        assert peak_resident_bytes() < before + 45 * MEGABYTE
+
+
+def test_unknown_stays_unknown():
+    peak = PeakMemory(None, None, None, None, None)
+    assert peak.own is None and peak.growth is None
+
+
+def test_a_failing_process_says_why(hungry):
+    with pytest.raises(MemGANError, match=r"hungry:fail failed .*ValueError: as it should"):
+        run_in_child("hungry:fail", {})
+
+
+def test_memory_of_a_stage(tmp_path, capsys):
+    weights = save_tiny_weights(tmp_path / "tiny.safetensors")
+    arguments = ["--weights", str(weights), "--device", "cpu", "--only", "network", "--batch", "2", "--repeats", "1"]
+    assert cli.main(["benchmark", *arguments, "-o", str(tmp_path / "figures.json")]) == 0
+    (measured,) = json.loads((tmp_path / "figures.json").read_text("utf-8"))["measurements"]
+    memory = measured["memory"]
+    assert memory["device"] is None
+    if sys.platform == "linux":
+        # More than the weights and the picture, and less than Python with torch.
+        assert 10**5 < memory["own"] < memory["libraries"] < memory["process"]
+        assert "own MB" in capsys.readouterr().out
+
+
+class TestGrowth:
+    def test_milestones(self):
+        assert milestones(1) == [1]
+        assert milestones(60) == [1, 2, 5, 10, 20, 50, 60]
+        assert milestones(100) == [1, 2, 5, 10, 20, 50, 100]
+
+    @pytest.mark.parametrize("power", [1.0, 1.5])
+    def test_exponent(self, power):
+        marks = tuple(Mark(count, 0.1 * count**power, 100) for count in milestones(1000))
+        assert Growth(marks, ()).exponent == pytest.approx(power)
+        assert Growth((), marks).faces_exponent == pytest.approx(power)
+        assert Growth(marks[:4], marks[:3]).exponent is Growth(marks, marks[:3]).faces_exponent is None
+
+    def test_memory_counts_after_the_first_tenth(self):
+        sizes = {1: 50, 2: 80, 5: 90, 10: 100, 20: 104, 50: 107, 100: 107}
+        growth = Growth(tuple(Mark(count, float(count), size) for count, size in sizes.items()), ())
+        assert growth.resident_growth == 7
+        assert Growth((Mark(1, 1.0, None),), ()).resident_growth is None
+
+    def test_intervals(self):
+        growth = Growth((Mark(1, 2.0, None), Mark(3, 3.0, None)), ())
+        assert growth.intervals() == [(1, 2.0), (3, 0.5)]
+
+    def test_a_run(self, tmp_path, capsys):
+        figures, plot = tmp_path / "growth.json", tmp_path / "growth.png"
+        arguments = ["--only", "growth", "--pictures", "4", "--threads", "1", "-o", str(figures), "--plot", str(plot)]
+        assert cli.main(["benchmark", *arguments]) == 0
+        growth = json.loads(figures.read_text("utf-8"))["growth"]
+        assert [mark["count"] for mark in growth["pictures"]] == [1, 2, 4]
+        assert [mark["count"] for mark in growth["faces"]] == [1, 2, 4]
+        seconds = [mark["seconds"] for mark in growth["pictures"]]
+        assert seconds == sorted(seconds) and seconds[0] > 0
+        assert growth["faces_found"] == 1
+        with Image.open(plot) as picture:
+            assert picture.size[0] == 640 and picture.size[1] % 300 == 0
+        assert "ms per picture" in capsys.readouterr().out
+
+
+class TestPlot:
+    def test_points_lie_where_their_values_say(self):
+        panel = draw_curve("title", [(1, 10.0), (10, 5.0), (100, 10.0)])
+        blue = (panel == (30, 90, 170)).all(axis=2)
+        rows, columns = np.nonzero(blue)
+        # 10 is the top of the axis (34 px from above), 0 its bottom (40 px from below); 10 is the middle of 1 to 100.
+        assert abs(rows.min() - 34) <= 4 and abs(rows.max() - (34 + 226 / 2)) <= 4
+        lowest = columns[rows == rows.max()].mean()
+        assert abs(lowest - (70 + 550 / 2)) <= 2
+
+    def test_a_system_that_tells_no_memory_has_no_curve_of_it(self, tmp_path):
+        marks = tuple(Mark(count, float(count), None) for count in (1, 2, 5))
+        write_growth_plot(Growth(marks, marks), tmp_path / "plot.png")
+        with Image.open(tmp_path / "plot.png") as picture:
+            assert picture.size == (640, 600)

@@ -1,0 +1,168 @@
+"""``memgan evaluate`` on small faces and a small network."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import TINY_MOBILE as TINY
+from tiny import write_faces
+
+from memgan.apps.cli.main import main
+from memgan.hub import weight_file
+from memgan.image import load_picture
+from memgan.network.model import build_memgan
+
+QUICK = "--metrics psnr,ssim --device cpu"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return weight_file.save(tmp_path / "tiny.safetensors", TINY, build_memgan(TINY).state_dict())
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return write_faces(tmp_path / "faces", count=3)
+
+
+def test_table_and_figures(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "all.json"
+    command = f"evaluate {faces} --weights {weights} --json {figures} --device cpu"
+    assert main(command.split()) == 0
+    first = capsys.readouterr().out
+    assert "3 faces" in first and "published" in first and "GFP-GAN" in first
+    for name in ("psnr", "ssim", "st_lpips", "fd_enlite0", "identity"):
+        assert name in first
+    assert "left out: niqe" in first  # 64 px are too small for it
+    report = json.loads(figures.read_text())
+    assert report["num_faces"] == 3 and len(report["faces"]) == 3 and report["restorers"] == ["tiny"]
+    means = report["means"]
+    assert means["tiny"]["psnr"]["mean"] < means["input"]["psnr"]["mean"]  # an untrained network restores nothing
+    assert report["published"]["table_1"]["rows"]["MemGAN"]["FID"] == 13.01
+    assert report["published"]["table_2"]["rows"]["Case 2"]["PSNR"] == 23.95
+    assert "memory_health" not in report
+    main(command.split())
+    assert capsys.readouterr().out == first  # seeded
+
+
+def test_seeds(weights: Path, faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = []
+    for seeds in ("0", "1", "0,1"):
+        assert main(f"evaluate {faces} --weights {weights} --seeds {seeds} {QUICK}".split()) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] != outputs[1]
+    assert "±" in outputs[2] and "±" not in outputs[0]
+
+
+def test_other_ranges(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "all.json"
+    means = []
+    for options in (
+        "",
+        "--noise-sigma 60,80",
+        "--noise-sigma 0,0 --blur-sigma 0,0 --downscale 1,1 --jpeg-quality 95,95",
+    ):
+        command = f"evaluate {faces} --weights {weights} --json {figures} {options} {QUICK}"
+        assert main(command.split()) == 0
+        report = json.loads(figures.read_text())
+        means.append(report["means"]["input"]["psnr"]["mean"])
+    assert means[1] < means[0] - 1 and means[2] > means[0] + 3
+    assert report["degradation"]["jpeg_quality"] == [95, 95] and report["degradation"]["downscale"] == [1, 1]
+    capsys.readouterr()
+    for wrong, said in (
+        ("--noise-sigma 5", "--noise-sigma is '5'; give two numbers"),
+        ("--downscale 0.5,2", "downscale is (0.5, 2.0); allowed"),
+        ("--jpeg-quality 60.5,90", "whole numbers"),
+        ("--jpeg-quality nan,inf", "allowed"),
+    ):
+        assert main(f"evaluate {faces} --weights {weights} {wrong}".split()) == 2
+        assert said in capsys.readouterr().err
+    assert main(f"evaluate --real {faces} --noise-sigma 1,2".split()) == 2
+    assert "degraded already" in capsys.readouterr().err
+
+
+def test_sheets_and_health(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet, memory, figures = tmp_path / "sheet.png", tmp_path / "memory.png", tmp_path / "all.json"
+    options = (
+        f"--sheet {sheet} --sheet-rows 2 --memory-sheet {memory} --memory-health --memory-faces 2 --json {figures}"
+    )
+    assert main(f"evaluate {faces} --weights {weights} --seeds 0,1 {options} {QUICK}".split()) == 0
+    assert load_picture(sheet).rgb.shape == (2 * (16 + 64 + 4) - 4, 3 * 68 - 4, 3)
+    assert load_picture(memory).rgb.shape == (9 * (16 + 256 + 4) - 4, (1 + len(TINY.fused_scales)) * 260 - 4, 3)
+    health = json.loads(figures.read_text())["memory_health"]
+    assert health["num_faces"] == 2 and [bank["scale"] for bank in health["banks"]] == list(TINY.fused_scales)
+    assert "entropy" in capsys.readouterr().out
+
+
+def test_other_restorers_and_weights(
+    weights: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "others.py").write_text("def gray(x):\n    return x.mean(1, keepdim=True).expand_as(x)\n")
+    monkeypatch.chdir(tmp_path)
+    more = f"--weights again={weights} --restorer gfpgan=others:gray --restorer others:gray --json all.json"
+    assert main(f"evaluate {faces} --weights {weights} {more} {QUICK}".split()) == 0
+    means = json.loads((tmp_path / "all.json").read_text())["means"]
+    assert list(means) == ["input", "tiny", "again", "gfpgan", "gray"]
+    assert means["tiny"] == means["again"] and means["gray"] == means["gfpgan"] != means["input"]
+    head = capsys.readouterr().out.splitlines()[1]
+    assert all(name in head for name in means)
+
+
+def test_real_faces(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = write_faces(tmp_path / "good", count=4)
+    command = f"evaluate --real {faces} --reference {reference} --weights {weights} --metrics fd_enlite0 --device cpu"
+    assert main([*command.split(), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    out = capsys.readouterr().out
+    assert "fd_enlite0" in out and "4 reference pictures" in out and "WebPhoto" in out and "psnr" not in out
+    assert load_picture(tmp_path / "sheet.png").rgb.shape[1] == 2 * 68 - 4  # input and restored
+
+
+def test_sets_are_compared_with_other_people(
+    weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others, figures = write_faces(tmp_path / "others", count=5), tmp_path / "all.json"
+    command = f"evaluate {faces} --reference {others} --weights {weights} --metrics psnr,kd_enlite0 --device cpu"
+    assert main([*command.split(), "--json", str(figures)]) == 0
+    out = capsys.readouterr().out
+    assert "kd_enlite0_to_others, above the truth's: tiny / input = " in out
+    assert "kd_enlite0 to the reference faces instead of the truths" in out
+    report = json.loads(figures.read_text())
+    assert report["metrics"]["kd_enlite0_to_others"]["distance"] == "kernel"
+    assert "kd_enlite0_to_others" in report["share_above_truth"]["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("{nothing}", "nothing"),
+        ("", "--real DIR"),
+        ("{faces} --real {faces}", "--real DIR"),
+        ("{faces} --reference {nothing}", "nothing"),
+        ("--real {faces} --metrics psnr", "need a truth"),
+        ("{faces} --sheet-rows 0", "--sheet-rows is 0"),
+        ("{faces} --memory-faces 0", "--memory-faces is 0"),
+        ("{faces} --seeds 1,x", "1,x"),
+        ("{faces} --seeds 1,1", "none twice"),
+        ("{faces} --limit 0", "limit is 0"),
+        ("{faces} --batch-size 0", "batch_size is 0"),
+        ("{faces} --metrics psnr,fd", "fd_enlite0"),
+        ("{faces} --metrics niqe", "192"),
+        ("{faces} --restorer half", "module:callable"),
+        ("{faces} --restorer tiny=math:sqrt", "Two restorers"),
+        ("{faces} --weights {weights}", "Two of the weights"),
+        ("{faces} --weights other={nothing}", "nothing"),
+        ("{faces} --sheet {nothing}/a.png", "no folder"),
+        ("{faces} --json {nothing}/a.json", "no folder"),
+    ],
+)
+def test_wrong_options_are_explained(
+    options: str, named: str, weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = options.format(faces=faces, weights=weights, nothing=tmp_path / "nothing")
+    if "--metrics" not in given:
+        given += " --metrics psnr"
+    assert main(f"evaluate {given} --weights {weights} --device cpu".split()) == 2
+    assert named in capsys.readouterr().err
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".png", ".json")]

@@ -1,0 +1,117 @@
+"""Stand-ins for tests: detectors, networks, faces and pictures whose answers are known."""
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny import TINY_MOBILE
+from torch import Tensor, nn
+
+from memgan.apps.cli.main import main
+from memgan.faces.align import FFHQ_TEMPLATE
+from memgan.faces.types import Face
+from memgan.network.model import build_memgan
+from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.losses.feature_networks import FeatureNetwork
+
+
+def scene(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8: smooth colours and a little noise."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.uniform(40, 215, (5, 7, 3)).astype(np.float32)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + generator.normal(0, 4, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def face_at(x: float, y: float, side: float = 64.0, score: float = 0.9) -> Face:
+    """A face whose aligned crop is the upright square of ``side`` pixels around (x, y)."""
+    landmarks = (FFHQ_TEMPLATE - 255.5) * side / 512 + (x, y)
+    half = side * 0.28
+    return Face(np.float32([x - half, y - half, x + half, y + half]), landmarks.astype(np.float32), score)
+
+
+class FakeDetector:
+    """Finds the faces it was made with, whatever the picture."""
+
+    def __init__(self, *faces: Face) -> None:
+        self.faces = list(faces)
+        self.seen: list[np.ndarray] = []
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        self.seen.append(image.copy())
+        return list(self.faces)
+
+
+class FakeNetwork(nn.Module):
+    """``gain * image + shift``, and a record of the batches; a tuple comes back, as from the real one."""
+
+    def __init__(self, gain: float = 1.0, shift: float = 0.0, size: int = 64) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(image_size=size)
+        self.gain, self.shift = gain, shift
+        self.batches: list[Tensor] = []
+
+    def forward(self, image: Tensor) -> tuple[Tensor, None]:
+        self.batches.append(image.clone())
+        return self.gain * image + self.shift, None
+
+
+def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    """What ``memgan restore`` makes its restorer with when it is given these words."""
+    seen: dict[str, Any] = {}
+
+    class Stop(Exception):
+        pass
+
+    def restorer(*args: Any, **options: Any) -> None:
+        seen.update(options)
+        raise Stop
+
+    monkeypatch.setattr("memgan.restoration.restorer.MemGANRestorer", restorer)
+    with pytest.raises(Stop):
+        main(["restore", *words])
+    return seen
+
+
+def random_prior_faces() -> PriorFaces:
+    """A source of pictures with random weights, of the preset ``tiny``."""
+    faces = PriorFaces.__new__(PriorFaces)
+    torch.nn.Module.__init__(faces)
+    network = build_memgan(TINY_MOBILE)
+    faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
+    faces.scales, faces.truncation, faces.style_dim = TINY_MOBILE.scales, 0.8, TINY_MOBILE.style_dim
+    faces.autocast = contextlib.nullcontext
+    faces.register_buffer("mean_latent", torch.zeros(TINY_MOBILE.style_dim))
+    return faces.requires_grad_(False)
+
+
+class OneConvolution(FeatureNetwork):
+    """A feature network small enough for tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.default_weights = (1.0,)
+        self.widths = (8,)
+        torch.manual_seed(5)
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self._freeze()
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """One tap."""
+        return [self.conv(image)]
+
+
+class Embedding(nn.Module):
+    """A linear embedding of faces shrunk to 7 px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3 * 49, 16, generator=generator))
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(faces, 16).flatten(1) @ self.weight

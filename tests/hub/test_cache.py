@@ -1,0 +1,53 @@
+"""memgan.hub.cache: what the environment says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memgan.hub.cache import cache_folder, hub_cache_folder, is_offline, mirrors
+
+VARIABLES = ("MEMGAN_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path.home()
+    assert cache_folder() == home / ".cache" / "memgan"
+    assert hub_cache_folder() == home / ".cache" / "huggingface" / "hub"
+    for variable, value, own, hub in (  # each wins over those before it
+        ("XDG_CACHE_HOME", "/xdg", Path("/xdg/memgan"), Path("/xdg/huggingface/hub")),
+        ("HF_HOME", "~/hf", Path("/xdg/memgan"), home / "hf" / "hub"),
+        ("HF_HUB_CACHE", "/hub", Path("/xdg/memgan"), Path("/hub")),
+        ("MEMGAN_HOME", "~/mine", home / "mine", home / "mine"),
+    ):
+        monkeypatch.setenv(variable, value)
+        assert (cache_folder(), hub_cache_folder()) == (own, hub), variable
+    assert cache_folder("~/given") == hub_cache_folder("~/given") == home / "given"
+
+
+def test_the_default_is_the_clients_own() -> None:
+    code = "from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == hub_cache_folder()
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("True", True), ("0", False), ("", False)])
+def test_offline(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    assert not is_offline()
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    assert is_offline() is expected
+    assert is_offline(True) and not is_offline(False)
+
+
+def test_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEMGAN_MIRRORS", raising=False)
+    assert mirrors() == ()
+    monkeypatch.setenv("MEMGAN_MIRRORS", " https://a/b/  file:///c ")
+    assert mirrors() == ("https://a/b", "file:///c")

@@ -1,0 +1,52 @@
+"""memgan.hub.pickle_file, and that nothing else in the package unpickles with trust."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+
+from memgan.errors import StateMismatchError, WeightsError
+from memgan.hub.pickle_file import read_pickle, read_pickled_state
+
+PACKAGE = Path(__file__).resolve().parents[2] / "memgan"
+
+
+def test_states_of_parallel_training(tmp_path: Path) -> None:
+    torch.save({"module.a": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "x.pth")
+    assert sorted(read_pickled_state(tmp_path / "x.pth")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1}, {"g_ema": {"a": torch.zeros(1)}}])
+def test_something_else_than_tensors_by_name(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(StateMismatchError, match="Do that"):
+        read_pickled_state(tmp_path / "x.pth", remedy="Do that.")
+    assert type(read_pickle(tmp_path / "x.pth")) is type(content)
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": Path("x")}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"x\.pth cannot be read"):
+        read_pickle(tmp_path / "x.pth")
+
+
+def careless_calls(text: str) -> list[str]:
+    """Calls that run what a file says: ``torch.load`` without ``weights_only=True``, and everything of ``pickle``."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            safe = any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+            if (name == "torch.load" and not safe) or name in ("pickle.load", "pickle.loads", "pickle.Unpickler"):
+                found.append(f"{node.lineno}: {name}")
+        if isinstance(node, ast.ImportFrom) and node.module in ("pickle", "torch"):
+            found += [f"{node.lineno}: {alias.name}" for alias in node.names if alias.name.startswith("load")]
+    return found
+
+
+def test_every_reader_of_pickles_is_restricted() -> None:
+    assert careless_calls("torch.load(f)") and careless_calls("torch.load(f, weights_only=False)")
+    assert careless_calls("from torch import load") and not careless_calls("torch.load(f, weights_only=True)")
+    found = {path.name: careless_calls(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
+    assert not {name: calls for name, calls in found.items() if calls}

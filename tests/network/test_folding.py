@@ -1,0 +1,176 @@
+"""The fast form of a network: the same pictures, from the same parts."""
+
+import copy
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from tiny import FAST_CONFIG as CONFIG
+from tiny import random_faces as faces
+from tiny import trained
+
+from memgan import MemGAN, build_memgan
+from memgan.errors import ShapeError
+from memgan.network import fast
+from memgan.network.decoder import Window
+from memgan.network.fast import FastMemGAN, prepare_for_inference
+
+CASES = {
+    "as shipped": {"memory_residual": True, "degradation_conditioning": True},
+    "with its own features beside the read": {"memory_residual": True},
+    "without memory": {"use_memory": False},
+    "without affine": {"use_affine": False},
+    "without blend": {"use_blend": False},
+    "the bare prior": {"use_affine": False, "use_blend": False},
+    "literal read": {"memory_normalise": False},
+    "two scales": {"fusion_scales": (8, 32)},
+    "conditioned, without memory": {"use_memory": False, "degradation_conditioning": True},
+}
+
+
+def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:
+    scale = one.abs().max().item()
+    assert 0.1 < scale < 1e4, "a picture of nothing proves nothing"
+    assert (one - other).abs().max().item() <= 1e-4 * max(1.0, scale)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("strip_rows", [5, 32])
+@torch.inference_mode()
+def test_pictures_are_those_of_the_trained_network(case, strip_rows, monkeypatch):
+    monkeypatch.setattr(fast, "STRIP_ROWS", strip_rows)
+    network = trained(dataclasses.replace(CONFIG, **CASES[case]))
+    quick = prepare_for_inference(network)
+    assert isinstance(quick, FastMemGAN)
+    expected, got = network(faces(), return_features=True), quick(faces(), return_features=True)
+    assert_same(expected.image, got.image)
+    assert_same(expected.latent, got.latent)
+    assert set(got.features) == set(expected.features)
+    for scale, feature in expected.features.items():
+        assert_same(feature, got.features[scale])
+    assert_same(network(faces(), weight=0.5).image, quick(faces(), w=0.5).image)
+
+
+@torch.inference_mode()
+def test_a_face_does_not_depend_on_its_batch():
+    quick = prepare_for_inference(trained())
+    together = quick(faces(3)).image
+    for i, face in enumerate(faces(3)):
+        assert torch.equal(quick(face[None]).image[0], together[i])
+
+
+def test_the_trained_network_is_left_as_it_is():
+    network = trained().train()
+    before = copy.deepcopy(network.state_dict())
+    quick = prepare_for_inference(network)
+    image = faces()
+    given = image.clone()
+    with torch.inference_mode():
+        quick(image)
+    assert torch.equal(image, given)
+    assert network.training and all(module.training for module in network.modules())
+    after = network.state_dict()
+    assert list(quick.state_dict()) == list(after) == list(before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [id(p) for p in quick.parameters()] == [id(p) for p in network.parameters()]  # no second copy in memory
+
+
+def test_many_threads_share_one_network():
+    quick = prepare_for_inference(trained().requires_grad_(False))
+    images = faces(8)[:, None]
+    expected = [quick(image).image for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda image: quick(image).image, images))
+    assert all(torch.equal(*pair) for pair in zip(expected, made, strict=True))
+
+
+def test_what_a_file_said_of_its_weights_is_kept(tmp_path):
+    network = trained()
+    network.metadata = {"licence": "none"}
+    prepare_for_inference(network).save_pretrained(tmp_path)
+    assert MemGAN.from_pretrained(tmp_path).metadata == {"licence": "none"}
+
+
+@torch.inference_mode()
+def test_weights_loaded_later_are_used():
+    network = trained()
+    quick = prepare_for_inference(network)
+    before = quick(faces()).image
+    other = copy.deepcopy(network.state_dict())
+    other["decoder.synthesis.blocks.1.layer2.weight"] *= 2
+    quick.load_checked(other)
+    assert (quick(faces()).image - before).abs().max() > 0.01
+    assert_same(network(faces()).image, quick(faces()).image)
+
+
+@pytest.mark.parametrize(
+    "options", [{"noise": "none"}, {"window": Window(scale=8, top=2, left=1, size=4)}], ids=["noise", "window"]
+)
+@torch.inference_mode()
+def test_what_has_no_fast_form_is_made_as_in_training(options):
+    network = trained()
+    assert torch.equal(network(faces(), **options).image, prepare_for_inference(network)(faces(), **options).image)
+
+
+def test_gradients_are_those_of_the_trained_network():
+    network = trained().requires_grad_(False)
+    gradients = []
+    for form in (network, prepare_for_inference(network)):
+        image = faces().requires_grad_()
+        form(image).image.square().sum().backward()
+        gradients.append(image.grad)
+    assert torch.equal(*gradients)
+    frozen = prepare_for_inference(network)(faces()).image  # nothing to learn: no inference mode is needed
+    assert not frozen.requires_grad
+    assert_same(network(faces()).image, frozen)
+
+
+@torch.inference_mode()
+def test_bfloat16_stays_close():
+    network = trained()
+    exact = network(faces()).image
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = prepare_for_inference(network)(faces()).image.float()
+    error = (exact - rounded).square().mean().sqrt() / exact.square().mean().sqrt()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dataclasses.replace(CONFIG, family="stylegan2"),
+        dataclasses.replace(CONFIG, fusion_conv="dense"),
+        dataclasses.replace(CONFIG, fusion_conv="dense", use_affine=False),
+    ],
+    ids=["stylegan2", "dense", "dense blend"],
+)
+def test_a_network_without_fast_form_is_handed_back(config):
+    network = build_memgan(config)
+    assert prepare_for_inference(network) is network
+
+
+def test_other_shapes_are_refused_as_ever():
+    with pytest.raises(ShapeError, match="takes \\(B, 3, 32, 32\\)"):
+        prepare_for_inference(trained())(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_shipped_weights():
+    network = MemGAN.from_pretrained()
+    image = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    assert_same(network(image).image, prepare_for_inference(network)(image).image)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_shipped_weights_in_bfloat16():
+    quick = prepare_for_inference(MemGAN.from_pretrained())
+    image = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    exact = quick(image).image
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = quick(image).image.float()
+    psnr = -10 * torch.log10(((exact - rounded) / 2).square().mean()).item()
+    print(f"bfloat16 against float32: {psnr:.1f} dB")
+    assert psnr > 45

@@ -1,0 +1,165 @@
+"""The same faces from onnxruntime as from torch, and the choice between the two."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeDetector, FakeNetwork, face_at, scene
+from tiny import FAST_CONFIG as CONFIG
+from tiny import random_faces as faces
+from tiny import trained
+
+from memgan import MemGANRestorer
+from memgan.apps.cli import main as cli
+from memgan.errors import ConfigError, MissingDependencyError, ShapeError
+from memgan.hub import resolve as hub
+from memgan.image import load_picture, save_picture
+from memgan.image.picture import from_array
+from memgan.network.fast import FastMemGAN
+from memgan.restoration import backends
+from memgan.restoration.backends import OnnxNetwork, with_backend
+
+pytest.importorskip("onnx")
+CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def checkpoint() -> hub.Checkpoint:
+    return hub.Checkpoint(CONFIG, trained().state_dict())
+
+
+def restorer(weights, **options):
+    return MemGANRestorer(
+        weights, **{"device": "cpu", "detector": FakeDetector(face_at(80, 60)), "upscale": 1, **options}
+    )
+
+
+def graphs(home):
+    return sorted((home / "onnx").glob("*.onnx"))
+
+
+def test_faces_are_those_of_torch_and_evidence_is_kept(checkpoint):
+    by_onnx, by_torch = restorer(checkpoint, backend="onnx"), restorer(checkpoint)
+    assert isinstance(by_onnx.network, OnnxNetwork) and isinstance(by_torch.network, FastMemGAN)
+    made, expected = (r.restore(scene(), evidence=True).faces[0] for r in (by_onnx, by_torch))
+    assert np.abs(made.restored.astype(int) - expected.restored).max() <= 1 and expected.restored.std() > 1
+    assert set(made.evidence) == set(expected.evidence)
+    assert by_onnx.device == torch.device("cpu") and by_onnx.network.config == CONFIG
+
+
+def test_weights_and_shapes_mean_what_they_mean_to_torch():
+    network = trained().requires_grad_(False)
+    by_onnx = with_backend(network, "onnx", **CPU)
+    for options in ({}, {"weight": 0.25}, {"w": 0.0, "return_rgb": False, "adain": True}):
+        expected = network(faces(), **options).image
+        torch.testing.assert_close(by_onnx(faces(), **options)[0], expected, rtol=0, atol=1e-4)
+    with pytest.raises(ShapeError, match=r"takes \(B, 3, 32, 32\)"):
+        by_onnx(torch.zeros(1, 3, 16, 16))
+
+
+def test_the_graph_is_exported_once_per_weights(home, checkpoint, monkeypatch):
+    restorer(checkpoint, backend="onnx")
+    (first,) = graphs(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(backends, "onnx_bytes", lambda *_: pytest.fail("exported again"))
+        restorer(checkpoint, backend="onnx")
+    other = {name: tensor + 0.01 if name.endswith("bias") else tensor for name, tensor in checkpoint.state.items()}
+    restorer(hub.Checkpoint(CONFIG, other), backend="onnx")
+    assert len(graphs(home)) == 2 and first in graphs(home)
+
+
+def test_a_damaged_graph_is_replaced(home):
+    network = trained()
+    expected = with_backend(network, "onnx", **CPU)(faces())[0]
+    (path,) = graphs(home)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert torch.equal(with_backend(network, "onnx", **CPU)(faces())[0], expected)
+    assert path.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(home):
+    home.write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="is not kept"):
+        network = with_backend(trained(), "onnx", **CPU)
+    assert network(faces())[0].std() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "tensorrt"}, "backend is 'tensorrt'; allowed are torch, onnx, auto"),
+        ({"backend": "onnx", "dtype": "bfloat16"}, "FastMemGAN in bfloat16 on 'cpu'; use backend='torch'"),
+    ],
+)
+def test_what_no_backend_can_do_is_refused(checkpoint, options, message):
+    with pytest.raises(ConfigError, match=message):
+        restorer(checkpoint, **options)
+
+
+def test_without_onnxruntime_the_remedy_is_named(checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    with pytest.raises(MissingDependencyError, match=r"backend='onnx' needs onnxruntime; .*pip install"):
+        restorer(checkpoint, backend="onnx")
+
+
+def test_a_network_of_another_kind_cannot_be_exported():
+    options = {"network": FakeNetwork(), "device": "cpu", "detector": FakeDetector()}
+    with pytest.raises(ConfigError, match="not for FakeNetwork in float32"):
+        MemGANRestorer(backend="onnx", **options)
+    assert isinstance(MemGANRestorer(backend="auto", **options).network, FakeNetwork)
+
+
+@pytest.mark.parametrize(("onnx_seconds", "kind"), [(0.5, OnnxNetwork), (0.97, FastMemGAN), (2.0, FastMemGAN)])
+def test_auto_takes_the_faster_and_remembers_it(home, checkpoint, monkeypatch, onnx_seconds, kind):
+    monkeypatch.setattr(backends, "_median_seconds", lambda *_: {"torch": 1.0, "onnx": onnx_seconds})
+    assert type(restorer(checkpoint, backend="auto").network) is kind
+    monkeypatch.setattr(backends, "_median_seconds", lambda *_: pytest.fail("measured again"))
+    assert type(restorer(checkpoint, backend="auto").network) is kind
+    (notes,) = (home / "onnx").glob("*.json")
+    assert list(json.loads(notes.read_text()).values()) == ["onnx" if kind is OnnxNetwork else "torch"]
+
+
+def test_auto_measures_anew_for_another_number_of_threads_and_over_damaged_notes(home, checkpoint, monkeypatch):
+    measured = []
+    monkeypatch.setattr(backends, "_median_seconds", lambda *_: measured.append(1) or {"torch": 1.0, "onnx": 2.0})
+    restorer(checkpoint, backend="auto")
+    (notes,) = (home / "onnx").glob("*.json")
+    notes.write_text("[1")
+    restorer(checkpoint, backend="auto")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    restorer(checkpoint, backend="auto")
+    assert len(measured) == 3 and len(json.loads(notes.read_text())) == 2
+
+
+def test_auto_is_torch_without_the_packages(home, checkpoint, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert isinstance(restorer(checkpoint, backend="auto").network, FastMemGAN)
+    assert not home.exists()
+
+
+def test_both_forms_are_timed():
+    calls = []
+    forms = {"torch": lambda image: calls.append("torch"), "onnx": lambda image: calls.append("onnx")}
+    times = backends._median_seconds(forms, faces(1), repeats=2)
+    assert calls == ["torch", "onnx"] * 3 and min(times.values()) > 0
+
+
+def test_the_command(tmp_path, checkpoint):
+    weights = hub.save(tmp_path / "small.safetensors", checkpoint.config, checkpoint.state)
+    save_picture(from_array(scene(32, 32), "rgb"), tmp_path / "face.png")
+    made = []
+    for backend in ("torch", "onnx"):
+        words = [str(tmp_path / "face.png"), "-o", str(tmp_path / backend), "--weights", str(weights)]
+        assert cli.main(["restore", *words, "--aligned", "--device", "cpu", "--backend", backend]) == 0
+        (file,) = (tmp_path / backend / "restored_faces").iterdir()
+        made.append(load_picture(file).rgb.astype(int))
+    assert np.abs(made[0] - made[1]).max() <= 1 and made[0].std() > 1

@@ -1,0 +1,85 @@
+"""The rich result of restore(): everything that is known of each face, and that it fits together."""
+
+import numpy as np
+import pytest
+from fakes import FakeDetector, FakeNetwork, face_at, scene
+from tiny import TINY, save_tiny_weights
+
+from memgan import MemGANRestorer
+from memgan.errors import ConfigError
+from memgan.faces import FFHQ_TEMPLATE
+from memgan.image import Picture, from_array
+
+FACES = [face_at(70, 60), face_at(120, 50, 40)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+
+
+def restorer(**options):
+    options = {"network": FakeNetwork(0.5, 0.3), "detector": FakeDetector(*FACES), "upscale": 1, **options}
+    return MemGANRestorer(device="cpu", **options)
+
+
+def test_every_face_has_its_place_and_pictures():
+    result = restorer().restore(scene(), weight=0.5)
+    assert len(result.faces) == 2
+    for face, found in zip(result.faces, FACES):
+        np.testing.assert_array_equal(face.box_xyxy, found.box_xyxy)
+        assert face.score == found.score and face.strength == 0.5
+        assert face.crop.shape == face.restored.shape == (64, 64, 3)
+        assert face.mask.shape == (64, 64) and face.mask.max() == pytest.approx(0.5) and face.mask.min() == 0
+        at_template = face.landmarks @ face.crop_from_image[:, :2].T + face.crop_from_image[:, 2]
+        np.testing.assert_allclose(at_template, (FFHQ_TEMPLATE + 0.5) / 8 - 0.5, atol=0.01)
+        back = at_template @ face.image_from_crop[:, :2].T + face.image_from_crop[:, 2]
+        np.testing.assert_allclose(back, face.landmarks, atol=1e-4)
+        assert face.evidence is None and face.identity_distance is None
+    assert result.image.shape == scene().shape and isinstance(result.picture, Picture)
+
+
+def test_enhance_is_a_view_of_it():
+    cropped, restored, image = restorer().enhance(scene())
+    result = restorer().restore(scene())
+    for a, b in zip((*cropped, *restored), (*result.cropped_faces, *result.restored_faces), strict=True):
+        np.testing.assert_array_equal(a, b[:, :, ::-1])  # arrays in the restorer's order, faces in RGB
+    np.testing.assert_array_equal(image, result.image)
+
+
+def test_any_form_of_a_picture_gives_the_same(tmp_path):
+    from PIL import Image
+
+    expected = restorer(color="rgb").restore(scene()).image
+    Image.fromarray(scene()).save(tmp_path / "a.png")
+    for given in (from_array(scene(), "rgb"), Image.fromarray(scene()), tmp_path / "a.png", scene().astype(float)):
+        np.testing.assert_array_equal(restorer(color="rgb").restore(given).image, expected)
+
+
+def test_an_aligned_face_is_the_whole_picture():
+    result = restorer().restore(scene(128, 128), has_aligned=True)
+    (face,) = result.faces
+    assert result.image is None and result.picture is None
+    assert face.box_xyxy.tolist() == [-0.5, -0.5, 127.5, 127.5]
+    at_template = face.landmarks @ face.crop_from_image[:, :2].T + face.crop_from_image[:, 2]
+    np.testing.assert_allclose(at_template, (FFHQ_TEMPLATE + 0.5) / 8 - 0.5, atol=0.01)
+
+
+def test_evidence_of_the_memory_on_request(weights):
+    model = restorer(network=None, weights=weights)
+    for face in model.restore(scene(), evidence=True).faces:
+        assert set(face.evidence) == set(TINY.fused_scales)
+        for scale, cosine in face.evidence.items():
+            assert cosine.shape == (scale, scale) and cosine.dtype == np.float32
+            assert -1 <= cosine.min() < cosine.max() <= 1
+    assert model.restore(scene()).faces[0].evidence is None
+
+
+def test_evidence_of_another_network_is_refused():
+    with pytest.raises(ConfigError, match="evidence"):
+        restorer().restore(scene(), evidence=True)
+
+
+def test_options_of_restore_that_do_not_exist():
+    with pytest.raises(TypeError, match="fidelity"):
+        restorer().restore(scene(), fidelity=1)

@@ -1,0 +1,124 @@
+"""Tiny networks, weight files, faces and training settings that many tests share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from memgan import MemGAN, build_memgan
+from memgan.hub import resolve as hub
+from memgan.hub import weight_file as checkpoint
+from memgan.network.config import PRESETS, MemGANConfig
+from memgan.training import recipes
+from memgan.training.config import TrainConfig
+
+TINY = MemGANConfig(
+    name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
+)
+
+
+def save_tiny_weights(path: Path) -> Path:
+    """Weights of a real network that is small, and moves pictures visibly."""
+    torch.manual_seed(5)
+    return hub.save(path, TINY, build_memgan(TINY).state_dict(), {"licence": "none"})
+
+
+TINY_MOBILE = MemGANConfig(
+    name="tiny",
+    family="mobile",
+    image_size=64,
+    channel_base=1024,
+    channel_max=32,
+    style_dim=32,
+    latent_layers=2,
+    encoder_channels=(32, 32, 24, 16, 16),
+    fusion_conv="separable",
+    memory_max_slots=8,
+)
+
+
+def register_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the preset ``tiny`` known to the training code."""
+    monkeypatch.setitem(PRESETS, "tiny", TINY_MOBILE)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", {})
+
+
+def settings(**changes: object) -> TrainConfig:
+    """A few quick steps of the preset ``tiny``."""
+    values = {
+        "preset": "tiny",
+        "steps": 4,
+        "batch_size": 2,
+        "learning_rate": 1e-3,
+        "warmup_steps": 0,
+        "beta1": 0.9,
+        "discriminator_base": 256,
+        "perceptual_weight": 0.0,
+        "r1_every": 2,
+    }
+    return TrainConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def write_faces(folder: Path, count: int = 4, size: int = 64) -> Path:
+    """Smooth coloured shapes, one PNG each: something that a few hundred steps can learn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ys, xs = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    for i in range(count):
+        inside = ((xs / (0.5 + 0.05 * i)) ** 2 + (ys / 0.8) ** 2 < 1).float()
+        eyes = ((xs.abs() - 0.2) ** 2 + (ys + 0.1) ** 2 < 0.01).float()
+        rgb = torch.stack(
+            [0.2 + 0.5 * inside - 0.4 * eyes, 0.3 + 0.3 * inside - 0.3 * eyes, 0.3 + 0.1 * i * (1 - inside)]
+        )
+        Image.fromarray((rgb.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    return folder
+
+
+FILE_CONFIG = MemGANConfig(name="tiny", image_size=16, channel_base=64, channel_max=8, style_dim=8, latent_layers=2)
+
+
+def tiny_state() -> dict[str, torch.Tensor]:
+    """Tensors of several kinds; no network has them."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "convolution.weight": torch.randn(4, 3, 3, 3, generator=generator),
+        "convolution.bias": torch.randn(4, generator=generator),
+        "memory.count": torch.arange(5),
+    }
+
+
+def write_tiny_file(folder: Path) -> Path:
+    """Write ``tiny.safetensors`` into ``folder``."""
+    return checkpoint.save(folder / "tiny.safetensors", FILE_CONFIG, tiny_state(), {"licence": "none", "steps": "3"})
+
+
+FAST_CONFIG = MemGANConfig(
+    name="small",
+    family="mobile",
+    image_size=32,
+    channel_base=256,
+    channel_max=16,
+    style_dim=16,
+    latent_layers=2,
+    encoder_channels=(12, 12, 8, 6),
+    encoder_blocks=(0, 1, 2, 0),
+    fusion_conv="separable",
+    memory_max_slots=5,
+)
+
+
+def trained(config: MemGANConfig = FAST_CONFIG) -> MemGAN:
+    """A network with no number at a starting value that would hide a mistake: ones, zeros, constants."""
+    torch.manual_seed(1)
+    network = build_memgan(config)
+    with torch.no_grad():
+        for name, tensor in network.decoder.state_dict().items():
+            tensor.add_(torch.randn_like(tensor) * (0.02 if name.endswith("style.weight") else 0.2))
+        if network.conditioning is not None:
+            network.conditioning.leave.weight.normal_(std=0.1)
+            network.conditioning.leave.bias.normal_(std=0.3)
+    return network.eval()
+
+
+def random_faces(count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
