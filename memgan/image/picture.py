@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
 
@@ -79,27 +78,20 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
     """Take over a caller's picture; the result shares no memory with it.
 
     Args:
-        img: numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with any strides, or a PIL picture.
-            uint8 counts 0..255 and uint16 counts 0..65535, whatever values occur. float32 and float64 count 0..255
-            (not 0..1) and are rounded to 8 bit.
-        color: channel order of an array; a PIL picture knows its own.
-
-    Returns:
-        The picture; PIL pictures are turned as their EXIF orientation says and converted to sRGB.
+        img: numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with any strides. uint8 counts 0..255 and uint16
+            counts 0..65535, whatever values occur. float32 and float64 count 0..255 (not 0..1) and are rounded to 8
+            bit.
+        color: channel order of the array.
 
     Raises:
         ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
             outside 16..20000 pixels a side.
     """
     check_color(color)
-    if isinstance(img, Image.Image):
-        from memgan.image.files import from_pil, in_srgb
-
-        return in_srgb(from_pil(img))
     if not isinstance(img, np.ndarray):
         raise ImageError(
-            f"a picture must be a numpy array or a PIL picture, not {type(img).__name__}; "
-            "read files with memgan.image.load_picture, convert tensors with .numpy()"
+            f"a picture must be a numpy array, not {type(img).__name__}; take other forms in with "
+            "memgan.image.open_picture, convert tensors with .numpy()"
         )
     channels = 1 if img.ndim == 2 else img.shape[2] if img.ndim == 3 else 0
     if channels not in (1, 3, 4):
