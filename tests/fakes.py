@@ -20,7 +20,7 @@ from memgan.training.losses.feature_networks import FeatureNetwork
 
 
 def scene(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: smooth colours and a little noise."""
+    """(H, W, 3) uint8: smooth colors and a little noise."""
     generator = np.random.default_rng(seed)
     coarse = generator.uniform(40, 215, (5, 7, 3)).astype(np.float32)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

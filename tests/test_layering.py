@@ -107,10 +107,10 @@ def import_graph() -> dict[str, set[str]]:
 def violations(module: str, imported: set[str]) -> set[str]:
     """What ``module`` imports although it is beside or above it."""
     level = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    room = (module.split(".") + ["__init__"])[1]
+    room = [*module.split("."), "__init__"][1]
 
     def is_wrong(other: str) -> bool:
-        other_room = (other.split(".") + ["__init__"])[1]
+        other_room = [*other.split("."), "__init__"][1]
         if room != other_room:
             return level[other_room] >= level[room]
         floors = INNER_FLOORS.get(room)

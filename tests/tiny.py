@@ -21,7 +21,7 @@ TINY = MemGANConfig(
 def save_tiny_weights(path: Path) -> Path:
     """Weights of a real network that is small, and moves pictures visibly."""
     torch.manual_seed(5)
-    return hub.save(path, TINY, build_memgan(TINY).state_dict(), {"licence": "none"})
+    return hub.save(path, TINY, build_memgan(TINY).state_dict(), {"license": "none"})
 
 
 TINY_MOBILE = MemGANConfig(
@@ -61,7 +61,7 @@ def settings(**changes: object) -> TrainConfig:
 
 
 def write_faces(folder: Path, count: int = 4, size: int = 64) -> Path:
-    """Smooth coloured shapes, one PNG each: something that a few hundred steps can learn."""
+    """Smooth colored shapes, one PNG each: something that a few hundred steps can learn."""
     folder.mkdir(parents=True, exist_ok=True)
     ys, xs = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     for i in range(count):
@@ -89,7 +89,7 @@ def tiny_state() -> dict[str, torch.Tensor]:
 
 def write_tiny_file(folder: Path) -> Path:
     """Write ``tiny.safetensors`` into ``folder``."""
-    return checkpoint.save(folder / "tiny.safetensors", FILE_CONFIG, tiny_state(), {"licence": "none", "steps": "3"})
+    return checkpoint.save(folder / "tiny.safetensors", FILE_CONFIG, tiny_state(), {"license": "none", "steps": "3"})
 
 
 FAST_CONFIG = MemGANConfig(

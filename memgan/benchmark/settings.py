@@ -6,7 +6,7 @@ from typing import Any
 
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
-from memgan.runtime.checks import number, whole_number
+from memgan.runtime.checks import check_int, check_number
 
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "floor", "growth")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
@@ -73,13 +73,13 @@ class Options:
         if not self.batches:
             raise ConfigError("batches is empty; give at least one whole number, such as 1.")
         for batch in self.batches:
-            whole_number("batch", batch, 1)
+            check_int("batch", batch, 1)
         for field, least in (("repeats", 1), ("warmup", 0), ("pictures", 1)):
-            whole_number(field, getattr(self, field), least)
+            check_int(field, getattr(self, field), least)
         if self.threads is not None:
-            whole_number("threads", self.threads, 1)
-        whole_number("faces", self.setup.faces, 0)
-        number("width", self.setup.width, MIN_SIDE, MAX_SIDE)
-        number("height", self.setup.height, MIN_SIDE, MAX_SIDE)
+            check_int("threads", self.threads, 1)
+        check_int("faces", self.setup.faces, 0)
+        check_number("width", self.setup.width, MIN_SIDE, MAX_SIDE)
+        check_number("height", self.setup.height, MIN_SIDE, MAX_SIDE)
         if self.setup.photo is not None and not Path(self.setup.photo).is_file():
             raise ConfigError(f"photo is {self.setup.photo!r}, which is no file; give a picture, or leave it out.")

@@ -21,7 +21,7 @@ _EYE_SHAPES = [
     ((0, 0), (12, 12), (60, 45, 40), 1.5),
     ((0, -9), (29, 5), (60, 40, 35), 2),
 ]
-# By origin: (centre, half axes, colour, standard deviation of the blur) of ellipses in the 512 px crop, from back to
+# By origin: (center, half axes, color, standard deviation of the blur) of ellipses in the 512 px crop, from back to
 # front.
 _SHAPES = [
     (

@@ -1,7 +1,7 @@
-"""What befell old and careless photographs besides Eq. 14: no colour, fading, motion, print, small copies, grain, JPEG.
+"""What befell old and careless photographs besides Eq. 14: no color, fading, motion, print, small copies, grain, JPEG.
 
 The paper knows none of this. What the photograph *is* (black and white, faded) is kept in the picture to aim at, as
-nobody asked for other colours; what was done to it (motion, a printer's raster, a small sharpened copy, grain,
+nobody asked for other colors; what was done to it (motion, a printer's raster, a small sharpened copy, grain,
 scratches, a second compression) is in the degraded one only.
 """
 
@@ -23,7 +23,7 @@ from memgan.degradation.eq14 import (
     draw_parameters,
 )
 from memgan.degradation.jpeg import LUMA
-from memgan.degradation.random_draw import Draw
+from memgan.degradation.random_draw import RandomDraw
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 
@@ -131,14 +131,14 @@ def age_seeded(
     settings, ranges = settings or Ageing(), degradation or Degradation()
     wanted, degraded = torch.empty_like(images), torch.empty_like(images)
     for index, seed in enumerate(seeds):
-        draw = Draw(torch.Generator().manual_seed(seed))
+        draw = RandomDraw(torch.Generator().manual_seed(seed))
         wanted[index] = _photograph(images[index].float().clamp(-1, 1), settings, draw)
         noise = torch.Generator(images.device).manual_seed(seed)
         moved = wanted[index]
-        if draw.chance(settings.motion):
-            moved = _motion(moved, draw.between(*settings.motion_px), draw.between(0, math.pi))
-        printed = draw.chance(settings.halftone)
-        if not printed and draw.chance(settings.thumbnail):
+        if draw.bernoulli(settings.motion):
+            moved = _motion(moved, draw.uniform(*settings.motion_px), draw.uniform(0, math.pi))
+        printed = draw.bernoulli(settings.halftone)
+        if not printed and draw.bernoulli(settings.thumbnail):
             levels = thumbnail((moved + 1) * 127.5, _thumbnail_of(settings, ranges, draw, _unit(moved)), noise, codec)
         else:
             # Where the dots of a print are seen, it was not blurred or shrunk much.
@@ -150,27 +150,27 @@ def age_seeded(
     return wanted, degraded
 
 
-def _photograph(image: Tensor, settings: Ageing, draw: Draw) -> Tensor:
-    if draw.chance(settings.gray):
+def _photograph(image: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
+    if draw.bernoulli(settings.gray):
         light = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
-        tone = draw.between(0, 0.12) if draw.chance(0.5) else 0.0
+        tone = draw.uniform(0, 0.12) if draw.bernoulli(0.5) else 0.0
         # Brown: red above and blue below the lightness, least at black and white.
         image = light + (1 - light.square()) * light.new_tensor((tone, 0.0, -tone)).view(3, 1, 1)
-    if draw.chance(settings.faded):
-        black, contrast = draw.between(0, 0.3), draw.between(0.6, 1)
-        cast = image.new_tensor([draw.between(-0.06, 0.06) for _ in range(3)]).view(3, 1, 1)
+    if draw.bernoulli(settings.faded):
+        black, contrast = draw.uniform(0, 0.3), draw.uniform(0.6, 1)
+        cast = image.new_tensor([draw.uniform(-0.06, 0.06) for _ in range(3)]).view(3, 1, 1)
         image = (image + 1) * contrast * (1 - black / 2) + black - 1 + cast
     return image.clamp(-1, 1)
 
 
-def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: Draw, unit: float) -> Thumbnail:
-    noise = draw.between(*ranges.noise_sigma) / 3 if draw.chance(0.5) else 0.0  # sharpening multiplies it
+def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: RandomDraw, unit: float) -> Thumbnail:
+    noise = draw.uniform(*ranges.noise_sigma) / 3 if draw.bernoulli(0.5) else 0.0  # sharpening multiplies it
     return Thumbnail(
-        factor=max(1.0, draw.between(*settings.thumbnail_factor) * unit),
+        factor=max(1.0, draw.uniform(*settings.thumbnail_factor) * unit),
         noise_sigma=noise,
-        sharpening=draw.between(*settings.thumbnail_sharpening),
-        sharpening_sigma=draw.between(*settings.thumbnail_sharpening_px),
-        jpeg_quality=draw.whole(*ranges.jpeg_quality),
+        sharpening=draw.uniform(*settings.thumbnail_sharpening),
+        sharpening_sigma=draw.uniform(*settings.thumbnail_sharpening_px),
+        jpeg_quality=draw.integer(*ranges.jpeg_quality),
     )
 
 
@@ -198,24 +198,24 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
     return F.conv2d(padded, kernel.to(image)[None, None])[:, 0]
 
 
-def _damaged(levels: Tensor, settings: Ageing, draw: Draw, noise: torch.Generator, codec: Codec) -> Tensor:
+def _damaged(levels: Tensor, settings: Ageing, draw: RandomDraw, noise: torch.Generator, codec: Codec) -> Tensor:
     """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
     height, width = levels.shape[-2:]
     unit = _unit(levels)
-    if draw.chance(settings.grain):
-        size, sigma = draw.between(*settings.grain_px) * unit, draw.between(*settings.grain_sigma)
+    if draw.bernoulli(settings.grain):
+        size, sigma = draw.uniform(*settings.grain_px) * unit, draw.uniform(*settings.grain_sigma)
         coarse = [max(1, round(side / max(size, 1.0))) for side in (height, width)]
         grain = torch.randn(1, 1, *coarse, generator=noise, device=levels.device)
         grain = F.interpolate(grain, (height, width), mode="bicubic", align_corners=False)[0]
         light = levels.mean(0, keepdim=True) / 255
         levels = levels + sigma * grain * (0.4 + 2.4 * light * (1 - light))
-    if draw.chance(settings.scratches):
-        for _ in range(draw.whole(*settings.scratch_count)):
+    if draw.bernoulli(settings.scratches):
+        for _ in range(draw.integer(*settings.scratch_count)):
             levels = _scratched(levels, draw, unit)
     levels = levels.clamp(0, 255).round()
-    if draw.chance(settings.recompressed):
-        quality = draw.whole(*settings.recompressed_quality)
-        shift = draw.whole(0, 7), draw.whole(0, 7)
+    if draw.bernoulli(settings.recompressed):
+        quality = draw.integer(*settings.recompressed_quality)
+        shift = draw.integer(0, 7), draw.integer(0, 7)
         rolled = torch.roll(levels, shift, (1, 2))
         levels = torch.roll(compress(rolled, quality, codec), (-shift[0], -shift[1]), (1, 2))
     return levels
@@ -226,15 +226,15 @@ def _unit(image: Tensor) -> float:
     return max(image.shape[-2:]) / 512
 
 
-def _printed(levels: Tensor, settings: Ageing, draw: Draw) -> Tensor:
-    """Dots in place of even tones, of the same mean; without colours all inks share one screen, as black does."""
-    period = max(2.0, draw.between(*settings.halftone_px) * _unit(levels))
-    strength, turn = draw.between(*settings.halftone_strength), draw.between(0, math.pi / 2)
-    colourless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a level
-    shifts = [[draw.between(0, 2 * math.pi) for _ in range(2)] for _ in _SCREEN_DEGREES]
+def _printed(levels: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
+    """Dots in place of even tones, of the same mean; without colors all inks share one screen, as black does."""
+    period = max(2.0, draw.uniform(*settings.halftone_px) * _unit(levels))
+    strength, turn = draw.uniform(*settings.halftone_strength), draw.uniform(0, math.pi / 2)
+    colorless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a level
+    shifts = [[draw.uniform(0, 2 * math.pi) for _ in range(2)] for _ in _SCREEN_DEGREES]
     y, x = torch.meshgrid(*(torch.arange(side, device=levels.device) for side in levels.shape[-2:]), indexing="ij")
     screens = []
-    for degrees, (right, down) in zip((0.0,) if colourless else _SCREEN_DEGREES, shifts, strict=False):
+    for degrees, (right, down) in zip((0.0,) if colorless else _SCREEN_DEGREES, shifts, strict=False):
         angle = turn + math.radians(degrees)
         along = (x * math.cos(angle) + y * math.sin(angle)) * (2 * math.pi / period) + right
         across = (y * math.cos(angle) - x * math.sin(angle)) * (2 * math.pi / period) + down
@@ -243,7 +243,7 @@ def _printed(levels: Tensor, settings: Ageing, draw: Draw) -> Tensor:
     return levels + 255 * strength * torch.stack(screens) * 4 * value * (1 - value)
 
 
-def _scratched(levels: Tensor, draw: Draw, unit: float) -> Tensor:
+def _scratched(levels: Tensor, draw: RandomDraw, unit: float) -> Tensor:
     """One bent line of uneven strength."""
     height, width = levels.shape[-2:]
     y, x = torch.meshgrid(
@@ -251,13 +251,13 @@ def _scratched(levels: Tensor, draw: Draw, unit: float) -> Tensor:
         torch.linspace(0, 1, width, device=levels.device),
         indexing="ij",
     )
-    if draw.chance(0.25):
+    if draw.bernoulli(0.25):
         y, x = x, y  # most run along the film
-    start, slope, bend = draw.between(0, 1), draw.between(-0.15, 0.15), draw.between(-0.05, 0.05)
-    first = draw.between(-0.3, 0.8)
-    last = first + draw.between(0.2, 1)
-    thickness = draw.between(0.4, 1.5) * unit / max(height, width)
+    start, slope, bend = draw.uniform(0, 1), draw.uniform(-0.15, 0.15), draw.uniform(-0.05, 0.05)
+    first = draw.uniform(-0.3, 0.8)
+    last = first + draw.uniform(0.2, 1)
+    thickness = draw.uniform(0.4, 1.5) * unit / max(height, width)
     away = x - (start + slope * y + bend * torch.sin(6 * y + 6 * start))
     line = torch.exp(-0.5 * (away / thickness).square()) * ((y > first) & (y < last))
-    colour = 255.0 if draw.chance(0.7) else 0.0
-    return levels + draw.between(0.3, 0.9) * line * (colour - levels)
+    color = 255.0 if draw.bernoulli(0.7) else 0.0
+    return levels + draw.uniform(0.3, 0.9) * line * (color - levels)

@@ -6,7 +6,7 @@ Parameters are drawn uniformly for every picture. One seed fixes one degraded pi
 
 Choices where the paper is silent:
 
-- Both resamplings are bilinear with half-pixel centres and no anti-aliasing (OpenCV's ``INTER_LINEAR``), as the
+- Both resamplings are bilinear with half-pixel centers and no anti-aliasing (OpenCV's ``INTER_LINEAR``), as the
   blur before them is what limits the bandwidth in this model.
 - The blur kernel reaches three standard deviations; borders are mirrored.
 - Noise is independent per channel; ``noise_sigma`` is its standard deviation in 8-bit levels.

@@ -44,14 +44,14 @@ def jpeg_real(levels: Tensor, quality: int) -> Tensor:
 
 
 def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
-    """What :func:`jpeg_real` does to the pixels, in torch: YCbCr, 4:2:0, 8x8 DCT, quantisation, and back."""
+    """What :func:`jpeg_real` does to the pixels, in torch: YCbCr, 4:2:0, 8x8 DCT, quantization, and back."""
     height, width = levels.shape[-2:]
     pad = (0, -width % 16, 0, -height % 16)
     red, green, blue = F.pad(levels[None], pad, mode="replicate")[0]
     luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     chroma = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402]) + 128  # (2, H, W)
-    luma = _quantised(luma.round()[None], _LUMA_TABLE, quality)[0]
-    chroma = _quantised(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA_TABLE, quality)
+    luma = _quantized(luma.round()[None], _LUMA_TABLE, quality)[0]
+    chroma = _quantized(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA_TABLE, quality)
     chroma = F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
     blueness, redness = chroma.round() - 128
     mixed = luma - 0.344136 * blueness - 0.714136 * redness
@@ -59,8 +59,8 @@ def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
     return rgb.round().clamp(0, 255)[:, :height, :width]
 
 
-def _quantised(planes: Tensor, base: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """Quantise the 8x8 DCT of (N, H, W) planes, sides multiples of 8, as libjpeg does at ``quality``."""
+def _quantized(planes: Tensor, base: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
+    """Quantize the 8x8 DCT of (N, H, W) planes, sides multiples of 8, as libjpeg does at ``quality``."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     table = ((torch.tensor(base) * percent + 50) // 100).clamp(1, 255).to(planes)
     position = torch.arange(8, dtype=torch.float64)

@@ -3,7 +3,7 @@
 import torch
 
 
-class Draw:
+class RandomDraw:
     """Draws from one source of random numbers.
 
     Args:
@@ -13,18 +13,18 @@ class Draw:
     def __init__(self, random: torch.Generator) -> None:
         self._random = random
 
-    def between(self, low: float, high: float) -> float:
+    def uniform(self, low: float, high: float) -> float:
         """A number from ``low`` to ``high``."""
         return low + (high - low) * float(torch.rand((), generator=self._random, dtype=torch.float64))
 
-    def factor(self, low: float, high: float) -> float:
+    def log_uniform(self, low: float, high: float) -> float:
         """A number from ``low`` to ``high``, both above 0; equal ratios are equally likely."""
-        return low * (high / low) ** self.between(0, 1)
+        return low * (high / low) ** self.uniform(0, 1)
 
-    def chance(self, share: float) -> bool:
+    def bernoulli(self, share: float) -> bool:
         """True in ``share`` of all draws."""
-        return self.between(0, 1) < share
+        return self.uniform(0, 1) < share
 
-    def whole(self, low: int, high: int) -> int:
-        """A whole number from ``low`` to ``high``, both included."""
+    def integer(self, low: int, high: int) -> int:
+        """An integer from ``low`` to ``high``, both included."""
         return int(torch.randint(low, high + 1, (), generator=self._random))

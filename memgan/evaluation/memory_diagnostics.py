@@ -200,7 +200,7 @@ class MemoryHealthMeter:
 
 def mean_read(bank: MemoryBank, features: Tensor) -> Tensor:
     """What the bank would hand on if its weights were all equal: (B, C, H, W), as :meth:`MemoryBank.read` gives it."""
-    # The centred read of the mean slot is 0; a residual bank still hands on the features beside it.
-    mean = torch.zeros_like(bank.slots[0]) if bank.normalise else bank.slots.mean(0)
+    # The centered read of the mean slot is 0; a residual bank still hands on the features beside it.
+    mean = torch.zeros_like(bank.slots[0]) if bank.normalize else bank.slots.mean(0)
     mean = mean.to(features.dtype)[:, None, None].expand_as(features)
     return mean + features if bank.residual else mean

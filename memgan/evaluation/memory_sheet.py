@@ -1,4 +1,4 @@
-"""The memory as people look at it: what it recognises, and the features before and after it (Fig. 2)."""
+"""The memory as people look at it: what it recognizes, and the features before and after it (Fig. 2)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,21 +51,21 @@ def write_memory_sheet(
     write_contact_sheet(rows, path, captions=captions)
 
 
-def principal_colours(features: Tensor) -> Tensor:
-    """Three principal components of (C, H, W) features as colours (3, H, W) in [-1, 1]; 2.5 deviations are full."""
+def principal_colors(features: Tensor) -> Tensor:
+    """Three principal components of (C, H, W) features as colors (3, H, W) in [-1, 1]; 2.5 deviations are full."""
     flat = features.detach().double().flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     values, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
     count = min(3, len(values))
     vectors = vectors[:, -count:].flip(1)
-    # An eigenvector's sign is arbitrary: let its largest entry be positive, so that the colours are always the same.
+    # An eigenvector's sign is arbitrary: let its largest entry be positive, so that the colors are always the same.
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    colours = (vectors * largest.sign()).T @ flat
+    colors = (vectors * largest.sign()).T @ flat
     # A component that is rounding alone stays dark.
     strongest = values[-count:].flip(0)
-    colours = colours / (2.5 * strongest.clamp_min(1e-8 * strongest[0] + 1e-12).sqrt()[:, None])
-    colours = F.pad(colours, (0, 0, 0, 3 - count))
-    return colours.clamp(-1, 1).float().reshape(3, *features.shape[1:])
+    colors = colors / (2.5 * strongest.clamp_min(1e-8 * strongest[0] + 1e-12).sqrt()[:, None])
+    colors = F.pad(colors, (0, 0, 0, 3 - count))
+    return colors.clamp(-1, 1).float().reshape(3, *features.shape[1:])
 
 
 @torch.no_grad()
@@ -87,8 +87,8 @@ def _face_rows(
         cosine = bank.inspect(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
         rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))
-        rows[1].append(principal_colours(features[0]))
-        rows[2].append(principal_colours(_read_alone(bank, features)[0]))
+        rows[1].append(principal_colors(features[0]))
+        rows[2].append(principal_colors(_read_alone(bank, features)[0]))
         captions[0].append(f"evidence {name} px: {low:.2f} to {high:.2f}")
         captions[1].append(f"before memory {name} px")
         captions[2].append(f"after memory {name} px")

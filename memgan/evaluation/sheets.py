@@ -65,7 +65,7 @@ def _line(text: str, width: int) -> np.ndarray:
 
 
 def heat(values: Tensor) -> Tensor:
-    """Numbers from 0 to 1 as colours, dark blue over green to yellow: (H, W) -> (3, H, W) in [-1, 1]."""
+    """Numbers from 0 to 1 as colors, dark blue over green to yellow: (H, W) -> (3, H, W) in [-1, 1]."""
     stops = torch.tensor(_HEAT)
     place = values.detach().float().cpu().clamp(0, 1) * (len(stops) - 1)
     low = place.floor().long().clamp(max=len(stops) - 2)

@@ -28,7 +28,7 @@ FFHQ_TEMPLATE.setflags(write=False)
 # unexplained. Frontal faces leave about 0.1, full profiles up to 0.5, mirrored or scrambled points 0.8 and more.
 _MAX_RESIDUAL = 0.7
 _MIN_SPREAD_PX = 1.0
-# Centre (x, y) and longer side of a detector's box around a face that is aligned to the template, in 512 px units.
+# Center (x, y) and longer side of a detector's box around a face that is aligned to the template, in 512 px units.
 _BOX_CENTER = (258.0, 282.0)
 _BOX_SIDE = 372.0
 
@@ -40,7 +40,7 @@ class AlignedFace:
     crop: np.ndarray
     """(S, S, 3) uint8 RGB."""
     crop_from_image: np.ndarray
-    """(2, 3) float64 similarity from picture coordinates to crop coordinates (both at pixel centres)."""
+    """(2, 3) float64 similarity from picture coordinates to crop coordinates (both at pixel centers)."""
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
@@ -117,7 +117,7 @@ def _scaled(matrix_512: np.ndarray, size_px: int) -> np.ndarray:
     """Matrix into a 512 px crop to matrix into a ``size_px`` crop of the same field of view."""
     ratio = size_px / FFHQ_SIZE_PX
     matrix = matrix_512 * ratio
-    matrix[:, 2] += (ratio - 1) / 2  # pixel centres: the crop's edge is at -0.5
+    matrix[:, 2] += (ratio - 1) / 2  # pixel centers: the crop's edge is at -0.5
     return matrix
 
 

@@ -49,7 +49,7 @@ class Detections:
 
 @functools.lru_cache(maxsize=16)
 def anchor_centers_and_sides(height: int, width: int) -> np.ndarray:
-    """(N, 3) float32: centre x, centre y and side of every anchor, in the network's order of outputs."""
+    """(N, 3) float32: center x, center y and side of every anchor, in the network's order of outputs."""
     anchors = []
     for stride, sides in _LEVELS:
         rows, columns = -(-height // stride), -(-width // stride)
@@ -77,7 +77,7 @@ def decode(
         threshold: candidates scoring less are left out, before anything is computed.
 
     Returns:
-        Candidates in pixels of the network's input, pixel centres at integers.
+        Candidates in pixels of the network's input, pixel centers at integers.
     """
     keep = np.flatnonzero(scores >= threshold)
     anchors = anchor_centers_and_sides(height, width)[keep]

@@ -1,4 +1,4 @@
-"""Colour of a restored face: its slow variations are those of the input."""
+"""Color of a restored face: its slow variations are those of the input."""
 
 import math
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 # Standard deviation of the filter as a share of the crop's side: 16 px at 512. Measured on degraded faces, from 8 to 32
-# px make no difference to the error of the colours; 16 px average the blocks of JPEG's chroma and still follow an iris.
+# px make no difference to the error of the colors; 16 px average the blocks of JPEG's chroma and still follow an iris.
 _SIGMA = 1 / 32
 _SMALL_SIGMA = 4.0  # pixels: a Gaussian filter of less would be told from its samples
 
@@ -15,7 +15,7 @@ def lock_color(restored: np.ndarray, crop: np.ndarray) -> np.ndarray:
     """Replace the low frequencies of a restored face by those of the input.
 
     Blur, noise and compression leave the low frequencies of a picture as they are, so where the restoration differs
-    there it is the network's guess: paler or redder skin, another eye colour. All channels are treated alike, which
+    there it is the network's guess: paler or redder skin, another eye color. All channels are treated alike, which
     makes it the same in RGB and in YCbCr.
 
     Args:

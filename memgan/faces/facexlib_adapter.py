@@ -60,7 +60,7 @@ def build_network(name: str) -> torch.nn.Module:
 
     Args:
         name: one of :data:`FACEXLIB_WEIGHTS`. Parsers take (B, 3, 512, 512) RGB, ``parsing_parsenet`` in [-1, 1],
-            ``parsing_bisenet`` normalised as for ImageNet; the first item of what they return is (B, 19, 512, 512),
+            ``parsing_bisenet`` normalized as for ImageNet; the first item of what they return is (B, 19, 512, 512),
             scores of the classes of CelebAMask-HQ.
 
     Raises:

@@ -9,12 +9,12 @@ import numpy as np
 # Bands between Gaussian filters of these standard deviations, in pixels of the canvas: noise of a picture that was
 # enlarged lies in the lower ones.
 _SIGMAS = (0.0, 1.0, 2.0, 4.0)
-_BLOCK = 9  # side of the neighbourhoods whose noise is compared
-_FLAT_SHARE = 25  # percentile: the flattest quarter of the neighbourhoods holds noise rather than texture
+_BLOCK = 9  # side of the neighborhoods whose noise is compared
+_FLAT_SHARE = 25  # percentile: the flattest quarter of the neighborhoods holds noise rather than texture
 _LEAST_LEVEL = 0.4  # of 255: below, rounding makes more noise
 _LEAST_PIXELS = 200
-_MAX_STEP = 4  # between neighbourhoods that are looked at: these have most of their pixels in common
-_ENOUGH_NEIGHBOURHOODS = 2**14
+_MAX_STEP = 4  # between neighborhoods that are looked at: these have most of their pixels in common
+_ENOUGH_NEIGHBORHOODS = 2**14
 
 
 def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
@@ -70,10 +70,10 @@ def _bands(plane: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _levels(band: np.ndarray, *places: np.ndarray) -> list[float]:
-    """Typical amplitude in the flattest neighbourhoods of each of these places, (H, W) bool."""
+    """Typical amplitude in the flattest neighborhoods of each of these places, (H, W) bool."""
     power = cv2.blur(band * band, (_BLOCK, _BLOCK))
-    # In a large picture not every neighbourhood is needed to know how noisy the flattest quarter is.
-    step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBOURHOODS)))
+    # In a large picture not every neighborhood is needed to know how noisy the flattest quarter is.
+    step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBORHOODS)))
     levels = []
     for where in places:
         few = where[::step, ::step]

@@ -8,9 +8,9 @@ from memgan.faces.grain import brightness, grain_between
 from memgan.faces.mask import soft_mask
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, warp
 
-# A change of this many levels (of 255), averaged over a neighbourhood, counts as a full replacement.
+# A change of this many levels (of 255), averaged over a neighborhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
-_NEIGHBOURHOOD = 1 / 24  # of the crop's side
+_NEIGHBORHOOD = 1 / 24  # of the crop's side
 _STRIP_PIXELS = 2**14
 
 
@@ -96,7 +96,7 @@ def _layers(restored: np.ndarray, crop: np.ndarray | None, weight: np.ndarray) -
         nothing = np.zeros_like(weight)
         return cv2.merge((nothing, nothing, nothing, weight))
     changes = cv2.split(cv2.subtract(restored, crop, dtype=cv2.CV_32F))
-    side = max(3, round(restored.shape[0] * _NEIGHBOURHOOD))
+    side = max(3, round(restored.shape[0] * _NEIGHBORHOOD))
     size_of_change = np.abs(changes[0])
     for change in changes[1:]:
         size_of_change += np.abs(change)

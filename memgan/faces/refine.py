@@ -22,7 +22,7 @@ from memgan.faces.warp import compose_affine, invert_affine
 _SIDE_PX = 256  # of the close look
 _ZOOM = 0.75  # size of the face relative to the FFHQ template, so that its surroundings are seen too
 _FACE_CENTER = (256.0, 290.0)  # of a box around the template
-_MAX_OFFSET = 0.2  # between that centre and the face's, as a share of the look's side
+_MAX_OFFSET = 0.2  # between that center and the face's, as a share of the look's side
 _VOTE_THRESHOLD = 0.3
 _CERTAIN_SCORE = 0.99
 _CERTAIN_ROLL = np.deg2rad(20)

@@ -10,7 +10,7 @@ import numpy as np
 class Face:
     """One detected face, in pixels of the picture it was found in.
 
-    Coordinates follow OpenCV: the centre of the top left pixel is (0, 0), so the picture covers -0.5 to width - 0.5.
+    Coordinates follow OpenCV: the center of the top left pixel is (0, 0), so the picture covers -0.5 to width - 0.5.
     A face may reach beyond the picture.
     """
 
@@ -40,13 +40,13 @@ class Face:
 
     @property
     def center(self) -> tuple[float, float]:
-        """Centre (x, y) of the box."""
+        """Center (x, y) of the box."""
         left, top, right, bottom = self.box_xyxy.tolist()
         return (left + right) / 2, (top + bottom) / 2
 
 
 def most_central(faces: Sequence[Face], width: int, height: int) -> Face:
-    """The face whose box centre is nearest to the centre of a ``width`` x ``height`` picture.
+    """The face whose box center is nearest to the center of a ``width`` x ``height`` picture.
 
     Raises:
         ValueError: if there is no face.

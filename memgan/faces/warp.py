@@ -1,4 +1,4 @@
-"""Anti-aliased affine resampling, with all coordinates at pixel centres (OpenCV's convention)."""
+"""Anti-aliased affine resampling, with all coordinates at pixel centers (OpenCV's convention)."""
 
 import math
 
@@ -26,7 +26,7 @@ def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 
 def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
-    """(2, 3) matrix of resizing a picture: pixel *edges*, not centres, keep their place.
+    """(2, 3) matrix of resizing a picture: pixel *edges*, not centers, keep their place.
 
     The left edge of the picture is at -0.5, hence ``x' = scale * (x + 0.5) - 0.5``.
     """

@@ -48,11 +48,11 @@ def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
 
 
 def _metadata(first: Checkpoint, second: Checkpoint, share: float) -> dict[str, str]:
-    licences = [one.metadata["licence"] for one in (first, second) if one.metadata.get("licence")]
+    licenses = [one.metadata["license"] for one in (first, second) if one.metadata.get("license")]
     metadata = {
         **first.metadata,
         "average": f"{1 - share:g} of {first.config.name} and {share:g} of {second.config.name}",
     }
-    if licences:
-        metadata["licence"] = "; ".join(dict.fromkeys(licences))
+    if licenses:
+        metadata["license"] = "; ".join(dict.fromkeys(licenses))
     return metadata

@@ -16,7 +16,7 @@ from memgan.hub.weight_file import Checkpoint
 METRICS_KEY = "metrics"
 """Entry of a weight file's header that holds :class:`Metrics` as JSON."""
 TAGS = ["memgan", "face-restoration", "blind-face-restoration", "image-restoration", "pytorch"]
-_HUB_LICENCES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
+_HUB_LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
 _PAPER = "https://doi.org/10.1145/3581783.3611782"
 
 
@@ -77,20 +77,20 @@ def model_card(checkpoint: Checkpoint, repo_id: str | None = None) -> str:
     """Text of a README.md with the hub's header, made of what the checkpoint says of itself.
 
     Args:
-        checkpoint: its metadata may have ``licence``, ``metrics`` (:class:`Metrics` as JSON) and notes on training.
+        checkpoint: its metadata may have ``license``, ``metrics`` (:class:`Metrics` as JSON) and notes on training.
         repo_id: ``owner/repo`` where it will be; ``None``: the card speaks of a folder.
 
     Raises:
         WeightsError: if the metadata's metrics cannot be read.
     """
     config, metadata = checkpoint.config, dict(checkpoint.metadata)
-    licence = metadata.pop("licence", "not stated")
+    license = metadata.pop("license", "not stated")
     metrics = _from_json(text, Path(config.name)) if (text := metadata.pop(METRICS_KEY, None)) else None
     header: dict[str, Any] = {
         "library_name": "memgan",
         "pipeline_tag": "image-to-image",
         "tags": TAGS,
-        **_licence(licence),
+        **_license(license),
     }
     if metrics is not None:
         header["model-index"] = [_model_index(config.name, metrics)]
@@ -104,7 +104,7 @@ def model_card(checkpoint: Checkpoint, repo_id: str | None = None) -> str:
         f"```python\nfrom memgan import MemGANRestorer\n\nrestorer = MemGANRestorer({where})\n"
         "cropped_faces, restored_faces, restored_image = restorer.enhance(image)\n```\n\n"
         f"The network alone is `memgan.MemGAN.from_pretrained({where})`.\n",
-        f"Licence of the weights: {licence}.\n",
+        f"License of the weights: {license}.\n",
     ]
     if metrics is not None:
         rows = "\n".join(f"| {name} | {value:g} |" for name, value in metrics.values.items())
@@ -123,9 +123,9 @@ def _from_json(text: str, path: Path) -> Metrics:
         raise WeightsError(f"The metrics in the header of {path} cannot be read ({error}).") from error
 
 
-def _licence(text: str) -> dict[str, str]:
-    """The hub knows some licences by name; others have to be called ``other``, with a name of their own."""
-    if text.lower() in _HUB_LICENCES:
+def _license(text: str) -> dict[str, str]:
+    """The hub knows some licenses by name; others have to be called ``other``, with a name of their own."""
+    if text.lower() in _HUB_LICENSES:
         return {"license": text.lower()}
     name = re.sub(r"[^a-z0-9.]+", "-", text.lower().split("(")[0].split(";")[0]).strip("-")
     return {"license": "other", "license_name": name or "not-stated"}

@@ -1,4 +1,4 @@
-"""Published weights: how to recognise a file, and the order in which it is looked for."""
+"""Published weights: how to recognize a file, and the order in which it is looked for."""
 
 import os
 import warnings

@@ -37,7 +37,7 @@ def from_pretrained(
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
 
     Returns:
-        The network; its ``metadata`` are the entries of the file's header (licence, training), for saving it again.
+        The network; its ``metadata`` are the entries of the file's header (license, training), for saving it again.
 
     Raises:
         WeightsNotFoundError: if there are no such weights.
@@ -65,7 +65,7 @@ def save_pretrained(
     Args:
         network: what to save.
         directory: made if missing; files of these names are replaced, each when its successor is complete.
-        metadata: further header entries (``licence`` is the most important), over those that the network came with.
+        metadata: further header entries (``license`` is the most important), over those that the network came with.
         metrics: how good it was found to be; ``None``: what its metadata say.
         card: text of the card; ``None``: one is generated from configuration, metadata and metrics.
         half: store in half precision, see :func:`memgan.hub.weight_file.save`.

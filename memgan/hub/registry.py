@@ -12,18 +12,18 @@ DEFAULT_NAME = "memgan-mobile-512"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
 
 
-_PARSER_LICENCE = "as facexlib publishes it (code MIT); trained on CelebAMask-HQ, whose pictures are non-commercial"
+_PARSER_LICENSE = "as facexlib publishes it (code MIT); trained on CelebAMask-HQ, whose pictures are non-commercial"
 
 
 @dataclasses.dataclass(frozen=True)
 class WeightSpec:
-    """Published weights: where they are and how to recognise them."""
+    """Published weights: where they are and how to recognize them."""
 
     name: str
     filename: str
     sha256: str
     """Of the whole file, in lower-case hexadecimal."""
-    licence: str
+    license: str
     embedded: bool = False
     """Whether the file travels inside the package."""
     repo_id: str | None = None
@@ -46,14 +46,14 @@ REGISTRY: dict[str, WeightSpec] = {
             name="memgan-mobile-512",
             filename="memgan-mobile-512.safetensors",
             sha256="15ce3236c7e34ad3580ea972939e78cce448471ed8fcfc2c753f81d1dcb6843e",
-            licence="non-commercial (see weights/README.md)",
+            license="non-commercial (see weights/README.md)",
             embedded=True,
         ),
         WeightSpec(
             name="retinaface_mobile0.25",
             filename="detection_mobilenet0.25_Final.pth",
             sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
-            licence="MIT",
+            license="MIT",
             urls=(f"{_FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth",),
             size=1_789_735,
             kind="detector",
@@ -62,7 +62,7 @@ REGISTRY: dict[str, WeightSpec] = {
             name="retinaface_resnet50",
             filename="detection_Resnet50_Final.pth",
             sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
-            licence="MIT",
+            license="MIT",
             urls=(f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",),
             size=109_497_761,
             kind="detector",
@@ -71,7 +71,7 @@ REGISTRY: dict[str, WeightSpec] = {
             name="parsing_parsenet",
             filename="parsing_parsenet.pth",
             sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
-            licence=_PARSER_LICENCE,
+            license=_PARSER_LICENSE,
             urls=(f"{_FACEXLIB}/v0.2.2/parsing_parsenet.pth",),
             size=85_331_193,
             kind="parser",
@@ -80,7 +80,7 @@ REGISTRY: dict[str, WeightSpec] = {
             name="parsing_bisenet",
             filename="parsing_bisenet.pth",
             sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
-            licence=_PARSER_LICENCE,
+            license=_PARSER_LICENSE,
             urls=(f"{_FACEXLIB}/v0.2.0/parsing_bisenet.pth",),
             size=53_289_463,
             kind="parser",

@@ -254,7 +254,7 @@ def push_to_hub(
     Args:
         repo_id: ``owner/repo``.
         checkpoint: what to upload.
-        card: text of the repository's README.md (data, licences, limits); ``None``: leave it as it is.
+        card: text of the repository's README.md (data, licenses, limits); ``None``: leave it as it is.
         private: make a new repository private.
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
         message: of the commit.

@@ -25,6 +25,7 @@ MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Names the files over which the tensors of a large model are spread."""
 _RESERVED_KEYS = (CONFIG_KEY, "format")
+_FORMER_KEYS = {"licence": "license"}  # as the first weight files spell them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Checkpoint:
     state: "dict[str, Tensor]"
     """Tensors by name, on the CPU; floating ones are float32 whatever the file stores."""
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Further header entries, such as licence and training summary."""
+    """Further header entries, such as license and training summary."""
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -53,7 +54,8 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
     config = _config_of(path, header)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return Checkpoint(config, state, {key: text for key, text in header.items() if key not in _RESERVED_KEYS})
+    metadata = {_FORMER_KEYS.get(key, key): text for key, text in header.items() if key not in _RESERVED_KEYS}
+    return Checkpoint(config, state, metadata)
 
 
 def save(

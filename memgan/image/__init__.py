@@ -1,6 +1,6 @@
-"""Arrays, files and tensors: the only unit that knows colour order, 255, 16 bit, alpha, EXIF and ICC.
+"""Arrays, files and tensors: the only unit that knows color order, 255, 16 bit, alpha, EXIF and ICC.
 
-Inside the library a picture is RGB with pixel centres at integer coordinates, and a tensor is RGB in [-1, 1].
+Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
 from memgan.image.encode import encode_picture, save_picture

@@ -1,4 +1,4 @@
-"""Writing picture files, all at once, with their colour profile and EXIF notes."""
+"""Writing picture files, all at once, with their color profile and EXIF notes."""
 
 import io
 import os
@@ -25,7 +25,7 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     """The bytes of a picture file of the kind that ``suffix`` (``".png"``, ...) names.
 
     PNG and TIFF keep 16 bit; the other kinds get it rounded to 8. JPEG and BMP have no transparency: it is dropped,
-    not composited. A gray picture is stored with one channel. The colour profile is kept (BMP holds none: the colours
+    not composited. A gray picture is stored with one channel. The color profile is kept (BMP holds none: the colors
     are converted to sRGB), and EXIF notes are (not in BMP and 16-bit TIFF).
 
     Args:
@@ -58,7 +58,7 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     if kind in _WITH_QUALITY:
         options["quality"] = quality
     if kind == "JPEG" and not picture.is_gray:
-        options["subsampling"] = 0  # full colour resolution: faces are small
+        options["subsampling"] = 0  # full color resolution: faces are small
     if kind == "AVIF":
         options["subsampling"] = "4:4:4"
     if kind == "HEIF":

@@ -1,4 +1,4 @@
-"""Reading picture files, with EXIF orientation, colour profiles, 16 bit and transparency."""
+"""Reading picture files, with EXIF orientation, color profiles, 16 bit and transparency."""
 
 import dataclasses
 import io
@@ -49,7 +49,7 @@ _ORIENTATIONS = {
 def load_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a picture file.
 
-    The picture is turned as its EXIF orientation says; its other EXIF notes are kept. Colours keep their values and
+    The picture is turned as its EXIF orientation says; its other EXIF notes are kept. Colors keep their values and
     their profile, so that nothing outside the faces changes (but CMYK becomes sRGB). Of an animation or of several
     pages the first one is read.
 
@@ -102,7 +102,7 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """Take over a PIL picture: upright as its EXIF orientation says, with its colour profile and EXIF notes.
+    """Take over a PIL picture: upright as its EXIF orientation says, with its color profile and EXIF notes.
 
     Raises:
         ImageError: if its mode holds no picture counts (``I``, ``F``), or its size is outside the limits.
@@ -149,7 +149,7 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def in_srgb(picture: Picture) -> Picture:
-    """The picture with 8-bit colours converted to sRGB if it has a profile; 16-bit colours keep their values."""
+    """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
     if picture.icc_profile is None or picture.peak != 255:
         return picture
     image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
@@ -158,7 +158,7 @@ def in_srgb(picture: Picture) -> Picture:
 
 
 def _has_16bit(data: bytes, image: Image.Image) -> bool:
-    """Whether a PNG or TIFF stores 16 bit per channel, of which Pillow hands on only 8 for colours."""
+    """Whether a PNG or TIFF stores 16 bit per channel, of which Pillow hands on only 8 for colors."""
     if data.startswith(_PNG_SIGNATURE):
         return data[24] == 16
     tags = getattr(image, "tag_v2", None)

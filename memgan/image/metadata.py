@@ -1,4 +1,4 @@
-"""What picture files say beside their pixels: EXIF notes and colour profiles, kept through a restoration."""
+"""What picture files say beside their pixels: EXIF notes and color profiles, kept through a restoration."""
 
 import io
 import struct
@@ -63,35 +63,35 @@ def exif_for_size(exif: bytes, width: int, height: int) -> bytes | None:
 
 
 def usable_profile(image: Image.Image) -> bytes | None:
-    """The colour profile of a PIL picture if it is one for its channels; others are reported and left out."""
+    """The color profile of a PIL picture if it is one for its channels; others are reported and left out."""
     profile = image.info.get("icc_profile")
     if not profile:
         return None
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except _PROFILE_ERRORS as error:
-        warnings.warn(f"the picture's colour profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        warnings.warn(f"the picture's color profile is unusable ({error}); taking sRGB instead", stacklevel=3)
         return None
     wanted = "L" if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else image.mode
     wanted = wanted if wanted in ("L", "CMYK") else "RGB"
     if _SPACES.get(space) != wanted:
-        warnings.warn(f"the colour profile ({space}) is unusable for {image.mode} pixels; left out", stacklevel=3)
+        warnings.warn(f"the color profile ({space}) is unusable for {image.mode} pixels; left out", stacklevel=3)
         return None
     return profile
 
 
 def convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """RGB, L or CMYK picture with a usable colour profile to RGB in sRGB."""
+    """RGB, L or CMYK picture with a usable color profile to RGB in sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except _PROFILE_ERRORS as error:
-        warnings.warn(f"the picture's colour profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        warnings.warn(f"the picture's color profile is unusable ({error}); taking sRGB instead", stacklevel=3)
         return image
 
 
 def add_png_chunks(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:
-    """Put a colour profile and EXIF notes behind the header of a PNG file that has none."""
+    """Put a color profile and EXIF notes behind the header of a PNG file that has none."""
     header_bytes = 33  # signature and IHDR chunk
     chunks = b""
     if icc_profile:

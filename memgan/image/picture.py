@@ -21,11 +21,11 @@ class Picture:
     rgb: np.ndarray
     """(H, W, 3) uint8 or uint16, RGB, C-contiguous; a gray picture has three equal channels."""
     is_gray: bool = False
-    """The picture was given with a single colour channel and goes out with one."""
+    """The picture was given with a single color channel and goes out with one."""
     alpha: np.ndarray | None = None
     """(H, W) transparency of the same type, largest value opaque; ``None``: the picture has none."""
     icc_profile: bytes | None = None
-    """Colour profile of ``rgb``; ``None``: sRGB."""
+    """Color profile of ``rgb``; ``None``: sRGB."""
     exif: bytes | None = None
     """EXIF notes as files hold them, without orientation and thumbnail; ``None``: there are none."""
 
@@ -46,7 +46,7 @@ class Picture:
 
     @property
     def rgb8(self) -> np.ndarray:
-        """(H, W, 3) uint8 view of the colours (rounded when the picture has 16 bit): what networks look at."""
+        """(H, W, 3) uint8 view of the colors (rounded when the picture has 16 bit): what networks look at."""
         return to_8bit(self.rgb)
 
 

@@ -1,4 +1,4 @@
-"""16-bit TIFF files with a colour profile, which neither Pillow nor OpenCV writes."""
+"""16-bit TIFF files with a color profile, which neither Pillow nor OpenCV writes."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ def encode_16bit_tiff(channels: np.ndarray, icc_profile: bytes | None = None) ->
 
     Args:
         channels: (H, W) gray, (H, W, 3) RGB or (H, W, 4) with transparency, uint16.
-        icc_profile: colour profile, if any.
+        icc_profile: color profile, if any.
     """
     height, width = channels.shape[:2]
     count = 1 if channels.ndim == 2 else channels.shape[2]

@@ -8,6 +8,7 @@ from memgan.errors import ConfigError
 
 Family = Literal["stylegan2", "mobile"]
 FusionConv = Literal["dense", "separable"]
+_FORMER_NAMES = {"memory_normalise": "memory_normalize"}  # as the first weight files spell them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,8 @@ class MemGANConfig:
     """Temperature of the softmax of Eq. 2; the paper's is 1."""
     memory_residual: bool = False
     """Hand on ``F^M + F^E`` instead of ``F^M``."""
-    memory_normalise: bool = True
-    """Hand on the read centred and rescaled per channel; ``False``: the literal Eq. 3."""
+    memory_normalize: bool = True
+    """Hand on the read centered and rescaled per channel; ``False``: the literal Eq. 3."""
     memory_decay: float = 0.999
     """Decay of the moving average of Eq. 5."""
     degradation_conditioning: bool = False
@@ -105,7 +106,7 @@ class MemGANConfig:
     def _check_types(self) -> None:
         """Reject what JSON or a caller got wrong, before any arithmetic with it fails less legibly."""
         whole = {"image_size", "channel_base", "channel_max", "style_dim", "latent_layers"}
-        switches = {"use_memory", "use_affine", "use_blend", "memory_residual", "memory_normalise"}
+        switches = {"use_memory", "use_affine", "use_blend", "memory_residual", "memory_normalize"}
         switches.add("degradation_conditioning")
         sequences = {"encoder_channels", "encoder_blocks", "fusion_scales"}
         real = {"memory_temperature", "memory_decay"}
@@ -174,6 +175,7 @@ class MemGANConfig:
             raise ConfigError(f"The configuration is no valid JSON: {error}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
+        values = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

@@ -35,7 +35,7 @@ class FastMemGAN(MemGAN):
     def __init__(self, network: MemGAN, *, memory_shortcut: bool = False) -> None:
         super().__init__(network.config, *network.parts)
         self.training = network.training
-        self.metadata = getattr(network, "metadata", {})  # licence and the like, of networks that came from a file
+        self.metadata = getattr(network, "metadata", {})  # license and the like, of networks that came from a file
         self.memory_shortcut = memory_shortcut
 
     def _generate(

@@ -1,4 +1,4 @@
-"""The two fusions of memorised and generated features (Sec. 3.3, Eq. 6-8)."""
+"""The two fusions of memorized and generated features (Sec. 3.3, Eq. 6-8)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class AffineFusion(nn.Module):
         memory_channels: width of F^M.
         channels: width of F^GAN1.
         conv: ``dense``: a 3x3 convolution; ``separable``: 1x1, with s kept in (0, 2). The mobile prior demodulates with
-            constants, so that nothing renormalises a gain that grows from level to level.
+            constants, so that nothing renormalizes a gain that grows from level to level.
     """
 
     def __init__(self, memory_channels: int, channels: int, conv: FusionConv = "dense") -> None:
@@ -58,8 +58,8 @@ class BlendFusion(nn.Module):
         nn.init.zeros_(pointwise.weight)
         nn.init.zeros_(pointwise.bias)
         with torch.no_grad():
-            centre = pointwise.kernel_size[0] // 2
-            pointwise.weight[:, memory_channels:, centre, centre] = identity
+            center = pointwise.kernel_size[0] // 2
+            pointwise.weight[:, memory_channels:, center, center] = identity
 
     @property
     def pointwise(self) -> nn.Conv2d:

@@ -10,7 +10,7 @@ from memgan.network.ops import pixel_norm, scaled_leaky_relu
 class MappingNetwork(nn.Module):
     """StyleGAN's mapping: pixel norm, then fully connected layers with leaky ReLU (slope 0.2, gain sqrt 2).
 
-    The equalised learning rate of the original is folded into plain weights.
+    The equalized learning rate of the original is folded into plain weights.
 
     Args:
         style_dim: width D of input and output.

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate: weights of unit variance, scaled by their fan-in when used."""
+"""Layers with an equalized learning rate: weights of unit variance, scaled by their fan-in when used."""
 
 import math
 
@@ -18,7 +18,7 @@ class ScaledLeakyReLU(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """Fully connected layer with an equalised learning rate.
+    """Fully connected layer with an equalized learning rate.
 
     Args:
         in_dim: input width.
@@ -50,7 +50,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """Convolution with an equalised learning rate and "same" padding.
+    """Convolution with an equalized learning rate and "same" padding.
 
     Args:
         in_channels: input channels.

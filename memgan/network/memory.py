@@ -23,13 +23,13 @@ class MemoryStatistics(NamedTuple):
     slot_count: Tensor
     """(K,) float32: number of features assigned to each slot."""
     read_square_sum: Tensor
-    """(C,) float32: sum of squares of the centred read."""
+    """(C,) float32: sum of squares of the centered read."""
     num_positions: Tensor
     """() float32: number of positions."""
 
 
 class MemoryEvidence(NamedTuple):
-    """What the memory recognises at each position."""
+    """What the memory recognizes at each position."""
 
     slot: Tensor
     """(B, H, W) int64: index of the most similar slot."""
@@ -40,7 +40,7 @@ class MemoryEvidence(NamedTuple):
 class MemoryBank(nn.Module):
     """K slots of C numbers, soft-addressed by cosine similarity and updated online without gradients.
 
-    The bank hands on the read of Eq. 3 centred and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
+    The bank hands on the read of Eq. 3 centered and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
     over cosines is nearly uniform, so that the literal read is the mean slot plus a deviation some fifty times smaller,
     and what follows hardly sees the picture. Since a convolution follows, the family of functions is the same.
 
@@ -49,14 +49,14 @@ class MemoryBank(nn.Module):
         slot_dim: C, the width of the features.
         temperature: divides the cosines of Eq. 2.
         decay: decay of the moving average of Eq. 5.
-        normalise: hand on the centred and rescaled read; ``False``: the literal Eq. 3.
+        normalize: hand on the centered and rescaled read; ``False``: the literal Eq. 3.
         residual: add the query to the read.
     """
 
     slots: Tensor
     usage: Tensor
     read_std: Tensor
-    initialised: Tensor
+    initialized: Tensor
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MemoryBank(nn.Module):
         *,
         temperature: float = 1.0,
         decay: float = 0.999,
-        normalise: bool = True,
+        normalize: bool = True,
         residual: bool = False,
     ) -> None:
         super().__init__()
@@ -73,13 +73,13 @@ class MemoryBank(nn.Module):
             raise ConfigError(f"A bank of {num_slots} slots of {slot_dim} numbers; both must be at least 1.")
         self.temperature = temperature
         self.decay = decay
-        self.normalise = normalise
+        self.normalize = normalize
         self.residual = residual
         generator = torch.Generator().manual_seed(num_slots * 1_000_003 + slot_dim)  # alike in all processes
         self.register_buffer("slots", torch.randn(num_slots, slot_dim, generator=generator))
         self.register_buffer("usage", torch.zeros(num_slots))
         self.register_buffer("read_std", torch.ones(slot_dim))
-        self.register_buffer("initialised", torch.zeros(()))
+        self.register_buffer("initialized", torch.zeros(()))
 
     @property
     def num_slots(self) -> int:
@@ -103,7 +103,7 @@ class MemoryBank(nn.Module):
 
     def _values(self) -> Tensor:
         """(K, C): what the softmax averages. Centring commutes with a weighted mean, and is exact here."""
-        if not self.normalise:
+        if not self.normalize:
             return self.slots
         return (self.slots - self.slots.mean(dim=0)) / self.read_std
 
@@ -116,7 +116,7 @@ class MemoryBank(nn.Module):
             features: (B, C, H, W) encoder features F^E, any float dtype.
 
         Returns:
-            (B, C, H, W) in the dtype of ``features``; centred and rescaled unless ``normalise`` is off.
+            (B, C, H, W) in the dtype of ``features``; centered and rescaled unless ``normalize`` is off.
 
         Raises:
             ShapeError: if C differs from ``slot_dim``.
@@ -181,13 +181,13 @@ class MemoryBank(nn.Module):
                 slot_count.add_(chosen.sum(dim=1))
             query = F.normalize(flat, dim=-1, eps=EPS)[None, None]
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS)[None, None]
-            centred = (self.slots - self.slots.mean(dim=0)).float()[None, None]
-            read = F.scaled_dot_product_attention(query, key, centred, scale=1.0 / self.temperature)
+            centered = (self.slots - self.slots.mean(dim=0)).float()[None, None]
+            read = F.scaled_dot_product_attention(query, key, centered, scale=1.0 / self.temperature)
             square_sum = read[0, 0].square().sum(dim=0)
         return MemoryStatistics(slot_sum, slot_count, square_sum, slot_count.sum())
 
     @torch.no_grad()
-    def initialise_(self, features: Tensor) -> None:
+    def initialize_(self, features: Tensor) -> None:
         """Draw the slots from features of a batch, so that none is born dead; call with the same features everywhere.
 
         Args:
@@ -199,7 +199,7 @@ class MemoryBank(nn.Module):
         index = index.repeat(-(-self.num_slots // len(index)))[: self.num_slots].to(flat.device)
         self.slots.copy_(flat[index])
         self.usage.zero_()
-        self.initialised.fill_(1)
+        self.initialized.fill_(1)
         statistics = self.statistics(features)
         self.read_std.copy_(self._std(statistics))
 

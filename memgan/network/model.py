@@ -206,7 +206,7 @@ def build_memgan(config: MemGANConfig, state: dict[str, Tensor] | None = None) -
                 config.encoder_width(scale),
                 temperature=config.memory_temperature,
                 decay=config.memory_decay,
-                normalise=config.memory_normalise,
+                normalize=config.memory_normalize,
                 residual=config.memory_residual,
             )
     latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)

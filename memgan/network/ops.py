@@ -113,12 +113,12 @@ def conv2d_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
     """Convolution whose weights are scaled per sample and input channel by a style.
 
-    The scale is applied to the activations before, and its normalisation to the outputs after one ordinary
+    The scale is applied to the activations before, and its normalization to the outputs after one ordinary
     convolution. That gives the numbers of per-sample weights (up to rounding) without a grouped convolution.
 
     Args:
         x: (B, I, H, W), any float dtype.
-        weight: (O, I, k, k), odd k, with the equalised learning rate already applied; k = 3 if ``up``.
+        weight: (O, I, k, k), odd k, with the equalized learning rate already applied; k = 3 if ``up``.
         style: (B, I) scales.
         demodulate: divide each output channel by the norm of its modulated weights.
         up: double both sides with :func:`conv2d_up`.

@@ -1,4 +1,4 @@
-"""A cheaper read of the memory: an affine map of the normalised feature, fitted to each face.
+"""A cheaper read of the memory: an affine map of the normalized feature, fitted to each face.
 
 Eq. 2-3 read r(q) = sum_k p_k v_k with p = softmax(q . m_k / T) over the unit slots m_k, for a unit query q. This is a
 smooth function of q. Along any unit direction d, with s_k = m_k . d, moments taken under p, and v' the mean value:
@@ -68,14 +68,14 @@ def fit_affine_read(bank: MemoryBank, features: Tensor) -> AffineRead:
         if bank.residual:
             read = read - sample
         query, target = _queries(sample).double(), read.flatten(2).mT.double()
-        centre, mean = query.mean(1, keepdim=True), target.mean(1, keepdim=True)
-        query = query - centre
+        center, mean = query.mean(1, keepdim=True), target.mean(1, keepdim=True)
+        query = query - center
         square = query.mT @ query
         # A flat picture has queries of one direction only, and no inverse without the least value.
         ridge = (_RIDGE * square.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(_RIDGE)[:, None, None]
         square = square + ridge * torch.eye(len(square[0]), dtype=square.dtype, device=square.device)
         weight = torch.linalg.solve(square, query.mT @ (target - mean)).mT
-        bias = mean - centre @ weight.mT
+        bias = mean - center @ weight.mT
     return AffineRead(weight.float(), bias[:, 0].float(), bank.residual)
 
 

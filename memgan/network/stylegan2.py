@@ -125,7 +125,7 @@ class StyleGAN2Block(nn.Module):
         """Up-sampling synthesis layer (F^GAN1): (B, in_channels, H, W) to (B, out_channels, 2H, 2W).
 
         ``window`` is the corner of the output in this scale's full map. Within two pixels of a window's border the
-        result differs from the full map's, for the neighbours are taken as zero.
+        result differs from the full map's, for the neighbors are taken as zero.
         """
         return self.conv1(x, w, noise=noise, window=window)
 

@@ -40,7 +40,7 @@ def enlarge(picture: Picture, upscale: float, upsampler: BackgroundUpsampler | N
 
     Args:
         upscale: see :func:`result_size`; 1 leaves the pixels as they are.
-        upsampler: for the colours; transparency, and everything if ``None``, is resized with OpenCV's Lanczos filter.
+        upsampler: for the colors; transparency, and everything if ``None``, is resized with OpenCV's Lanczos filter.
             Whatever size and type it gives back is brought to the right ones.
 
     Raises:

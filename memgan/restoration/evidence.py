@@ -1,4 +1,4 @@
-"""What the memory recognises in a face: a map that no other restorer can show."""
+"""What the memory recognizes in a face: a map that no other restorer can show."""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ConfigError
-from memgan.runtime.checks import number
+from memgan.runtime.checks import check_number
 
 Embedder = Callable[[np.ndarray], Any]
 """(S, S, 3) uint8 RGB aligned face -> (D,) numbers that are near for one person, or ``None`` if it sees no face."""
@@ -38,7 +38,7 @@ class IdentityGate:
             raise ConfigError(f"embed is {self.embed!r}; give a function from an aligned face to an embedding.")
         if self.distance not in _DISTANCES:
             raise ConfigError(f"distance is {self.distance!r}; allowed: {', '.join(_DISTANCES)}.")
-        number("limit", self.limit, 0, 1e6)
+        check_number("limit", self.limit, 0, 1e6)
 
     def strength(self, crop: np.ndarray, restored: np.ndarray) -> tuple[float, float | None]:
         """How much of a restoration keeps the person.

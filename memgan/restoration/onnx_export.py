@@ -37,7 +37,7 @@ def export_onnx(
         network: in any form; it is not changed.
         path: missing folders are made.
         half: see :func:`onnx_bytes`.
-        metadata: further entries for the file, such as ``licence``.
+        metadata: further entries for the file, such as ``license``.
 
     Returns:
         The path written.

@@ -20,7 +20,7 @@ from memgan.restoration.evidence import memory_evidence
 from memgan.restoration.inference import restore_crops
 from memgan.restoration.postprocess import Finish, is_colorless
 from memgan.restoration.result import Restoration, RestoredFace
-from memgan.runtime.checks import number
+from memgan.runtime.checks import check_number
 from memgan.runtime.prefetch import ahead
 
 _MAX_WAITING_PIXELS = 2**25  # of pictures that wait for others to fill a batch of faces
@@ -46,7 +46,7 @@ class Request:
     overlap: bool | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", number("weight", self.weight, 0, 1))
+        object.__setattr__(self, "weight", check_number("weight", self.weight, 0, 1))
 
     @property
     def wants_picture(self) -> bool:

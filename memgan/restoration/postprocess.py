@@ -1,4 +1,4 @@
-"""From the network's picture of a face to what is shown: colour, identity, strength, mask and paste."""
+"""From the network's picture of a face to what is shown: color, identity, strength, mask and paste."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Finish:
             crop: (S, S, 3) uint8 RGB, the network's input.
             restored: (S, S, 3) uint8 RGB, its output.
             weight: strength asked for, 0 to 1.
-            is_gray: the picture has no colour, so the face shall have none.
+            is_gray: the picture has no color, so the face shall have none.
         """
         if self.color_lock:
             restored = lock_color(restored, crop)
@@ -93,7 +93,7 @@ def is_colorless(picture: Picture) -> bool:
     """Whether a picture has one channel, or three equal ones."""
     if picture.is_gray:
         return True
-    few = picture.rgb[::_SPARSE, ::_SPARSE]  # enough to tell almost any photograph in colour
+    few = picture.rgb[::_SPARSE, ::_SPARSE]  # enough to tell almost any photograph in color
     return _has_equal_channels(few) and _has_equal_channels(picture.rgb)
 
 

@@ -27,7 +27,7 @@ from memgan.restoration.identity_gate import Embedder, IdentityGate
 from memgan.restoration.pipeline import Pipeline, Request
 from memgan.restoration.postprocess import Finish
 from memgan.restoration.result import Restoration
-from memgan.runtime.checks import number, only_one, whole_number
+from memgan.runtime.checks import check_exclusive, check_int, check_number
 from memgan.runtime.device import choose_device, choose_dtype, device_of, release_memory
 
 MAX_UPSCALE = 16.0
@@ -62,7 +62,7 @@ class MemGANRestorer:
         mask: which part of a restored face is pasted: ``"soft"`` (all of the crop, with soft edges), ``"parsenet"`` or
             ``"bisenet"`` (face and hair as :func:`memgan.faces.create_parser`'s network of that name sees them), or a
             function from the restored face (S, S, 3) uint8 RGB to (S, S) numbers in [0, 1].
-        color_lock: keep the low frequencies of the input's colours, so that the skin keeps its tone.
+        color_lock: keep the low frequencies of the input's colors, so that the skin keeps its tone.
         grain: share, 0 to 1, of lost noise to give back where a face's surroundings have it; else it looks pasted.
         identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
             :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
@@ -104,24 +104,24 @@ class MemGANRestorer:
         backend: str = "torch",
         self_ensemble: bool = False,
     ) -> None:
-        only_one(weights=weights, model_path=model_path, network=network)
+        check_exclusive(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
         check_upsampler(bg_upsampler)
         check_color(color)
-        self.max_batch = whole_number("max_batch", max_batch, 1)
+        self.max_batch = check_int("max_batch", max_batch, 1)
         self.self_ensemble = bool(self_ensemble)
-        self.upscale = number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
+        self.upscale = check_number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
         self.color, self.bg_upsampler = color, bg_upsampler
         self.face_filter = FaceFilter(
-            None if score_threshold is None else number("score_threshold", score_threshold, 0, 1),
-            number("min_eye_distance", min_eye_distance, 0, math.inf),
-            number("min_face_size", min_face_size, 0, math.inf),
-            math.inf if max_face_size is None else number("max_face_size", max_face_size, 0, math.inf),
+            None if score_threshold is None else check_number("score_threshold", score_threshold, 0, 1),
+            check_number("min_eye_distance", min_eye_distance, 0, math.inf),
+            check_number("min_face_size", min_face_size, 0, math.inf),
+            math.inf if max_face_size is None else check_number("max_face_size", max_face_size, 0, math.inf),
         )
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         self._device = choose_device(device)
         self.dtype = choose_dtype(dtype, half, self._device)
-        self.finish = Finish(bool(color_lock), number("grain", grain, 0, 1), mask_maker(mask, self._device), gate)
+        self.finish = Finish(bool(color_lock), check_number("grain", grain, 0, 1), mask_maker(mask, self._device), gate)
         if isinstance(detector, str):
             options = {} if score_threshold is None else {"score_threshold": self.face_filter.score_threshold}
             detector = create_detector(detector, device=str(self._device), **options)

@@ -26,7 +26,7 @@ class RestoredFace(Face):
     identity_distance: float | None = None
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
     evidence: dict[int, np.ndarray] | None = None
-    """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognises each part of the face."""
+    """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognizes each part of the face."""
 
     @property
     def image_from_crop(self) -> np.ndarray:

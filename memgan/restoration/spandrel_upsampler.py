@@ -14,7 +14,7 @@ from memgan.errors import ConfigError, MissingDependencyError, StateMismatchErro
 from memgan.hub.cache import cache_folder
 from memgan.hub.pickle_file import read_pickle
 from memgan.image import Picture, from_array, resize, to_array, to_tensor
-from memgan.runtime.checks import number, whole_number
+from memgan.runtime.checks import check_int, check_number
 from memgan.runtime.device import choose_device, release_memory
 
 REAL_ESRGAN = "realesrgan"
@@ -76,7 +76,7 @@ class SpandrelUpsampler:
     def __init__(
         self, checkpoint: str | os.PathLike[str], *, device: str | torch.device | None = None, tile: int = 400
     ) -> None:
-        self.tile = whole_number("tile", tile, 0)
+        self.tile = check_int("tile", tile, 0)
         if 0 < self.tile < _LEAST_TILE:
             raise ConfigError(f"tile is {tile}; allowed are 0 (no tiles) and whole numbers from {_LEAST_TILE}.")
         self._device = choose_device(device)
@@ -101,7 +101,9 @@ class SpandrelUpsampler:
         Raises:
             ImageError: if ``img`` is no picture.
         """
-        outscale = float(self.scale) if outscale is None else number("outscale", outscale, 0, 16, low_allowed=False)
+        outscale = (
+            float(self.scale) if outscale is None else check_number("outscale", outscale, 0, 16, low_allowed=False)
+        )
         picture = from_array(img, "bgr")
         width, height = max(1, int(picture.width * outscale)), max(1, int(picture.height * outscale))
         rgb = resize(self._enlarged(picture), width, height)

@@ -6,7 +6,7 @@ from typing import Any
 from memgan.errors import ConfigError
 
 
-def number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
+def check_number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
     """``value`` as a number from ``low`` to ``high``.
 
     Raises:
@@ -21,7 +21,7 @@ def number(name: str, value: Any, low: float, high: float, *, low_allowed: bool 
     return result
 
 
-def whole_number(name: str, value: Any, least: int) -> int:
+def check_int(name: str, value: Any, least: int) -> int:
     """``value`` as a whole number of at least ``least``.
 
     Raises:
@@ -32,7 +32,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return value
 
 
-def whole_numbers(name: str, text: str) -> list[int]:
+def parse_ints(name: str, text: str) -> list[int]:
     """The numbers of a text such as ``0,1,2``.
 
     Raises:
@@ -44,7 +44,7 @@ def whole_numbers(name: str, text: str) -> list[int]:
         raise ConfigError(f"{name} is {text!r}; give whole numbers such as 0,1,2.") from error
 
 
-def only_one(**given: Any) -> None:
+def check_exclusive(**given: Any) -> None:
     """Refuse more than one of several options that mean the same.
 
     Raises:

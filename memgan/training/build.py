@@ -74,7 +74,7 @@ def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.dev
     judged = config.adversarial_weight and config.discriminator_kind == "features"
     built = None if config.calibrated_weight or judged else config.perceptual_taps
     network = feature_network(config.perceptual_kind, weights, built)
-    loss = PerceptualLoss(network, unit_normalise=config.perceptual_unit_normalise, taps=config.perceptual_taps)
+    loss = PerceptualLoss(network, unit_normalize=config.perceptual_unit_normalize, taps=config.perceptual_taps)
     if config.compile_losses:
         loss.distance = torch.compile(loss.distance)
         loss.calibrated_distance = torch.compile(loss.calibrated_distance)
@@ -145,7 +145,7 @@ def make_stream(
         degradation=Degradation().at_size(image_size),
         aged_share=config.aged_share,
         mild_share=config.mild_share,
-        recolour_share=config.recolour_share,
+        recolor_share=config.recolor_share,
         surroundings_share=config.surroundings_share,
     )
     if config.workers and stream.synthetic_share:

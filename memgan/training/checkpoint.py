@@ -21,8 +21,8 @@ from memgan.training.step import Trainer
 _FOLDER = re.compile(r"step-(\d{8})")
 
 
-def _optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
     return {
         f"{prefix}.{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous().clone()
         for index, entry in state.items()
@@ -30,16 +30,16 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[st
     }
 
 
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         owner, _, rest = key.partition(".")
         if owner == prefix:
             index, _, name = rest.partition(".")
             state.setdefault(int(index), {})[name] = value
-    full = optimiser.state_dict()
+    full = optimizer.state_dict()
     full["state"] = state
-    optimiser.load_state_dict(full)
+    optimizer.load_state_dict(full)
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -51,7 +51,7 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any], ke
 
     Args:
         folder: the run's folder.
-        trainer: what to save: generator, its average, discriminator, optimisers; memory is part of the generator.
+        trainer: what to save: generator, its average, discriminator, optimizers; memory is part of the generator.
         progress: further values for ``state.json``, such as elapsed seconds.
         keep: how many checkpoints stay.
 
@@ -65,11 +65,11 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any], ke
     config = trainer.generator.config
     weight_file.save(temporary / "generator.safetensors", config, trainer.generator.state_dict())
     weight_file.save(temporary / "averaged.safetensors", config, trainer.averaged.network.state_dict())
-    optimisers = _optimiser_tensors(trainer.generator_optimiser, "generator")
+    optimizers = _optimizer_tensors(trainer.generator_optimizer, "generator")
     if trainer.discriminator is not None:
         save_file(_plain(trainer.discriminator.state_dict()), temporary / "discriminator.safetensors")
-        optimisers |= _optimiser_tensors(trainer.discriminator_optimiser, "discriminator")
-    save_file({**optimisers, "random": trainer.random.get_state()}, temporary / "optimisers.safetensors")
+        optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, "discriminator")
+    save_file({**optimizers, "random": trainer.random.get_state()}, temporary / "optimizers.safetensors")
     state = {
         "step": trainer.step_index,
         "averaged_updates": trainer.averaged.updates,
@@ -112,16 +112,16 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
         )
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        optimisers = load_file(folder / "optimisers.safetensors")
+        optimizers = load_file(folder / "optimizers.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}); resume from an older one.") from error
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
     if trainer.discriminator is not None and (folder / "discriminator.safetensors").is_file():
         _load_strict(trainer.discriminator, load_file(folder / "discriminator.safetensors"), folder)
-        _restore_optimiser(trainer.discriminator_optimiser, optimisers, "discriminator")
-    _restore_optimiser(trainer.generator_optimiser, optimisers, "generator")
-    trainer.random.set_state(optimisers["random"])
+        _restore_optimizer(trainer.discriminator_optimizer, optimizers, "discriminator")
+    _restore_optimizer(trainer.generator_optimizer, optimizers, "generator")
+    trainer.random.set_state(optimizers["random"])
     trainer.step_index = state["step"]
     trainer.averaged.updates = state["averaged_updates"]
     return state

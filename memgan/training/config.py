@@ -41,7 +41,7 @@ class TrainConfig:
     decay_from: float = 0.7
     """Share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never."""
     clip_norm: float = 1.0
-    """Largest norm of the gradient of each of the generator's optimiser groups; 0: no clipping."""
+    """Largest norm of the gradient of each of the generator's optimizer groups; 0: no clipping."""
     ema_decay: float = 0.999
     """Decay of the averaged weights, which are what ships; lower in the first steps."""
     memory_warmup: bool = False
@@ -78,20 +78,20 @@ class TrainConfig:
     discriminator_max: int = 512
     """Upper limit of the discriminator's width."""
     discriminator_rate: float = 1.0
-    """Learning rate of the discriminator, relative to ``learning_rate``. Its weights have StyleGAN's equalised learning
+    """Learning rate of the discriminator, relative to ``learning_rate``. Its weights have StyleGAN's equalized learning
     rate, for which 0.002 is usual, whatever suits the generator."""
     r1_gamma: float = 10.0
     """Weight of the R1 penalty."""
     r1_every: int = 16
     """Steps between R1 penalties."""
-    perceptual_kind: Literal["vgg19", "vgg19_normalised", "stlpips_vgg"] = "vgg19"
+    perceptual_kind: Literal["vgg19", "vgg19_normalized", "stlpips_vgg"] = "vgg19"
     """Feature network of Eq. 10."""
     perceptual_taps: int | None = None
     """How many of its taps, from the input on; ``None``: all."""
     calibrated_weight: float = 0.0
     """Weight of the distance that ``stlpips_vgg`` was calibrated for, all its taps, see
     :meth:`memgan.training.losses.perceptual.PerceptualLoss.calibrated_distance`."""
-    perceptual_unit_normalise: bool = False
+    perceptual_unit_normalize: bool = False
     """Divide features by their norm at every position first, as LPIPS does."""
     synthetic_share: float = 0.0
     """Share of the faces that are drawn from the prior instead of the photographs."""
@@ -101,9 +101,9 @@ class TrainConfig:
     mild_share: float = 0.0
     """Share of the faces that are not made old whose Eq. 14 is mild, see
     :meth:`memgan.degradation.Degradation.mild`."""
-    recolour_share: float = 0.0
-    """Share of the photographs that get other colours and light, see
-    :func:`memgan.training.data.color_jitter.recolour`."""
+    recolor_share: float = 0.0
+    """Share of the photographs that get other colors and light, see
+    :func:`memgan.training.data.color_jitter.recolor`."""
     surroundings_share: float = 0.0
     """Share of the photographs behind whose faces other photographs are put, see
     :func:`memgan.training.data.background_swap.change_surroundings`."""
@@ -213,7 +213,7 @@ class TrainConfig:
             "synthetic_share",
             "aged_share",
             "mild_share",
-            "recolour_share",
+            "recolor_share",
             "surroundings_share",
             "component_share",
             "prior_match_until",

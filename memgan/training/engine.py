@@ -74,7 +74,7 @@ def train(
         identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
             ``identity_weight`` is above 0.
         resume: run or checkpoint to go on with.
-        start_from: weight file or generator to start from, with fresh optimisers (fine-tuning).
+        start_from: weight file or generator to start from, with fresh optimizers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
         prior_above: with ``start_from``, let the scales above this one begin anew from the prior, see
             :func:`memgan.training.warm_start.return_to_prior_`.
@@ -131,7 +131,7 @@ def train(
     seed = config.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
     stream = make_stream(config, size, photographs, prior_faces, device, seed)
     if anew:
-        trainer.initialise_memory(stream.batch(max(config.batch_size, 8)).degraded.to(device))
+        trainer.initialize_memory(stream.batch(max(config.batch_size, 8)).degraded.to(device))
     if config.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
         for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):

@@ -25,10 +25,10 @@ MAX_RATE = 4.0
 def parameter_groups(
     generator: MemGAN, prior_rate: float, latent_rate: float = LATENT_RATE
 ) -> tuple[list[nn.Parameter], list[dict[str, Any]]]:
-    """The prior's parameters, and optimiser groups with their learning rates relative to the configured one.
+    """The prior's parameters, and optimizer groups with their learning rates relative to the configured one.
 
     Layers that start from scratch get a rate in proportion to the size of their weights, which falls with the square
-    root of their inputs: the equalised learning rate of StyleGAN, without its scaled weights. At one rate for all, the
+    root of their inputs: the equalized learning rate of StyleGAN, without its scaled weights. At one rate for all, the
     narrow layers of the large scales hardly move while the wide ones swing.
     """
     last = f"decoder.blend.{generator.config.image_size}."

@@ -24,7 +24,7 @@ LLOYD_STEPS = 4
 
 
 class Trainer:
-    """Networks, optimisers and the order of things within a step.
+    """Networks, optimizers and the order of things within a step.
 
     Args:
         config: the settings.
@@ -61,10 +61,10 @@ class Trainer:
         for group in groups:
             group["lr"] = config.learning_rate * group["relative"]
         fused = next(generator.parameters()).device.type == "cuda"  # one kernel a group instead of twelve
-        self.generator_optimiser = torch.optim.Adam(
+        self.generator_optimizer = torch.optim.Adam(
             groups, betas=(config.beta1, config.beta2), fused=fused, foreach=not fused
         )
-        self.discriminator_optimiser = (
+        self.discriminator_optimizer = (
             None
             if discriminator is None
             else torch.optim.Adam(
@@ -78,12 +78,12 @@ class Trainer:
         self.step_index = 0
 
     @torch.no_grad()
-    def initialise_memory(self, degraded: Tensor) -> None:
+    def initialize_memory(self, degraded: Tensor) -> None:
         """Draw every bank's slots from the features of a batch, the same in all processes."""
         with self.autocast():
             features = self.generator.encoder(degraded)
         for name, bank in self.generator.memory.items():
-            bank.initialise_(features[int(name)])
+            bank.initialize_(features[int(name)])
             # Drawn features lie apart; their clusters' means, to which Eq. 5 leads, lie closer together. Going there
             # at once spares the layers behind the memory a read that shrinks under them.
             for _ in range(LLOYD_STEPS):
@@ -107,10 +107,10 @@ class Trainer:
         frozen = self.step_index < self.config.prior_frozen_steps
         for parameter in self.prior_parameters:
             parameter.requires_grad_(not frozen and self.config.prior_rate > 0)
-        for group in self.generator_optimiser.param_groups:
+        for group in self.generator_optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor * group["relative"]
-        if self.discriminator_optimiser is not None:
-            for group in self.discriminator_optimiser.param_groups:
+        if self.discriminator_optimizer is not None:
+            for group in self.discriminator_optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * self.config.discriminator_rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ class Trainer:
                 real_logits = self.discriminator.requires_grad_(True).train()(real)
                 fake_logits = self.discriminator.requires_grad_(False).eval()(fake)
             total, report = self.objective(run, seen, fake_logits, real_logits.detach() if adversarial else None)
-        self.generator_optimiser.zero_grad(set_to_none=True)
+        self.generator_optimizer.zero_grad(set_to_none=True)
         self.backward(total)
         average_gradients_(self.generator.parameters())
         if config.clip_norm:
@@ -143,10 +143,10 @@ class Trainer:
             # and vary as much, and a common norm would hand that on to everything.
             norms = [
                 nn.utils.clip_grad_norm_(group["params"], config.clip_norm, foreach=True)
-                for group in self.generator_optimiser.param_groups
+                for group in self.generator_optimizer.param_groups
             ]
             report["gradient_norm"] = torch.stack(norms).norm().detach()
-        self.generator_optimiser.step()
+        self.generator_optimizer.step()
         self._update_memory(features)
         self.averaged.update(self.generator)
         if adversarial:
@@ -227,18 +227,18 @@ class Trainer:
         with self.autocast():
             # A pass of its own, so that the minibatch statistic never mixes real and restored faces.
             loss = discriminator_loss(real_logits, self.discriminator(fake), paired=config.adversarial_paired)
-        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
-        penalised = config.r1_gamma and config.discriminator_kind == "picture"  # features: by spectral normalisation
-        if penalised and self.step_index % config.r1_every == 0:
+        penalized = config.r1_gamma and config.discriminator_kind == "picture"  # features: by spectral normalization
+        if penalized and self.step_index % config.r1_every == 0:
             # Double backward in full precision; added to the same step, so that Adam sees one gradient.
             real = real.detach().float().requires_grad_()
             penalty = r1_penalty(self.discriminator(real), real)
             self.backward(penalty * (config.r1_gamma / 2 * config.r1_every))
             report["r1"] = penalty.detach()
         average_gradients_(self.discriminator.parameters())
-        self.discriminator_optimiser.step()
+        self.discriminator_optimizer.step()
         return report
 
 

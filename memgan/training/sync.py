@@ -14,7 +14,7 @@ def _distributed() -> bool:
 
 
 def all_reduce_statistics(statistics: MemoryStatistics) -> MemoryStatistics:
-    """Sum over all processes; with one process, or none initialised, the statistics themselves.
+    """Sum over all processes; with one process, or none initialized, the statistics themselves.
 
     Sums and counts are reduced before they are divided: a mean of means would weigh processes with few assigned
     positions too much.

@@ -35,11 +35,11 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
         codes = latent.mapping(torch.randn(4096, style_dim, generator=generator).to(device))
     mean, variance = codes.mean(0), codes.var(0).mean().clamp_min(1e-12)
     start = torch.randn(style_dim, generator=generator).to(device).requires_grad_()
-    optimiser = torch.optim.Adam([start], SEARCH_RATE)
+    optimizer = torch.optim.Adam([start], SEARCH_RATE)
     for _ in range(SEARCH_STEPS):
         missed = (latent.mapping(start[None])[0] - mean).square().mean() / variance
         (start.grad,) = torch.autograd.grad(missed, start)
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         latent.project.bias.copy_(start)
     return float(missed.detach())

@@ -113,6 +113,6 @@ def _anywhere(generator: torch.Generator) -> Focus:
     return Focus(*torch.rand(2, generator=generator).tolist())
 
 
-def _start(centre: float, size: int, limit: int) -> int:
-    """Where ``size`` pixels around ``centre`` begin, within ``limit``."""
-    return min(max(round(centre - size / 2), 0), limit - size)
+def _start(center: float, size: int, limit: int) -> int:
+    """Where ``size`` pixels around ``center`` begin, within ``limit``."""
+    return min(max(round(center - size / 2), 0), limit - size)

@@ -45,7 +45,7 @@ def test_nothing_happens_without_chances() -> None:
     assert (degraded - clean).abs().mean() < 0.02  # JPEG at quality 100
 
 
-def test_no_colours_and_faded_ones_are_kept() -> None:
+def test_no_colors_and_faded_ones_are_kept() -> None:
     clean = faces(8)
     gray, degraded = aged(clean, gray=1.0)
     toned = (gray[:, 0] - gray[:, 2]).amax((1, 2)) > 0.01
@@ -98,8 +98,8 @@ def test_a_print_has_dots_at_one_distance_and_keeps_its_tone() -> None:
     frequencies = torch.fft.fftfreq(128)
     distance = 1 / torch.hypot(frequencies[peak // 128], frequencies[peak % 128])
     assert distance == pytest.approx(6 / 2**0.5, rel=0.05)  # rows of dots lie across
-    colour = flat + torch.tensor([0.3, 0.0, -0.3]).view(3, 1, 1)
-    dots = aged(colour, **settings)[1] - colour
+    color = flat + torch.tensor([0.3, 0.0, -0.3]).view(3, 1, 1)
+    dots = aged(color, **settings)[1] - color
     assert (dots[:, 0] - dots[:, 1]).abs().mean() > 0.1  # a screen for each ink
     white = aged(torch.ones(1, 3, 64, 64), **settings)[1]
     assert (white - 1).abs().max() < 0.02  # paper takes no ink

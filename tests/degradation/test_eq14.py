@@ -26,7 +26,7 @@ OFF = DegradationParameters(blur_sigma=0, downscale=1, noise_sigma=0, jpeg_quali
 
 
 def pictures(count: int = 2, height: int = 64, width: int = 64) -> Tensor:
-    """Smooth colours with a few edges and fine stripes, (B, 3, H, W) in [-1, 1]."""
+    """Smooth colors with a few edges and fine stripes, (B, 3, H, W) in [-1, 1]."""
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     planes = []
     for number in range(count):
@@ -132,7 +132,7 @@ def test_nothing_to_do_changes_nothing_much() -> None:
     luma = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
     image = pictures(1)[0]
     clean, result = ((levels(x) * luma).sum(0) for x in (image, run(image)))
-    assert decibels(result, clean) > 45  # quality 100 still rounds; at edges of colour the halved chroma clips
+    assert decibels(result, clean) > 45  # quality 100 still rounds; at edges of color the halved chroma clips
 
 
 def test_every_step_degrades() -> None:
@@ -174,7 +174,7 @@ def test_resampling_is_opencv_s_bilinear() -> None:
 def test_noise_has_the_given_deviation_in_levels() -> None:
     gray = torch.zeros(3, 128, 128)
     result = (run(gray, noise_sigma=12.0) + 1) * 127.5
-    # The luminance of independent noise in three colours; 4:2:0 smooths the rest away.
+    # The luminance of independent noise in three colors; 4:2:0 smooths the rest away.
     weights = torch.tensor([0.299, 0.587, 0.114])
     luma = (result * weights[:, None, None]).sum(0)
     assert float(luma.std()) == pytest.approx(12 * float(weights.norm()), rel=0.05)
@@ -187,7 +187,7 @@ def test_the_simulated_jpeg_is_the_real_one(quality: int, least: float) -> None:
         real, simulated = jpeg_real(image, quality), jpeg_simulated(image, quality)
         assert decibels(real, simulated) > least
         assert decibels(real, simulated) > decibels(real, image) or quality == 100
-        assert (real - simulated).mean((1, 2)).abs().max() < 0.4  # no cast of colour or brightness
+        assert (real - simulated).mean((1, 2)).abs().max() < 0.4  # no cast of color or brightness
 
 
 def test_the_whole_degradation_is_alike_with_both_codecs() -> None:
@@ -198,7 +198,7 @@ def test_the_whole_degradation_is_alike_with_both_codecs() -> None:
     assert (real - simulated).mean((0, 2, 3)).abs().max() < 0.1
 
 
-def test_jpeg_keeps_the_colour_order() -> None:
+def test_jpeg_keeps_the_color_order() -> None:
     red = torch.zeros(3, 32, 32)
     red[0] = 255
     for codec in (jpeg_real, jpeg_simulated):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from memgan.errors import ConfigError, DataError
 from memgan.evaluation import FacePictures, MemoryHealthMeter, memory_health, write_memory_sheet
 from memgan.evaluation.memory_diagnostics import ALL, mean_read
-from memgan.evaluation.memory_sheet import _read_alone, principal_colours
+from memgan.evaluation.memory_sheet import _read_alone, principal_colors
 from memgan.image import load_picture
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN, build_memgan
@@ -132,10 +132,10 @@ def test_the_picture_owes_to_the_memory_what_the_mean_slot_takes_away(tiny: MemG
     assert changes[ALL].levels == pytest.approx(difference.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("residual", [True, False])
-def test_the_mean_read_is_the_read_of_even_weights(normalise: bool, residual: bool) -> None:
-    bank = MemoryBank(5, 4, temperature=1e6, normalise=normalise, residual=residual)
+def test_the_mean_read_is_the_read_of_even_weights(normalize: bool, residual: bool) -> None:
+    bank = MemoryBank(5, 4, temperature=1e6, normalize=normalize, residual=residual)
     features = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mean_read(bank, features), bank.read(features), atol=1e-5, rtol=0)
 
@@ -186,13 +186,13 @@ def test_the_features_after_the_memory_are_the_read_alone() -> None:
     assert (plain - features).abs().max() > 0.1
 
 
-def test_principal_colours() -> None:
+def test_principal_colors() -> None:
     ramp = torch.linspace(-1, 1, 16).expand(16, 16)
     weak = 0.1 * torch.sin(40 * ramp.T)
     features = torch.stack([3 * ramp, -ramp + weak, 5 + 0 * ramp, weak])
-    colours = principal_colours(features)
-    assert colours.shape == (3, 16, 16) and colours.min() >= -1 and colours.max() <= 1
+    colors = principal_colors(features)
+    assert colors.shape == (3, 16, 16) and colors.min() >= -1 and colors.max() <= 1
     # The strongest direction is the ramp, and red; its largest weight is positive, so red rises with it.
-    assert torch.corrcoef(torch.stack([colours[0].flatten(), ramp.flatten()]))[0, 1] > 0.99
-    torch.testing.assert_close(principal_colours(7 * features), colours, atol=1e-4, rtol=0)
-    assert principal_colours(torch.zeros(1, 4, 4)).abs().max() == 0
+    assert torch.corrcoef(torch.stack([colors[0].flatten(), ramp.flatten()]))[0, 1] > 0.99
+    torch.testing.assert_close(principal_colors(7 * features), colors, atol=1e-4, rtol=0)
+    assert principal_colors(torch.zeros(1, 4, 4)).abs().max() == 0

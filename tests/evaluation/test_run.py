@@ -31,12 +31,12 @@ def contrast(pictures: Tensor) -> Tensor:
     return pictures.flatten(1).std(1)
 
 
-def colours(pictures: Tensor) -> Tensor:
+def colors(pictures: Tensor) -> Tensor:
     return pictures.mean((2, 3))
 
 
 PAIRED = MetricSet(paired={"psnr": psnr, "ssim": ssim})
-ALL = MetricSet(paired={"psnr": psnr}, single={"niqe": contrast}, sets={"fd_enlite0": colours})
+ALL = MetricSet(paired={"psnr": psnr}, single={"niqe": contrast}, sets={"fd_enlite0": colors})
 
 
 def same(degraded: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def test_targets_and_whole_sets(folder: Path) -> None:
     assert result.target == {"niqe": pytest.approx(contrast(clean).mean().item(), rel=1e-5)}
     assert result.num_target == 3 and result.target_name == "truth"
     degraded = torch.stack([face.pictures["input"] for face in seen])
-    expected = frechet_distance(colours(degraded), colours(clean))
+    expected = frechet_distance(colors(degraded), colors(clean))
     assert result.summary()["fd_enlite0"].mean == pytest.approx(expected, rel=1e-5)
     restored = result.summary("half")
     assert restored["fd_enlite0"].mean > expected
@@ -124,26 +124,26 @@ def test_targets_and_whole_sets(folder: Path) -> None:
 
 
 def test_pairs_and_strangers_in_the_kernel_distance(folder: Path, tmp_path: Path) -> None:
-    metrics = MetricSet(sets={"kd_enlite0": colours, "mine": colours})
+    metrics = MetricSet(sets={"kd_enlite0": colors, "mine": colors})
     seen: list[FacePictures] = []
     result = evaluate(same, folder, metrics=metrics, seeds=(4, 7), size_px=48, batch_size=2, on_face=seen.append)
     for seed in (4, 7):
         degraded = torch.stack([face.pictures["input"] for face in seen if face.seed == seed])
-        expected = kernel_distance(colours(degraded), colours(truths(folder)), pairs=True)
+        expected = kernel_distance(colors(degraded), colors(truths(folder)), pairs=True)
         assert result.distances[seed]["input"]["kd_enlite0"] == pytest.approx(expected, rel=1e-4)
-        frechet = frechet_distance(colours(degraded), colours(truths(folder)))
+        frechet = frechet_distance(colors(degraded), colors(truths(folder)))
         assert result.distances[seed]["input"]["mine"] == pytest.approx(frechet, rel=1e-4)
     assert not any(note.startswith("kd_enlite0") for note in result.notes)
     reference = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
     real = evaluate_real(same, folder, reference, metrics=metrics, size_px=48)
     good = torch.stack([to_tensor(load_picture(reference / f"{number}.png").rgb) for number in range(5)])
-    expected = kernel_distance(colours(truths(folder)), colours(good))
+    expected = kernel_distance(colors(truths(folder)), colors(good))
     assert real.summary()["kd_enlite0"].mean == pytest.approx(expected, rel=1e-4)
 
 
 def test_sets_compared_with_other_people(folder: Path, tmp_path: Path) -> None:
     others = write(tmp_path / "good", *(f"{number}.png" for number in range(5)), seed=1)
-    metrics = MetricSet(sets={"fd_enlite0": colours, "kd_enlite0": colours})
+    metrics = MetricSet(sets={"fd_enlite0": colors, "kd_enlite0": colors})
     seen: list[FacePictures] = []
     calls: list[tuple[int, int]] = []
     result = evaluate(
@@ -161,7 +161,7 @@ def test_sets_compared_with_other_people(folder: Path, tmp_path: Path) -> None:
     good = torch.stack([to_tensor(load_picture(others / f"{number}.png").rgb) for number in (0, 1, 3)])
     clean, degraded, half = (torch.stack([face.pictures[name] for face in seen]) for name in ("truth", "input", "half"))
     for distance, name in ((frechet_distance, "fd_enlite0"), (kernel_distance, "kd_enlite0")):
-        floor, before, after = (distance(colours(faces), colours(good)) for faces in (clean, degraded, half))
+        floor, before, after = (distance(colors(faces), colors(good)) for faces in (clean, degraded, half))
         label = f"{name}_to_others"
         assert result.target[label] == pytest.approx(floor, rel=1e-4)
         assert result.summary()[label].mean == pytest.approx(before, rel=1e-4)
@@ -193,7 +193,7 @@ def test_real_faces_and_a_reference(folder: Path, tmp_path: Path) -> None:
     assert "truth" not in seen[0].pictures
     assert result.ratio("restored")["niqe"] == pytest.approx(0.5, abs=0.01)
     good = torch.stack([to_tensor(load_picture(reference / f"{number}.png").rgb) for number in range(5)])
-    expected = frechet_distance(colours(truths(folder)), colours(good))
+    expected = frechet_distance(colors(truths(folder)), colors(good))
     assert result.summary()["fd_enlite0"].mean == pytest.approx(expected, rel=1e-5)
     without = evaluate_real(same, folder, metrics=ALL, size_px=48)
     assert set(without.summary()) == {"niqe"} and without.target == {}

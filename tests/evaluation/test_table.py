@@ -107,11 +107,11 @@ def test_captions_stand_above_their_pictures(tmp_path: Path) -> None:
 
 
 def test_heat_gets_brighter() -> None:
-    colours = heat(torch.linspace(0, 1, 9)[None])
-    assert colours.shape == (3, 1, 9) and colours.min() >= -1 and colours.max() <= 1
-    brightness = torch.tensor([0.299, 0.587, 0.114]) @ colours[:, 0]
+    colors = heat(torch.linspace(0, 1, 9)[None])
+    assert colors.shape == (3, 1, 9) and colors.min() >= -1 and colors.max() <= 1
+    brightness = torch.tensor([0.299, 0.587, 0.114]) @ colors[:, 0]
     assert (brightness.diff() > 0).all()
-    assert torch.equal(heat(torch.tensor([[-1.0, 2.0]])), colours[:, :, [0, -1]])
+    assert torch.equal(heat(torch.tensor([[-1.0, 2.0]])), colors[:, :, [0, -1]])
 
 
 def test_json_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

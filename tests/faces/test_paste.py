@@ -8,7 +8,7 @@ from memgan.faces import FFHQ_TEMPLATE, Face, align, paste, soft_mask
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix
 
 UPSCALES = [1, 2, 2.5]
-# Name: (width of the face's crop in picture pixels / 512, rotation, where its centre is in the 512 px picture).
+# Name: (width of the face's crop in picture pixels / 512, rotation, where its center is in the 512 px picture).
 PLACES = {
     "upright": (0.45, 0, (223, 120)),
     "rotated": (0.6, 33, (240, 260)),
@@ -65,7 +65,7 @@ def test_identity_by_replacement_on_a_smooth_picture(upscale, place):
 
 
 def corners_inside(crop_from_image, upscale, shape):
-    """(H, W) bool: canvas pixels whose centre lies in the crop."""
+    """(H, W) bool: canvas pixels whose center lies in the crop."""
     matrix = compose_affine(crop_from_image, invert_affine(resize_matrix(upscale, upscale)))
     y, x = np.mgrid[: shape[0], : shape[1]]
     places = np.stack([x, y], -1) @ matrix[:, :2].T + matrix[:, 2]
@@ -76,7 +76,7 @@ def corners_inside(crop_from_image, upscale, shape):
 @pytest.mark.parametrize("place", ["rotated", "upside down", "very small", "very large"])
 @pytest.mark.parametrize("with_crop", [False, True])
 def test_a_spot_lands_where_it_belongs(upscale, place, with_crop):
-    """The centre of gravity of a bright spot, to a tenth of a pixel of the canvas."""
+    """The center of gravity of a bright spot, to a tenth of a pixel of the canvas."""
     image = np.full((512, 512, 3), 60, np.uint8)
     aligned = align(image, face_at(*PLACES[place]))
     spot = np.array((246.0, 262.0))

@@ -27,12 +27,12 @@ def weights(seed: int, config: MemGANConfig = TINY, **metadata: str) -> Checkpoi
 
 
 def test_every_number_lies_between() -> None:
-    first, second = weights(0, steps="3", licence="a"), weights(1, licence="b")
+    first, second = weights(0, steps="3", license="a"), weights(1, license="b")
     mean = averaged(first, second, 0.25)
     assert mean.config == TINY and mean.state.keys() == first.state.keys()
     for name, tensor in mean.state.items():
         torch.testing.assert_close(tensor, 0.75 * first.state[name] + 0.25 * second.state[name])
-    assert mean.metadata["steps"] == "3" and mean.metadata["licence"] == "a; b"
+    assert mean.metadata["steps"] == "3" and mean.metadata["license"] == "a; b"
     assert mean.metadata["average"] == "0.75 of tiny and 0.25 of tiny"
     ends = averaged(first, second, 0.0).state, averaged(first, second, 1.0).state
     assert all(
@@ -70,7 +70,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     paths = []
     for seed in (0, 1):
         one = weights(seed)
-        paths.append(checkpoint.save(tmp_path / f"{seed}.safetensors", one.config, one.state, {"licence": "mine"}))
+        paths.append(checkpoint.save(tmp_path / f"{seed}.safetensors", one.config, one.state, {"license": "mine"}))
     out = tmp_path / "new" / "mean.safetensors"
     assert (
         cli.main(["average", str(paths[0]), str(paths[1]), "--share", "0.1", "-o", str(out), "--full-precision"]) == 0
@@ -78,7 +78,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert str(out) in capsys.readouterr().out
     found, expected = checkpoint.read(out), averaged(weights(0), weights(1), 0.1)
     assert all(torch.equal(found.state[name], tensor) for name, tensor in expected.state.items())
-    assert found.metadata == {"licence": "mine", "average": "0.9 of tiny and 0.1 of tiny"}
+    assert found.metadata == {"license": "mine", "average": "0.9 of tiny and 0.1 of tiny"}
     size = out.stat().st_size
     assert cli.main(["average", str(paths[0]), str(paths[1]), "--share", "0.1", "-o", str(out)]) == 0
     assert out.stat().st_size < 0.7 * size

@@ -1,4 +1,4 @@
-"""memgan.hub.card: metrics and licence of weights, for people and for the hub."""
+"""memgan.hub.card: metrics and license of weights, for people and for the hub."""
 
 import math
 import re
@@ -23,7 +23,7 @@ def checkpoint(**metadata: str) -> Checkpoint:
 
 
 def test_the_hub_understands_the_card() -> None:
-    text = model_card(checkpoint(licence="CC-BY-NC-4.0", training="9 steps", **{METRICS_KEY: METRICS.to_json()}), "a/b")
+    text = model_card(checkpoint(license="CC-BY-NC-4.0", training="9 steps", **{METRICS_KEY: METRICS.to_json()}), "a/b")
     data = ModelCard(text).data
     assert data.library_name == "memgan" and data.license == "cc-by-nc-4.0" and data.pipeline_tag == "image-to-image"
     assert "face-restoration" in data.tags
@@ -33,8 +33,8 @@ def test_the_hub_understands_the_card() -> None:
         assert words in text
 
 
-def test_other_licences_and_no_metrics() -> None:
-    data = ModelCard(model_card(checkpoint(licence="non-commercial (prior by others)"))).data
+def test_other_licenses_and_no_metrics() -> None:
+    data = ModelCard(model_card(checkpoint(license="non-commercial (prior by others)"))).data
     assert (data.license, data.license_name) == ("other", "non-commercial") and data.eval_results is None
     assert ModelCard(model_card(checkpoint())).data.license_name == "not-stated"
 

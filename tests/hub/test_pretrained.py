@@ -35,15 +35,15 @@ def same(one: MemGAN, other: MemGAN) -> bool:
 
 def test_round_trip(network: MemGAN, tmp_path: Path) -> None:
     metrics = Metrics("nothing", {"PSNR": 1.5})
-    folder = network.save_pretrained(tmp_path / "new", metadata={"licence": "MIT"}, metrics=metrics)
+    folder = network.save_pretrained(tmp_path / "new", metadata={"license": "MIT"}, metrics=metrics)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     loaded = MemGAN.from_pretrained(folder)
-    assert same(loaded, network) and not loaded.training and loaded.metadata["licence"] == "MIT"
+    assert same(loaded, network) and not loaded.training and loaded.metadata["license"] == "MIT"
     assert torch.equal(loaded(torch.zeros(1, 3, 32, 32)).image, network(torch.zeros(1, 3, 32, 32)).image)
     assert metrics_of(folder / "model.safetensors") == metrics
     again = loaded.save_pretrained(tmp_path / "again", half=True, card="# Mine")
     assert (again / "README.md").read_text() == "# Mine"
-    assert MemGAN.from_pretrained(str(again)).metadata == loaded.metadata  # they go on travelling with it
+    assert MemGAN.from_pretrained(str(again)).metadata == loaded.metadata  # they go on traveling with it
     assert (again / "model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
 
 
@@ -82,7 +82,7 @@ def test_what_cannot_be_saved(network: MemGAN, tmp_path: Path) -> None:
 
 def test_the_embedded_weights() -> None:
     network = MemGAN.from_pretrained(local_files_only=True)
-    assert network.config.name == hub.DEFAULT_NAME and "licence" in network.metadata
+    assert network.config.name == hub.DEFAULT_NAME and "license" in network.metadata
 
 
 @pytest.fixture
@@ -94,12 +94,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 def test_to_the_hub_and_back(network: MemGAN, server: FakeHub, tmp_path: Path) -> None:
     metrics = Metrics("nothing", {"PSNR": 1.5})
-    commit = network.push_to_hub("me/faces", metadata={"licence": "MIT"}, metrics=metrics, token="writer")
+    commit = network.push_to_hub("me/faces", metadata={"license": "MIT"}, metrics=metrics, token="writer")
     files = server.commits["me/faces"][commit]
     card = files["README.md"].decode()
     assert commit == SECOND and "license: mit" in card and "MemGANRestorer('me/faces')" in card and "1.5" in card
     loaded = MemGAN.from_pretrained("me/faces", revision=commit, cache_dir=tmp_path)
-    assert same(loaded, network) and loaded.metadata["licence"] == "MIT"
+    assert same(loaded, network) and loaded.metadata["license"] == "MIT"
     assert same(MemGAN.from_pretrained(f"me/faces@{commit}", cache_dir=tmp_path, local_files_only=True), network)
     with pytest.raises(WeightsError, match="HF_TOKEN"):
         network.push_to_hub("me/faces", token="reader")

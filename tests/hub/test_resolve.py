@@ -133,7 +133,7 @@ class TestNames:
 
     def test_registry_pins_what_it_downloads(self) -> None:
         for name, spec in hub.REGISTRY.items():
-            assert spec.name == name and spec.licence and re.fullmatch("[0-9a-f]{64}", spec.sha256)
+            assert spec.name == name and spec.license and re.fullmatch("[0-9a-f]{64}", spec.sha256)
             assert spec.embedded or spec.repo_id or spec.urls, f"{name} is nowhere to be had"
             assert spec.filename.endswith(".safetensors") or spec.kind != "restorer", "pickles are for facexlib only"
             if spec.repo_id:

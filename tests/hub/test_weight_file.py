@@ -21,7 +21,7 @@ class TestFiles:
     def test_round_trip(self, weight_file: Path) -> None:
         loaded = hub.load(weight_file)
         assert loaded.config == CONFIG
-        assert loaded.metadata == {"licence": "none", "steps": "3"}
+        assert loaded.metadata == {"license": "none", "steps": "3"}
         assert loaded.state.keys() == tiny_state().keys()
         for name, tensor in tiny_state().items():
             assert torch.equal(loaded.state[name], tensor) and loaded.state[name].dtype == tensor.dtype

@@ -1,4 +1,4 @@
-"""What a file says beside its pixels survives: EXIF notes, colour profiles, kinds of files and of transparency."""
+"""What a file says beside its pixels survives: EXIF notes, color profiles, kinds of files and of transparency."""
 
 import io
 
@@ -17,7 +17,7 @@ WITH_EXIF = [".jpg", ".png", ".tif", ".webp", *([".avif"] if features.check("avi
 
 
 def wide_gamut_profile() -> bytes:
-    """A profile whose red and green are exchanged: no colour means the same as in sRGB. Built from the sRGB one."""
+    """A profile whose red and green are exchanged: no color means the same as in sRGB. Built from the sRGB one."""
     data = bytearray(SRGB)
     tags = {bytes(data[132 + 12 * i : 136 + 12 * i]): 136 + 12 * i for i in range(int.from_bytes(data[128:132], "big"))}
     red, green = tags[b"rXYZ"], tags[b"gXYZ"]

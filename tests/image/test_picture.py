@@ -145,7 +145,7 @@ def test_files_round_trip(tmp_path, suffix, kind):
     save_picture(picture, path)
     back = load_picture(path)
     lossy = suffix in (".jpg", ".jpeg", ".webp", ".avif")
-    if not (kind == "alpha" and suffix == ".webp"):  # colours under full transparency are not stored
+    if not (kind == "alpha" and suffix == ".webp"):  # colors under full transparency are not stored
         assert np.abs(back.rgb.astype(int) - picture.rgb).mean() <= (6 if lossy else 0)
     assert back.is_gray == (kind == "gray" and suffix not in (".webp", ".avif"))
     keeps_alpha = kind == "alpha" and suffix not in (".jpg", ".jpeg", ".bmp")

@@ -55,17 +55,23 @@ def test_mobile_needs_equal_widths_at_the_start() -> None:
         MemGANConfig(family="mobile", channel_base=64, channel_max=512, image_size=32)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"colour": 1}', '{"image_size": 7}'])
+@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"color": 1}', '{"image_size": 7}'])
 def test_bad_json_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         MemGANConfig.from_json(text)
 
 
 def test_unknown_fields_say_what_is_known() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)colour.*image_size.*upgrade"):
-        MemGANConfig.from_json(json.dumps({"colour": 1}))
+    with pytest.raises(ConfigError, match=r"(?s)color.*image_size.*upgrade"):
+        MemGANConfig.from_json(json.dumps({"color": 1}))
 
 
 def test_unknown_preset_lists_the_known() -> None:
     with pytest.raises(ConfigError, match="memgan-mobile-512"):
         preset("memgan-256")
+
+
+def test_the_spelling_of_the_first_weight_files_is_read() -> None:
+    text = MemGANConfig(memory_normalize=False).to_json()
+    former = text.replace("memory_normalize", "memory_normalise")
+    assert former != text and MemGANConfig.from_json(former).memory_normalize is False

@@ -23,7 +23,7 @@ CASES = {
     "without affine": {"use_affine": False},
     "without blend": {"use_blend": False},
     "the bare prior": {"use_affine": False, "use_blend": False},
-    "literal read": {"memory_normalise": False},
+    "literal read": {"memory_normalize": False},
     "two scales": {"fusion_scales": (8, 32)},
     "conditioned, without memory": {"use_memory": False, "degradation_conditioning": True},
 }
@@ -87,9 +87,9 @@ def test_many_threads_share_one_network():
 
 def test_what_a_file_said_of_its_weights_is_kept(tmp_path):
     network = trained()
-    network.metadata = {"licence": "none"}
+    network.metadata = {"license": "none"}
     prepare_for_inference(network).save_pretrained(tmp_path)
-    assert MemGAN.from_pretrained(tmp_path).metadata == {"licence": "none"}
+    assert MemGAN.from_pretrained(tmp_path).metadata == {"license": "none"}
 
 
 @torch.inference_mode()

@@ -50,12 +50,12 @@ def bank() -> MemoryBank:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_literal_read_equals_naive_loops(bank: MemoryBank, temperature: float) -> None:
-    bank.temperature, bank.normalise = temperature, False
+    bank.temperature, bank.normalize = temperature, False
     features = torch.randn(2, 5, 3, 4)
     torch.testing.assert_close(bank.read(features).double(), naive_read(bank, features), atol=1e-6, rtol=1e-5)
 
 
-def test_normalised_read_is_the_centred_and_rescaled_literal_one(bank: MemoryBank) -> None:
+def test_normalized_read_is_the_centered_and_rescaled_literal_one(bank: MemoryBank) -> None:
     features = torch.randn(2, 5, 3, 4)
     bank.read_std.copy_(torch.rand(5) + 0.01)
     expected = (naive_read(bank, features) - bank.slots.double().mean(0)[:, None, None]) / bank.read_std[:, None, None]
@@ -114,18 +114,18 @@ def test_read_and_inspect_change_nothing(bank: MemoryBank) -> None:
     assert features.grad is not None and features.grad.abs().sum() > 0
 
 
-def test_initialise_draws_slots_from_the_features(bank: MemoryBank) -> None:
+def test_initialize_draws_slots_from_the_features(bank: MemoryBank) -> None:
     features = torch.randn(1, 5, 4, 4)
-    bank.initialise_(features)
+    bank.initialize_(features)
     rows = features.permute(0, 2, 3, 1).reshape(-1, 5)
     assert all((rows == slot).all(dim=1).any() for slot in bank.slots)
-    assert float(bank.initialised) == 1
+    assert float(bank.initialized) == 1
     read = bank.read(features)
     torch.testing.assert_close(read.square().mean((0, 2, 3)).sqrt(), torch.ones(5), atol=1e-3, rtol=1e-3)
 
 
-def test_initialise_with_fewer_positions_than_slots(bank: MemoryBank) -> None:
-    bank.initialise_(torch.randn(1, 5, 2, 2))
+def test_initialize_with_fewer_positions_than_slots(bank: MemoryBank) -> None:
+    bank.initialize_(torch.randn(1, 5, 2, 2))
     assert torch.isfinite(bank.slots).all() and len(torch.unique(bank.slots, dim=0)) == 4
 
 
@@ -141,7 +141,7 @@ def test_half_precision_read_with_a_large_common_mean(dtype: torch.dtype) -> Non
     torch.manual_seed(1)
     bank = MemoryBank(16, 8)
     features = (torch.randn(1, 8, 12, 12) + 40).to(dtype)  # the same rounded numbers for both reads
-    bank.initialise_(features.float())
+    bank.initialize_(features.float())
     exact = bank.read(features.float())
     half = bank.read(features)
     assert half.dtype == dtype

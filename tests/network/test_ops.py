@@ -172,7 +172,7 @@ def test_scaled_leaky_relu_and_pixel_norm():
     assert ops.pixel_norm(x.half() * 1000).isfinite().all()
 
 
-def test_equalised_layers_scale_by_fan_in_and_learning_rate():
+def test_equalized_layers_scale_by_fan_in_and_learning_rate():
     torch.manual_seed(0)
     linear = EqualLinear(6, 4, bias_init=0.5, lr_mul=0.01).double()
     x = draw(3, 6)

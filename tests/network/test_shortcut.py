@@ -48,19 +48,19 @@ def test_it_is_nearer_than_the_tangent():
     memory, query = bank(), features(0.3)
     exact = memory.read(query)
     unit = torch.nn.functional.normalize(query, dim=1)
-    centre = unit.mean((0, 2, 3))
+    center = unit.mean((0, 2, 3))
 
     def read(point: torch.Tensor) -> torch.Tensor:  # of one unit vector
         key = torch.nn.functional.normalize(memory.slots, dim=-1)
         return torch.softmax(key @ point, 0) @ memory._values()
 
-    jacobian = torch.autograd.functional.jacobian(read, centre)
-    tangent = torch.einsum("oc,bchw->bohw", jacobian, unit - centre[:, None, None]) + read(centre)[:, None, None]
+    jacobian = torch.autograd.functional.jacobian(read, center)
+    tangent = torch.einsum("oc,bchw->bohw", jacobian, unit - center[:, None, None]) + read(center)[:, None, None]
     fitted = relative_error(fit_affine_read(memory, query)(query), exact)
     assert 0 < fitted < 0.9 * relative_error(tangent, exact)
 
 
-@pytest.mark.parametrize("options", [{"residual": True}, {"normalise": False}, {"temperature": 2.0}])
+@pytest.mark.parametrize("options", [{"residual": True}, {"normalize": False}, {"temperature": 2.0}])
 def test_every_kind_of_bank_is_followed(options):
     memory, query = bank(**options), features(0.1)
     assert relative_error(fit_affine_read(memory, query)(query), memory.read(query)) < 0.02

@@ -83,7 +83,7 @@ def test_model_path_none_means_the_embedded_weights(weights, found, monkeypatch)
 
 
 @pytest.mark.parametrize("device", ["cuda:1", torch.device("cuda:1")])
-def test_second_gpu_is_honoured_or_refused_but_never_the_first(device, weights, monkeypatch):
+def test_second_gpu_is_honored_or_refused_but_never_the_first(device, weights, monkeypatch):
     """With two devices every part goes to the second; with none, the error says so."""
     if torch.cuda.device_count() < 2:
         with pytest.raises(ConfigError, match=r"cuda:1.*0 CUDA devices|cuda:1.*1 CUDA devices"):
@@ -240,7 +240,7 @@ def test_real_esrgan(outscale, channels, weights, found, tmp_path):
     assert upsampler.outscales == [outscale] * 5
 
 
-def test_gray_result_of_an_upsampler_under_a_colour_picture(weights, found):
+def test_gray_result_of_an_upsampler_under_a_color_picture(weights, found):
     restorer = MemGANRestorer(model_path=weights, upscale=2, bg_upsampler=Upsampler(1), device="cpu")
     assert restorer.enhance(bgr_frame())[2].shape == (240, 320, 3)
 

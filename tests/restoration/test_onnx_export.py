@@ -28,7 +28,7 @@ CASES = {
     "mobile, as shipped": dataclasses.replace(CONFIG, memory_residual=True, degradation_conditioning=True),
     "mobile, two scales": dataclasses.replace(CONFIG, fusion_scales=(8, 32), use_memory=False),
     "stylegan2": TINY,
-    "stylegan2, literal read": dataclasses.replace(TINY, memory_normalise=False, memory_temperature=0.1),
+    "stylegan2, literal read": dataclasses.replace(TINY, memory_normalize=False, memory_temperature=0.1),
 }
 
 
@@ -53,14 +53,14 @@ def test_a_graph_gives_the_pictures_of_its_network_for_any_number_of_faces(case)
 
 
 def test_the_ends_of_the_graph_and_what_it_says_of_itself(tmp_path):
-    path = export_onnx(network_of(CONFIG), tmp_path / "new" / "face.onnx", metadata={"licence": "none"})
+    path = export_onnx(network_of(CONFIG), tmp_path / "new" / "face.onnx", metadata={"license": "none"})
     session = onnxruntime.InferenceSession(path)
     (start,), (end,) = session.get_inputs(), session.get_outputs()
     assert (start.name, end.name) == ("input", "output") and start.type == end.type == "tensor(float)"
     for shape in (start.shape, end.shape):
         assert isinstance(shape[0], str) and shape[1:] == [3, 32, 32]
     entries = session.get_modelmeta().custom_metadata_map
-    assert entries["licence"] == "none" and entries["name"] == "small"
+    assert entries["license"] == "none" and entries["name"] == "small"
     assert MemGANConfig.from_json(entries["config"]) == CONFIG
     assert [file.name for file in path.parent.iterdir()] == ["face.onnx"]  # all in one file
     assert b".py" not in path.read_bytes()  # no trace of where it was made
@@ -123,7 +123,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert cli.main(["export", "onnx", "--model", str(weights)]) == 0
     assert "tiny.onnx" in capsys.readouterr().out
     entries = onnxruntime.InferenceSession("tiny.onnx").get_modelmeta().custom_metadata_map
-    assert entries["weights_sha256"] == sha256_of(weights) and entries["licence"] == "none"
+    assert entries["weights_sha256"] == sha256_of(weights) and entries["license"] == "none"
     assert json.loads(entries["config"])["name"] == "tiny"
     assert cli.main(["export", "onnx", "--model", str(weights), "--half", "-o", "half.onnx"]) == 0
     assert (tmp_path / "half.onnx").stat().st_size < (tmp_path / "tiny.onnx").stat().st_size
@@ -140,6 +140,6 @@ def test_shipped_weights(tmp_path):
     session = onnxruntime.InferenceSession(path)
     entries = session.get_modelmeta().custom_metadata_map
     assert entries["weights_sha256"] == REGISTRY["memgan-mobile-512"].sha256
-    assert "non-commercial" in entries["licence"].lower()
+    assert "non-commercial" in entries["license"].lower()
     (output,) = session.run(None, {"input": image.numpy()})
     np.testing.assert_allclose(output, network(image).image.numpy(), rtol=0, atol=1e-4)

@@ -24,7 +24,7 @@ from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training import engine
 from memgan.training.data.background_swap import change_surroundings
-from memgan.training.data.color_jitter import recolour
+from memgan.training.data.color_jitter import recolor
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_degradations_and_changes_of_clean_faces() -> None:
         made = {
             "degraded": degrade_seeded(faces, [1, 2]),
             "old": torch.cat(age_seeded(faces, list(range(2)))),
-            "recoloured": recolour(faces, random),
+            "recolored": recolor(faces, random),
             "elsewhere": change_surroundings(faces, lambda: faces[0].flip(-1), random),
         }
         for name, found in made.items():
@@ -110,7 +110,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         perceptual_weight=1.0,
         perceptual_kind="stlpips_vgg",
         perceptual_size=48,
-        perceptual_unit_normalise=True,
+        perceptual_unit_normalize=True,
         calibrated_weight=1.0,
         adversarial_from=0,
         adversarial_paired=True,
@@ -127,7 +127,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         synthetic_pool=4,
         aged_share=0.5,
         mild_share=0.5,
-        recolour_share=0.9,
+        recolor_share=0.9,
         surroundings_share=0.9,
         component_share=0.9,
         clip_norm=1.0,

@@ -1,4 +1,4 @@
-"""How results look: colours and grain that follow the photograph, masks, and golden pictures that guard it all."""
+"""How results look: colors and grain that follow the photograph, masks, and golden pictures that guard it all."""
 
 import io
 import os
@@ -40,7 +40,7 @@ class Smoothing(FakeNetwork):
         return torch.nn.functional.avg_pool2d(image, 9, 1, 4, count_include_pad=False), None
 
 
-# -- colour ----------------------------------------------------------------------------------------------------------
+# -- color ----------------------------------------------------------------------------------------------------------
 
 
 def test_skin_keeps_its_tone():
@@ -52,7 +52,7 @@ def test_skin_keeps_its_tone():
     assert np.abs(free[middle].mean((0, 1)) - image[middle].mean((0, 1))).max() > 8
 
 
-def test_eye_colour_is_kept_and_detail_is_not_touched():
+def test_eye_color_is_kept_and_detail_is_not_touched():
     """A blue iris on brown skin, restored sharper and brown: it is blue again, and as sharp as the network drew it."""
     crop = np.full((512, 512, 3), (170, 130, 110), np.uint8)
     y, x = np.mgrid[:512, :512]
@@ -78,7 +78,7 @@ def test_lock_of_an_unchanged_face_changes_nothing():
 
 @pytest.mark.parametrize("upscale", [1, 2, 2.5])
 def test_a_network_that_changes_nothing_changes_nothing_by_default(upscale):
-    """With all that is on by default: colour lock, grain."""
+    """With all that is on by default: color lock, grain."""
     image = scene(240, 320)
     result = restorer(FakeNetwork(), face_at(150, 110, 180), upscale=upscale).enhance(image)[2]
     expected = cv2.resize(image, result.shape[1::-1], interpolation=cv2.INTER_LANCZOS4)
@@ -117,7 +117,7 @@ def test_a_clean_photograph_gets_no_grain():
     np.testing.assert_array_equal(with_grain, without)
 
 
-def test_grain_has_no_colour_and_needs_surroundings():
+def test_grain_has_no_color_and_needs_surroundings():
     generator = np.random.default_rng(0)
     noisy = generator.normal(120, 12, (100, 100, 1)).astype(np.float32).repeat(3, 2)
     flat = np.full_like(noisy, 120)

@@ -146,7 +146,7 @@ def test_no_face_gives_the_enlarged_background(upscale, channels):
 
 
 class FakeUpsampler:
-    """As RealESRGANer: keeps the number of channels; here the picture also turns darker, to be recognised."""
+    """As RealESRGANer: keeps the number of channels; here the picture also turns darker, to be recognized."""
 
     def __init__(self, wrong_size: bool = False) -> None:
         self.calls, self.wrong_size = [], wrong_size
@@ -232,7 +232,7 @@ def test_the_restored_face_lies_where_the_face_was(upscale):
     change = result[:, :, 0].astype(float) - 100
     rows, columns = np.indices(change.shape)
     center = (change * columns).sum() / change.sum(), (change * rows).sum() / change.sum()
-    # Edges, not centres, of the first pixels keep their place; the sides are rounded down to whole pixels.
+    # Edges, not centers, of the first pixels keep their place; the sides are rounded down to whole pixels.
     expected = 70.5 * change.shape[1] / 160 - 0.5, 60.5 * change.shape[0] / 120 - 0.5
     assert center == pytest.approx(expected, abs=0.1)
 
@@ -252,7 +252,7 @@ def test_weight_moves_every_pixel_monotonically_from_input_to_restoration():
         assert (np.diff(distances) > 0).all()
 
 
-def test_gray_content_in_three_channels_stays_colourless():
+def test_gray_content_in_three_channels_stays_colorless():
     class Tinting(FakeNetwork):
         def forward(self, image):
             return image + torch.tensor([0.4, 0.0, -0.4]).view(1, 3, 1, 1), None

@@ -100,7 +100,7 @@ def test_a_bad_picture_in_a_batch_is_named():
 
 
 def test_eight_threads_are_equal_to_serial_bit_for_bit(weights):
-    """Mixed sizes, depths and channels; network, detector, colour lock and grain are those of users."""
+    """Mixed sizes, depths and channels; network, detector, color lock and grain are those of users."""
     mixed = [*PICTURES, PICTURES[1][:, :, 0], PICTURES[4].astype(np.uint16) * 257, PICTURES[3].astype(float)]
     model = MemGANRestorer(weights, 1.5, detector=FindsBright(), device="cpu")
     serial = [model.enhance(image) for image in mixed]

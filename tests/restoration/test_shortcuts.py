@@ -75,11 +75,11 @@ def test_nothing_of_the_caller_is_changed_and_results_share_nothing(upscale):
             assert first.flags.writeable
 
 
-# -- colour and grain ------------------------------------------------------------------------------------------------
+# -- color and grain ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [256, 512, 1024])
-def test_colours_are_locked_on_a_smaller_picture_to_rounding(size, monkeypatch):
+def test_colors_are_locked_on_a_smaller_picture_to_rounding(size, monkeypatch):
     crop = cv2.resize(noisy(), (size, size))
     restored = cv2.GaussianBlur(crop, (0, 0), 2)
     restored = np.clip(restored * np.float32([1.1, 0.9, 1.0]) + np.float32([0, 9, -20]), 0, 255).astype(np.uint8)
@@ -134,13 +134,13 @@ def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
 # -- whole pictures --------------------------------------------------------------------------------------------------
 
 
-def test_one_coloured_pixel_is_colour():
+def test_one_colored_pixel_is_color():
     gray = np.repeat(scene(100, 120)[:, :, :1], 3, axis=2)
     assert is_colorless(Picture(gray)) and is_colorless(from_array(gray[:, :, 0]))
     for place in ((0, 0), (17, 33), (99, 119)):
-        coloured = gray.copy()
-        coloured[place] += np.uint8([0, 0, 1])
-        assert not is_colorless(Picture(coloured))
+        colored = gray.copy()
+        colored[place] += np.uint8([0, 0, 1])
+        assert not is_colorless(Picture(colored))
     assert not is_colorless(Picture(scene(100, 120)))
 
 

@@ -161,7 +161,7 @@ def test_without_spandrel_the_remedy_is_named(checkpoint, monkeypatch):
         SpandrelUpsampler(checkpoint, device="cpu")
 
 
-def test_results_are_in_the_right_colour_and_place(checkpoint, monkeypatch):
+def test_results_are_in_the_right_color_and_place(checkpoint, monkeypatch):
     """With a network that only repeats pixels, an enlarged picture is the picture."""
     upsampler = SpandrelUpsampler(checkpoint, device="cpu", tile=32)
     monkeypatch.setattr(

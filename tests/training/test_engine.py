@@ -143,7 +143,7 @@ def test_bad_checkpoints_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no checkpoint"):
         load_checkpoint(tmp_path, made)
     folder = save_checkpoint(tmp_path, made, {"elapsed_seconds": 0.0})
-    (folder / "optimisers.safetensors").write_bytes(b"cut")
+    (folder / "optimizers.safetensors").write_bytes(b"cut")
     with pytest.raises(WeightsError, match="damaged"):
         load_checkpoint(tmp_path, made)
 

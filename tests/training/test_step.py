@@ -42,7 +42,7 @@ def trainer(**changes: object) -> Trainer:
     perceptual = PerceptualLoss(OneConvolution()) if config.perceptual_weight else None
     judge = discriminator if config.adversarial_weight else None
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
-    made.initialise_memory(batch()[1])
+    made.initialize_memory(batch()[1])
     made.set_rate(1.0)
     return made
 
@@ -109,13 +109,13 @@ def test_adversarial_loss_waits_for_its_first_step() -> None:
 def test_the_discriminator_has_a_rate_of_its_own() -> None:
     made = trainer(discriminator_rate=5.0)
     made.set_rate(0.5)
-    assert made.discriminator_optimiser.param_groups[0]["lr"] == pytest.approx(2.5 * made.config.learning_rate)
+    assert made.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(2.5 * made.config.learning_rate)
 
 
 def test_a_paired_discriminator_learns_what_is_missing() -> None:
     made = trainer(adversarial_paired=True, discriminator_rate=5.0, l1_weight=0.0, learning_rate=1e-3)
     made.set_rate(1.0)
-    made.generator_optimiser.step = lambda *_, **__: None  # the restored faces stay as they are
+    made.generator_optimizer.step = lambda *_, **__: None  # the restored faces stay as they are
     losses = [float(made.step(*batch())["discriminator"]) for _ in range(25)]
     assert losses[-1] < 0.35 < losses[0]  # log 2 is chance
 
@@ -273,7 +273,7 @@ def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
     made = Trainer(config, build_memgan(TINY), None, networks)
     made.generator.decoder.synthesis.load_state_dict(prior.synthesis.state_dict())
     clean, latent = prior.draw(8, torch.Generator().manual_seed(3))
-    made.initialise_memory(clean)
+    made.initialize_memory(clean)
     made.set_rate(1.0)
     missed = [float(made.step(clean, clean, latent)["prior_match"]) for _ in range(60)]
     assert missed[-1] < 0.5 * missed[0]
@@ -289,7 +289,7 @@ def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> No
         LossNetworks(prior_features=functools.partial(prior.features, up_to=64)),
     )
     clean, degraded = batch()
-    made.initialise_memory(degraded)
+    made.initialize_memory(degraded)
     latent = torch.randn(1, TINY.style_dim)
     made.set_rate(1.0, progress=0.25)
     assert made.objective.match_share == pytest.approx(0.5)
@@ -371,8 +371,8 @@ def test_recipes_keep_the_paper_for_memgan_512() -> None:
     assert all(recipe(name).preset == name for name in RECIPES)
     with pytest.raises(ConfigError, match="memgan-512"):
         recipe("other")
-    with pytest.raises(ConfigError, match="colour"):
-        recipe("memgan-512", colour=1)
+    with pytest.raises(ConfigError, match="color"):
+        recipe("memgan-512", color=1)
 
 
 def test_large_scales_are_given_back_to_the_prior() -> None:

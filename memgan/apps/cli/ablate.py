@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from memgan.errors import ConfigError
     from memgan.evaluation import choose_metrics
     from memgan.image import write_whole
-    from memgan.runtime.checks import whole_numbers
+    from memgan.runtime.checks import parse_ints
     from memgan.training.ablation import CASES, ablate, ablation_table
     from memgan.training.architecture import architecture
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike."
             )
-    seeds = whole_numbers("--seeds", args.seeds)
+    seeds = parse_ints("--seeds", args.seeds)
     cases = None
     if args.case:
         cases = {}

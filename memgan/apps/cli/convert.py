@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "Only this command (and `memgan prior import`) opens pickled files that are not known by their SHA-256, and "
-        "with torch's restricted reader: code in them is refused, not run. Mind the licence of what you convert."
+        "with torch's restricted reader: code in them is refused, not run. Mind the license of what you convert."
     )
     parser.add_argument(
         "source",
@@ -60,7 +60,7 @@ def convert(
         offline: never download; ``None``: what ``HF_HUB_OFFLINE`` says.
 
     Returns:
-        The file written. Its metadata name ``kind``, ``source``, ``source_sha256`` and ``licence``.
+        The file written. Its metadata name ``kind``, ``source``, ``source_sha256`` and ``license``.
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -110,7 +110,7 @@ def convert(
     if problem := difference(state, kind):
         raise StateMismatchError(f"{path} is no {kind}: {problem}. Give the right kind, or leave it out.")
     about = {"format": "pt", "kind": kind, "source": path.name, "source_sha256": sha256}
-    licence = REGISTRY[kind].licence
+    license = REGISTRY[kind].license
     tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
-    write_tensors(Path(out), tensors, about | {"licence": licence})
+    write_tensors(Path(out), tensors, about | {"license": license})
     return Path(out)

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-sheet",
         type=Path,
         metavar="PNG",
-        help=f"also draw what the memory recognises, and the features before and after it, of "
+        help=f"also draw what the memory recognizes, and the features before and after it, of "
         f"{_SHEET_MEMORY_FACES} faces",
     )
     parser.add_argument(
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
     from memgan.restoration.inference import picture_of
-    from memgan.runtime.checks import whole_numbers
+    from memgan.runtime.checks import parse_ints
     from memgan.runtime.device import choose_device
 
     if bool(args.faces) == bool(args.real):
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     for file in (args.sheet, args.memory_sheet, args.json):
         if file is not None and not file.parent.is_dir():  # known before the work, not after it
             raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
-    seeds = whole_numbers("--seeds", args.seeds)
+    seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
     restorers: dict[str, Any] = {name: picture_of(network, args.self_ensemble) for name, network in networks.items()}

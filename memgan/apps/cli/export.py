@@ -8,7 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "The graph takes `input` and gives `output`, both (N, 3, S, S) float32 RGB in [-1, 1] for any number N of "
-        "aligned faces. Needs the package onnx: pip install 'memgan[onnx]'. Mind the licence of the weights."
+        "aligned faces. Needs the package onnx: pip install 'memgan[onnx]'. Mind the license of the weights."
     )
     parser.add_argument("format", choices=("onnx",), help="kind of file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.onnx here)")
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     weights = hub.resolve(args.model)
     network = from_pretrained(weights)
     spec = hub.REGISTRY.get(args.model or hub.DEFAULT_NAME)
-    licence = network.metadata.get("licence") or (spec.licence if spec else "unknown: ask whoever made the weights")
-    metadata = {"licence": licence, "weights_sha256": hub.sha256_of(weights), "memgan_version": __version__}
+    license = network.metadata.get("license") or (spec.license if spec else "unknown: ask whoever made the weights")
+    metadata = {"license": license, "weights_sha256": hub.sha256_of(weights), "memgan_version": __version__}
     # The last part only: what a weight file calls itself is not to choose the folder.
     output = Path(f"{Path(network.config.name).name}.onnx") if args.output is None else args.output
     print(f"written to {export_onnx(network, output, half=args.half, metadata=metadata)}")

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         report["weights"] = _file(path)
         spec = hub.REGISTRY.get(args.weights or hub.DEFAULT_NAME)
         if spec is not None:
-            report["weights"] |= {"kind": spec.kind, "licence": spec.licence}
+            report["weights"] |= {"kind": spec.kind, "license": spec.license}
             if spec.kind != "restorer":  # a network of facexlib's, of which only the file is ours to describe
                 print(json.dumps(report, indent=2) if args.json else _as_text(report))
                 return 0

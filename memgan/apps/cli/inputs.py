@@ -86,5 +86,5 @@ def _named(found: dict[Path, PurePath]) -> list[InputPicture]:
 
 
 def _key(name: PurePath) -> str:
-    """Equal for names that are one file on a file system that ignores case or normalises letters."""
+    """Equal for names that are one file on a file system that ignores case or normalizes letters."""
     return unicodedata.normalize("NFC", name.as_posix()).casefold()

@@ -11,7 +11,7 @@ from memgan.version import __version__
 
 COMMANDS = {
     "restore": "restore the faces of photographs",
-    "models": "list the published weights: size, licence, metrics, and where they are",
+    "models": "list the published weights: size, license, metrics, and where they are",
     "download": "fetch published weights, or a model of the Hugging Face hub",
     "verify": "check weight files against their published SHA-256",
     "info": "show configuration, size and cost of a network, and versions",

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
                 "name": spec.name,
                 "kind": spec.kind,
                 "bytes": spec.size if path is None else path.stat().st_size,
-                "licence": spec.licence,
+                "license": spec.license,
                 "where": place,
                 "path": None if path is None else str(path),
                 "source": spec.repo_id or next(iter(spec.urls), None),
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         size = "unknown size" if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.1f} MB"
         default = ", default" if entry["name"] == hub.DEFAULT_NAME else ""
         print(f"{entry['name']}  ({entry['kind']}{default}, {size}, {entry['where']})")
-        print(f"    licence  {entry['licence']}")
+        print(f"    license  {entry['license']}")
         print(f"    {'file' if entry['path'] else 'from'}     {_short(entry['path'] or entry['source'])}")
         if entry["metrics"]:
             values = ", ".join(f"{name} {value:g}" for name, value in entry["metrics"].items())

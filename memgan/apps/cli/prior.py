@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importer = actions.add_parser(
         "import",
         help="import a prior",
-        description="Import a pretrained face generator, to start training from. Mind its licence: weights trained "
+        description="Import a pretrained face generator, to start training from. Mind its license: weights trained "
         "from FFHQ generators are for non-commercial use.",
     )
     importer.add_argument(

@@ -106,7 +106,7 @@ def _add_looks(parser: argparse.ArgumentParser) -> None:
         help="side of the parts it works on; 0: the whole picture (default: 400)",
     )
     add("--mask", choices=MASKS, default="soft", help="part of a restored face that is pasted (default: soft)")
-    add("--no-color-lock", action="store_true", help="take the colours of faces from the network, not from the input")
+    add("--no-color-lock", action="store_true", help="take the colors of faces from the network, not from the input")
     add("--grain", type=float, default=0.5, metavar="G", help="share of lost grain to give back (default: 0.5)")
 
 

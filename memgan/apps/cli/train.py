@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
     parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
     parser.add_argument("--resume", type=Path, help="run or checkpoint to go on with")
-    parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimisers")
+    parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimizers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
     parser.add_argument(
         "--prior-above",

@@ -12,7 +12,7 @@ _K1, _K2 = 0.01, 0.03
 
 
 def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio over all colours; higher is more alike, infinite for equal pictures.
+    """Peak signal-to-noise ratio over all colors; higher is more alike, infinite for equal pictures.
 
     Args:
         a, b: (B, 3, H, W) RGB in [-1, 1], so that the peak-to-peak range is 2; not clamped here.
@@ -30,7 +30,7 @@ def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
-    """Structural similarity (Wang et al., 2004), mean over positions and colours; higher is more alike, 1 for equal.
+    """Structural similarity (Wang et al., 2004), mean over positions and colors; higher is more alike, 1 for equal.
 
     Gaussian window of 11 px with sigma 1.5, K1 = 0.01, K2 = 0.03, range 2; windows that leave the picture are not
     counted. The same number as scikit-image's with ``gaussian_weights=True, use_sample_covariance=False``.
@@ -70,7 +70,7 @@ def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
 
 
 def _mean_within(values: Tensor, where: Tensor | None) -> Tensor:
-    """(B, 3, H, W) -> (B,): mean over colours and the pixels of (H, W) ``where``; not a number if there are none."""
+    """(B, 3, H, W) -> (B,): mean over colors and the pixels of (H, W) ``where``; not a number if there are none."""
     return values.mean((1, 2, 3)) if where is None else values[..., where.to(values.device)].mean((1, 2))
 
 

@@ -1,7 +1,7 @@
 """Frechet distance of two sets of features, each taken as a Gaussian (Heusel et al., NeurIPS 2017; Dowson and Landau).
 
 d = |m_a - m_b|^2 + tr C_a + tr C_b - 2 tr (C_a C_b)^(1/2). With C_a = A'A and C_b = B'B the last trace is the sum of
-the singular values of A B': no matrix square root, no regularisation, exact also where covariances are singular.
+the singular values of A B': no matrix square root, no regularization, exact also where covariances are singular.
 """
 
 import torch

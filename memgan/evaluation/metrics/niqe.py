@@ -63,7 +63,7 @@ def block_features(rgb: np.ndarray) -> np.ndarray:
     plane = torch.from_numpy(gray)[None, None]
     features = []
     for block_px in (BLOCK_PX, BLOCK_PX // 2):
-        blocks = _normalised(plane)[0, 0].reshape(rows, block_px, columns, block_px).transpose(1, 2)
+        blocks = _normalized(plane)[0, 0].reshape(rows, block_px, columns, block_px).transpose(1, 2)
         features.append(_features(blocks.reshape(-1, block_px, block_px).numpy()))
         plane = _halved(plane)
     return np.concatenate(features, axis=1)
@@ -85,8 +85,8 @@ def _pristine() -> tuple[np.ndarray, np.ndarray]:
         return stored["mu_pris_param"][0], stored["cov_pris_param"]
 
 
-def _normalised(plane: Tensor) -> Tensor:
-    """Mean subtracted, contrast normalised coefficients of (1, 1, H, W) float64."""
+def _normalized(plane: Tensor) -> Tensor:
+    """Mean subtracted, contrast normalized coefficients of (1, 1, H, W) float64."""
     offset = torch.arange(-3.0, 4.0, dtype=torch.float64)
     window = torch.exp(-(offset**2) / (2 * (7 / 6) ** 2))
     window = window / window.sum()
@@ -119,7 +119,7 @@ def _halved(plane: Tensor) -> Tensor:
 
 
 def _features(blocks: np.ndarray) -> np.ndarray:
-    """(n, side, side) normalised coefficients -> (n, 18)."""
+    """(n, side, side) normalized coefficients -> (n, 18)."""
     flat = blocks.reshape(len(blocks), -1)
     shape, left, right = _fit(flat)
     columns = [shape, (left + right) / 2]
@@ -132,7 +132,7 @@ def _features(blocks: np.ndarray) -> np.ndarray:
 
 
 def _fit(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Asymmetric generalised Gaussian by moments: (n, samples) -> shape, left and right scale, (n,) each."""
+    """Asymmetric generalized Gaussian by moments: (n, samples) -> shape, left and right scale, (n,) each."""
     below, above = samples < 0, samples > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.sqrt((samples**2 * below).sum(1) / below.sum(1))

@@ -10,23 +10,23 @@ from memgan.degradation import gaussian_blur
 
 Part = Literal["face", "around"]
 """Inside of an oval around the face, or outside of it."""
-_CENTRE = (0.5, 0.54)
+_CENTER = (0.5, 0.54)
 _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
 _SOFT = 0.01
 """Standard deviation of a join's softness, as a share of the side: an edge would be seen by networks."""
 
 
-def oval(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> Tensor:
-    """(height, width) bool on the CPU: inside of an oval. Centre and radii: right and down, as shares of the sides."""
-    down = ((torch.arange(height) + 0.5) / height - centre[1]) / radii[1]
-    right = ((torch.arange(width) + 0.5) / width - centre[0]) / radii[0]
+def oval(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> Tensor:
+    """(height, width) bool on the CPU: inside of an oval. Center and radii: right and down, as shares of the sides."""
+    down = ((torch.arange(height) + 0.5) / height - center[1]) / radii[1]
+    right = ((torch.arange(width) + 0.5) / width - center[0]) / radii[0]
     return down[:, None] ** 2 + right[None, :] ** 2 < 1
 
 
 def face_oval(height: int, width: int) -> Tensor:
     """(height, width) bool on the CPU: where a face aligned to FFHQ's template is, without hair, ears and neck."""
-    return oval(height, width, _CENTRE, _RADII)
+    return oval(height, width, _CENTER, _RADII)
 
 
 def within(metric: Callable[[Tensor, Tensor, Tensor], Tensor], part: Part) -> Callable[[Tensor, Tensor], Tensor]:

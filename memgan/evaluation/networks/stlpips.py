@@ -154,7 +154,7 @@ class STLPIPS(nn.Module):
             first, second = self.taps(a.float()), self.taps(b.float())
             total = a.new_zeros(len(a), dtype=torch.float32)
             for f, g, head in zip(first, second, self.heads, strict=True):
-                difference = (unit_normalised(f) - unit_normalised(g)).square()
+                difference = (unit_normalized(f) - unit_normalized(g)).square()
                 total = total + (difference * head).sum(1).mean((1, 2))
         return total
 
@@ -163,7 +163,7 @@ class STLPIPS(nn.Module):
         return self.net(self.scaling_layer(image).contiguous(memory_format=torch.channels_last))
 
 
-def unit_normalised(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
+def unit_normalized(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """Features (B, C, H, W) with unit Euclidean norm over channels at every position."""
     # sqrt has no finite slope at 0, where a ReLU may leave a whole position
     norm = features.square().sum(1, keepdim=True).clamp_min(1e-24).sqrt()

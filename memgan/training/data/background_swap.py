@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from memgan.degradation.eq14 import gaussian_blur
-from memgan.degradation.random_draw import Draw
+from memgan.degradation.random_draw import RandomDraw
 from memgan.training.data.cut_out import cut_out, resized
 
 _ZOOM = (0.6, 2.5)
@@ -39,22 +39,22 @@ def change_surroundings(
     """
     if people is None:
         people = cut_out(images)
-    out, draw, side = torch.empty_like(images), Draw(random), images.shape[-1]
+    out, draw, side = torch.empty_like(images), RandomDraw(random), images.shape[-1]
     for index, (image, person) in enumerate(zip(images, people, strict=True)):
         behind = _scene(another, side, draw).to(image.device)
-        if draw.chance(_DEFOCUSED):
-            behind = gaussian_blur(behind, draw.factor(*_DEFOCUS_PX) * side / 512)
-        behind = (behind + 1) * draw.factor(*_EXPOSURE) - 1
+        if draw.bernoulli(_DEFOCUSED):
+            behind = gaussian_blur(behind, draw.log_uniform(*_DEFOCUS_PX) * side / 512)
+        behind = (behind + 1) * draw.log_uniform(*_EXPOSURE) - 1
         out[index] = torch.lerp(behind.clamp(-1, 1), image.float(), person)
     return out
 
 
-def _scene(another: Callable[[], Tensor], side: int, draw: Draw) -> Tensor:
+def _scene(another: Callable[[], Tensor], side: int, draw: RandomDraw) -> Tensor:
     """(3, side, side) float32: a random part of a photograph, or of a wall of smaller ones."""
-    tile = round(side * draw.factor(*_ZOOM))
+    tile = round(side * draw.log_uniform(*_ZOOM))
     count = math.ceil(side / tile)
     rows = [torch.cat([resized(another()[None], tile)[0] for _ in range(count)], -1) for _ in range(count)]
     wall = torch.cat(rows, -2)
     spare = wall.shape[-1] - side
-    top, left = draw.whole(0, spare), draw.whole(0, spare)
+    top, left = draw.integer(0, spare), draw.integer(0, spare)
     return wall[:, top : top + side, left : left + side]

@@ -1,4 +1,4 @@
-"""Other colours and light for a photograph, so that none is strange to the network."""
+"""Other colors and light for a photograph, so that none is strange to the network."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from memgan.degradation.jpeg import LUMA
-from memgan.degradation.random_draw import Draw
+from memgan.degradation.random_draw import RandomDraw
 
 _FROM_RGB = torch.tensor(
     [
@@ -16,7 +16,7 @@ _FROM_RGB = torch.tensor(
     ],
     dtype=torch.float64,
 )
-"""Lightness and the two differences of colour of ITU-T T.871."""
+"""Lightness and the two differences of color of ITU-T T.871."""
 _ANY_HUE = 0.2
 _HUE_RADIANS = 0.5
 _SATURATION = (0.5, 2.0)
@@ -26,12 +26,12 @@ _EXPOSURE = (0.25, 1.3)
 _GAMMA = (0.7, 1.3)
 
 
-def recolour(images: Tensor, random: torch.Generator) -> Tensor:
-    """Turn the hue, change saturation, colour cast, exposure and gamma, each picture's by its own draw.
+def recolor(images: Tensor, random: torch.Generator) -> Tensor:
+    """Turn the hue, change saturation, color cast, exposure and gamma, each picture's by its own draw.
 
-    Portraits are mostly of one light and of the colours of skin and hair; a network that saw no others pulls bright
-    colours and dim rooms towards these. The same is done to a face and to what is made of it, as nobody asked for other
-    colours: the degradation comes afterwards.
+    Portraits are mostly of one light and of the colors of skin and hair; a network that saw no others pulls bright
+    colors and dim rooms towards these. The same is done to a face and to what is made of it, as nobody asked for other
+    colors: the degradation comes afterwards.
 
     Args:
         images: (B, 3, H, W) RGB in [-1, 1], any float dtype.
@@ -40,22 +40,22 @@ def recolour(images: Tensor, random: torch.Generator) -> Tensor:
     Returns:
         (B, 3, H, W) in [-1, 1], dtype and device of ``images``; values outside are clamped, as in a photograph.
     """
-    out, draw = torch.empty_like(images), Draw(random)
+    out, draw = torch.empty_like(images), RandomDraw(random)
     for index, image in enumerate(images):
-        hue = math.pi if draw.chance(_ANY_HUE) else _HUE_RADIANS
-        mix = _colour_matrix(draw.between(-hue, hue), draw.factor(*_SATURATION))
-        cast = torch.tensor([math.exp(draw.between(-_CAST, _CAST)) for _ in range(3)], dtype=torch.float64)
-        exposure = draw.factor(*_EXPOSURE)
-        if draw.chance(_DIMMED):
+        hue = math.pi if draw.bernoulli(_ANY_HUE) else _HUE_RADIANS
+        mix = _color_matrix(draw.uniform(-hue, hue), draw.log_uniform(*_SATURATION))
+        cast = torch.tensor([math.exp(draw.uniform(-_CAST, _CAST)) for _ in range(3)], dtype=torch.float64)
+        exposure = draw.log_uniform(*_EXPOSURE)
+        if draw.bernoulli(_DIMMED):
             cast *= exposure
         mix = (cast[:, None] * mix).to(images.device, torch.float32)
         light = torch.einsum("ij,jhw->ihw", mix, (image.float() + 1) / 2)
-        out[index] = light.clamp(0, 1).pow(draw.factor(*_GAMMA)) * 2 - 1
+        out[index] = light.clamp(0, 1).pow(draw.log_uniform(*_GAMMA)) * 2 - 1
     return out
 
 
-def _colour_matrix(radians: float, saturation: float) -> Tensor:
-    """(3, 3): turns and scales the differences of colour and leaves the lightness."""
+def _color_matrix(radians: float, saturation: float) -> Tensor:
+    """(3, 3): turns and scales the differences of color and leaves the lightness."""
     cos, sin = saturation * math.cos(radians), saturation * math.sin(radians)
     turn = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
     return torch.linalg.solve(_FROM_RGB, turn @ _FROM_RGB)

@@ -1,4 +1,4 @@
-"""Which part of a portrait is the person: found by its colours from where the template has a head and shoulders."""
+"""Which part of a portrait is the person: found by its colors from where the template has a head and shoulders."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +19,7 @@ _SOFT_PX = 0.7
 """Standard deviation of the edges' softness, at that side."""
 _HEAD = ((0.5, 0.46), (0.37, 0.47))
 _SHOULDERS = ((0.5, 1.12), (0.5, 0.27))
-"""Centre (right, down) and radii of two ovals in a face aligned to FFHQ's template, as shares of its side."""
+"""Center (right, down) and radii of two ovals in a face aligned to FFHQ's template, as shares of its side."""
 _SURELY = 0.72
 """A person all within these shares of the ovals' radii."""
 _BORDER = 0.03
@@ -108,7 +108,7 @@ def _grab_cut(picture: np.ndarray) -> np.ndarray:
     border, shoulders = round(_BORDER * _SIDE_PX), round(_SHOULDERS_FROM * _SIDE_PX)
     labels[:border] = labels[:shoulders, :border] = labels[:shoulders, -border:] = cv2.GC_BGD
     labels[_within(_SURELY)] = cv2.GC_FGD
-    cv2.setRNGSeed(0)  # it clusters colours from a random start, which every thread has of its own
+    cv2.setRNGSeed(0)  # it clusters colors from a random start, which every thread has of its own
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(picture, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return labels & 1  # both kinds of foreground are odd
@@ -117,7 +117,7 @@ def _grab_cut(picture: np.ndarray) -> np.ndarray:
 def _within(share: float) -> np.ndarray:
     """(``_SIDE_PX``, ``_SIDE_PX``) bool: in one of the ovals, their radii multiplied by ``share``."""
     head, shoulders = (
-        oval(_SIDE_PX, _SIDE_PX, centre, (wide * share, high * share)) for centre, (wide, high) in (_HEAD, _SHOULDERS)
+        oval(_SIDE_PX, _SIDE_PX, center, (wide * share, high * share)) for center, (wide, high) in (_HEAD, _SHOULDERS)
     )
     return (head | shoulders).numpy()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.runtime.prefetch import ahead
 from memgan.training.data.background_swap import change_surroundings
-from memgan.training.data.color_jitter import recolour
+from memgan.training.data.color_jitter import recolor
 from memgan.training.data.cut_out import CutOuts
 from memgan.training.data.prior_faces import PriorFaces
 
@@ -58,8 +58,8 @@ class FaceStream:
             :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
         mild_share: share of the other faces that are degraded mildly, see
             :meth:`memgan.degradation.Degradation.mild`.
-        recolour_share: share of the photographs that get other colours and light before anything else, see
-            :func:`memgan.training.data.color_jitter.recolour`. Never the drawn faces.
+        recolor_share: share of the photographs that get other colors and light before anything else, see
+            :func:`memgan.training.data.color_jitter.recolor`. Never the drawn faces.
         surroundings_share: share of the photographs that get other surroundings before that, see
             :func:`memgan.training.data.background_swap.change_surroundings`. Never the drawn faces.
     """
@@ -76,7 +76,7 @@ class FaceStream:
         degradation: Degradation | None = None,
         aged_share: float = 0.0,
         mild_share: float = 0.0,
-        recolour_share: float = 0.0,
+        recolor_share: float = 0.0,
         surroundings_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
@@ -87,7 +87,7 @@ class FaceStream:
         self.degradation = degradation or Degradation()
         self.aged_share = aged_share
         self.mild_share = mild_share
-        self.recolour_share = recolour_share
+        self.recolor_share = recolor_share
         self.surroundings_share = surroundings_share
         self.pool = pool
         self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
@@ -156,8 +156,8 @@ class FaceStream:
         images = clean[chosen]
         people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
         clean[chosen] = change_surroundings(images, self._another, self.random, people)
-        chosen = self._some(size - count, self.recolour_share)
-        clean[chosen] = recolour(clean[chosen], self.random)
+        chosen = self._some(size - count, self.recolor_share)
+        clean[chosen] = recolor(clean[chosen], self.random)
         aged = len(self._some(size - count, self.aged_share))
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
         return Batch(

@@ -11,7 +11,7 @@ from memgan.errors import ConfigError, ShapeError
 from memgan.training.sync import average_
 
 GRID = 8
-"""Judgements per side of a picture: one for each of the squares of this grid and each tap."""
+"""Judgments per side of a picture: one for each of the squares of this grid and each tap."""
 _MOMENTUM = 0.01
 _SLOPE = 0.2
 
@@ -20,7 +20,7 @@ class FeatureDiscriminator(nn.Module):
     """Tells real faces from restored ones by the taps of a fixed network (Projected GANs, Sauer et al., 2021).
 
     A discriminator of pictures has to learn first what edges and hair are, for which small batches give it no time. The
-    taps know; three layers on each, with spectral normalisation in place of the R1 penalty, learn within tens of steps
+    taps know; three layers on each, with spectral normalization in place of the R1 penalty, learn within tens of steps
     what is missing in them. They cost next to nothing, as the perceptual loss has computed the taps already.
 
     Args:
@@ -58,7 +58,7 @@ class FeatureDiscriminator(nn.Module):
 
         Returns:
             (B, T, G, G) float32 logits by tap and square of what the tap saw, above zero for real; G is :data:`GRID`.
-            Of coarser taps a judgement stands in all squares that it is about, so that taps weigh alike.
+            Of coarser taps a judgment stands in all squares that it is about, so that taps weigh alike.
 
         Raises:
             ShapeError: for other taps.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
 from memgan.evaluation.networks.stlpips import InputScaling, ShiftTolerantTrunk, read_stlpips_weights
 
-FeatureKind = Literal["vgg19", "vgg19_normalised", "stlpips_vgg"]
+FeatureKind = Literal["vgg19", "vgg19_normalized", "stlpips_vgg"]
 
 _MIN_SIDE_PX = 32
 
@@ -22,7 +22,7 @@ class FeatureNetwork(nn.Module):
     Attributes:
         default_weights: weight of every tap that brings their L1 distances to like size.
         widths: channels of every tap.
-        calibration: (C,) weights of the channels of every tap, fitted to people's judgements; ``None``: it has none.
+        calibration: (C,) weights of the channels of every tap, fitted to people's judgments; ``None``: it has none.
     """
 
     default_weights: tuple[float, ...]
@@ -82,11 +82,11 @@ class Vgg19(FeatureNetwork):
         return taps
 
 
-class Vgg19Normalised(FeatureNetwork):
-    """Normalised VGG-19 (every filter's mean activation is one) up to relu3_1; taps: relu1_2, relu2_2, relu3_1.
+class Vgg19Normalized(FeatureNetwork):
+    """Normalized VGG-19 (every filter's mean activation is one) up to relu3_1; taps: relu1_2, relu2_2, relu3_1.
 
     Args:
-        weights: ``.safetensors`` with the keys 0 (1x1 colour transform), 2, 5, 9, 12, 16 (3x3 convolutions);
+        weights: ``.safetensors`` with the keys 0 (1x1 color transform), 2, 5, 9, 12, 16 (3x3 convolutions);
             ``None``: random, for tests.
         num_taps: 1 to 3.
     """
@@ -119,7 +119,7 @@ class Vgg19Normalised(FeatureNetwork):
 
 
 class StlpipsVgg(FeatureNetwork):
-    """The VGG-16 trunk of ST-LPIPS (trained from scratch on perceptual judgements); taps: relu1_2 ... relu5_3.
+    """The VGG-16 trunk of ST-LPIPS (trained from scratch on perceptual judgments); taps: relu1_2 ... relu5_3.
 
     Args:
         weights: what :func:`memgan.evaluation.networks.stlpips.read_stlpips_weights` takes (``None``: the installed
@@ -157,7 +157,7 @@ _STLPIPS_VGG_WEIGHTS = (13.6, 38.2, 68.8, 7.0, 0.133)
 
 _NETWORKS: dict[str, Callable[..., FeatureNetwork]] = {
     "vgg19": Vgg19,
-    "vgg19_normalised": Vgg19Normalised,
+    "vgg19_normalized": Vgg19Normalized,
     "stlpips_vgg": StlpipsVgg,
 }
 
@@ -168,7 +168,7 @@ def feature_network(
     """Build a feature network with real weights.
 
     Args:
-        kind: ``vgg19`` (the paper's; torchvision's file), ``vgg19_normalised`` (truncated at relu3_1) or
+        kind: ``vgg19`` (the paper's; torchvision's file), ``vgg19_normalized`` (truncated at relu3_1) or
             ``stlpips_vgg`` (the VGG-16 of the package stlpips-pytorch).
         weights: file of the weights; may be ``None`` for ``stlpips_vgg`` only: the installed package.
         num_taps: how many taps, from the input on; ``None``: all.
@@ -181,7 +181,7 @@ def feature_network(
         raise ConfigError(f"No feature network is called {kind!r}; there are: {', '.join(get_args(FeatureKind))}.")
     if weights is None and kind != "stlpips_vgg":
         raise ConfigError(f"The feature network {kind!r} needs the path of its weights; only stlpips_vgg does not.")
-    most = 3 if kind == "vgg19_normalised" else 5
+    most = 3 if kind == "vgg19_normalized" else 5
     num_taps = most if num_taps is None else num_taps
     if not 1 <= num_taps <= most:
         raise ConfigError(f"num_taps is {num_taps}; allowed for {kind!r}: 1 to {most}.")

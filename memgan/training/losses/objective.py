@@ -124,7 +124,7 @@ class Objective:
             real_logits: of its truth, without gradient; used if the settings judge in pairs.
 
         Returns:
-            the loss to minimise, and the terms by name, detached.
+            the loss to minimize, and the terms by name, detached.
         """
         config = self.config
         perceptual, identity, semantic, _ = self.networks

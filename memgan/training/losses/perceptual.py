@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError
-from memgan.evaluation.networks.stlpips import unit_normalised
+from memgan.evaluation.networks.stlpips import unit_normalized
 from memgan.training.losses.feature_networks import FeatureNetwork, check_images
 
 
@@ -16,7 +16,7 @@ class PerceptualLoss(nn.Module):
     Args:
         network: see :func:`memgan.training.losses.feature_networks.feature_network`.
         weights: one per tap; ``None``: the network's own.
-        unit_normalise: divide the features at every position by their root mean square over channels first, so that
+        unit_normalize: divide the features at every position by their root mean square over channels first, so that
             every tap counts alike whatever its scale (and the weights default to one divided by the number of taps).
             Off: the literal Eq. 10.
         taps: how many of the network's taps count, from the input on; ``None``: all.
@@ -30,23 +30,23 @@ class PerceptualLoss(nn.Module):
         network: FeatureNetwork,
         weights: Sequence[float] | None = None,
         *,
-        unit_normalise: bool = False,
+        unit_normalize: bool = False,
         taps: int | None = None,
     ) -> None:
         super().__init__()
         count = len(network.default_weights) if taps is None else taps
         if weights is None:
-            weights = (1 / count,) * count if unit_normalise else network.default_weights[:count]
+            weights = (1 / count,) * count if unit_normalize else network.default_weights[:count]
         if len(weights) != count:
             raise ConfigError(f"{len(weights)} weights were given for {count} taps; give one for each.")
         self.network = network
         self.weights = tuple(float(weight) for weight in weights)
-        self.unit_normalise = unit_normalise
+        self.unit_normalize = unit_normalize
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """Scalar float32 loss of two (B, 3, H, W) pictures in [-1, 1], sides >= 32 px; gradients reach ``restored``.
 
-        The convolutions follow autocast; normalisation and differences are float32.
+        The convolutions follow autocast; normalization and differences are float32.
         """
         return self.distance(*self.features(restored, target))
 
@@ -67,7 +67,7 @@ class PerceptualLoss(nn.Module):
     def calibrated_distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """The distance that the network's own channel weights were fitted for (LPIPS, Zhang et al., 2018); scalar.
 
-        Squared differences of unit-normalised taps, weighted by channel as people's judgements of pairs want it.
+        Squared differences of unit-normalized taps, weighted by channel as people's judgments of pairs want it.
 
         Raises:
             ConfigError: if the network has no such weights.
@@ -76,10 +76,10 @@ class PerceptualLoss(nn.Module):
             raise ConfigError(f"{type(self.network).__name__} has no calibration; use the network stlpips_vgg.")
         total = found[0].new_zeros((), dtype=torch.float32)
         for weight, tap, goal in zip(self.network.calibration, found, wanted, strict=True):
-            difference = (unit_normalised(tap.float()) - unit_normalised(goal.float())).square()
+            difference = (unit_normalized(tap.float()) - unit_normalized(goal.float())).square()
             total = total + (difference * weight.view(1, -1, 1, 1)).sum(1).mean()
         return total
 
     def _prepared(self, tap: Tensor) -> Tensor:
         tap = tap.float()
-        return unit_normalised(tap, 1e-3) * tap.shape[1] ** 0.5 if self.unit_normalise else tap
+        return unit_normalized(tap, 1e-3) * tap.shape[1] ** 0.5 if self.unit_normalize else tap

@@ -12,7 +12,7 @@ def l1_loss(restored: Tensor, target: Tensor, levels: int = 1, finest: float = 1
     Args:
         restored, target: the pictures.
         levels: resolutions over which it is averaged: the full one, and the means over squares of 2, 4, ... px. At full
-            resolution most of the difference is fine detail that nobody can foretell, and colours and shading, which
+            resolution most of the difference is fine detail that nobody can foretell, and colors and shading, which
             the input shows well, hardly count; in the means they are all that is left.
         finest: weight of the full resolution and of the next, relative to the others. Below 1 the loss minds less that
             detail lies elsewhere than in the truth.

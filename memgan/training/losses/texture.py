@@ -13,8 +13,8 @@ CELL_PX = 16
 FLOOR = 1.0 / 127.5
 """Amplitude, of one level of 255, below which detail is as good as none."""
 MIN_SIDE_PX = 37
-"""Shortest side of which the last band still has pixels with neighbours."""
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Shortest side of which the last band still has pixels with neighbors."""
+_NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     Skin, hair and grain cannot be foretold pixel by pixel from a blurred picture. Every loss that compares pixels, or
     features near to them, is then least for their mean, which is smooth. Statistics can be foretold: in squares of
     every band the amplitude (its logarithm, so that faint skin counts like strong hair) and the correlation of
-    neighbours in four directions are compared, much as in texture synthesis (Portilla and Simoncelli, 2000; patchwise,
+    neighbors in four directions are compared, much as in texture synthesis (Portilla and Simoncelli, 2000; patchwise,
     with features, Sajjadi et al., EnhanceNet, 2017).
 
     Args:
@@ -65,13 +65,13 @@ def split(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(band: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithm of a band's amplitude and correlations of its neighbours, by square."""
-    centre = band[..., 1:-1, 1:-1]
-    height, width = centre.shape[-2:]
-    power = pooled(centre.square()) + FLOOR**2
+    """Logarithm of a band's amplitude and correlations of its neighbors, by square."""
+    center = band[..., 1:-1, 1:-1]
+    height, width = center.shape[-2:]
+    power = pooled(center.square()) + FLOOR**2
     products = [
-        pooled(centre * band[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width]) / power
-        for down, right in _NEIGHBOURS
+        pooled(center * band[..., 1 + down : 1 + down + height, 1 + right : 1 + right + width]) / power
+        for down, right in _NEIGHBORS
     ]
     return power.log() / 2, torch.cat(products, 1)
 

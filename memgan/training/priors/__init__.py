@@ -13,7 +13,7 @@ __all__ = ["PriorKind", "import_prior", "read_random_face", "read_stylegan2"]
 
 PriorKind = Literal["mobile", "stylegan2"]
 
-_LICENCES = {
+_LICENSES = {
     "mobile": "random-face: code Apache-2.0; weights distilled from NVIDIA's StyleGAN2-FFHQ: non-commercial",
     "stylegan2": "as the source checkpoint; NVIDIA's StyleGAN2-FFHQ weights and what is made from them: non-commercial",
 }
@@ -30,7 +30,7 @@ def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *,
 
     Returns:
         ``out``. Its metadata has ``format``, ``family``, ``image_size``, ``source`` (file name), ``source_sha256`` (of
-        the checkpoint, or of the four data files of random-face one after the other) and ``licence``.
+        the checkpoint, or of the four data files of random-face one after the other) and ``license``.
 
     Raises:
         ConfigError: if ``kind``, ``source`` or ``out`` is not allowed.
@@ -65,7 +65,7 @@ def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *,
         "image_size": str(size),
         "source": name,
         "source_sha256": sha256,
-        "licence": _LICENCES[kind],
+        "license": _LICENSES[kind],
     }
     write_tensors(out, tensors, metadata)
     return out

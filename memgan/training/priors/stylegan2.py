@@ -48,7 +48,7 @@ def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor
 
     Returns:
         Float32 tensors: ``synthesis.*``, a strict state of :class:`memgan.network.stylegan2.StyleGAN2Synthesis`, and
-        ``mapping.{i}.weight`` (D, D), ``mapping.{i}.bias`` (1, D), plain weights with the equalised learning rate and
+        ``mapping.{i}.weight`` (D, D), ``mapping.{i}.bias`` (1, D), plain weights with the equalized learning rate and
         its multiplier folded in (pixel norm first; a leaky ReLU of slope 0.2 and gain sqrt(2) follows each layer).
 
     Raises:

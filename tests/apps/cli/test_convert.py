@@ -33,19 +33,19 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FACEXLIB_WEIGHTS)
-def test_facexlibs_networks_are_recognised(name: str, tmp_path: Path) -> None:
+def test_facexlibs_networks_are_recognized(name: str, tmp_path: Path) -> None:
     state = state_of(name)
     torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "some.pth")
     out = convert(tmp_path / "some.pth", tmp_path / "new" / "some.safetensors")
     stored, about = load_file(out), metadata(out)
     assert set(stored) == set(state) and all(torch.equal(stored[key], value) for key, value in state.items())
-    assert about["kind"] == name and about["source"] == "some.pth" and about["licence"]
+    assert about["kind"] == name and about["source"] == "some.pth" and about["license"]
     assert about["source_sha256"] == hub.sha256_of(tmp_path / "some.pth")
     assert [path.name for path in out.parent.iterdir()] == ["some.safetensors"]
 
 
 @pytest.mark.parametrize("names", ["rosinality", "basicsr", "bare"])
-def test_generators_are_recognised(names: str, tmp_path: Path) -> None:
+def test_generators_are_recognized(names: str, tmp_path: Path) -> None:
     state = rosinality() if names != "basicsr" else basicsr(rosinality())
     content = {"rosinality": {"g_ema": state, "args": argparse.Namespace(size=64)}, "basicsr": {"params_ema": state}}
     torch.save(content.get(names, state), tmp_path / "g.pt")

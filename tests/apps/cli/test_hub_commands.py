@@ -66,7 +66,7 @@ class TestModels:
         assert status == 0 and list(entries) == list(hub.REGISTRY)
         for name, spec in hub.REGISTRY.items():
             entry = entries[name]
-            assert entry["licence"] == spec.licence and entry["bytes"] > 1e6
+            assert entry["license"] == spec.license and entry["bytes"] > 1e6
             assert (entry["where"], entry["path"] is None) == (
                 ("embedded", False) if spec.embedded else ("remote", True)
             )
@@ -165,14 +165,14 @@ class TestVerify:
 
 class TestInfo:
     def test_weights(self, run: Run, home: Path, tmp_path: Path) -> None:
-        metadata = {"licence": "MIT", "metrics": Metrics("this test", {"PSNR": 12.5}).to_json()}
+        metadata = {"license": "MIT", "metrics": Metrics("this test", {"PSNR": 12.5}).to_json()}
         state = build_memgan(TINY).state_dict()
         path = hub.save(tmp_path / "tiny.safetensors", TINY, state, metadata)
         status, out, _ = run("info", path, "--json")
         report = json.loads(out)
         assert status == 0 and report["metrics"] == {"PSNR": 12.5, "measured on": "this test"}
         weights = report["weights"]
-        assert weights["sha256"] == hub.sha256_of(path) and weights["metadata"] == {"licence": "MIT"}
+        assert weights["sha256"] == hub.sha256_of(path) and weights["metadata"] == {"license": "MIT"}
         assert weights["tensors"] == len(state) and weights["numbers"] == sum(t.numel() for t in state.values())
         status, out, _ = run("info", path)
         assert status == 0 and "PSNR" in out and "this test" in out and "cost of one face of 32 px" in out
@@ -181,12 +181,12 @@ class TestInfo:
         status, out, _ = run("info", hub.DEFAULT_NAME, "--json")
         report = json.loads(out)
         spec = hub.REGISTRY[hub.DEFAULT_NAME]
-        assert status == 0 and report["weights"]["licence"] == spec.licence and report["metrics"]
+        assert status == 0 and report["weights"]["license"] == spec.license and report["metrics"]
         assert report["weights"]["card"].endswith("README.md") and report["weights"]["sha256"] == spec.sha256
 
     def test_detector(self, run: Run, home: Path, detector: hub.WeightSpec) -> None:
         status, out, _ = run("info", DETECTOR)
-        assert status == 0 and detector.sha256 in out and detector.licence in out and "configuration" not in out
+        assert status == 0 and detector.sha256 in out and detector.license in out and "configuration" not in out
 
     def test_wrong_name(self, run: Run, home: Path) -> None:
         status, _, err = run("info", "memgan-mobile-51")

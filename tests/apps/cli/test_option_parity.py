@@ -203,7 +203,7 @@ def test_background_upsampler_from_a_file(restore, tmp_path):
     assert enlarged.shape == plain.shape == (240, 320, 3) and (enlarged != plain).mean() > 0.9
 
 
-def test_mask_colours_and_grain_reach_the_restorer(weights, tmp_path, monkeypatch):
+def test_mask_colors_and_grain_reach_the_restorer(weights, tmp_path, monkeypatch):
     words = "--mask parsenet --no-color-lock --grain 0.2 --max-face-size 900 --min-face-size 9 --dtype bfloat16"
     picture, out = str(save(tmp_path / "a.png")), str(tmp_path / "out")
     seen = restorer_options(monkeypatch, picture, "-o", out, *words.split())

@@ -177,7 +177,7 @@ def test_file_types_suffix_and_scale(restore, tmp_path):
     assert files_in(tmp_path / "webp") == [f"restored_imgs/{name}.webp" for name in ("clear", "deep", "gray")]
 
 
-def test_aligned_faces_centre_face_and_strength(restore, tmp_path):
+def test_aligned_faces_center_face_and_strength(restore, tmp_path):
     picture = save(tmp_path / "face.png", scene(100, 100))
     assert restore(picture, "-o", tmp_path / "aligned", "--aligned") == 0
     assert files_in(tmp_path / "aligned") == [f"{name}/face_00.png" for name in sorted(FOLDERS[1:])]
@@ -303,11 +303,11 @@ def test_info_of_weights(weights, capsys):
     assert cli.main(["info", str(weights)]) == 0
     text = capsys.readouterr().out
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    for expected in (digest, str(weights), "licence", "image_size", "encoder", "decoder", "total", "torch"):
+    for expected in (digest, str(weights), "license", "image_size", "encoder", "decoder", "total", "torch"):
         assert expected in text
     assert cli.main(["info", str(weights), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["weights"]["sha256"] == digest and report["weights"]["metadata"] == {"licence": "none"}
+    assert report["weights"]["sha256"] == digest and report["weights"]["metadata"] == {"license": "none"}
     assert report["config"]["image_size"] == TINY.image_size
     from memgan.network.model import build_memgan
 

@@ -23,9 +23,9 @@ def halving_matrix(size: int) -> np.ndarray:
     """imresize(., 0.5) as a matrix, from its description: weights by distance, mirrored indices, rows sum to 1."""
     matrix = np.zeros((size // 2, size))
     for row in range(size // 2):
-        centre = 2 * row + 0.5
-        for column in range(math.floor(centre) - 4, math.floor(centre) + 6):
-            x = abs(column - centre) / 2
+        center = 2 * row + 0.5
+        for column in range(math.floor(center) - 4, math.floor(center) + 6):
+            x = abs(column - center) / 2
             weight = 0.0
             if x <= 1:
                 weight = 1.5 * x**3 - 2.5 * x**2 + 1

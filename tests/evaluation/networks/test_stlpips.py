@@ -14,7 +14,7 @@ from memgan.evaluation.networks.stlpips import (
     BlurPool,
     ShiftTolerantTrunk,
     read_stlpips_weights,
-    unit_normalised,
+    unit_normalized,
 )
 
 
@@ -62,7 +62,7 @@ def test_differentiable_and_frozen(alex: STLPIPS) -> None:
 
 def test_the_gradient_is_finite_where_all_features_vanish() -> None:
     features = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    (unit_normalised(features) - 1).square().sum().backward()
+    (unit_normalized(features) - 1).square().sum().backward()
     assert features.grad.isfinite().all()
 
 

@@ -16,10 +16,10 @@ def portrait(hat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     person |= (down > 0.8) & ((right - 0.5).abs() < 0.42)
     if hat:  # far outside of the template's ovals
         person |= (down > 0.1) & (down < 0.25) & ((right - 0.5).abs() < 0.44)
-    colours = torch.where(
+    colors = torch.where(
         person, torch.tensor([0.5, -0.1, -0.3]).view(3, 1, 1), torch.tensor([-0.6, -0.3, 0.4]).view(3, 1, 1)
     )
-    return colours + 0.03 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), person
+    return colors + 0.03 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), person
 
 
 def overlap(mask: torch.Tensor, person: torch.Tensor) -> float:

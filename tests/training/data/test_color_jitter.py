@@ -1,8 +1,8 @@
-"""Other colours and light: what stays and what changes."""
+"""Other colors and light: what stays and what changes."""
 
 import torch
 
-from memgan.training.data.color_jitter import _colour_matrix, recolour
+from memgan.training.data.color_jitter import _color_matrix, recolor
 
 
 def lightness(image: torch.Tensor) -> torch.Tensor:
@@ -10,33 +10,33 @@ def lightness(image: torch.Tensor) -> torch.Tensor:
 
 
 def test_turning_the_hue_keeps_lightness_and_gray() -> None:
-    colours = torch.rand(3, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    colors = torch.rand(3, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for radians, saturation in ((0.4, 1.0), (3.0, 0.5), (-2.0, 2.0)):
-        turned = _colour_matrix(radians, saturation) @ colours
+        turned = _color_matrix(radians, saturation) @ colors
         weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-        torch.testing.assert_close(weights @ turned, weights @ colours, rtol=0, atol=1e-5)  # T.871 rounds its figures
-        gray = _colour_matrix(radians, saturation) @ torch.ones(3, dtype=torch.float64)
+        torch.testing.assert_close(weights @ turned, weights @ colors, rtol=0, atol=1e-5)  # T.871 rounds its figures
+        gray = _color_matrix(radians, saturation) @ torch.ones(3, dtype=torch.float64)
         torch.testing.assert_close(gray, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-5)
-    torch.testing.assert_close(_colour_matrix(0.0, 1.0) @ colours, colours)
+    torch.testing.assert_close(_color_matrix(0.0, 1.0) @ colors, colors)
     red = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
-    assert _colour_matrix(2.0, 1.0)[:, 0].argmax() != 0 and _colour_matrix(0.0, 0.0) @ red @ red < 0.3
+    assert _color_matrix(2.0, 1.0)[:, 0].argmax() != 0 and _color_matrix(0.0, 0.0) @ red @ red < 0.3
 
 
 def test_each_picture_has_its_own_draw_and_black_stays_black() -> None:
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 1.6 - 0.8
-    both = recolour(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3))
+    both = recolor(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3))
     assert both.shape == (2, 3, 16, 16) and both.dtype == image.dtype and both.abs().max() <= 1
     assert (both[0] - both[1]).abs().mean() > 0.02 < (both[0] - image[0]).abs().mean()
-    assert torch.equal(both, recolour(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3)))
-    assert recolour(-torch.ones(4, 3, 8, 8), torch.Generator().manual_seed(4)).max() == -1
-    assert recolour(image[:0], torch.Generator()).shape == (0, 3, 16, 16)
+    assert torch.equal(both, recolor(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3)))
+    assert recolor(-torch.ones(4, 3, 8, 8), torch.Generator().manual_seed(4)).max() == -1
+    assert recolor(image[:0], torch.Generator()).shape == (0, 3, 16, 16)
 
 
-def test_dim_light_and_strong_colours_are_among_them() -> None:
+def test_dim_light_and_strong_colors_are_among_them() -> None:
     gray = torch.zeros(64, 3, 8, 8)
-    light = lightness(recolour(gray, torch.Generator().manual_seed(5))).mean((1, 2))
+    light = lightness(recolor(gray, torch.Generator().manual_seed(5))).mean((1, 2))
     assert light.min() < -0.35 and light.max() > 0.05
     skin = torch.tensor([0.6, 0.2, 0.0]).view(1, 3, 1, 1).expand(64, 3, 8, 8)
-    colours = recolour(skin, torch.Generator().manual_seed(6))
-    strength = colours.amax(1) - colours.amin(1)
+    colors = recolor(skin, torch.Generator().manual_seed(6))
+    strength = colors.amax(1) - colors.amin(1)
     assert strength.min() < 0.3 and strength.max() > 0.9

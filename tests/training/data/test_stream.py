@@ -15,7 +15,7 @@ from memgan.training.data.stream import Batch, FaceStream
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("setting", ["aged_share", "recolour_share", "surroundings_share"])
+@pytest.mark.parametrize("setting", ["aged_share", "recolor_share", "surroundings_share"])
 def test_only_a_share_of_the_photographs_is_changed(setting: str, tmp_path: Path) -> None:
     photographs = FaceSet([write_faces(tmp_path)], size_px=64)
     plain = FaceStream(photographs, CPU, seed=1).batch(8)
@@ -36,7 +36,7 @@ def test_only_a_share_of_the_photographs_is_changed(setting: str, tmp_path: Path
 
 def test_batches_made_beside_the_training_are_the_same(tmp_path: Path) -> None:
     photographs = FaceSet([write_faces(tmp_path)], size_px=64)
-    shares = {"aged_share": 0.3, "mild_share": 0.3, "recolour_share": 0.5, "surroundings_share": 0.5}
+    shares = {"aged_share": 0.3, "mild_share": 0.3, "recolor_share": 0.5, "surroundings_share": 0.5}
     makers = []
 
     class Watched(FaceStream):

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def made(folder: Path, count: int, seed: int = 3, workers: int = 2) -> list[Batch]:
-    config = settings(workers=workers, synthetic_share=0.5, synthetic_pool=5, aged_share=0.3, recolour_share=0.5)
+    config = settings(workers=workers, synthetic_share=0.5, synthetic_pool=5, aged_share=0.3, recolor_share=0.5)
     torch.manual_seed(0)
     stream = make_stream(config, 64, FaceSet([folder], size_px=64), random_prior_faces(), CPU, seed)
     with contextlib.closing(worker_batches(stream, 4, workers, CPU, seed)) as batches:

@@ -62,7 +62,7 @@ def test_the_scale_follows_slowly() -> None:
 def test_it_learns_what_is_missing() -> None:
     torch.manual_seed(0)
     judge = FeatureDiscriminator((4, 6, 8), hidden=16)
-    optimiser = torch.optim.Adam(judge.parameters(), lr=5e-3, betas=(0.0, 0.99))
+    optimizer = torch.optim.Adam(judge.parameters(), lr=5e-3, betas=(0.0, 0.99))
 
     def pair(seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         real = taps(seed)
@@ -72,9 +72,9 @@ def test_it_learns_what_is_missing() -> None:
         real, fake = pair(seed)
         judge.observe_(real)
         loss = discriminator_loss(judge(real), judge(fake), paired=True)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     real, fake = pair(1000)
     assert (judge(real) > judge(fake)).float().mean() > 0.9
     assert loss.item() < 0.5  # chance: 0.69
@@ -112,14 +112,14 @@ def test_a_step_teaches_both_sides() -> None:
     generator = torch.Generator().manual_seed(7)
     clean = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
     degraded = nn.functional.avg_pool2d(clean, 5, stride=1, padding=2)
-    made.initialise_memory(degraded)
+    made.initialize_memory(degraded)
     made.set_rate(1.0)
     before = {name: value.clone() for name, value in judge.named_parameters()}
     report = made.step(clean, degraded)
     assert {"adversarial", "discriminator"} <= set(report) and "r1" not in report
     assert all(torch.isfinite(value) for value in report.values())
     changed = [name for name, value in judge.named_parameters() if not torch.equal(value, before[name])]
-    assert any("original" in name for name in changed)  # the weights under spectral normalisation
+    assert any("original" in name for name in changed)  # the weights under spectral normalization
     assert judge.square.item() > 0
 
 
@@ -144,7 +144,7 @@ def test_it_sees_whole_objects_as_well() -> None:
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual, semantic=semantic))
     clean = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * 2 - 1
     degraded = nn.functional.avg_pool2d(clean, 5, stride=1, padding=2)
-    made.initialise_memory(degraded)
+    made.initialize_memory(degraded)
     made.set_rate(1.0)
     before = judge.heads[-1][0].parametrizations.weight.original.clone()
     report = made.step(clean, degraded)

@@ -62,12 +62,12 @@ def test_brightness_is_left_to_other_losses() -> None:
 def test_a_picture_is_driven_to_what_was_shown() -> None:
     truth = grain(0)
     restored = grain(1).requires_grad_()
-    optimiser = torch.optim.Adam([restored], 0.1)
+    optimizer = torch.optim.Adam([restored], 0.1)
     before = (restored - truth).abs().mean().item()
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         known_detail_distance(restored, truth, 0.5 * truth).backward()
-        optimiser.step()
+        optimizer.step()
     assert (restored - truth)[..., 8:-8, 8:-8].abs().mean() < 0.5 * before
 
 

@@ -17,7 +17,7 @@ from memgan.training.losses.feature_networks import (
     FeatureNetwork,
     StlpipsVgg,
     Vgg19,
-    Vgg19Normalised,
+    Vgg19Normalized,
     feature_network,
 )
 from memgan.training.losses.objective import LossWeights, generator_loss
@@ -27,7 +27,7 @@ from memgan.training.recipes import recipe
 
 
 class Slope(FeatureNetwork):
-    """Two taps that can be worked out by hand: twice the picture, and its mean over colours."""
+    """Two taps that can be worked out by hand: twice the picture, and its mean over colors."""
 
     default_weights = (0.5, 3.0)
 
@@ -52,7 +52,7 @@ def test_l1() -> None:
     assert l1_loss(a.half(), b.half()).dtype == torch.float32
 
 
-def test_l1_of_means_sees_colours_not_detail() -> None:
+def test_l1_of_means_sees_colors_not_detail() -> None:
     flat = torch.zeros(1, 3, 64, 64)
     checks = flat.clone()
     checks[..., ::2, ::2], checks[..., 1::2, 1::2] = 1, -1
@@ -80,15 +80,15 @@ def test_perceptual_loss_is_the_weighted_l1_of_the_taps() -> None:
         PerceptualLoss(Slope(), [1, 2, 3])
 
 
-def test_unit_normalised_features_forget_their_scale() -> None:
-    loss = PerceptualLoss(Slope(), unit_normalise=True)
+def test_unit_normalized_features_forget_their_scale() -> None:
+    loss = PerceptualLoss(Slope(), unit_normalize=True)
     assert loss.weights == (0.5, 0.5)
     a = noise(1, 3, 32, 32).abs() + 0.5
     assert loss(a, a * 0.4).item() == pytest.approx(0, abs=2e-3)
-    grey, red = torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    gray, red = torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
     red[:, 0] = 1
-    # Root mean squares over three colours: 1, 1, 1 against sqrt(3), 0, 0.
-    assert loss(red, grey).item() == pytest.approx(0.5 * (math.sqrt(3) - 1 + 2) / 3, abs=2e-3)
+    # Root mean squares over three colors: 1, 1, 1 against sqrt(3), 0, 0.
+    assert loss(red, gray).item() == pytest.approx(0.5 * (math.sqrt(3) - 1 + 2) / 3, abs=2e-3)
 
 
 def test_only_the_first_taps_may_count() -> None:
@@ -161,10 +161,10 @@ def test_generator_loss_adds_the_weighted_terms() -> None:
     ("network", "widths", "sides"),
     [
         (lambda taps: Vgg19(None, taps), [64, 128, 256, 512, 512], [32, 16, 8, 4, 2]),
-        (lambda taps: Vgg19Normalised(None, taps), [64, 128, 256], [32, 16, 8]),
+        (lambda taps: Vgg19Normalized(None, taps), [64, 128, 256], [32, 16, 8]),
         (lambda taps: StlpipsVgg("random", taps), [64, 128, 256, 512, 512], [32, 17, 9, 5, 3]),
     ],
-    ids=["vgg19", "vgg19_normalised", "stlpips_vgg"],
+    ids=["vgg19", "vgg19_normalized", "stlpips_vgg"],
 )
 def test_feature_networks(network: type, widths: list[int], sides: list[int]) -> None:
     whole = network(5)
@@ -176,11 +176,11 @@ def test_feature_networks(network: type, widths: list[int], sides: list[int]) ->
     assert not any(parameter.requires_grad for parameter in whole.parameters())
     assert not whole.train().training
     restored = noise(1, 3, 32, 32).requires_grad_()
-    for unit_normalise in (False, True):
-        loss = PerceptualLoss(short, unit_normalise=unit_normalise)(restored, noise(1, 3, 32, 32, seed=1))
+    for unit_normalize in (False, True):
+        loss = PerceptualLoss(short, unit_normalize=unit_normalize)(restored, noise(1, 3, 32, 32, seed=1))
         (gradient,) = torch.autograd.grad(loss, restored)
         assert loss.dtype == torch.float32 and gradient.isfinite().all() and gradient.abs().sum() > 0
-        assert PerceptualLoss(short, unit_normalise=unit_normalise)(restored, restored).item() == 0
+        assert PerceptualLoss(short, unit_normalize=unit_normalize)(restored, restored).item() == 0
 
 
 def test_vgg19_equals_torchvision_s(tmp_path: Path) -> None:
@@ -203,14 +203,14 @@ def test_vgg19_equals_torchvision_s(tmp_path: Path) -> None:
         feature_network("vgg19", tmp_path / "vgg19.safetensors", 3)
 
 
-def test_normalised_vgg19_reads_its_layout(tmp_path: Path) -> None:
+def test_normalized_vgg19_reads_its_layout(tmp_path: Path) -> None:
     state = {}
     for name, (inputs, outputs) in {"2": (3, 64), "5": (64, 64), "9": (64, 128), "12": (128, 128)}.items():
         state[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3).half() / (3 * inputs**0.5)
         state[f"{name}.bias"] = torch.randn(outputs)
     state |= {"0.weight": torch.eye(3).view(3, 3, 1, 1) * 255, "0.bias": torch.full((3,), -120.0)}
     save_file(state, tmp_path / "vgg.safetensors")
-    network = feature_network("vgg19_normalised", tmp_path / "vgg.safetensors", 2)
+    network = feature_network("vgg19_normalized", tmp_path / "vgg.safetensors", 2)
     image = noise(1, 3, 32, 32)
     x = (image + 1) * 127.5 - 120
     for name in ("2", "5", "pool", "9", "12"):
@@ -222,7 +222,7 @@ def test_normalised_vgg19_reads_its_layout(tmp_path: Path) -> None:
     for tap, expected in zip(network(image), (first, x)):
         assert (tap - expected).abs().max() < 1e-4 * expected.abs().max()
     with pytest.raises(WeightsError, match=r"16\.bias"):
-        feature_network("vgg19_normalised", tmp_path / "vgg.safetensors")  # relu3_1 is not in this file
+        feature_network("vgg19_normalized", tmp_path / "vgg.safetensors")  # relu3_1 is not in this file
 
 
 def test_the_installed_trunk_prefers_like_pictures() -> None:
@@ -247,7 +247,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs the path"):
         feature_network("vgg19")
     with pytest.raises(ConfigError, match="1 to 3"):
-        feature_network("vgg19_normalised", tmp_path, 4)
+        feature_network("vgg19_normalized", tmp_path, 4)
     with pytest.raises(WeightsNotFoundError, match=r"none\.pth"):
         feature_network("vgg19", tmp_path / "none.pth")
     for name in ("text.pth", "text.safetensors"):

@@ -57,11 +57,11 @@ def test_directions_and_places_count() -> None:
 def test_a_smooth_picture_is_driven_to_the_right_amount() -> None:
     truth, noise = grain(0), grain(1)
     amount = torch.tensor(0.2, requires_grad=True)
-    optimiser = torch.optim.Adam([amount], 0.05)
+    optimizer = torch.optim.Adam([amount], 0.05)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         texture_distance(amount * noise, truth).backward()
-        optimiser.step()
+        optimizer.step()
     assert amount.item() == pytest.approx(1, abs=0.1)
 
 

@@ -29,7 +29,7 @@ def test_import_of_a_stylegan2_prior(tmp_path):
     assert all(torch.equal(stored[key], expected[key]) for key in expected)
     about = metadata(out)
     assert (about["family"], about["image_size"], about["source"]) == ("stylegan2", "32", "g.pt")
-    assert len(about["source_sha256"]) == 64 and "non-commercial" in about["licence"]
+    assert len(about["source_sha256"]) == 64 and "non-commercial" in about["license"]
     assert [path.name for path in out.parent.iterdir()] == ["prior.safetensors"]
 
 
