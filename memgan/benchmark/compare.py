@@ -15,7 +15,7 @@ from memgan.benchmark.report import BenchmarkReport, Measurement
 from memgan.benchmark.settings import STAGES, Options
 from memgan.benchmark.timing import Spread, Timing, ratios
 from memgan.errors import ConfigError, MemGANError
-from memgan.runtime.checks import whole_number
+from memgan.runtime.checks import check_int
 
 TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("floor", "growth"))
 """What two checkouts are compared in."""
@@ -127,7 +127,7 @@ def compare_checkouts(
         MemGANError: if a process fails; with the last lines that it wrote.
     """
     options = options or Options(only=TIMED_STAGES, repeats=3)
-    whole_number("rounds", rounds, 1)
+    check_int("rounds", rounds, 1)
     timed = tuple(stage for stage in options.only if stage in TIMED_STAGES)
     if not timed:
         raise ConfigError(
