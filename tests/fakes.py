@@ -115,3 +115,8 @@ class Embedding(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return nn.functional.avg_pool2d(faces, 16).flatten(1) @ self.weight
+
+
+def double(faces: torch.Tensor) -> torch.Tensor:
+    """A contender: as fast as anything."""
+    return 2 * faces

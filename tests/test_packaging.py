@@ -49,7 +49,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("memgan", "weights", "tests", "examples"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     weights = hub.save(root / "weights" / SPEC.filename, MemGANConfig(image_size=16), {"a": torch.zeros(3)})
-    source = root / "memgan" / "hub.py"
+    source = root / "memgan" / "hub" / "registry.py"
     text, count = re.subn(r'sha256="[0-9a-f]*"', f'sha256="{hub.sha256_of(weights)}"', source.read_text("utf-8"))
     assert count == len(hub.REGISTRY)
     source.write_text(text, "utf-8")
@@ -109,7 +109,7 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     code = {str(path.relative_to(checkout)) for path in (checkout / "memgan").rglob("*.py")}
     assert code <= names, f"missing: {sorted(code - names)}; does a folder lack its __init__.py?"
     assert {"memgan/py.typed", "memgan/_weights/README.md", f"memgan/_weights/{SPEC.filename}"} <= names
-    assert "memgan/evaluation/niqe_pristine.npz" in names
+    assert "memgan/evaluation/metrics/niqe_pristine.npz" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"memgan"}  # no tests, no examples
     assert b"memgan = memgan.apps.cli.main:main" in entry_points
@@ -127,7 +127,7 @@ def test_wheel_metadata(wheel: Path) -> None:
 def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
     site = install(wheel, tmp_path)
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub.py"
+    assert module == site / "memgan" / "hub" / "resolve.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
@@ -144,7 +144,7 @@ def test_sdist_installs_with_its_weights(sdist: Path, tmp_path: Path) -> None:
     (tmp_path / "built").mkdir()
     site = install(build_wheel(sdist, tmp_path / "built"), tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub.py"
+    assert module == site / "memgan" / "hub" / "resolve.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
@@ -156,13 +156,13 @@ def test_editable_install_finds_the_weights_of_the_checkout(checkout: Path, tmp_
     (editable,) = built.glob("*.whl")
     site = install(editable, tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == checkout / "memgan" / "hub.py"
+    assert module == checkout / "memgan" / "hub" / "resolve.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 
 def test_bare_checkout_finds_its_weights(checkout: Path, tmp_path: Path) -> None:
     module, weights = default_weights_from(checkout, tmp_path)
-    assert module == checkout / "memgan" / "hub.py"
+    assert module == checkout / "memgan" / "hub" / "resolve.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 
@@ -208,7 +208,7 @@ def test_embedded_weights_are_the_registered_ones(name: str) -> None:
     file = ROOT / "weights" / spec.filename
     assert file.is_file(), f"{file} is missing"
     assert file.stat().st_size <= MAX_EMBEDDED_BYTES
-    assert hub.sha256_of(file) == spec.sha256, f"register the SHA-256 of {file} in memgan/hub/resolve.py"
+    assert hub.sha256_of(file) == spec.sha256, f"register the SHA-256 of {file} in memgan/hub/registry.py"
     assert hub.load(name).config.name == name
 
 

@@ -25,7 +25,9 @@ MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Names the files over which the tensors of a large model are spread."""
 _RESERVED_KEYS = (CONFIG_KEY, "format")
-_FORMER_KEYS = {"licence": "license"}  # as the first weight files spell them
+# As the first weight files spell them.
+_FORMER_KEYS = {"licence": "license"}
+_FORMER_BUFFER = (".initialised", ".initialized")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,10 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
     config = _config_of(path, header)
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    state = {
+        name.replace(*_FORMER_BUFFER): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
     metadata = {_FORMER_KEYS.get(key, key): text for key, text in header.items() if key not in _RESERVED_KEYS}
     return Checkpoint(config, state, metadata)
 

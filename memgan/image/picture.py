@@ -90,8 +90,8 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
     check_color(color)
     if not isinstance(img, np.ndarray):
         raise ImageError(
-            f"a picture must be a numpy array, not {type(img).__name__}; take other forms in with "
-            "memgan.image.open_picture, convert tensors with .numpy()"
+            f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(img).__name__}; "
+            "convert tensors with .numpy()"
         )
     channels = 1 if img.ndim == 2 else img.shape[2] if img.ndim == 3 else 0
     if channels not in (1, 3, 4):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import save_tiny_weights
 
-from memgan import cli
+from memgan.apps.cli import main as cli
 from memgan.benchmark import (
     BenchmarkReport,
     Measurement,

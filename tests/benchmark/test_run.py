@@ -28,11 +28,6 @@ from memgan.restoration.inference import picture_of
 CPU = torch.device("cpu")
 
 
-def double(faces: torch.Tensor) -> torch.Tensor:
-    """A contender: as fast as anything."""
-    return 2 * faces
-
-
 class TestTiming:
     def test_calls_take_turns(self):
         order = []
@@ -94,7 +89,7 @@ class TestContenders:
         with pytest.raises(ConfigError, match="GPEN's network is in no package"):
             build_contender("gpen", CPU)
         with pytest.raises(ConfigError, match="cannot be imported"):
-            build_contender("test_benchmark:nothing", CPU)
+            build_contender("fakes:nothing", CPU)
 
     @pytest.mark.parametrize("name", ["gfpgan", "codeformer", "restoreformer"])
     def test_missing_packages_are_named(self, name, monkeypatch):
@@ -121,11 +116,11 @@ class TestContenders:
         assert work.multiply_adds / 1e9 == pytest.approx(giga, abs=0.1)
 
     def test_callables_of_ones_own(self):
-        built = build_contenders(["mine=test_benchmark:double", "test_benchmark:double"], CPU, 24, taken=["memgan"])
+        built = build_contenders(["mine=fakes:double", "fakes:double"], CPU, 24, taken=["memgan"])
         assert list(built) == ["mine", "double"] and built["mine"].size_px == 24
         assert torch.equal(built["mine"](torch.ones(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 2.0))
         with pytest.raises(ConfigError, match="called 'memgan'"):
-            build_contenders(["memgan=test_benchmark:double"], CPU, 24, taken=["memgan"])
+            build_contenders(["memgan=fakes:double"], CPU, 24, taken=["memgan"])
 
     def test_presets(self):
         assert "memgan-mobile-512" in contender_names()
@@ -231,7 +226,7 @@ class TestStages:
 def test_a_run_from_the_command_line(tiny, tmp_path, capsys):
     file = tmp_path / "figures.json"
     small = ["--weights", tiny, "--size", "240x160", "--device", "cpu", "--threads", "1", "--no-memory"]
-    few = ["--batch", "1", "3", "--repeats", "2", "--against", "twice=test_benchmark:double"]
+    few = ["--batch", "1", "3", "--repeats", "2", "--against", "twice=fakes:double"]
     assert cli.main(["benchmark", *small, *few, "-o", str(file)]) == 0
     table = capsys.readouterr().out
     report = json.loads(file.read_text("utf-8"))

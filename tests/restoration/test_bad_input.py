@@ -30,11 +30,11 @@ def with_value(value: float, dtype: type = np.float32) -> np.ndarray:
 
 # What is given, and what the message has to say: what it was, what is allowed, what to do.
 ARRAYS = {
-    "nothing": (None, "NoneType", "numpy array", "load_picture"),
+    "nothing": (None, "NoneType", "numpy array", "path of a file"),
     "a path": ("photo.jpg", "photo.jpg", "does not exist", "check the path"),
     "a Path": (Path("photo.jpg"), "photo.jpg", "does not exist", "check the path"),
     "a path of nothing": ("a\0b", "cannot be a path|does not exist", "path", "check the path"),
-    "a list": ([[1, 2], [3, 4]], "list", "numpy array", "load_picture"),
+    "a list": ([[1, 2], [3, 4]], "list", "numpy array", "path of a file"),
     "a tensor": (torch.zeros(3, 64, 64), "Tensor", "numpy array", r"numpy\(\)"),
     "no dimension": (np.array(7, np.uint8), r"\(\)", r"\(H, W\)", "one by one"),
     "empty": (np.zeros((0, 0, 3), np.uint8), "0 x 0", "16", "enlarge"),

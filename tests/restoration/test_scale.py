@@ -130,7 +130,7 @@ def test_eight_threads_with_the_embedded_detector(weights):
 
 def test_out_of_memory_halves_the_chunk_and_goes_on(monkeypatch):
     released = []
-    monkeypatch.setattr("memgan.runtime.device.release_memory", released.append)
+    monkeypatch.setattr("memgan.restoration.inference.release_memory", released.append)
 
     class Small(FakeNetwork):
         def forward(self, image):

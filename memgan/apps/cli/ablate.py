@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from memgan.training import cli as training
+from memgan.apps.cli import train as training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
