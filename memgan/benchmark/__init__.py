@@ -1,6 +1,6 @@
-"""How fast and how large: each part of a restorer timed apart, other networks in turn, and the machine's floor."""
+"""How fast and how large: each part of a restorer timed apart, other networks in turn, and the machine's roofline."""
 
-from memgan.benchmark.baselines import contender_names
+from memgan.benchmark.baselines import baseline_names
 from memgan.benchmark.compare import (
     ROUNDS,
     TIMED_STAGES,
@@ -10,7 +10,7 @@ from memgan.benchmark.compare import (
     compare_checkouts,
     compare_reports,
 )
-from memgan.benchmark.plot import write_growth_plot
+from memgan.benchmark.plot import write_scaling_plot
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
 from memgan.benchmark.run import run_benchmark
 from memgan.benchmark.settings import BACKENDS, DEFAULT_STAGES, STAGES, Options, Setup
@@ -34,12 +34,12 @@ __all__ = [
     "Spread",
     "StageComparison",
     "Timing",
+    "baseline_names",
     "compare_checkouts",
     "compare_reports",
     "comparison_table",
-    "contender_names",
     "measure",
     "run_benchmark",
     "text_table",
-    "write_growth_plot",
+    "write_scaling_plot",
 ]

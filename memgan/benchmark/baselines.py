@@ -88,12 +88,12 @@ _SELF_ENSEMBLE = "self-ensemble"
 _UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI"}
 
 
-class Contender(nn.Module):
+class Baseline(nn.Module):
     """A network with the arguments that its project calls it with.
 
     Args:
         name: for the table.
-        asked: what :func:`build_contender` was given, to build it again in another process.
+        asked: what :func:`build_baseline` was given, to build it again in another process.
         network: called with (B, 3, S, S) in [-1, 1].
         size_px: side S.
         call: further arguments.
@@ -125,16 +125,16 @@ class _SelfEnsemble(nn.Module):
         return (picture_of(self.network, self_ensemble=True)(image),)
 
 
-def contender_names() -> list[str]:
-    """Names that :func:`build_contender` knows."""
+def baseline_names() -> list[str]:
+    """Names that :func:`build_baseline` knows."""
     return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
 
 
-def build_contender(asked: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Contender:
+def build_baseline(asked: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Baseline:
     """A network by name.
 
     Args:
-        asked: one of :func:`contender_names` (random weights; but ``self-ensemble`` is the restorer's own network as
+        asked: one of :func:`baseline_names` (random weights; but ``self-ensemble`` is the restorer's own network as
             :func:`memgan.restoration.inference.mirrored_mean` runs it), ``module:callable`` or ``NAME=module:callable``
             as for :func:`memgan.evaluation.import_restorer`.
         device: where it is put, if it is a module of torch.
@@ -147,43 +147,43 @@ def build_contender(asked: str, device: torch.device, size_px: int = 512, weight
         WeightsError: if the weights are missing or damaged.
     """
     if ":" in asked:
-        contender = Contender(*_imported(asked), size_px)
+        baseline = Baseline(*_imported(asked), size_px)
     elif asked == _SELF_ENSEMBLE:
         network = MemGANRestorer(weights, device=str(device)).network
-        contender = Contender(asked, asked, _SelfEnsemble(network), network.config.image_size)
+        baseline = Baseline(asked, asked, _SelfEnsemble(network), network.config.image_size)
     elif asked in PRESETS:
-        contender = Contender(asked, asked, build_memgan(PRESETS[asked]), PRESETS[asked].image_size)
+        baseline = Baseline(asked, asked, build_memgan(PRESETS[asked]), PRESETS[asked].image_size)
     elif asked in _ARCHITECTURES:
         known = _ARCHITECTURES[asked]
         network = _network_class(asked, known)(**known.arguments)
-        contender = Contender(asked, asked, network, _PUBLISHED_SIZE_PX, known.call)
+        baseline = Baseline(asked, asked, network, _PUBLISHED_SIZE_PX, known.call)
     else:
         why = f"{_UNPACKAGED[asked]}; " if asked in _UNPACKAGED else ""
         raise ConfigError(
-            f"contender is {asked!r}; {why}allowed: {', '.join(contender_names())}, or module:callable for any "
+            f"baseline is {asked!r}; {why}allowed: {', '.join(baseline_names())}, or module:callable for any "
             "function of (B, 3, 512, 512) RGB in [-1, 1]."
         )
-    return contender.eval().requires_grad_(False).to(device)
+    return baseline.eval().requires_grad_(False).to(device)
 
 
-def build_contenders(
+def build_baselines(
     asked: Sequence[str],
     device: torch.device,
     size_px: int,
     taken: Collection[str] = (),
     weights: str | None = None,
-) -> dict[str, Contender]:
-    """Several networks by their names for the table, see :func:`build_contender`.
+) -> dict[str, Baseline]:
+    """Several networks by their names for the table, see :func:`build_baseline`.
 
     Raises:
         ConfigError: also if two have one name, or a name is ``taken``.
     """
-    built: dict[str, Contender] = {}
+    built: dict[str, Baseline] = {}
     for text in asked:
-        contender = build_contender(text, device, size_px, weights)
-        if contender.name in (*built, *taken):
-            raise ConfigError(f"Two networks are called {contender.name!r}; name one by NAME=module:callable.")
-        built[contender.name] = contender
+        baseline = build_baseline(text, device, size_px, weights)
+        if baseline.name in (*built, *taken):
+            raise ConfigError(f"Two networks are called {baseline.name!r}; name one by NAME=module:callable.")
+        built[baseline.name] = baseline
     return built
 
 

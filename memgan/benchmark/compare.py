@@ -17,7 +17,7 @@ from memgan.benchmark.timing import Spread, Timing, ratios
 from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int
 
-TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("floor", "growth"))
+TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("roofline", "scaling"))
 """What two checkouts are compared in."""
 ROUNDS = 5
 _LAST_LINES = 5  # of a process that failed
@@ -117,7 +117,7 @@ def compare_checkouts(
 
     Args:
         a, b: folders with ``memgan/__init__.py`` in them.
-        options: as for :func:`memgan.benchmark.run_benchmark`, per process; ``floor`` and ``growth`` are left out, and
+        options: as for :func:`memgan.benchmark.run_benchmark`, per process; ``roofline`` and ``scaling`` are left out, and
             memory is measured in the first round only. ``None``: three repeats of :data:`TIMED_STAGES`.
         rounds: processes of each, at least 1.
         progress: told in a line what is measured next.

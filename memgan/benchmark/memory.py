@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.subprocess_call import find, run_in_child
+from memgan.benchmark.subprocess_call import call_in_subprocess, find
 from memgan.benchmark.timing import synchronize
 
 _STATUS = Path("/proc/self/status")
@@ -40,13 +40,13 @@ class PeakMemory:
         return None if self.process is None or self.libraries is None else self.process - self.libraries
 
     @property
-    def growth(self) -> int | None:
+    def beyond_loaded(self) -> int | None:
         """The peak of the call without what was loaded before it."""
         return None if self.call is None or self.loaded is None else max(self.call - self.loaded, 0)
 
     def to_dict(self) -> dict[str, int | None]:
         """All of it."""
-        return {**dataclasses.asdict(self), "own": self.own, "growth": self.growth}
+        return {**dataclasses.asdict(self), "own": self.own, "beyond_loaded": self.beyond_loaded}
 
 
 def resident_bytes() -> int | None:
@@ -105,7 +105,7 @@ def measure_peak(
         MemGANError: if the process fails.
     """
     return PeakMemory(
-        **run_in_child(
+        **call_in_subprocess(
             "memgan.benchmark.memory:peak_here",
             {"place": place, "arguments": arguments, "device": device, "threads": threads},
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from memgan.benchmark.scaling import Growth
+from memgan.benchmark.scaling import Scaling
 from memgan.image import Picture, save_picture
 
 _WIDTH, _HEIGHT = 640, 300  # of one panel
@@ -18,18 +18,18 @@ _GRID, _CURVE, _TEXT = (215, 215, 215), (30, 90, 170), (20, 20, 20)
 Points = Sequence[tuple[float, float]]
 
 
-def write_growth_plot(growth: Growth, path: Path) -> None:
+def write_scaling_plot(scaling: Scaling, path: Path) -> None:
     """Draw time per picture, memory, and time per face, each over the number of items.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    panels = [("milliseconds per picture / pictures", [(n, 1e3 * s) for n, s in growth.intervals()])]
-    memory = [(mark.count, mark.resident / 1e6) for mark in growth.pictures if mark.resident is not None]
+    panels = [("milliseconds per picture / pictures", [(n, 1e3 * s) for n, s in scaling.intervals()])]
+    memory = [(mark.count, mark.resident / 1e6) for mark in scaling.pictures if mark.resident is not None]
     if memory:
         panels.append(("resident memory in MB / pictures", memory))
     panels.append(
-        ("milliseconds per face / faces in one picture", [(m.count, 1e3 * m.seconds / m.count) for m in growth.faces])
+        ("milliseconds per face / faces in one picture", [(m.count, 1e3 * m.seconds / m.count) for m in scaling.faces])
     )
     sheet = np.concatenate([draw_curve(title, points) for title, points in panels])
     save_picture(Picture(sheet), path)

@@ -5,8 +5,8 @@ from typing import Any
 
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.operation_count import Work
-from memgan.benchmark.roofline import Floor, MachinePeak
-from memgan.benchmark.scaling import Growth
+from memgan.benchmark.roofline import MachinePeak, Roofline
+from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread, Timing
 
 
@@ -17,7 +17,7 @@ class Measurement:
     stage: str
     """One of :data:`memgan.benchmark.settings.STAGES`."""
     network: str
-    """``memgan``, or the name of a contender."""
+    """``memgan``, or the name of a baseline."""
     device: str
     backend: str
     items: int
@@ -58,12 +58,12 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkCost:
-    """Size, work and distance from the floor of one network."""
+    """Size, work and distance from the roofline of one network."""
 
     network: str
     device: str
     work: Work
-    floor: Floor | None
+    roofline: Roofline | None
     """Only where the machine's peak was measured."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,8 +73,8 @@ class NetworkCost:
             "network": self.network,
             "device": self.device,
             **{name: getattr(self.work, name) for name in counts},
-            "floor": None if self.floor is None else dataclasses.asdict(self.floor),
-            "share_of_peak": None if self.floor is None else self.floor.share,
+            "roofline": None if self.roofline is None else dataclasses.asdict(self.roofline),
+            "share_of_peak": None if self.roofline is None else self.roofline.share,
         }
 
 
@@ -91,7 +91,7 @@ class BenchmarkReport:
     costs: list[NetworkCost]
     peaks: dict[str, MachinePeak]
     """By device."""
-    growth: Growth | None
+    scaling: Scaling | None
     notes: list[str]
     """What was left out, and why."""
 
@@ -105,6 +105,6 @@ class BenchmarkReport:
             "comparisons": [{**dataclasses.asdict(one), "ratio": one.ratio.to_dict()} for one in self.comparisons],
             "costs": [one.to_dict() for one in self.costs],
             "peaks": {device: dataclasses.asdict(peak) for device, peak in self.peaks.items()},
-            "growth": None if self.growth is None else self.growth.to_dict(),
+            "scaling": None if self.scaling is None else self.scaling.to_dict(),
             "notes": self.notes,
         }

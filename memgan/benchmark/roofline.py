@@ -34,13 +34,13 @@ class MachinePeak:
 
 
 @dataclasses.dataclass(frozen=True)
-class Floor:
+class Roofline:
     """The time that a network cannot go below on this machine, and how near it is."""
 
     seconds: float
     """Its multiply-adds at the peak, or its weights and pictures at the speed of memory, whichever takes longer."""
-    operations_seconds: float
-    """The same for each operation of torch by itself, with what it reads and writes, summed up: the floor without
+    unfused_seconds: float
+    """The same for each operation of torch by itself, with what it reads and writes, summed up: the roofline without
     fusing operations. Caches can beat it."""
     measured_seconds: float
     """What a batch of one face took."""
@@ -85,12 +85,12 @@ def _best_seconds(call: Callable[[], Any], device: torch.device) -> float:
     return best
 
 
-def floor_of(work: Work, peak: MachinePeak, measured_seconds: float) -> Floor:
+def roofline_of(work: Work, peak: MachinePeak, measured_seconds: float) -> Roofline:
     """Set a network's time for one face against what the machine's peaks allow."""
     flops = 2 * work.multiply_adds
-    return Floor(
+    return Roofline(
         seconds=max(flops / peak.flops, work.least_bytes / peak.copy_bytes),
-        operations_seconds=sum(max(f / peak.flops, moved / peak.copy_bytes) for f, moved in work.operations),
+        unfused_seconds=sum(max(f / peak.flops, moved / peak.copy_bytes) for f, moved in work.operations),
         measured_seconds=measured_seconds,
         flops=flops / measured_seconds,
     )

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from memgan.benchmark.baselines import Contender, build_contenders
+from memgan.benchmark.baselines import Baseline, build_baselines
 from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import PeakMemory, measure_peak
 from memgan.benchmark.operation_count import count_work
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
-from memgan.benchmark.roofline import MachinePeak, floor_of, measure_machine
-from memgan.benchmark.scaling import measure_growth
+from memgan.benchmark.roofline import MachinePeak, measure_machine, roofline_of
+from memgan.benchmark.scaling import measure_scaling
 from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
 from memgan.benchmark.timing import Timing, measure, ratios
@@ -32,26 +32,26 @@ def run_benchmark(
     """Measure a restorer, and other networks in the same process with the same threads.
 
     Args:
-        options: what to measure; ``None``: the embedded weights, all stages but ``growth``.
+        options: what to measure; ``None``: the embedded weights, all stages but ``scaling``.
         progress: told in a line what is measured next.
 
     Raises:
-        ConfigError: if a device, contender or weights are not allowed.
-        MissingDependencyError: if a contender's or backend's package is not installed.
-        MemGANError: if a process that measures memory or growth fails.
+        ConfigError: if a device, baseline or weights are not allowed.
+        MissingDependencyError: if a baseline's or backend's package is not installed.
+        MemGANError: if a process that measures memory or scaling fails.
     """
     options = options or Options()
     run = _Run(options, progress)
     devices = [choose_device(device) for device in options.devices]
     with limited_threads(options.threads):
         machine = describe_machine(devices)
-        if set(options.only) != {"growth"}:
+        if set(options.only) != {"scaling"}:
             for device in devices:
                 run.on(device)
-    growth = None
-    if "growth" in options.only:
-        progress(f"growth over {options.pictures} pictures")
-        growth = measure_growth(options.pictures, options.threads)
+    scaling = None
+    if "scaling" in options.only:
+        progress(f"scaling over {options.pictures} pictures")
+        scaling = measure_scaling(options.pictures, options.threads)
     return BenchmarkReport(
         machine=machine,
         options=dataclasses.asdict(options),
@@ -60,7 +60,7 @@ def run_benchmark(
         comparisons=run.comparisons,
         costs=run.costs,
         peaks=run.peaks,
-        growth=growth,
+        scaling=scaling,
         notes=run.notes,
     )
 
@@ -83,14 +83,14 @@ class _Run:
         base = dataclasses.replace(self.options.setup, device=str(device))
         benches = {name: Workbench(dataclasses.replace(base, backend=name)) for name in self.options.backends}
         first = next(iter(benches.values()))
-        contenders = build_contenders(self.options.against, device, first.size_px, (MEMGAN,), base.weights)
-        if contenders or {"network", "floor"} & set(self.options.only):
-            per_face = self._networks(device, benches, contenders)
-            self._costs(device, first, contenders, per_face)
+        baselines = build_baselines(self.options.against, device, first.size_px, (MEMGAN,), base.weights)
+        if baselines or {"network", "roofline"} & set(self.options.only):
+            per_face = self._networks(device, benches, baselines)
+            self._costs(device, first, baselines, per_face)
         self._parts(device, benches)
 
     def _networks(
-        self, device: torch.device, benches: dict[str, Workbench], contenders: dict[str, Contender]
+        self, device: torch.device, benches: dict[str, Workbench], baselines: dict[str, Baseline]
     ) -> dict[str, float]:
         """Networks in turn, by batch size; median seconds per face at the first batch size, by name."""
         per_face: dict[str, float] = {}
@@ -98,8 +98,8 @@ class _Run:
         for batch in self.options.batches:
             calls = {(MEMGAN, name): bench.stage("network", batch) for name, bench in benches.items()}
             if not per_face:
-                for name, contender in contenders.items():
-                    calls[name, "torch"] = network_call(contender, device, dtype, batch, contender.size_px)
+                for name, baseline in baselines.items():
+                    calls[name, "torch"] = network_call(baseline, device, dtype, batch, baseline.size_px)
             self.progress(f"{device}: networks in turn ({', '.join(' '.join(key) for key in calls)}), batch {batch}")
             timings = self._measure(calls, device)
             base = next(iter(timings.values()))
@@ -107,7 +107,7 @@ class _Run:
                 if name == MEMGAN:
                     memory = self._stage_memory(benches[backend].setup, "network", batch)
                 else:
-                    memory = self._contender_memory(contenders[name], device, batch)
+                    memory = self._baseline_memory(baselines[name], device, batch)
                 self.measurements.append(
                     Measurement("network", name, str(device), backend, batch, "faces", timing, memory)
                 )
@@ -153,24 +153,24 @@ class _Run:
             self.notes.append(f"enhance, rest: the detector finds {len(bench.found)} of {len(bench.faces)} drawn faces")
 
     def _costs(
-        self, device: torch.device, bench: Workbench, contenders: dict[str, Contender], per_face: dict[str, float]
+        self, device: torch.device, bench: Workbench, baselines: dict[str, Baseline], per_face: dict[str, float]
     ) -> None:
-        """Work of each network, and its floor if that is wanted."""
+        """Work of each network, and its roofline if that is wanted."""
         dtype = choose_dtype(self.options.setup.dtype, False, device)
         peak = None
-        if "floor" in self.options.only:
+        if "roofline" in self.options.only:
             self.progress(f"{device}: peak of the machine")
             peak = self.peaks[str(device)] = measure_machine(device, dtype)
         networks: dict[str, tuple[nn.Module, int]] = {MEMGAN: (_torch_network(bench), bench.size_px)}
-        networks |= {name: (contender, contender.size_px) for name, contender in contenders.items()}
+        networks |= {name: (baseline, baseline.size_px) for name, baseline in baselines.items()}
         for name, (network, size_px) in networks.items():
             try:
                 work = count_work(network, size_px, dtype)
             except Exception as error:  # whatever foreign code makes of tensors without content
                 self.notes.append(f"{name}: its work cannot be counted ({str(error).strip().splitlines()[0]})")
                 continue
-            floor = None if peak is None else floor_of(work, peak, per_face[name])
-            self.costs.append(NetworkCost(name, str(device), work, floor))
+            roofline = None if peak is None else roofline_of(work, peak, per_face[name])
+            self.costs.append(NetworkCost(name, str(device), work, roofline))
 
     def _measure(self, calls: dict[Any, Callable[[], Any]], device: torch.device) -> dict[Any, Timing]:
         return measure(calls, rounds=self.options.repeats, warmup=self.options.warmup, device=device)
@@ -179,10 +179,10 @@ class _Run:
         arguments = {"setup": setup.to_dict(), "stage": stage, "batch": batch}
         return self._memory("prepare_stage", arguments, f"{setup.device}: {stage} of {setup.backend}, batch {batch}")
 
-    def _contender_memory(self, contender: Contender, device: torch.device, batch: int) -> PeakMemory | None:
-        arguments = {"asked": contender.asked, "device": str(device), "size_px": contender.size_px}
+    def _baseline_memory(self, baseline: Baseline, device: torch.device, batch: int) -> PeakMemory | None:
+        arguments = {"asked": baseline.asked, "device": str(device), "size_px": baseline.size_px}
         arguments |= {"dtype": self.options.setup.dtype, "batch": batch, "weights": self.options.setup.weights}
-        return self._memory("prepare_contender", arguments, f"{device}: {contender.name}, batch {batch}")
+        return self._memory("prepare_baseline", arguments, f"{device}: {baseline.name}, batch {batch}")
 
     def _memory(self, function: str, arguments: dict[str, Any], what: str) -> PeakMemory | None:
         if not self.options.memory:

@@ -9,8 +9,8 @@ import torch
 
 from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.memory import resident_bytes
-from memgan.benchmark.subprocess_call import run_in_child
-from memgan.benchmark.synthetic_scene import drawn_picture
+from memgan.benchmark.subprocess_call import call_in_subprocess
+from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
@@ -40,7 +40,7 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True)
-class Growth:
+class Scaling:
     """Restoring one small picture after the other, and one picture with more and more faces."""
 
     pictures: tuple[Mark, ...]
@@ -94,29 +94,31 @@ def milestones(last: int) -> list[int]:
     return [*(step for step in steps if step < last), last]
 
 
-def measure_growth(num_pictures: int, threads: int | None = None) -> Growth:
+def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
     """Restore so many pictures in a process of its own.
 
     Raises:
         MemGANError: if the process fails.
     """
-    found = run_in_child("memgan.benchmark.scaling:grow_here", {"num_pictures": num_pictures, "threads": threads})
+    found = call_in_subprocess(
+        "memgan.benchmark.scaling:scale_here", {"num_pictures": num_pictures, "threads": threads}
+    )
     pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
-    return Growth(pictures, faces, found["faces_found"])
+    return Scaling(pictures, faces, found["faces_found"])
 
 
-def grow_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
-    """:func:`measure_growth` in this process: on the CPU, with detection; the fields of :class:`Growth`."""
+def scale_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
+    """:func:`measure_scaling` in this process: on the CPU, with detection; the fields of :class:`Scaling`."""
     torch.manual_seed(0)
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
         pictures, faces_found = _over_pictures(restorer, num_pictures)
         faces = _over_faces(restorer, num_pictures)
-    return dataclasses.asdict(Growth(tuple(pictures), tuple(faces), faces_found))
+    return dataclasses.asdict(Scaling(tuple(pictures), tuple(faces), faces_found))
 
 
 def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
-    pictures = [drawn_picture(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+    pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
     for picture in pictures[:_WARMUP]:
         restorer.enhance(picture)
     wanted, marks, found = set(milestones(num_pictures)), [], 0
@@ -129,7 +131,7 @@ def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Ma
 
 
 def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
-    picture, faces = drawn_picture(_FACES_SIDE, _FACES_SIDE, max(_FACES))
+    picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
     marks = []
     for count in (count for count in _FACES if count <= most):
         seconds = []

@@ -18,7 +18,7 @@ from memgan.errors import MemGANError
 _PACKAGES = str(Path(__file__).resolve().parents[2])  # where this memgan is, installed or not
 
 
-def run_in_child(place: str, arguments: dict[str, Any]) -> Any:
+def call_in_subprocess(place: str, arguments: dict[str, Any]) -> Any:
     """What ``module:function`` returns for keyword ``arguments``, called in a new Python process.
 
     Arguments and result are passed on as JSON. Modules of the current folder are found.

@@ -49,7 +49,7 @@ _SHAPES = [
 _BACKGROUND = (95, 105, 100)
 
 
-def drawn_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
+def draw_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
     """(side, side, 3) uint8 RGB: a face as crude as detectors accept, with its landmarks at the FFHQ template's."""
     face = np.full((FFHQ_SIZE_PX, FFHQ_SIZE_PX, 3), _BACKGROUND, np.float32)
     for origin, shapes in _SHAPES:
@@ -62,7 +62,7 @@ def drawn_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
     return cv2.resize(np.rint(face).astype(np.uint8), (side, side), interpolation=cv2.INTER_AREA)
 
 
-def drawn_picture(width: int, height: int, num_faces: int, seed: int = 0) -> tuple[np.ndarray, list[Face]]:
+def draw_scene(width: int, height: int, num_faces: int, seed: int = 0) -> tuple[np.ndarray, list[Face]]:
     """A textured picture with faces in rows.
 
     Args:
@@ -91,7 +91,7 @@ def drawn_picture(width: int, height: int, num_faces: int, seed: int = 0) -> tup
             f"{num_faces} faces in {width} x {height} pixels would have {side} px each; give fewer faces, or a larger "
             f"picture: at least {_MIN_SIDE} px are needed."
         )
-    face, faces = drawn_face(side), []
+    face, faces = draw_face(side), []
     for index in range(num_faces):
         row, column = divmod(index, columns)
         left = int((column + 0.5) * width / columns - side / 2)

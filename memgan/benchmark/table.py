@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from memgan.benchmark.compare import ReportComparison, Side
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
-from memgan.benchmark.scaling import Growth
+from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread
 
 
 def text_table(report: BenchmarkReport) -> str:
-    """Blocks for the machine, stages, comparisons, work and growth; those without figures are left out."""
+    """Blocks for the machine, stages, comparisons, work and scaling; those without figures are left out."""
     machine = report.machine
     used = f"{machine['threads']} threads, torch {machine['versions']['torch']}"
     blocks = [f"{machine['processor']} ({machine['instructions']}), {used}"]
@@ -37,8 +37,8 @@ def text_table(report: BenchmarkReport) -> str:
         f"{peak.convolution_flops / 1e9:.1f} GFLOP/s (convolution), {peak.copy_bytes / 1e9:.1f} GB/s (copy)"
         for device, peak in report.peaks.items()
     ]
-    if report.growth is not None:
-        blocks.append(_growth(report.growth))
+    if report.scaling is not None:
+        blocks.append(_scaling(report.scaling))
     if report.notes:
         blocks.append("\n".join(f"note: {note}" for note in report.notes))
     return "\n\n".join(blocks)
@@ -115,37 +115,41 @@ def _stages(measurements: list[Measurement]) -> str:
 def _memory(memory: PeakMemory | None) -> list[str]:
     if memory is None:
         return ["-", "-", "-"]
-    return [_megabytes(memory.process), _megabytes(memory.own), _megabytes(memory.growth)]
+    return [_megabytes(memory.process), _megabytes(memory.own), _megabytes(memory.beyond_loaded)]
 
 
 def _costs(costs: list[NetworkCost]) -> str:
     head = ["one face", "on", "parameters", "GMAC", "MB at least", "MB moved"]
-    with_floor = any(cost.floor is not None for cost in costs)
-    rows = [head + ["GFLOP/s", "floor ms", "unfused ms", "of the peak"] * with_floor]
+    with_roofline = any(cost.roofline is not None for cost in costs)
+    rows = [head + ["GFLOP/s", "roofline ms", "unfused ms", "of the peak"] * with_roofline]
     for cost in costs:
-        work, floor = cost.work, cost.floor
+        work, roofline = cost.work, cost.roofline
         row = [cost.network, cost.device, f"{work.num_parameters:,}", f"{work.multiply_adds / 1e9:.2f}"]
         row += [_megabytes(work.least_bytes), _megabytes(work.moved_bytes)]
-        if floor is not None:
-            row += [f"{floor.flops / 1e9:.1f}", f"{1e3 * floor.seconds:.1f}", f"{1e3 * floor.operations_seconds:.1f}"]
-            row.append(f"{floor.share:.0%}")
+        if roofline is not None:
+            row += [
+                f"{roofline.flops / 1e9:.1f}",
+                f"{1e3 * roofline.seconds:.1f}",
+                f"{1e3 * roofline.unfused_seconds:.1f}",
+            ]
+            row.append(f"{roofline.share:.0%}")
         rows.append(row)
     return _aligned(rows, left=2)
 
 
-def _growth(growth: Growth) -> str:
+def _scaling(scaling: Scaling) -> str:
     rows = [["pictures", "ms per picture", "resident MB"]]
-    for mark, (_, seconds) in zip(growth.pictures, growth.intervals(), strict=True):
+    for mark, (_, seconds) in zip(scaling.pictures, scaling.intervals(), strict=True):
         rows.append([str(mark.count), f"{1e3 * seconds:.2f}", _megabytes(mark.resident)])
     faces = [["faces in one picture", "ms per face", "resident MB"]]
-    faces += [[str(m.count), f"{1e3 * m.seconds / m.count:.2f}", _megabytes(m.resident)] for m in growth.faces]
+    faces += [[str(m.count), f"{1e3 * m.seconds / m.count:.2f}", _megabytes(m.resident)] for m in scaling.faces]
     lines = [_aligned(rows), _aligned(faces)]
-    if growth.exponent is not None:
-        lines.append(f"time ~ pictures ** {growth.exponent:.3f} from 10 pictures on")
-    if growth.faces_exponent is not None:
-        lines.append(f"time ~ faces ** {growth.faces_exponent:.3f} from 8 faces on")
-    if growth.resident_growth is not None:
-        lines.append(f"resident memory after the first tenth: {growth.resident_growth / 1e6:+.1f} MB")
+    if scaling.exponent is not None:
+        lines.append(f"time ~ pictures ** {scaling.exponent:.3f} from 10 pictures on")
+    if scaling.faces_exponent is not None:
+        lines.append(f"time ~ faces ** {scaling.faces_exponent:.3f} from 8 faces on")
+    if scaling.resident_growth is not None:
+        lines.append(f"resident memory after the first tenth: {scaling.resident_growth / 1e6:+.1f} MB")
     return "\n".join(lines)
 
 

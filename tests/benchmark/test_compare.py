@@ -229,7 +229,7 @@ class TestCheckouts:
         setup = Setup("mine.safetensors", dtype="bfloat16", photo="photo.png", width=64, height=48, upscale=2.0)
         options = Options(
             setup,
-            only=("network", "floor", "enhance"),
+            only=("network", "roofline", "enhance"),
             against=("self-ensemble",),
             devices=("cpu",),
             batches=(1, 2),
@@ -238,7 +238,7 @@ class TestCheckouts:
             threads=1,
         )
         compared = compare_checkouts("old", "new", options, rounds=2)
-        assert compared.notes == ["floor: left out, it does not compare checkouts"]
+        assert compared.notes == ["roofline: left out, it does not compare checkouts"]
         expected = "--only network enhance --backend torch --batch 1 2 --repeats 4 --warmup 0 --dtype bfloat16"
         expected += " --size 64x48 --faces 1 --upscale 2.0 --device cpu --against self-ensemble --threads 1"
         expected += f" --photo {tmp_path / 'photo.png'} --weights {tmp_path / 'mine.safetensors'}"
@@ -271,8 +271,8 @@ class TestCheckouts:
             compare_checkouts("old", tmp_path)
         with pytest.raises(ConfigError, match="rounds is 0"):
             compare_checkouts("old", "new", rounds=0)
-        with pytest.raises(ConfigError, match="only is floor, growth; checkouts are compared in: network, detect"):
-            compare_checkouts("old", "new", Options(only=("floor", "growth")))
+        with pytest.raises(ConfigError, match="only is roofline, scaling; checkouts are compared in: network, detect"):
+            compare_checkouts("old", "new", Options(only=("roofline", "scaling")))
 
 
 class TestCommand:

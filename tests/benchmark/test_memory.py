@@ -1,4 +1,4 @@
-"""memgan.benchmark: peak memory in a process of its own, and growth with pictures and faces."""
+"""memgan.benchmark: peak memory in a process of its own, and scaling with pictures and faces."""
 
 import json
 import mmap
@@ -11,9 +11,9 @@ from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
 from memgan.benchmark.memory import PeakMemory, measure_peak, peak_resident_bytes, reset_peak, resident_bytes
-from memgan.benchmark.plot import draw_curve, write_growth_plot
-from memgan.benchmark.scaling import Growth, Mark, milestones
-from memgan.benchmark.subprocess_call import run_in_child
+from memgan.benchmark.plot import draw_curve, write_scaling_plot
+from memgan.benchmark.scaling import Mark, Scaling, milestones
+from memgan.benchmark.subprocess_call import call_in_subprocess
 from memgan.errors import MemGANError
 
 MEGABYTE = 10**6
@@ -39,7 +39,7 @@ def hungry(tmp_path, monkeypatch):
 class TestPeak:
     def test_what_a_call_allocates_is_told_from_what_loading_did(self, hungry):
         peak = measure_peak("hungry:prepare", {"while_loading": 400 * MEGABYTE, "in_call": 200 * MEGABYTE})
-        assert 195 * MEGABYTE < peak.growth < 260 * MEGABYTE
+        assert 195 * MEGABYTE < peak.beyond_loaded < 260 * MEGABYTE
         assert peak.own > 395 * MEGABYTE
         assert peak.process > peak.libraries > 0 and peak.device is None
 
@@ -55,12 +55,12 @@ class TestPeak:
 
 def test_unknown_stays_unknown():
     peak = PeakMemory(None, None, None, None, None)
-    assert peak.own is None and peak.growth is None
+    assert peak.own is None and peak.beyond_loaded is None
 
 
 def test_a_failing_process_says_why(hungry):
     with pytest.raises(MemGANError, match=r"hungry:fail failed .*ValueError: as it should"):
-        run_in_child("hungry:fail", {})
+        call_in_subprocess("hungry:fail", {})
 
 
 def test_memory_of_a_stage(tmp_path, capsys):
@@ -76,7 +76,7 @@ def test_memory_of_a_stage(tmp_path, capsys):
         assert "own MB" in capsys.readouterr().out
 
 
-class TestGrowth:
+class TestScaling:
     def test_milestones(self):
         assert milestones(1) == [1]
         assert milestones(60) == [1, 2, 5, 10, 20, 50, 60]
@@ -85,30 +85,30 @@ class TestGrowth:
     @pytest.mark.parametrize("power", [1.0, 1.5])
     def test_exponent(self, power):
         marks = tuple(Mark(count, 0.1 * count**power, 100) for count in milestones(1000))
-        assert Growth(marks, ()).exponent == pytest.approx(power)
-        assert Growth((), marks).faces_exponent == pytest.approx(power)
-        assert Growth(marks[:4], marks[:3]).exponent is Growth(marks, marks[:3]).faces_exponent is None
+        assert Scaling(marks, ()).exponent == pytest.approx(power)
+        assert Scaling((), marks).faces_exponent == pytest.approx(power)
+        assert Scaling(marks[:4], marks[:3]).exponent is Scaling(marks, marks[:3]).faces_exponent is None
 
     def test_memory_counts_after_the_first_tenth(self):
         sizes = {1: 50, 2: 80, 5: 90, 10: 100, 20: 104, 50: 107, 100: 107}
-        growth = Growth(tuple(Mark(count, float(count), size) for count, size in sizes.items()), ())
-        assert growth.resident_growth == 7
-        assert Growth((Mark(1, 1.0, None),), ()).resident_growth is None
+        scaling = Scaling(tuple(Mark(count, float(count), size) for count, size in sizes.items()), ())
+        assert scaling.resident_growth == 7
+        assert Scaling((Mark(1, 1.0, None),), ()).resident_growth is None
 
     def test_intervals(self):
-        growth = Growth((Mark(1, 2.0, None), Mark(3, 3.0, None)), ())
-        assert growth.intervals() == [(1, 2.0), (3, 0.5)]
+        scaling = Scaling((Mark(1, 2.0, None), Mark(3, 3.0, None)), ())
+        assert scaling.intervals() == [(1, 2.0), (3, 0.5)]
 
     def test_a_run(self, tmp_path, capsys):
-        figures, plot = tmp_path / "growth.json", tmp_path / "growth.png"
-        arguments = ["--only", "growth", "--pictures", "4", "--threads", "1", "-o", str(figures), "--plot", str(plot)]
+        figures, plot = tmp_path / "scaling.json", tmp_path / "scaling.png"
+        arguments = ["--only", "scaling", "--pictures", "4", "--threads", "1", "-o", str(figures), "--plot", str(plot)]
         assert cli.main(["benchmark", *arguments]) == 0
-        growth = json.loads(figures.read_text("utf-8"))["growth"]
-        assert [mark["count"] for mark in growth["pictures"]] == [1, 2, 4]
-        assert [mark["count"] for mark in growth["faces"]] == [1, 2, 4]
-        seconds = [mark["seconds"] for mark in growth["pictures"]]
+        scaling = json.loads(figures.read_text("utf-8"))["scaling"]
+        assert [mark["count"] for mark in scaling["pictures"]] == [1, 2, 4]
+        assert [mark["count"] for mark in scaling["faces"]] == [1, 2, 4]
+        seconds = [mark["seconds"] for mark in scaling["pictures"]]
         assert seconds == sorted(seconds) and seconds[0] > 0
-        assert growth["faces_found"] == 1
+        assert scaling["faces_found"] == 1
         with Image.open(plot) as picture:
             assert picture.size[0] == 640 and picture.size[1] % 300 == 0
         assert "ms per picture" in capsys.readouterr().out
@@ -126,6 +126,6 @@ class TestPlot:
 
     def test_a_system_that_tells_no_memory_has_no_curve_of_it(self, tmp_path):
         marks = tuple(Mark(count, float(count), None) for count in (1, 2, 5))
-        write_growth_plot(Growth(marks, marks), tmp_path / "plot.png")
+        write_scaling_plot(Scaling(marks, marks), tmp_path / "plot.png")
         with Image.open(tmp_path / "plot.png") as picture:
             assert picture.size == (640, 600)

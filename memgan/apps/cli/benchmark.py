@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         nargs="+",
         metavar="STAGE",
-        help="out of: network, detect, align, paste, rest (enhance without the network), enhance, floor (the network's "
-        "work at the measured peak of the machine), growth (many small pictures); default: all but growth",
+        help="out of: network, detect, align, paste, rest (enhance without the network), enhance, roofline (the network's "
+        "work at the measured peak of the machine), scaling (many small pictures); default: all but scaling",
     )
     parser.add_argument(
         "--against",
@@ -51,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-s", "--upscale", type=float, default=1.0, help="of the result (default: 1)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory, which takes seconds each")
     parser.add_argument(
-        "--pictures", type=int, default=1000, metavar="N", help="most pictures of growth (default: 1000)"
+        "--pictures", type=int, default=1000, metavar="N", help="most pictures of scaling (default: 1000)"
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw growth's curves")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw scaling's curves")
     parser.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write all figures")
 
 
@@ -74,16 +74,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measured(args: argparse.Namespace) -> dict[str, Any]:
-    from memgan.benchmark import DEFAULT_STAGES, run_benchmark, text_table, write_growth_plot
+    from memgan.benchmark import DEFAULT_STAGES, run_benchmark, text_table, write_scaling_plot
     from memgan.errors import ConfigError
 
     options = _options(args, DEFAULT_STAGES, repeats=7)
-    if args.plot and "growth" not in options.only:
-        raise ConfigError("--plot draws growth: add growth to --only.")
+    if args.plot and "scaling" not in options.only:
+        raise ConfigError("--plot draws scaling: add scaling to --only.")
     report = run_benchmark(options, progress=_show)
     print(text_table(report))
-    if args.plot and report.growth is not None:
-        write_growth_plot(report.growth, args.plot)
+    if args.plot and report.scaling is not None:
+        write_scaling_plot(report.scaling, args.plot)
     return report.to_dict()
 
 
@@ -92,7 +92,7 @@ def _compared(args: argparse.Namespace) -> dict[str, Any]:
     from memgan.errors import ConfigError
 
     if args.plot:
-        raise ConfigError("--plot draws growth, which --compare does not measure; leave one of them out.")
+        raise ConfigError("--plot draws scaling, which --compare does not measure; leave one of them out.")
     a, b = args.compare
     folders = [side for side in (a, b) if Path(side).is_dir()]
     if len(folders) == 1:
