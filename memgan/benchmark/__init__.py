@@ -1,9 +1,8 @@
-"""How fast and how large: each part of a restorer timed apart, other networks in turn, and the machine's roofline."""
+"""Measures time and memory of each part of a restorer and of other networks, and how near they are to the peak."""
 
 from memgan.benchmark.baselines import baseline_names
 from memgan.benchmark.compare import (
     ROUNDS,
-    TIMED_STAGES,
     ReportComparison,
     Side,
     StageComparison,
@@ -13,8 +12,8 @@ from memgan.benchmark.compare import (
 from memgan.benchmark.plot import write_scaling_plot
 from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
 from memgan.benchmark.run import run_benchmark
-from memgan.benchmark.settings import BACKENDS, DEFAULT_STAGES, STAGES, Options, Setup
-from memgan.benchmark.table import comparison_table, text_table
+from memgan.benchmark.settings import BACKENDS, DEFAULT_STAGES, STAGES, TIMED_STAGES, Options, Setup
+from memgan.benchmark.table import comparison_table, report_table
 from memgan.benchmark.timing import Spread, Timing, measure
 
 __all__ = [
@@ -39,7 +38,7 @@ __all__ = [
     "compare_reports",
     "comparison_table",
     "measure",
+    "report_table",
     "run_benchmark",
-    "text_table",
     "write_scaling_plot",
 ]

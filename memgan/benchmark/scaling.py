@@ -1,4 +1,4 @@
-"""How time and memory grow with pictures and with faces, seen with a network so small that the rest shows."""
+"""Measures how time and memory scale with pictures and with faces, by a network so small that the rest shows."""
 
 import dataclasses
 import time
@@ -62,23 +62,15 @@ class Scaling:
     @property
     def resident_growth(self) -> int | None:
         """Bytes that the process grew by after the first tenth of the pictures."""
-        settled = [m for m in self.pictures if m.count >= _SETTLED * self.pictures[-1].count and m.resident is not None]
-        return settled[-1].resident - settled[0].resident if settled else None
+        last = self.pictures[-1].count if self.pictures else 0
+        settled = [m.resident for m in self.pictures if m.count >= _SETTLED * last and m.resident is not None]
+        return settled[-1] - settled[0] if settled else None
 
-    def intervals(self) -> list[tuple[int, float]]:
+    @property
+    def seconds_per_picture(self) -> list[tuple[int, float]]:
         """(pictures done, seconds per picture since the mark before)."""
         steps = zip((Mark(0, 0.0, None), *self.pictures), self.pictures)
         return [(end.count, (end.seconds - start.seconds) / (end.count - start.count)) for start, end in steps]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All marks, and what follows from them."""
-        return {
-            **dataclasses.asdict(self),
-            "seconds_per_picture": [{"count": count, "seconds": seconds} for count, seconds in self.intervals()],
-            "exponent": self.exponent,
-            "faces_exponent": self.faces_exponent,
-            "resident_growth": self.resident_growth,
-        }
 
 
 def _exponent(marks: list[Mark]) -> float | None:
@@ -100,9 +92,8 @@ def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
     Raises:
         MemGANError: if the process fails.
     """
-    found = call_in_subprocess(
-        "memgan.benchmark.scaling:scale_here", {"num_pictures": num_pictures, "threads": threads}
-    )
+    arguments = {"num_pictures": num_pictures, "threads": threads}
+    found = call_in_subprocess("memgan.benchmark.scaling:scale_here", arguments)
     pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
     return Scaling(pictures, faces, found["faces_found"])
 
@@ -121,7 +112,8 @@ def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Ma
     pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
     for picture in pictures[:_WARMUP]:
         restorer.enhance(picture)
-    wanted, marks, found = set(milestones(num_pictures)), [], 0
+    marks: list[Mark] = []
+    wanted, found = set(milestones(num_pictures)), 0
     start = time.perf_counter()
     for number in range(1, num_pictures + 1):
         found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])

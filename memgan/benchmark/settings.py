@@ -1,8 +1,7 @@
-"""What to measure, checked before anything is: one frozen dataclass that children get as JSON."""
+"""Says what to measure, and checks it before anything is measured."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
@@ -11,6 +10,8 @@ from memgan.runtime.checks import check_int, check_number
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "roofline", "scaling")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
 DEFAULT_STAGES = STAGES[:-1]
+TIMED_STAGES = STAGES[:-2]
+"""What two checkouts are compared in."""
 BACKENDS = ("torch", "onnx")
 
 
@@ -29,10 +30,6 @@ class Setup:
     height: int = 1080
     faces: int = 1
     upscale: float = 1.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)

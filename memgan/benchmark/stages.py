@@ -1,4 +1,4 @@
-"""The parts of a restorer as calls without arguments, to be timed one by one."""
+"""Makes the parts of a restoration calls without arguments, to be timed one by one."""
 
 import functools
 from collections.abc import Callable
@@ -137,9 +137,9 @@ def prepare_stage(setup: dict[str, Any], stage: str, batch: int = 1) -> Callable
 
 
 def prepare_baseline(
-    asked: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
+    requested: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
 ) -> Callable[[], Any]:
     """A baseline for :func:`memgan.benchmark.memory.measure_peak`."""
     target = torch.device(device)
-    baseline = build_baseline(asked, target, size_px, weights)
+    baseline = build_baseline(requested, target, size_px, weights)
     return network_call(baseline, target, dtype, batch, baseline.size_px)

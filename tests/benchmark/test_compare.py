@@ -14,7 +14,6 @@ from memgan.benchmark import (
     Options,
     Setup,
     Spread,
-    Timing,
     compare_checkouts,
     compare_reports,
     comparison_table,
@@ -50,13 +49,12 @@ Path(arguments[arguments.index("-o") + 1]).write_text(json.dumps(report), "utf-8
 def measurement(stage, seconds, items=1, memory=None, **changes):
     unit = "faces" if stage in ("network", "align", "paste") else "pictures"
     fields = {"network": "memgan", "device": "cpu", "backend": "torch"} | changes
-    timing = Timing(Spread(seconds), Spread(seconds))
-    return Measurement(stage, items=items, unit=unit, timing=timing, memory=memory, **fields)
+    return Measurement(Spread(seconds), Spread(seconds), stage, items=items, unit=unit, memory=memory, **fields)
 
 
 def report(*measurements, machine=MACHINE, picture=PICTURE, **options):
     told = {"setup": {"dtype": "float32"}, "repeats": 3, "warmup": 1} | options
-    return BenchmarkReport(machine, told, picture, list(measurements), [], [], {}, None, [])
+    return BenchmarkReport(machine, told, picture, list(measurements))
 
 
 def written(file, told):
@@ -69,7 +67,7 @@ class TestReports:
         a = report(measurement("network", (1.0, 2.0, 9.0)), measurement("enhance", (4.0,)))
         b = report(measurement("enhance", (5.0,)), measurement("network", (1.0, 3.0)))
         compared = compare_reports(a, b)
-        assert [(one.a.stage, one.b.stage, one.ratio.values) for one in compared.stages] == [
+        assert [(one.a.stage, one.b.stage, one.ratio.rounds) for one in compared.stages] == [
             ("network", "network", (1.0,)),
             ("enhance", "enhance", (1.25,)),
         ]
@@ -217,8 +215,8 @@ class TestCheckouts:
             "round 2 of 3: A",
         ]
         (network,) = compared.stages
-        assert network.a.timing.seconds.values == (2, 4, 6) and network.b.timing.seconds.values == (3, 6, 9)
-        assert network.ratio.values == (1.5, 1.5, 1.5)
+        assert network.a.seconds.rounds == (2, 4, 6) and network.b.seconds.rounds == (3, 6, 9)
+        assert network.ratio.rounds == (1.5, 1.5, 1.5)
         assert compared.rounds == 3 and compared.notes[0] == "only A has detect of memgan on cpu torch x 1"
         assert "1.500  1.500 - 1.500" in comparison_table(compared)
 
@@ -327,6 +325,6 @@ def test_this_checkout_with_itself(tmp_path):
     compared = compare_checkouts(here, here, options, rounds=2)
     assert [one.a.stage for one in compared.stages] == ["network", "enhance"]
     for stage in compared.stages:
-        assert len(stage.ratio.values) == 2 and 0.1 < stage.ratio.median < 10
+        assert len(stage.ratio.rounds) == 2 and 0.1 < stage.ratio.median < 10
         assert stage.a.memory is not None and stage.b.memory is not None
     assert compared.warnings == compared.notes == []
