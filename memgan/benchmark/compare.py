@@ -12,12 +12,11 @@ from typing import Any
 
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.report import BenchmarkReport, Measurement, as_dict
-from memgan.benchmark.settings import STAGES, TIMED_STAGES, Options
+from memgan.benchmark.settings import ROUNDS, STAGES, TIMED_STAGES, Options
 from memgan.benchmark.timing import Spread, ratios
 from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int
 
-ROUNDS = 5
 _LAST_LINES = 5  # of a process that failed
 _PICTURE = ("source", "width", "height")
 _SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
@@ -84,11 +83,11 @@ def compare_reports(
     Raises:
         ConfigError: if a file is no report, or no stage is in both.
     """
-    runs = [
+    ours, theirs = (
         _run(label, one) if isinstance(one, BenchmarkReport) else _read(Path(one), os.fspath(one))
         for label, one in (("A", a), ("B", b))
-    ]
-    return _joined(*runs)
+    )
+    return _joined(ours, theirs)
 
 
 def compare_checkouts(
@@ -152,8 +151,9 @@ def _read(file: Path, name: str) -> _Run:
     except ValueError as error:
         raise ConfigError(f"{file} is not JSON ({error}); {_REMEDY}.") from error
     try:
-        belongings = (dict(data[field]) for field in ("machine", "options", "picture"))
-        return _run(name, BenchmarkReport(*belongings, [_measurement(one) for one in data["measurements"]]))
+        machine, options, picture = (dict(data[field]) for field in ("machine", "options", "picture"))
+        measurements = [_measurement(one) for one in data["measurements"]]
+        return _run(name, BenchmarkReport(machine, options, picture, measurements))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {_REMEDY}.") from error
 
@@ -165,8 +165,10 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
     memory = data.get("memory")
     if memory is not None:
         memory = PeakMemory(**{field.name: memory.get(field.name) for field in dataclasses.fields(PeakMemory)})
-    labels = {field: str(data[field]) for field in ("stage", "network", "device", "backend", "unit")}
-    return Measurement(seconds, cpu_seconds, items=int(data["items"]), memory=memory, **labels)
+    stage, network, device, backend, unit = (
+        str(data[field]) for field in ("stage", "network", "device", "backend", "unit")
+    )
+    return Measurement(seconds, cpu_seconds, stage, network, device, backend, int(data["items"]), unit, memory)
 
 
 def _joined(a: _Run, b: _Run, rounds: int | None = None) -> ReportComparison:
@@ -256,27 +258,18 @@ def _arguments(options: Options) -> list[str]:
     Older checkouts get it too: no word here may change.
     """
     setup = options.setup
-    photo = None if setup.photo is None else str(Path(setup.photo).resolve())
-    weights = setup.weights
-    if weights is not None and Path(weights).exists():
-        weights = str(Path(weights).resolve())
-    words: dict[str, list[Any]] = {
-        "--only": [*options.only],
-        "--backend": [*options.backends],
-        "--batch": [*options.batches],
-        "--repeats": [options.repeats],
-        "--warmup": [options.warmup],
-        "--dtype": [setup.dtype],
-        "--size": [f"{setup.width}x{setup.height}"],
-        "--faces": [setup.faces],
-        "--upscale": [setup.upscale],
-        "--device": [device for device in options.devices if device is not None],
-        "--against": [*options.against],
-        "--threads": [options.threads] if options.threads is not None else [],
-        "--photo": [photo] if photo is not None else [],
-        "--weights": [weights] if weights is not None else [],
-    }
-    return [str(word) for option, values in words.items() if values for word in (option, *values)]
+    words: list[Any] = ["--only", *options.only, "--backend", *options.backends, "--batch", *options.batches]
+    words += ["--repeats", options.repeats, "--warmup", options.warmup, "--dtype", setup.dtype]
+    words += ["--size", f"{setup.width}x{setup.height}", "--faces", setup.faces, "--upscale", setup.upscale]
+    devices = [device for device in options.devices if device is not None]
+    words += ["--device", *devices] if devices else []
+    words += ["--against", *options.against] if options.against else []
+    words += [] if options.threads is None else ["--threads", options.threads]
+    words += [] if setup.photo is None else ["--photo", Path(setup.photo).resolve()]
+    if setup.weights is not None:
+        file = Path(setup.weights)
+        words += ["--weights", file.resolve() if file.exists() else setup.weights]
+    return [str(word) for word in words]
 
 
 def _measured(checkout: Path, arguments: list[str]) -> _Run:

@@ -45,7 +45,8 @@ def write_scaling_plot(scaling: Scaling, path: Path) -> None:
     figure = new_figure(len(shown))
     for axes, ((items, quantity), points) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown.items()):
         axes.plot(*zip(*points), marker="o")
-        axes.set(xscale="log", xlabel=items, ylabel=quantity, ylim=(0, None))
+        axes.set(xscale="log", xlabel=items, ylabel=quantity, ylim=(0, 1.1 * max(value for _, value in points)))
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(color="0.85")
     try:
         figure.savefig(path)

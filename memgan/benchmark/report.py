@@ -27,22 +27,13 @@ class Measurement(Timing):
     """What the items are: ``faces`` or ``pictures``."""
     memory: PeakMemory | None = None
     """Of one call in a process of its own, if it was asked for."""
+    ratio: Spread | None = None
+    """Of another network: how many times as long it takes as the first one, round by round."""
 
     @property
     def per_second(self) -> float:
         """Items per second at the median."""
         return self.items / self.seconds.median
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """How many times as long a network takes as the first one, round by round."""
-
-    network: str
-    backend: str
-    device: str
-    batch: int
-    ratio: Spread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +60,6 @@ class BenchmarkReport:
     picture: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Where it is from, its size, its faces, and how many of those the detector finds; empty if none was needed."""
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
-    comparisons: list[Comparison] = dataclasses.field(default_factory=list)
     costs: list[NetworkCost] = dataclasses.field(default_factory=list)
     peaks: dict[str, MachinePeak] = dataclasses.field(default_factory=dict)
     """By device."""
@@ -90,4 +80,4 @@ def as_dict(value: Any) -> Any:
         return {name: as_dict(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {key: as_dict(one) for key, one in value.items()}
-    return [as_dict(one) for one in value] if isinstance(value, list | tuple) else value
+    return [as_dict(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -10,12 +10,12 @@ from torch import nn
 from memgan.benchmark.baselines import Baseline, build_baselines
 from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import PeakMemory, measure_peak
-from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
+from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
 from memgan.benchmark.roofline import measure_machine, roofline_of
 from memgan.benchmark.scaling import measure_scaling
 from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
-from memgan.benchmark.timing import Timing, measure, ratios
+from memgan.benchmark.timing import Spread, Timing, measure, ratios
 from memgan.hub import resolve as hub
 from memgan.network.cost import count_operations
 from memgan.network.model import build_memgan
@@ -89,11 +89,9 @@ class _Run:
                     memory = self._stage_memory(self.benches[backend].setup, "network", batch)
                 else:
                     memory = self._baseline_memory(self.baselines[name], batch)
-                self._add("network", name, backend, batch, "faces", timing, memory)
+                ratio = None if timing is base else ratios(timing, base)
+                self._add("network", name, backend, batch, "faces", timing, memory, ratio)
                 per_face.setdefault(name, timing.seconds.median / batch)
-                if timing is not base:
-                    compared = Comparison(name, backend, str(self.device), batch, ratios(timing, base))
-                    self.report.comparisons.append(compared)
         return per_face
 
     def _parts(self) -> None:
@@ -151,10 +149,18 @@ class _Run:
         return measure(calls, rounds=self.options.repeats, warmup=self.options.warmup, device=self.device)
 
     def _add(
-        self, stage: str, network: str, backend: str, items: int, unit: str, timing: Timing, memory: PeakMemory | None
+        self,
+        stage: str,
+        network: str,
+        backend: str,
+        items: int,
+        unit: str,
+        timing: Timing,
+        memory: PeakMemory | None,
+        ratio: Spread | None = None,
     ) -> None:
         labels = stage, network, str(self.device), backend, items, unit
-        self.report.measurements.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory))
+        self.report.measurements.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory, ratio))
 
     def _stage_memory(self, setup: Setup, stage: str, batch: int = 1) -> PeakMemory | None:
         arguments = {"setup": dataclasses.asdict(setup), "stage": stage, "batch": batch}

@@ -12,6 +12,8 @@ STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "roofline", 
 DEFAULT_STAGES = STAGES[:-1]
 TIMED_STAGES = STAGES[:-2]
 """What two checkouts are compared in."""
+ROUNDS = 5
+"""How often two checkouts alternate."""
 BACKENDS = ("torch", "onnx")
 
 

@@ -23,14 +23,15 @@ def report_table(report: BenchmarkReport) -> str:
     blocks = ["\n".join(lines)]
     if report.measurements:
         blocks.append(_stages(report.measurements))
-    if report.comparisons:
         base = report.measurements[0]
-        head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
         rows = [
-            [f"{one.network} {one.backend} {one.device}", str(one.batch), f"{one.ratio.median:.2f}", _pair(one.ratio)]
-            for one in report.comparisons
+            [f"{one.network} {one.backend} {one.device}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
+            for one in report.measurements
+            if one.ratio is not None
         ]
-        blocks.append(text_table(head, rows))
+        if rows:
+            head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
+            blocks.append(text_table(head, rows))
     if report.costs:
         blocks.append(_costs(report.costs))
     blocks += [

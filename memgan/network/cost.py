@@ -1,7 +1,8 @@
 """Counts the parameters, multiply-adds and memory traffic of a network without computing anything."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
+
+if TYPE_CHECKING:
+    from torch.utils.module_tracker import ModuleTracker
 
 
 class PartCost(NamedTuple):
@@ -66,14 +70,19 @@ def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torc
     """
     tensors = dict([*network.named_parameters(), *network.named_buffers()])
     mode = next((tensor.fake_mode for tensor in tensors.values() if isinstance(tensor, FakeTensor)), FakeTensorMode())
-    state = {
+    state: dict[str, Tensor] = {
         name: tensor if isinstance(tensor, FakeTensor) else mode.from_tensor(tensor.detach())
         for name, tensor in tensors.items()
     }
     device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
     image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, device=device))
     autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-    with mode, torch.no_grad(), autocast, _Recorder() as recorder:
+    # Imported here: torch's tracker and counter load triton, which nobody needs who only imports this module.
+    from torch.utils.module_tracker import ModuleTracker
+
+    tracker = ModuleTracker()
+    recorder = _Recorder(tracker)
+    with mode, torch.no_grad(), autocast, tracker, recorder:
         torch.func.functional_call(network, state, (image,))
     return OperationCount(
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -108,24 +117,13 @@ _FREE = {
 class _Recorder(TorchDispatchMode):
     """Takes down each operation that computes or copies anything."""
 
-    def __init__(self) -> None:
-        # Imported here: torch's counter and tracker load triton, which nobody needs who only imports this module.
+    def __init__(self, tracker: "ModuleTracker") -> None:
         from torch.utils.flop_counter import flop_registry
-        from torch.utils.module_tracker import ModuleTracker
 
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
-        self._tracker = ModuleTracker()
+        self._tracker = tracker
         self._counters = {**flop_registry, **_KERNEL_FLOPS}
-
-    def __enter__(self) -> "_Recorder":
-        self._tracker.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._tracker.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -159,7 +157,7 @@ def _product_flops(_: Tensor, left: Tensor, right: Tensor, *__: object, **___: o
 
 # What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
 # the kinds that make a new tensor.
-_KERNEL_FLOPS = {
+_KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten.baddbmm_: _product_flops,
 }

@@ -13,12 +13,12 @@ from memgan.benchmark import (
     Measurement,
     Options,
     Setup,
-    Spread,
     compare_checkouts,
     compare_reports,
     comparison_table,
 )
 from memgan.benchmark.memory import PeakMemory
+from memgan.benchmark.timing import Spread
 from memgan.errors import ConfigError, MemGANError
 
 MACHINE = {"processor": "a processor", "threads": 2, "versions": {"memgan": "1", "torch": "2.6"}, "devices": {}}

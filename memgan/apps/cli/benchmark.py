@@ -101,7 +101,8 @@ def _measured(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _compared(args: argparse.Namespace) -> dict[str, Any]:
-    from memgan.benchmark import ROUNDS, TIMED_STAGES, compare_checkouts, compare_reports, comparison_table
+    from memgan.benchmark import compare_checkouts, compare_reports, comparison_table
+    from memgan.benchmark.settings import ROUNDS, TIMED_STAGES
     from memgan.errors import ConfigError
 
     if args.plot:
@@ -132,7 +133,9 @@ def _options(args: argparse.Namespace, **defaults: Any) -> "Options":
     width, _, height = args.size.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise ConfigError(f"--size is {args.size!r}; give width x height in pixels, such as 1920x1080.")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in vars(args).items()}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(args).items()
+    }
     setup = {name: given[name] for name in _SETUP if name in given}
     chosen = defaults | {name: given[name] for name in _OPTIONS if name in given}
     return Options(Setup(width=int(width), height=int(height), **setup), **chosen)
