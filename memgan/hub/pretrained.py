@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from memgan.hub import resolve as hub
+from memgan import hub
 from memgan.hub.card import METRICS_KEY, Metrics, model_card
 from memgan.hub.repository import CARD_FILE
 from memgan.hub.weight_file import Checkpoint
@@ -30,7 +30,7 @@ def from_pretrained(
 
     Args:
         name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub, a file or a folder;
-            ``None``: the embedded weights. See :func:`memgan.hub.resolve.resolve`.
+            ``None``: the embedded weights. See :func:`memgan.hub.resolve`.
         revision: branch, tag or commit of the hub repository.
         cache_dir: folder for downloads.
         local_files_only: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.

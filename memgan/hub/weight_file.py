@@ -161,7 +161,7 @@ def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
             if config is not None and config != other:
                 raise WeightsError(
                     f"{beside} differs from the configuration in the header of {path}. The header describes the "
-                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.resolve.save_pretrained."
+                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.save_pretrained."
                 )
             config = other
     except (ConfigError, OSError, UnicodeDecodeError) as error:

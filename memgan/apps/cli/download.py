@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch the files; the exit status."""
-    from memgan.hub import resolve as hub
+    from memgan import hub
     from memgan.hub.weight_file import files_of
     from memgan.runtime.atomic_file import replacing
 

@@ -191,8 +191,8 @@ def _evaluate(
 
 def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
     """Networks by the names given, or by those in their files."""
+    from memgan import hub
     from memgan.errors import ConfigError
-    from memgan.hub import resolve as hub
     from memgan.network.fast import prepare_for_inference
     from memgan.network.model import build_memgan
 
