@@ -10,7 +10,6 @@ from memgan.network.conditioning import Adjustment
 from memgan.network.encoder import Encoder
 from memgan.network.folding import FoldedAffine, FoldedLayer, FoldedLevel, can_fold, fold_level, fold_start
 from memgan.network.model import MemGAN
-from memgan.network.shortcut import fit_affine_read, pays
 
 STRIP_ROWS = 32
 """Rows of features that are worked on at once: few enough to stay in the cache, and in memory that is used again."""
@@ -29,14 +28,12 @@ class FastMemGAN(MemGAN):
 
     Args:
         network: is not changed. What is loaded into either is in both.
-        memory_shortcut: read the memory at large scales by an affine map, see :mod:`memgan.network.shortcut`.
     """
 
-    def __init__(self, network: MemGAN, *, memory_shortcut: bool = False) -> None:
+    def __init__(self, network: MemGAN) -> None:
         super().__init__(network.config, *network.parts)
         self.training = network.training
         self.metadata = getattr(network, "metadata", {})  # license and the like, of networks that came from a file
-        self.memory_shortcut = memory_shortcut
 
     def _generate(
         self, image: Tensor, *, noise: str, window: object, keep_features: bool
@@ -63,7 +60,7 @@ class FastMemGAN(MemGAN):
         for index, scale in enumerate(self.config.scales[1:]):
             with torch.autocast(image.device.type, enabled=False):
                 level = fold_level(self.decoder, index, w)
-            read = self._reader(scale, features[scale], adjustments.get(scale))
+            read = self._reader(scale, adjustments.get(scale))
             x = self._decode_level(level, x, scale, features[scale], read)
         return x.permute(0, 3, 1, 2).contiguous(), latent, features if keep_features else None
 
@@ -85,12 +82,11 @@ class FastMemGAN(MemGAN):
                 result[:, 2 * start : 2 * stop].copy_(_doubled(made))
         return result
 
-    def _reader(self, scale: int, query: Tensor, adjustment: Adjustment | None) -> Callable[[Tensor], Tensor]:
+    def _reader(self, scale: int, adjustment: Adjustment | None) -> Callable[[Tensor], Tensor]:
         """What turns F^E of a strip into F^M."""
         read: Callable[[Tensor], Tensor] = _unchanged
         if str(scale) in self.memory:
-            bank = self.memory[str(scale)]
-            read = fit_affine_read(bank, query) if self.memory_shortcut and pays(bank, query) else bank
+            read = self.memory[str(scale)]
         return read if adjustment is None else lambda features: adjustment(read(features))
 
     def _decode_strip(
@@ -125,19 +121,17 @@ class FastMemGAN(MemGAN):
         return made
 
 
-def prepare_for_inference(network: MemGAN, *, memory_shortcut: bool = False) -> MemGAN:
+def prepare_for_inference(network: MemGAN) -> MemGAN:
     """The fastest form of a network that gives the same pictures (up to 1e-4); the one given is not changed.
 
     Args:
         network: any MemGAN.
-        memory_shortcut: also read the memory at large scales by an affine map, which is a little faster still and gives
-            nearly the same pictures, see :mod:`memgan.network.shortcut`.
 
     Returns:
         A :class:`FastMemGAN` for the mobile family with separable fusions; else ``network`` itself. It shares the
         parameters, has the same attributes and state names, and moves between devices like any module.
     """
-    return FastMemGAN(network, memory_shortcut=memory_shortcut) if can_fold(network.decoder) else network
+    return FastMemGAN(network) if can_fold(network.decoder) else network
 
 
 def _unchanged(features: Tensor) -> Tensor:
