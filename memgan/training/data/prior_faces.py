@@ -1,4 +1,4 @@
-"""Clean faces for training: photographs and, without limit, faces drawn from the prior."""
+"""Draws clean faces, and the features behind them, from an imported prior."""
 
 import contextlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A loss on the detail that the degraded picture still shows, weighted by how much of it that is."""
+"""Compares the detail that the degraded picture still shows, weighted by how much of it that is."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ def known_detail_distance(restored: Tensor, target: Tensor, degraded: Tensor) ->
     Raises:
         ShapeError: if a side is too short for the last band.
     """
-    check_sides(restored, MIN_SIDE_PX, "the loss on known detail", "known_weight")
+    check_sides(restored, MIN_SIDE_PX, "the loss on known detail", "losses.known_detail")
     found, wanted, given = (image.float().contiguous() for image in (restored, target, degraded))
     total = found.new_zeros(())
     for _ in range(LEVELS):

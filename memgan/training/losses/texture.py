@@ -1,4 +1,4 @@
-"""A loss on the statistics of fine detail: how much there is in a spot, and which way it runs, not where it lies."""
+"""Compares the statistics of fine detail: how much there is in a spot and which way it runs, not where it lies."""
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     Raises:
         ShapeError: if a side is too short for the last band.
     """
-    check_sides(restored, MIN_SIDE_PX, "the texture loss", "texture_weight")
+    check_sides(restored, MIN_SIDE_PX, "the texture loss", "losses.texture")
     found, wanted = restored.float().contiguous(), target.float().contiguous()  # bands are taken plane by plane
     total = found.new_zeros(())
     for _ in range(LEVELS):

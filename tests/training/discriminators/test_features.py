@@ -1,6 +1,5 @@
 """The discriminator on features: what it sees, that it learns, and how a training step uses it."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from memgan.training.build import make_discriminator
 from memgan.training.checkpoint import load_discriminator, save_discriminator
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss
-from memgan.training.losses.deep_features import SemanticLoss
+from memgan.training.losses.deep_features import DeepFeatureLoss
 from memgan.training.losses.objective import LossNetworks
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.step import Trainer
@@ -105,7 +104,7 @@ def test_other_features_are_refused() -> None:
 
 def test_a_step_teaches_both_sides() -> None:
     torch.manual_seed(0)
-    config = settings(discriminator_kind="features", perceptual_weight=1.0, adversarial_paired=True)
+    config = settings({"discriminator.kind": "features", "losses.perceptual": 1.0, "losses.adversarial_paired": True})
     perceptual = PerceptualLoss(OneConvolution())
     judge = FeatureDiscriminator(perceptual.network.widths)
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
@@ -124,36 +123,39 @@ def test_a_step_teaches_both_sides() -> None:
 
 
 def test_features_need_a_network_that_computes_them() -> None:
-    with pytest.raises(ConfigError, match="perceptual_weight"):
-        settings(discriminator_kind="features", perceptual_weight=0.0, adversarial_weight=0.1)
-    settings(discriminator_kind="features", perceptual_weight=0.0, adversarial_weight=0.0)
+    with pytest.raises(ConfigError, match=r"losses\.perceptual"):
+        settings({"discriminator.kind": "features", "losses.perceptual": 0.0, "losses.adversarial": 0.1})
+    settings({"discriminator.kind": "features", "losses.perceptual": 0.0, "losses.adversarial": 0.0})
 
 
 def test_it_sees_whole_objects_as_well() -> None:
     torch.manual_seed(0)
     config = settings(
-        discriminator_kind="features",
-        perceptual_weight=1.0,
-        semantic_weight=1.0,
-        discriminator_semantic=True,
-        adversarial_paired=True,
+        {
+            "discriminator.kind": "features",
+            "losses.perceptual": 1.0,
+            "losses.deep_feature": 1.0,
+            "discriminator.deep_features": True,
+            "losses.adversarial_paired": True,
+        }
     )
-    perceptual, semantic = PerceptualLoss(OneConvolution()), SemanticLoss(EfficientNetLite(0, "random"))
-    judge = make_discriminator(config, 64, perceptual, semantic, torch.device("cpu"))
+    perceptual, deep = PerceptualLoss(OneConvolution()), DeepFeatureLoss(EfficientNetLite(0, "random"))
+    networks = LossNetworks(perceptual, deep_feature=deep)
+    judge = make_discriminator(config, 64, networks, torch.device("cpu"))
     assert judge.widths == (*perceptual.network.widths, 24, 40, 112, 1280)
-    made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual, semantic=semantic))
+    made = Trainer(config, build_memgan(TINY), judge, networks)
     clean = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * 2 - 1
     degraded = nn.functional.avg_pool2d(clean, 5, stride=1, padding=2)
     made.initialize_memory(degraded)
     made.set_rate(1.0)
     before = judge.heads[-1][0].parametrizations.weight.original.clone()
     report = made.step(clean, degraded)
-    assert all(torch.isfinite(value) for value in report.values()) and "semantic" in report
+    assert all(torch.isfinite(value) for value in report.values()) and "deep_feature" in report
     assert not torch.equal(judge.heads[-1][0].parametrizations.weight.original, before)
     assert (judge.square > 0).all()
-    for wrong in ({"discriminator_kind": "picture"}, {"semantic_weight": 0.0}):
-        with pytest.raises(ConfigError, match="discriminator_semantic"):
-            settings(**{**dataclasses.asdict(config), **wrong})
+    for wrong in ({"discriminator.kind": "picture"}, {"losses.deep_feature": 0.0}):
+        with pytest.raises(ConfigError, match=r"discriminator\.deep_features"):
+            config.changed(wrong)
 
 
 def test_a_kept_discriminator_may_have_seen_fewer_taps(tmp_path: Path) -> None:
@@ -162,12 +164,12 @@ def test_a_kept_discriminator_may_have_seen_fewer_taps(tmp_path: Path) -> None:
 
     few, more, other = trainer((4, 6)), trainer((4, 6, 8)), trainer((4, 5, 8))
     few.discriminator.observe_(taps(1)[:2])
-    save_discriminator(tmp_path / "few.safetensors", few)
+    save_discriminator(tmp_path / "few.safetensors", few.discriminator, {})
     load_discriminator(tmp_path / "few.safetensors", more)
     judged = [made.discriminator.eval()(taps(0)[:count])[:, :2] for made, count in ((few, 2), (more, 3))]
     assert torch.allclose(*judged, atol=1e-2)  # kept in half precision
     with pytest.raises(StateMismatchError, match="few"):
         load_discriminator(tmp_path / "few.safetensors", other)
-    save_discriminator(tmp_path / "more.safetensors", more)
+    save_discriminator(tmp_path / "more.safetensors", more.discriminator, {})
     with pytest.raises(StateMismatchError, match="more"):
         load_discriminator(tmp_path / "more.safetensors", few)

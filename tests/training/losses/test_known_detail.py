@@ -75,9 +75,9 @@ def test_too_small_pictures_are_named() -> None:
     side = MIN_SIDE_PX
     least = [grain(seed)[..., :side, :side] for seed in range(3)]
     assert torch.isfinite(known_detail_distance(*least))
-    with pytest.raises(ShapeError, match="known_weight to 0"):
+    with pytest.raises(ShapeError, match=r"losses\.known_detail to 0"):
         known_detail_distance(*(image[..., 1:] for image in least))
 
 
 def test_its_weight_is_off_by_default() -> None:
-    assert settings().known_weight == 0
+    assert settings().losses.known_detail == 0

@@ -73,9 +73,9 @@ def test_memory_layout_does_not_matter() -> None:
 
 def test_too_small_pictures_are_named() -> None:
     assert torch.isfinite(texture_distance(grain(0)[..., :37, :37], grain(1)[..., :37, :37]))
-    with pytest.raises(ShapeError, match="texture_weight to 0"):
+    with pytest.raises(ShapeError, match=r"losses\.texture to 0"):
         texture_distance(grain(0)[..., :36, :], grain(1)[..., :36, :])
 
 
 def test_its_weight_is_off_by_default() -> None:
-    assert settings().texture_weight == 0
+    assert settings().losses.texture == 0
