@@ -84,7 +84,7 @@ def random_prior_faces(config: MemGANConfig = TINY_MOBILE) -> PriorFaces:
     torch.nn.Module.__init__(faces)
     network = build_memgan(config)
     faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
-    faces.scales, faces.truncation, faces.style_dim = config.scales, 0.8, config.style_dim
+    faces.style_dim = config.style_dim
     faces.autocast = contextlib.nullcontext
     faces.register_buffer("mean_latent", torch.zeros(config.style_dim))
     return faces.requires_grad_(False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.tensor_file import read_index, read_tensors, tensor_places, write_tensors
 from memgan.network.config import MemGANConfig
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +113,7 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
     """
     directory = Path(directory)
     save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
-    with replacing(directory / CONFIG_FILE) as temporary:
+    with atomic_write(directory / CONFIG_FILE) as temporary:
         fields = json.loads(checkpoint.config.to_json())
         temporary.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     return directory

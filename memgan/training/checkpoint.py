@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
-from memgan.image import write_whole
+from memgan.hub.tensor_file import write_tensors
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.step import Trainer
 
@@ -139,7 +139,7 @@ def save_discriminator(path: Path, discriminator: nn.Module, metadata: dict[str,
         OutputError: if the file cannot be written.
     """
     tensors = {key: value.half() for key, value in _plain(discriminator.state_dict()).items()}
-    write_whole(path, save(tensors, {"format": "pt", **metadata}))
+    write_tensors(path, tensors, {"format": "pt", **metadata})
 
 
 def load_discriminator(path: Path, trainer: Trainer) -> None:

@@ -1,7 +1,7 @@
 """Runs one training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Trainer:
         networks: LossNetworks | None = None,
         *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
-        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         check_window(config, generator.config.image_size)
         optimizer, seed = config.optimizer, config.run.seed
@@ -157,23 +157,20 @@ class Trainer:
         self.step_index += 1
         return report
 
-    def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[dict[int, Tensor], Pass]:
+    def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[Mapping[int, Tensor], Pass]:
         """The generator's forward pass, of which training needs the intermediate features too; encoder's first."""
         settings, generator, size = self.config.window, self.generator, clean.shape[-1]
         focus = draw_focus(settings.component_focus, self.random)
         window = draw_window(settings.size, settings.scale, size, self.random, focus)
-        features = generator.encoder(degraded)
-        latent_pred = generator.latent(features[4])
+        encoded = generator.encode(degraded, window)
+        latent_pred = encoded.latent
+        if self.objective.matches_prior:
+            encoded = encoded._replace(latent=latent_pred.detach())
         decoded: dict[int, Tensor] = {}
-        image = generator.decoder(
-            generator.read_memory(features, window),
-            latent_pred.detach() if self.objective.matches_prior else latent_pred,
-            window=window,
-            keep=decoded,
-        )
+        image = generator.decode(encoded, window, keep=decoded)
         valid = valid_area(window, size, settings.margin)
         area = valid.within(window, size)
-        return features, Pass(clean, degraded, area, valid.crop(image), decoded, latent_pred, latent, focus)
+        return encoded.features, Pass(clean, degraded, area, valid.crop(image), decoded, latent_pred, latent, focus)
 
     def _discriminator_inputs(self, run: Pass) -> tuple[DiscriminatorInput, DiscriminatorInput]:
         """What the discriminator is shown of a forward pass: restored, true."""
@@ -188,7 +185,7 @@ class Trainer:
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()
-    def _update_memory(self, features: dict[int, Tensor]) -> None:
+    def _update_memory(self, features: Mapping[int, Tensor]) -> None:
         for name, bank in self.generator.memory.items():
             decay = bank.decay
             if self.config.memory.warmup:

@@ -10,8 +10,8 @@ from tiny import settings
 
 from memgan.errors import ConfigError
 from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
-from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
+from memgan.network.window import Window
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.discriminators.pictures import Discriminator
 from memgan.training.losses.checkerboard import checkerboard_distance

@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
         choose_metrics,
         import_restorer,
         text_table,
-        write_json,
         write_memory_sheet,
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
     from memgan.restoration.inference import picture_of
+    from memgan.runtime.atomic_file import write_json
     from memgan.runtime.checks import parse_ints
     from memgan.runtime.device import choose_device
 
