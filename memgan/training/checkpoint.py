@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
 from memgan.hub.tensor_file import write_tensors
-from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.step import Trainer
 
 KEPT = 2
@@ -143,7 +142,7 @@ def save_discriminator(path: Path, discriminator: nn.Module, metadata: dict[str,
 
 
 def load_discriminator(path: Path, trainer: Trainer) -> None:
-    """Start from a discriminator that :func:`save_discriminator` has written; one of features may have seen fewer taps.
+    """Start from a discriminator that :func:`save_discriminator` has written.
 
     Raises:
         ConfigError: if the settings train without one.
@@ -158,8 +157,6 @@ def load_discriminator(path: Path, trainer: Trainer) -> None:
             f"{path} is no readable discriminator ({error}); give a discriminator.safetensors."
         ) from error
     state = {key: value.float() for key, value in state.items()}
-    if isinstance(trainer.discriminator, FeatureDiscriminator):
-        state = trainer.discriminator.extended(state)
     _load_strict(trainer.discriminator, state, path)
 
 

@@ -80,15 +80,3 @@ class FeatureDiscriminator(nn.Module):
         """Let the scale of the taps follow those of real faces; call it once a step, before judging."""
         square = average_(torch.stack([tap.float().square().mean() for tap in taps]))
         self.square.copy_(torch.where(self.square == 0, square, self.square.lerp(square, _MOMENTUM)))
-
-    def extended(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The state of a discriminator of the first of these taps, and what is here of the others."""
-        known = len(state.get("gain", self.gain))
-        whole = dict(state)
-        for name, own in self.state_dict().items():
-            kind, _, rest = name.partition(".")
-            if kind == "heads" and int(rest.partition(".")[0]) >= known:
-                whole[name] = own
-            elif kind != "heads" and name in state:
-                whole[name] = torch.cat([state[name], own[known:].to(state[name])])
-        return whole

@@ -22,12 +22,15 @@ class FeatureNetwork(nn.Module):
     Attributes:
         default_weights: weight of every tap that brings their L1 distances to like size.
         widths: channels of every tap.
-        calibration: (C,) weights of the channels of every tap, fitted to people's judgments; ``None``: it has none.
     """
 
     default_weights: tuple[float, ...]
     widths: tuple[int, ...]
-    calibration: list[Tensor] | None = None
+
+    @property
+    def calibration(self) -> list[Tensor] | None:
+        """(C,) weights of the channels of every tap, fitted to people's judgments; ``None``: it has none."""
+        return None
 
     def _freeze(self) -> None:
         self.eval().requires_grad_(False)
@@ -47,6 +50,9 @@ class Vgg19(FeatureNetwork):
             ``None``: random, for tests.
         num_taps: stages to build.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, weights: str | Path | None, num_taps: int = 5) -> None:
         super().__init__()
