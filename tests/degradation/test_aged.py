@@ -9,6 +9,7 @@ from tiny import write_faces
 
 from memgan.degradation import Ageing, Degradation, Thumbnail, age_seeded, thumbnail
 from memgan.errors import ConfigError, ImageError, ShapeError
+from memgan.training.config import DataSettings
 from memgan.training.data.photographs import FaceSet
 from memgan.training.data.stream import FaceStream
 
@@ -160,7 +161,7 @@ def test_a_share_of_the_faces_is_degraded_mildly(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
 
     def differences(share: float) -> list[float]:
-        batch = FaceStream(photographs, cpu, seed=1, mild_share=share).batch(24)
+        batch = FaceStream(photographs, cpu, 1, DataSettings(mild=share)).batch(24)
         assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
         return (batch.clean - batch.degraded).abs().mean((1, 2, 3)).tolist()
 
