@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memgan.degradation import Degradation, degrade_one
+from memgan.degradation import Degradation, degrade_seeded
 from memgan.errors import ConfigError, DataError, ShapeError
 from memgan.evaluation import (
     FacePictures,
@@ -81,7 +81,7 @@ def test_the_degradation_is_that_of_the_name_and_seed(folder: Path) -> None:
     options = {"metrics": PAIRED, "size_px": 48, "on_face": seen.append}
     first = evaluate(same, folder, batch_size=2, **options)
     face = to_tensor(load_picture(folder / "more" / "c.png").rgb)
-    degraded = degrade_one(face, face_seed("c.png", 0), settings=Degradation().at_size(48))
+    degraded = degrade_seeded(face[None], [face_seed("c.png", 0)], settings=Degradation().at_size(48))[0]
     assert torch.equal(seen[2].pictures["input"], degraded)
     assert torch.equal(seen[2].pictures["truth"], face)
     assert (seen[2].index, seen[2].total, seen[2].name, seen[2].seed) == (2, 3, "more/c.png", 0)
