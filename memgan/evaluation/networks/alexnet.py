@@ -1,8 +1,8 @@
-"""ST-LPIPS's AlexNet as a describer of pictures for FD-Alex and KD-Alex.
+"""Extracts features for FD-Alex and KD-Alex by the AlexNet of ST-LPIPS.
 
-Its last map, averaged over space, has 256 numbers, so that a Frechet distance needs 256 pictures where EfficientNet-
-lite0's needs 1,280. It was trained on ImageNet as well, but is of another kind than the EfficientNet that memgan's own
-weights are trained with: a gain that only a relative of the training's network sees does not show in it.
+Its pooled last map has 256 features, so that a Frechet distance needs 256 pictures, not 1,280 as on EfficientNet-lite0.
+It too was trained on ImageNet, but its architecture differs from the EfficientNet that memgan's own weights are trained
+with: a gain that only networks related to the training's see does not show in it.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ from memgan.evaluation.networks.stlpips import STLPIPS
 
 NUM_FEATURES = 256
 _SCALE = 100.0
-"""Brings features to EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it."""
+"""Scales features to EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it."""
 
 
 class PooledAlexNet(nn.Module):
     """The trunk of :class:`memgan.evaluation.networks.stlpips.STLPIPS` up to its pooled last tap; frozen.
 
     Args:
-        weights: as there, which also says what is raised.
+        weights: see there, also for the errors.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:

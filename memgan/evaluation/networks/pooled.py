@@ -1,4 +1,4 @@
-"""What a network for classification sees of whole pictures, whatever their size, for distances of sets."""
+"""Pools the features of a classification network over whole pictures of any size, for distances of sets."""
 
 from collections.abc import Callable
 
@@ -9,15 +9,15 @@ from torch import Tensor
 from memgan.errors import ShapeError
 
 INPUT_PX = 224
-"""Side of the pictures that such networks are trained on."""
+"""Side of the pictures that these networks are trained on."""
 
 
 def pooled_features(image: Tensor, last_map: Callable[[Tensor], Tensor]) -> Tensor:
-    """A map of pictures resized to 224 px (bicubic, anti-aliased), averaged over space; float32, autocast off.
+    """Resize pictures to 224 px (bicubic, anti-aliased) and average a map over space; float32, autocast off.
 
     Args:
         image: (B, 3, H, W) RGB in [-1, 1], any size.
-        last_map: (B, 3, 224, 224) float32, such pictures (a little beyond [-1, 1] at edges) -> (B, D, h, w).
+        last_map: (B, 3, 224, 224) float32 pictures, slightly beyond [-1, 1] at edges -> (B, D, h, w).
 
     Returns:
         (B, D).
