@@ -1,4 +1,4 @@
-"""NIQE: how natural a picture looks, without a truth (Mittal, Soundararajan and Bovik, IEEE SPL 2013).
+"""Computes NIQE, the naturalness of a picture without a truth (Mittal, Soundararajan and Bovik, IEEE SPL 2013).
 
 Written after the paper, with the conventions of its authors' MATLAB release: BT.601 gray in whole counts, the upper
 left blocks of 96 px, a 7 x 7 window, bicubic halving with anti-aliasing. ``niqe_pristine.npz`` holds the release's
@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.errors import ShapeError
+from memgan.errors import ConfigError, ShapeError
 from memgan.image import to_uint8
 
 BLOCK_PX = 96
-"""Side of the blocks whose features are compared; a picture needs two of them at least, see :func:`niqe`."""
+"""Side of the blocks whose features are compared; a picture needs at least two along each side."""
 
 _PARAMETERS = Path(__file__).with_name("niqe_pristine.npz")
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -30,7 +30,7 @@ _GRAY = (0.298936021293776, 0.587043074451121, 0.114020904255103)  # rgb2gray's
 def niqe(image: Tensor) -> Tensor:
     """Distance of a picture's local statistics from those of pristine photographs; lower is more natural.
 
-    Sharp photographs give about 3 to 6. Of sides that are no multiple of 96 px the rest is not looked at.
+    Sharp photographs give about 3 to 6. What is beyond a multiple of 96 px on the right and below is ignored.
 
     Args:
         image: (B, 3, H, W) RGB in [-1, 1], rounded to 8 bit here; sides of at least 192 px.
@@ -47,6 +47,16 @@ def niqe(image: Tensor) -> Tensor:
             f"{2 * BLOCK_PX} px."
         )
     return torch.tensor([_distance(block_features(one)) for one in to_uint8(image)], dtype=torch.float32)
+
+
+def check_niqe_size(size_px: int) -> None:
+    """Refuse pictures that are too small.
+
+    Raises:
+        ConfigError: if a side of ``size_px`` is below 192 px.
+    """
+    if size_px < 2 * BLOCK_PX:
+        raise ConfigError(f"NIQE needs pictures of at least {2 * BLOCK_PX} px, these have {size_px}; leave it out.")
 
 
 def block_features(rgb: np.ndarray) -> np.ndarray:
