@@ -1,6 +1,5 @@
 """Evaluates restorers, which are any callables: metrics, tables, contact sheets and memory diagnostics."""
 
-from memgan.evaluation.files import write_json
 from memgan.evaluation.memory_diagnostics import MemoryDiagnoser, MemoryDiagnostics
 from memgan.evaluation.memory_sheet import write_memory_sheet
 from memgan.evaluation.metrics.fidelity import psnr, ssim
@@ -47,6 +46,5 @@ __all__ = [
     "result_table",
     "ssim",
     "write_contact_sheet",
-    "write_json",
     "write_memory_sheet",
 ]

@@ -118,17 +118,16 @@ class MemoryDiagnoser:
     def add(self, degraded: Tensor) -> None:
         """Restore a batch: (B, 3, S, S) in [-1, 1], on the network's device."""
         network = self._network
-        features = network.encoder(degraded)
-        latent = network.latent(features[4])
-        memories = network.read_memory(features)
-        restored = network.decoder(memories, latent).clamp(-1, 1)
+        encoded = network.encode(degraded)
+        features, memories = encoded.features, encoded.memories
+        restored = network.decode(encoded).clamp(-1, 1)
         means = {scale: mean_read(meter.bank, features[scale]) for scale, meter in self._meters.items()}
         for scale, adjust in network.adjustments(features).items():
             means[scale] = adjust(means[scale])
         for scale, meter in self._meters.items():
             meter.add(features[scale])
         for name, replaced in ({str(scale): {scale: mean} for scale, mean in means.items()} | {ALL: means}).items():
-            changed = network.decoder({**memories, **replaced}, latent).clamp(-1, 1)
+            changed = network.decode(encoded._replace(memories={**memories, **replaced})).clamp(-1, 1)
             levels = (changed - restored).abs().float().mean((1, 2, 3)) * 127.5
             self._changes[name] += zip(psnr(changed, restored).tolist(), levels.tolist(), strict=True)
         self._num_faces += len(degraded)

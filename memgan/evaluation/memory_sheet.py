@@ -78,8 +78,8 @@ def _face_rows(
     network: MemGAN, face: EvaluatedFace, restorer: str | None, tile_px: int
 ) -> tuple[list[list[Tensor]], list[list[str]]]:
     degraded = face.images["input"][None].to(next(network.parameters()).device)
-    output = network(degraded, return_features=True)
-    restored = output.image[0] if restorer is None else face.images[restorer]
+    encoded = network.encode(degraded)
+    restored = network.decode(encoded)[0] if restorer is None else face.images[restorer]
     blank = torch.ones_like(face.images["input"])
     rows = [[face.images["input"]], [restored], [face.images.get("truth", blank)]]
     captions = [
@@ -88,7 +88,7 @@ def _face_rows(
         ["truth" if "truth" in face.images else ""],
     ]
     for name, bank in network.memory.items():
-        features = output.features[int(name)]
+        features = encoded.features[int(name)]
         cosine = bank.inspect(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
         rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))

@@ -26,9 +26,9 @@ from memgan.evaluation import (
     psnr,
     result_table,
     ssim,
-    write_json,
 )
 from memgan.image import Picture, load_picture, save_picture, to_tensor
+from memgan.runtime.atomic_file import write_json
 from memgan.runtime.progress import ProgressBar
 
 

@@ -16,9 +16,9 @@ from memgan.evaluation import (
     result_table,
     write_contact_sheet,
 )
-from memgan.evaluation.files import write_json
 from memgan.evaluation.sheets import heat
 from memgan.image import load_picture
+from memgan.runtime.atomic_file import write_json
 
 
 def result(**changes: object) -> EvaluationResult:
