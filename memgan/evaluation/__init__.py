@@ -8,8 +8,7 @@ from memgan.evaluation.metrics.identity import IdentityDistance
 from memgan.evaluation.metrics.kernel import kernel_distance
 from memgan.evaluation.metrics.niqe import niqe
 from memgan.evaluation.metrics.registry import METRICS, Metric, MetricInfo, MetricSet, choose_metrics
-from memgan.evaluation.networks.alexnet import PooledAlexNet
-from memgan.evaluation.networks.efficientnet import EfficientNetLite0
+from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
 from memgan.evaluation.restorers import import_restorer
 from memgan.evaluation.results import EvaluationResult, FaceScores, Spread
@@ -21,7 +20,6 @@ from memgan.image.collection import PictureSource
 __all__ = [
     "METRICS",
     "STLPIPS",
-    "EfficientNetLite0",
     "EvaluatedFace",
     "EvaluationResult",
     "FaceScores",
@@ -32,9 +30,10 @@ __all__ = [
     "MetricInfo",
     "MetricSet",
     "PictureSource",
-    "PooledAlexNet",
     "Spread",
+    "alex_features",
     "choose_metrics",
+    "enlite0_features",
     "evaluate",
     "evaluate_real",
     "face_seed",

@@ -16,6 +16,8 @@ from memgan.evaluation.results import TO_OTHERS, EvaluationResult, FaceScores, m
 _TARGET, _OTHERS = "target", "others"
 _SetKey = str | tuple[int, str]
 """A set of pictures: the target, the others, or a seed and the name of a picture."""
+_Notes = defaultdict[str, list[str]]
+"""Caveats, with the names of the metrics that they are about."""
 
 
 class ScoreAccumulator:
@@ -91,7 +93,7 @@ class ScoreAccumulator:
         Args:
             target_name: ``truth`` or ``reference``, see :class:`EvaluationResult`.
         """
-        notes: dict[str, None] = {}
+        notes: _Notes = defaultdict(list)
         infos: dict[str, MetricInfo] = {}
         distances: dict[int, dict[str, dict[str, float]]] = {}
         target = {name: mean(values) for name, values in self._target_values.items()}
@@ -104,7 +106,7 @@ class ScoreAccumulator:
             truths, others = sets.pop(_TARGET, None), sets.pop(_OTHERS, None)
             if truths is None:
                 if sets:
-                    notes[f"{name} needs reference pictures to compare with, and was left out"] = None
+                    notes["left out, because there are no reference pictures to compare with"].append(name)
                 continue
             if others is not None:
                 made_by = f"{name} to the reference faces instead of the truths"
@@ -124,22 +126,22 @@ class ScoreAccumulator:
             target=target,
             target_name=target_name,
             num_target=self._num_target,
-            notes=tuple(notes),
+            notes=tuple(f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in notes.items()),
             left_out=dict(self._metrics.left_out),
         )
 
 
 def _distance(
-    label: str, info: MetricInfo, features: Tensor, target: Tensor, notes: dict[str, None], *, pairs: bool = False
+    label: str, info: MetricInfo, features: Tensor, target: Tensor, notes: _Notes, *, pairs: bool = False
 ) -> dict[str, float]:
     """Distance of two sets by the name of its row; empty for too small sets. Caveats go to ``notes``."""
     fewest = min(len(features), len(target))
     if fewest < 2:
-        notes[f"{label} needs at least 2 pictures of each kind, there is 1: give more"] = None
+        notes["needs at least 2 pictures of each kind, there is 1: give more"].append(label)
         return {}
     if info.distance == "kernel":
         return {label: kernel_distance(features, target, pairs=pairs)}
     note = small_sample_note(fewest, features.shape[1])
     if note is not None:
-        notes[f"{label}: {note}"] = None
+        notes[note].append(label)
     return {label: frechet_distance(features, target)}

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ShapeError
 from memgan.image import to_uint8
 
 BLOCK_PX = 96
@@ -47,16 +47,6 @@ def niqe(image: Tensor) -> Tensor:
             f"{2 * BLOCK_PX} px."
         )
     return torch.tensor([_distance(block_features(one)) for one in to_uint8(image)], dtype=torch.float32)
-
-
-def check_niqe_size(size_px: int) -> None:
-    """Refuse pictures that are too small.
-
-    Raises:
-        ConfigError: if a side of ``size_px`` is below 192 px.
-    """
-    if size_px < 2 * BLOCK_PX:
-        raise ConfigError(f"NIQE needs pictures of at least {2 * BLOCK_PX} px, these have {size_px}; leave it out.")
 
 
 def block_features(rgb: np.ndarray) -> np.ndarray:

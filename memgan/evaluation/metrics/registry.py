@@ -15,10 +15,9 @@ from memgan.errors import ConfigError, MissingDependencyError, WeightsNotFoundEr
 from memgan.evaluation.metrics.fidelity import psnr, ssim
 from memgan.evaluation.metrics.identity import IdentityDistance
 from memgan.evaluation.metrics.lpips_fid import inception_features, lpips_alex
-from memgan.evaluation.metrics.niqe import check_niqe_size, niqe
+from memgan.evaluation.metrics.niqe import BLOCK_PX, niqe
 from memgan.evaluation.metrics.regions import Region, in_region
-from memgan.evaluation.networks.alexnet import PooledAlexNet
-from memgan.evaluation.networks.efficientnet import EfficientNetLite0
+from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
 
 Kind = Literal["paired", "single", "sets"]
@@ -90,15 +89,17 @@ class MetricEntry:
 
 
 def _enlite0(options: BuildOptions) -> Compute:
-    return EfficientNetLite0().to(options.device)
+    return enlite0_features().to(options.device)
 
 
 def _alex(options: BuildOptions) -> Compute:
-    return PooledAlexNet().to(options.device)
+    return alex_features().to(options.device)
 
 
 def _niqe(options: BuildOptions) -> Compute:
-    check_niqe_size(options.size_px)
+    least = 2 * BLOCK_PX
+    if options.size_px < least:
+        raise ConfigError(f"NIQE needs pictures of at least {least} px, these have {options.size_px}; leave it out.")
     return niqe
 
 

