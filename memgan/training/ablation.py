@@ -145,7 +145,7 @@ def ablation_table(results: Sequence[CaseResult]) -> str:
         lines.append(f"| {' | '.join([result.name, f'{result.parameters / 1e6:.2f} M', *cells])} |")
     seeds = ", ".join(map(str, results[0].runs))
     notes = [f"Mean ± standard deviation over the training seeds {seeds}. Published: on {TABLE_1_DATA}."]
-    notes += [f"{metric}: {METRICS[metric].made_by}." for metric in metrics if metric in METRICS]
+    notes += [f"{metric}: {METRICS[metric].info.made_by}." for metric in metrics if metric in METRICS]
     return "\n".join([*lines, "", *notes])
 
 
