@@ -17,7 +17,7 @@ DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for p
 README = DOCUMENTS["README.md"]
 MAX_CELL_WORDS = 25
 FOREIGN_OPTIONS = {"--fidelity_weight", "--runslow"}  # of CodeFormer's program and of pytest
-FILE_ENDINGS = {"onnx", "safetensors"}
+FILE_ENDINGS = {"json", "onnx", "png", "safetensors"}
 
 # In a document, words in backticks and code blocks are what has to exist.
 CODE = re.compile(r"`([^`\n]+)`")
@@ -134,6 +134,16 @@ def test_options_named_alone_are_options_of_some_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
+def test_training_settings_exist(name: str) -> None:
+    known = set(re.findall(r"^  (\w+\.\w+) \(", parser_of("train").format_help(), re.M))
+    assert "data.aged" in known
+    sections = "|".join(sorted({setting.partition(".")[0] for setting in known}))
+    named = set(re.findall(rf"(?<![\w./-])(?:{sections})\.[a-z]\w+(?![\w.])", DOCUMENTS[name]))
+    unknown = {setting for setting in named - known if setting.partition(".")[2] not in FILE_ENDINGS}
+    assert not unknown, f"{sorted(unknown)} in {name}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_dotted_names_exist(name: str) -> None:
     for dotted in set(re.findall(r"\bmemgan(?:\.\w+)+", DOCUMENTS[name])):
         if dotted.rpartition(".")[2] in FILE_ENDINGS:
@@ -180,7 +190,8 @@ def test_files_named_in_backticks_exist(name: str) -> None:
 
 
 def test_the_checks_find_what_is_wrong() -> None:
-    text = '`memgan restore X -o Y --sharpen` `memgan paint` `memgan train --preset a` ``` x ```\n```sh\nA="--seed 1 --no"\nmemgan evaluate $A\n```'
+    prose_part = "`memgan restore X -o Y --sharpen` `memgan paint` `memgan train --recipe a`"
+    text = f'{prose_part}\n```sh\nA="--seed 1 --no"\nmemgan evaluate $A\n```'
     told = list(filter(None, map(complaints, command_lines(text))))
     assert told == [
         "memgan evaluate has no --seed, --no",
