@@ -200,10 +200,15 @@ def distribution_of(module: str) -> str:
 
 
 def imported_by(folder: Path) -> set[str]:
-    """Top-level names of what the files of ``folder`` import, without the standard library and themselves."""
+    """Top-level names of what the files of ``folder`` import to run, without the standard library and themselves."""
     names = set()
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        tree = ast.parse(path.read_text("utf-8"))
+        checks = [
+            node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        ]
+        for_types_only = {inner for check in checks for inner in ast.walk(check)}
+        for node in set(ast.walk(tree)) - for_types_only:
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
