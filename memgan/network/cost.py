@@ -1,38 +1,24 @@
-"""Counts parameters, multiply-adds and moved bytes of a network without allocating or computing anything."""
+"""Counts the parameters, multiply-adds and memory traffic of a network without computing anything."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.module_tracker import ModuleTracker
 
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 
-
-class Work(NamedTuple):
-    """Work of a network for one face."""
-
-    num_parameters: int
-    multiply_adds: int
-    """Of convolutions, linear layers and attention; element-wise work is not counted."""
-    least_bytes: int
-    """Weights and pictures, each moved once: what no implementation can avoid."""
-    operations: tuple[tuple[int, int], ...]
-    """Floating-point operations and bytes read and written of every single operator of torch."""
-
-    @property
-    def moved_bytes(self) -> int:
-        """Moved if every operator reads its inputs from memory and writes its outputs to memory."""
-        return sum(moved for _, moved in self.operations)
+if TYPE_CHECKING:
+    from torch.utils.module_tracker import ModuleTracker
 
 
-class ComponentCost(NamedTuple):
-    """One component of a generator."""
+class PartCost(NamedTuple):
+    """One part of a generator."""
 
     name: str
     num_parameters: int
@@ -43,73 +29,81 @@ class ComponentCost(NamedTuple):
     """Of convolutions, linear layers and attention for one face; element-wise work is not counted."""
 
 
-def count_work(network: nn.Module, size_px: int, dtype: torch.dtype = torch.float32) -> Work:
-    """Work of ``network`` for one face of ``size_px`` pixels.
+class Operation(NamedTuple):
+    """One operation of torch that computes or copies something."""
+
+    part: str
+    """The child of the network that runs it; empty for the network itself."""
+    flops: int
+    """Floating-point operations, two per multiply-add; 0 for element-wise work."""
+    moved_bytes: int
+    """Inputs read and outputs written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OperationCount:
+    """What a network computes and moves for a batch of one face."""
+
+    num_parameters: int
+    least_bytes: int
+    """Weights and images, each moved once: what no implementation can avoid."""
+    operations: tuple[Operation, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of convolutions, linear layers and attention."""
+        return sum(operation.flops for operation in self.operations) // 2
+
+    @property
+    def moved_bytes(self) -> int:
+        """Moved if every operation reads its inputs from memory and writes its outputs to memory."""
+        return sum(operation.moved_bytes for operation in self.operations)
+
+
+def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torch.float32) -> OperationCount:
+    """Count one forward pass.
 
     Args:
-        network: called with (1, 3, S, S); its own tensors, which may be fake ones, are neither read nor changed.
+        network: called with (1, 3, S, S); its own tensors are neither read nor changed, and may be fake.
         size_px: side S.
         dtype: what it runs in under autocast, if not float32.
     """
-    operations = _operations(network, size_px, dtype)
-    tensors = [*network.parameters(), *network.buffers()]
-    pictures = 2 * 3 * size_px**2 * torch.float32.itemsize
-    return Work(
+    tensors = dict([*network.named_parameters(), *network.named_buffers()])
+    mode = next((tensor.fake_mode for tensor in tensors.values() if isinstance(tensor, FakeTensor)), FakeTensorMode())
+    state: dict[str, Tensor] = {
+        name: tensor if isinstance(tensor, FakeTensor) else mode.from_tensor(tensor.detach())
+        for name, tensor in tensors.items()
+    }
+    device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+    image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, device=device))
+    autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    # Imported here: torch's tracker and counter load triton, which nobody needs who only imports this module.
+    from torch.utils.module_tracker import ModuleTracker
+
+    tracker = ModuleTracker()
+    recorder = _Recorder(tracker)
+    with mode, torch.no_grad(), autocast, tracker, recorder:
+        torch.func.functional_call(network, state, (image,))
+    return OperationCount(
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        multiply_adds=sum(operation.flops for operation in operations) // 2,
-        least_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors) + pictures,
-        operations=tuple((operation.flops, operation.moved_bytes) for operation in operations),
+        least_bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*tensors.values(), image, image]),
+        operations=tuple(recorder.operations),
     )
 
 
-def count_cost(config: MemGANConfig) -> list[ComponentCost]:
-    """Cost of each component for one face of ``config.image_size``, in their order, then their ``total``."""
+def count_cost(config: MemGANConfig) -> list[PartCost]:
+    """Cost of each part for one face of ``config.image_size``, in the order of the parts, then their ``total``."""
     with FakeTensorMode():
-        network = build_memgan(config).eval()
-    operations = _operations(network, config.image_size, torch.float32)
-    costs = []
-    for name, component in network.named_children():
-        flops = sum(operation.flops for operation in operations if name in operation.components)
-        parameters = sum(parameter.numel() for parameter in component.parameters())
-        buffers = sum(buffer.numel() for buffer in component.buffers())
-        costs.append(ComponentCost(name, parameters, buffers, flops // 2))
-    return [
-        *costs,
-        ComponentCost("total", *(sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))),
-    ]
+        network = build_memgan(config).eval().requires_grad_(False)
+    operations = count_operations(network, config.image_size).operations
+    parts = []
+    for name, part in network.named_children():
+        parameters, buffers = (sum(x.numel() for x in tensors) for tensors in (part.parameters(), part.buffers()))
+        flops = sum(operation.flops for operation in operations if operation.part == name)
+        parts.append(PartCost(name, parameters, buffers, flops // 2))
+    return [*parts, PartCost("total", *(sum(column) for column in zip(*(part[1:] for part in parts))))]
 
 
-def _operations(network: nn.Module, size_px: int, dtype: torch.dtype) -> "list[_Operation]":
-    """What a network calls for one face."""
-    tensors = dict([*network.named_parameters(), *network.named_buffers()])
-    mode = next((one.fake_mode for one in tensors.values() if isinstance(one, FakeTensor)), None) or FakeTensorMode()
-    state: dict[str, Tensor] = {name: mode.from_tensor(tensor.detach()) for name, tensor in tensors.items()}
-    device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
-    image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, device=device))
-    half = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-    with mode, torch.no_grad(), half, ModuleTracker() as tracker, _OperationCounter(tracker) as counter:
-        torch.func.functional_call(network, state, (image,))
-    operations: list[_Operation] = counter.operations
-    return operations
-
-
-def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object) -> int:
-    """Scores and weighted sums, (B, heads, positions, C) each, with two operations per multiply-add."""
-    batch, heads, positions, channels = query
-    return 2 * batch * heads * positions * key[-2] * (channels + value[-1])
-
-
-def _product_flops(_: torch.Size, left: torch.Size, right: torch.Size, *__: object) -> int:
-    """A batch of matrix products (B, N, K) x (B, K, O) that is added to what is there."""
-    return 2 * left[0] * left[1] * left[2] * right[2]
-
-
-# What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
-# the kinds that make a new tensor.
-_KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    torch.ops.aten.baddbmm_: _product_flops,
-}
 _FREE = {
     torch.ops.aten.empty,
     torch.ops.aten.empty_like,
@@ -117,34 +111,31 @@ _FREE = {
     torch.ops.aten.new_empty,
     torch.ops.aten._unsafe_view,
 }
-"""Operators that move nothing."""
+"""Operations that move nothing."""
 
 
-class _Operation(NamedTuple):
-    flops: int
-    moved_bytes: int
-    components: frozenset[str]
-    """The direct children of the network that it runs in: one at most."""
+class _Recorder(TorchDispatchMode):
+    """Takes down each operation that computes or copies anything."""
 
+    def __init__(self, tracker: "ModuleTracker") -> None:
+        from torch.utils.flop_counter import flop_registry
 
-class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records each operator that computes or moves anything, and where it is called."""
-
-    def __init__(self, tracker: ModuleTracker) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[_Operation] = []
+        self.operations: list[Operation] = []
         self._tracker = tracker
+        self._counters = {**flop_registry, **_KERNEL_FLOPS}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        is_free = func.namespace != "aten" or func.is_view or func._overloadpacket in _FREE
-        if not is_free:
+        packet = func._overloadpacket
+        if func.namespace == "aten" and not func.is_view and packet not in _FREE:
+            count = self._counters.get(packet)
+            flops = 0 if count is None else int(count(*args, **kwargs, out_val=result))
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-            flops = _flops(func._overloadpacket, args, kwargs, result)
-            modules = (module.split(".") for module in self._tracker.parents)  # the root's class, then the way down
-            components = frozenset(names[1] for names in modules if len(names) > 1)
-            self.operations.append(_Operation(flops, sum(map(_size, tensors)), components))
+            # The tracker names modules by their way from the root: Network.part.layer.
+            part = next((name.split(".")[1] for name in self._tracker.parents if "." in name), "")
+            self.operations.append(Operation(part, flops, sum(map(_size, tensors))))
         return result
 
 
@@ -153,11 +144,20 @@ def _size(tensor: Tensor) -> int:
     return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
 
 
-def _flops(packet: Any, args: Any, kwargs: Any, result: Any) -> int:
-    # Not at the top: torch's counter loads triton, which the memory measured of other things would show.
-    from torch.utils.flop_counter import flop_registry
+def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object) -> int:
+    """Scores and weighted sums, (B, heads, positions, C) each, with two operations per multiply-add."""
+    batch, heads, positions, channels = query.shape
+    return 2 * batch * heads * positions * key.shape[-2] * (channels + value.shape[-1])
 
-    if packet in _KERNEL_FLOPS:
-        return _KERNEL_FLOPS[packet](*(arg.shape if isinstance(arg, Tensor) else arg for arg in args))
-    count = flop_registry.get(packet)
-    return 0 if count is None else int(count(*args, **kwargs, out_val=result))
+
+def _product_flops(_: Tensor, left: Tensor, right: Tensor, *__: object, **___: object) -> int:
+    """A batch of matrix products (B, N, K) x (B, K, O) that is added to what is there."""
+    return 2 * left.numel() * right.shape[2]
+
+
+# What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
+# the kinds that make a new tensor.
+_KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.baddbmm_: _product_flops,
+}

@@ -5,20 +5,22 @@ import torch
 from tiny import FAST_CONFIG, TINY
 from torch import nn
 
-from memgan.network.cost import count_cost, count_work
+from memgan.network.cost import count_cost, count_operations
 from memgan.network.model import build_memgan
 
 
 def test_one_convolution_by_hand() -> None:
-    work = count_work(nn.Conv2d(3, 5, 3, padding=1, bias=False), 8)
+    work = count_operations(nn.Conv2d(3, 5, 3, padding=1, bias=False), 8)
+    (operation,) = work.operations
     assert (work.num_parameters, work.multiply_adds) == (5 * 27, 8 * 8 * 5 * 27)
     assert work.least_bytes == 4 * (5 * 27 + 2 * 3 * 64)
-    assert work.operations == ((2 * work.multiply_adds, 4 * (5 * 27 + (3 + 5) * 64)),) and work.moved_bytes > 0
+    assert (operation.flops, operation.moved_bytes) == (2 * work.multiply_adds, 4 * (5 * 27 + (3 + 5) * 64))
+    assert work.moved_bytes == operation.moved_bytes
 
 
 def test_half_precision_moves_less() -> None:
     network = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))
-    half, full = (count_work(network, 32, dtype) for dtype in (torch.bfloat16, torch.float32))
+    half, full = (count_operations(network, 32, dtype) for dtype in (torch.bfloat16, torch.float32))
     assert half.multiply_adds == full.multiply_adds and half.moved_bytes < full.moved_bytes
 
 
@@ -26,7 +28,7 @@ def test_half_precision_moves_less() -> None:
 def test_components_add_up_to_the_network(config) -> None:
     network = build_memgan(config).eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    work, (*components, total) = count_work(network, config.image_size), count_cost(config)
+    work, (*components, total) = count_operations(network, config.image_size), count_cost(config)
     assert [component.name for component in components] == [name for name, _ in network.named_children()]
     assert (total.name, total.num_parameters, total.multiply_adds) == ("total", work.num_parameters, work.multiply_adds)
     assert all(component.multiply_adds > 0 for component in components)
