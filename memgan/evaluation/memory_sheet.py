@@ -89,7 +89,7 @@ def _face_rows(
     ]
     for name, bank in network.memory.items():
         features = encoded.features[int(name)]
-        cosine = bank.inspect(features).cosine[0]
+        cosine = bank.assign(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
         rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))
         rows[1].append(principal_colors(features[0]))

@@ -116,9 +116,9 @@ class _LazyMemories(Mapping[int, Tensor]):
 
 def _rows(memories: Mapping[int, Tensor], scale: int, top: int, bottom: int) -> Tensor:
     """Rows of F^M of a scale, (B, H, W, C)."""
-    lazy = isinstance(memories, _LazyMemories)
-    rows = memories.rows(scale, top, bottom) if lazy else memories[scale][:, :, top:bottom]
-    return rows.permute(0, 2, 3, 1)
+    if isinstance(memories, _LazyMemories):
+        return memories.rows(scale, top, bottom).permute(0, 2, 3, 1)
+    return memories[scale][:, :, top:bottom].permute(0, 2, 3, 1)
 
 
 def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor:
@@ -128,7 +128,9 @@ def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tens
     if level.blend is None:
         spans = [*spans[1:], spans[-1]]
     x = _synthesize(level.first, x[:, slice(*spans[0])], spans[0], spans[1])
-    memory = None if level.affine is None and level.blend is None else read(*spans[1])
+    if level.affine is None and level.blend is None:
+        return level.leave(_synthesize(level.second, x, spans[1], spans[2]))
+    memory = read(*spans[1])
     if level.affine is not None:
         x = _modulate(level.affine, memory, x)
     x = _synthesize(level.second, x, spans[1], spans[2])

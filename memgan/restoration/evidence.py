@@ -36,7 +36,7 @@ def memory_evidence(
         batch = torch.stack([to_tensor(crop) for crop in crops[start : start + max_batch]]).to(device)
         features = network.encoder(batch)
         cosines = {
-            int(scale): bank.inspect(features[int(scale)]).cosine.cpu().numpy() for scale, bank in memory.items()
+            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in memory.items()
         }
         maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
     return maps
