@@ -83,7 +83,7 @@ def random_prior_faces() -> PriorFaces:
     torch.nn.Module.__init__(faces)
     network = build_memgan(TINY_MOBILE)
     faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
-    faces.scales, faces.truncation, faces.style_dim = TINY_MOBILE.scales, 0.8, TINY_MOBILE.style_dim
+    faces.truncation, faces.style_dim = 0.8, TINY_MOBILE.style_dim
     faces.autocast = contextlib.nullcontext
     faces.register_buffer("mean_latent", torch.zeros(TINY_MOBILE.style_dim))
     return faces.requires_grad_(False)

@@ -138,17 +138,16 @@ class MemoryHealthMeter:
     def add(self, degraded: Tensor) -> None:
         """Look at a batch: (B, 3, S, S) in [-1, 1], on the network's device."""
         network = self._network
-        features = network.encoder(degraded)
-        latent = network.latent(features[4])
-        memories = network.read_memory(features)
-        restored = network.decoder(memories, latent).clamp(-1, 1)
+        encoded = network.encode(degraded)
+        features, memories = encoded.features, encoded.memories
+        restored = network.decode(encoded).clamp(-1, 1)
         means = {scale: mean_read(bank, features[scale]) for scale, bank in self._banks.items()}
         for scale, adjust in network.adjustments(features).items():
             means[scale] = adjust(means[scale])
         for scale, bank in self._banks.items():
             self._look_at(scale, bank, features[scale])
         for name, replaced in ({str(scale): {scale: mean} for scale, mean in means.items()} | {ALL: means}).items():
-            changed = network.decoder({**memories, **replaced}, latent).clamp(-1, 1)
+            changed = network.decode(encoded._replace(memories={**memories, **replaced})).clamp(-1, 1)
             levels = (changed - restored).abs().float().mean((1, 2, 3)) * 127.5
             pairs = zip(psnr(changed, restored).tolist(), levels.tolist(), strict=True)
             self._changes.setdefault(name, []).extend(pairs)

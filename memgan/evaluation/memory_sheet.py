@@ -73,8 +73,8 @@ def _face_rows(
     network: MemGAN, face: FacePictures, restorer: str | None, tile_px: int
 ) -> tuple[list[list[Tensor]], list[list[str]]]:
     degraded = face.pictures["input"][None].to(next(network.parameters()).device)
-    output = network(degraded, return_features=True)
-    restored = output.image[0] if restorer is None else face.pictures[restorer]
+    encoded = network.encode(degraded)
+    restored = network.decode(encoded)[0] if restorer is None else face.pictures[restorer]
     blank = torch.ones_like(face.pictures["input"])
     rows = [[face.pictures["input"]], [restored], [face.pictures.get("truth", blank)]]
     captions = [
@@ -83,7 +83,7 @@ def _face_rows(
         ["truth" if "truth" in face.pictures else ""],
     ]
     for name, bank in network.memory.items():
-        features = output.features[int(name)]
+        features = encoded.features[int(name)]
         cosine = bank.inspect(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
         rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))

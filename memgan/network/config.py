@@ -6,7 +6,11 @@ from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError
 
-Family = Literal["stylegan2", "mobile"]
+FAMILIES = {
+    "stylegan2": "memgan.network.stylegan2.StyleGAN2Synthesis",
+    "mobile": "memgan.network.mobile.MobileSynthesis",
+}
+"""Synthesis networks by family: subclasses of :class:`memgan.network.synthesis.Synthesis`, imported when built."""
 FusionConv = Literal["dense", "separable"]
 _FORMER_NAMES = {"memory_normalise": "memory_normalize"}  # as the first weight files spell them
 
@@ -23,8 +27,9 @@ class MemGANConfig:
 
     name: str = "memgan-512"
     """Name under which the weights are registered."""
-    family: Family = "stylegan2"
-    """Synthesis network of the decoder: ``stylegan2`` (the paper) or ``mobile`` (MobileStyleGAN)."""
+    family: str = "stylegan2"
+    """Synthesis network of the decoder, one of :data:`FAMILIES`: ``stylegan2`` (the paper) or ``mobile``
+    (MobileStyleGAN)."""
     image_size: int = 512
     """Side of the input and output picture in pixels, a power of two from 8 to 1024."""
     channel_base: int = 32768
@@ -69,8 +74,8 @@ class MemGANConfig:
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, field, tuple(value))
         self._check_types()
-        if self.family not in get_args(Family):
-            raise ConfigError(f"family is {self.family!r}; allowed: {', '.join(get_args(Family))}.")
+        if self.family not in FAMILIES:
+            raise ConfigError(f"family is {self.family!r}; allowed: {', '.join(FAMILIES)}.")
         if self.fusion_conv not in get_args(FusionConv):
             raise ConfigError(f"fusion_conv is {self.fusion_conv!r}; allowed: {', '.join(get_args(FusionConv))}.")
         size = self.image_size
@@ -79,11 +84,6 @@ class MemGANConfig:
         for field in ("channel_base", "channel_max", "style_dim", "latent_layers"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1.")
-        if self.family == "mobile" and self.channels(4) != self.channels(8):
-            raise ConfigError(
-                f"The mobile family needs equal widths at scales 4 and 8, not {self.channels(4)} and "
-                f"{self.channels(8)}; raise channel_base or lower channel_max."
-            )
         for field in ("encoder_channels", "encoder_blocks"):
             value = getattr(self, field)
             minimum = 1 if field == "encoder_channels" else 0

@@ -28,7 +28,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return x + self.second(F.leaky_relu(self.first(x), 0.2))
+        change: Tensor = self.second(F.leaky_relu_(self.first(x), 0.2))
+        return change.add_(x)
 
 
 class EncoderLevel(nn.Module):
@@ -44,7 +45,8 @@ class EncoderLevel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, H/stride, W/stride)."""
-        return self.blocks(F.leaky_relu(self.enter(x), 0.2))
+        features: Tensor = self.blocks(F.leaky_relu_(self.enter(x), 0.2))
+        return features
 
 
 class Encoder(nn.Module):

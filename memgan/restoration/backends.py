@@ -13,7 +13,7 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, OutputError, WeightsError
 from memgan.hub.cache import cache_folder
 from memgan.network.config import MemGANConfig
+from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN
 from memgan.restoration.onnx_export import INPUT, onnx_bytes
 from memgan.runtime.atomic_file import replacing
@@ -59,33 +60,18 @@ class OnnxNetwork(nn.Module):
         return self.trained.encoder
 
     @property
-    def memory(self) -> nn.ModuleDict:
+    def memory(self) -> Mapping[str, MemoryBank]:
         """The network's."""
         return self.trained.memory
 
-    def forward(
-        self,
-        image: Tensor,
-        *,
-        weight: float = 1.0,
-        w: float | None = None,
-        return_rgb: bool = False,
-        adain: bool = False,
-    ) -> tuple[Tensor]:
-        """As :meth:`memgan.network.model.MemGAN.forward`, but only the picture comes back.
-
-        Args:
-            image: (B, 3, S, S) RGB in [-1, 1].
-            weight, w, return_rgb, adain: as there.
-        """
-        strength = weight if w is None else w
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """(B, 3, S, S) RGB in [-1, 1] to the restored faces alone, of the same shape."""
         if image.device.type != "cpu":
-            return (self.trained(image, weight=strength).image,)
+            return (self.trained(image).image,)
         self.trained.check_image(image)
         # One by one: a batch is no faster on a CPU, and takes as many times the memory.
         faces = [self._session.run(None, {INPUT: face.numpy()})[0] for face in image.detach().float().split(1)]
-        restored = torch.from_numpy(np.concatenate(faces))
-        return (restored if strength == 1.0 else torch.lerp(image.float(), restored, strength),)
+        return (torch.from_numpy(np.concatenate(faces)),)
 
 
 def with_backend(network: nn.Module, backend: str, *, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -86,7 +86,7 @@ class _Picture(nn.Module):
 
     def __init__(self, network: MemGAN) -> None:
         super().__init__()
-        self.network = MemGAN(network.config, *network.parts)
+        self.network = MemGAN(network.config, *network.components)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image).image

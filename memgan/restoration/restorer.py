@@ -22,7 +22,7 @@ from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.restoration.backends import with_backend
 from memgan.restoration.background import BackgroundUpsampler, check_upsampler
-from memgan.restoration.gfpgan import FaceHelper, as_gfpgan, check_gfpgan_options
+from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, as_gfpgan, check_gfpgan_options
 from memgan.restoration.identity_gate import Embedder, IdentityGate
 from memgan.restoration.pipeline import Pipeline, Request
 from memgan.restoration.postprocess import Finish
@@ -141,9 +141,9 @@ class MemGANRestorer:
         return device_of(self.network, self._device)
 
     @property
-    def gfpgan(self) -> nn.Module:
-        """The network, under the name by which callers of GFPGAN move it between devices."""
-        return self.network
+    def gfpgan(self) -> GFPGANNetwork:
+        """The network, under the name by which callers of GFPGAN call it and move it between devices."""
+        return GFPGANNetwork(self.network)
 
     def enhance(
         self,

@@ -144,8 +144,6 @@ class TrainConfig:
     """Scale up to which the whole picture is decoded when training on windows."""
     window_margin: int = 16
     """Picture pixels at a window's inner edges that the losses leave out: there the window's padding shows."""
-    noise: Literal["stored", "random"] = "stored"
-    """Noise inputs of the synthesis network during training."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
     compile_losses: bool = False

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from memgan.network.decoder import Window
 from memgan.network.model import MemGAN
+from memgan.network.window import Window
 from memgan.training.config import TrainConfig
 from memgan.training.ema import Averaged
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
@@ -159,20 +159,18 @@ class Trainer:
         config, generator, size = self.config, self.generator, clean.shape[-1]
         focus = draw_focus(config.component_share, self.random)
         window = draw_window(config.window, config.window_scale, size, self.random, focus)
-        features = generator.encoder(degraded)
-        found = generator.latent(features[4])
+        encoded = generator.encode(degraded, window)
+        found = encoded.latent
+        if self.objective.match_weight:
+            encoded = encoded._replace(latent=found.detach())
         decoded: dict[int, Tensor] = {}
-        image = generator.decoder(
-            generator.read_memory(features, window),
-            found.detach() if self.objective.match_weight else found,
-            noise=config.noise,
-            window=window,
-            keep=decoded,
-        )
+        image = generator.decode(encoded, window, keep=decoded)
         valid = valid_region(window, size, config.window_margin)
         region = valid.within(window, size)
         mirrored = valid.crop(self.restore_mirrored(degraded, window)) if config.mirror_weight else None
-        return features, Pass(clean, degraded, region, valid.crop(image), decoded, found, latent, mirrored, focus)
+        return encoded.features, Pass(
+            clean, degraded, region, valid.crop(image), decoded, found, latent, mirrored, focus
+        )
 
     @torch.no_grad()
     def restore_mirrored(self, degraded: Tensor, window: Window | None) -> Tensor:
@@ -190,7 +188,7 @@ class Trainer:
             (B, 3, S, S), or the window of it; without gradient.
         """
         mirrored = None if window is None else window.mirrored
-        return self.averaged.network(degraded.flip(-1), noise=self.config.noise, window=mirrored).image.flip(-1)
+        return self.averaged.network(degraded.flip(-1), window=mirrored).image.flip(-1)
 
     def _judged(self, run: Pass, seen: Seen) -> tuple[Judged, Judged]:
         """What the discriminator is shown of a forward pass: restored, true."""

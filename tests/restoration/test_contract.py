@@ -34,7 +34,7 @@ def found(monkeypatch):
 @pytest.fixture
 def network():
     torch.manual_seed(5)
-    return build_memgan(TINY).eval()
+    return MemGANRestorer(network=build_memgan(TINY), detector=FakeDetector(), device="cpu").gfpgan
 
 
 def bgr_frame(height=120, width=160, seed=0):

@@ -11,8 +11,8 @@ from tiny import settings
 
 from memgan.errors import ConfigError
 from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
-from memgan.network.decoder import Window
 from memgan.network.model import build_memgan
+from memgan.network.window import Window
 from memgan.training.config import TrainConfig
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.discriminators.pictures import Discriminator

@@ -44,7 +44,6 @@ class PriorFaces(nn.Module):
         super().__init__()
         generator = build_memgan(config)
         generator.load_prior(prior)
-        self.scales = config.scales
         self.mapping: MappingNetwork = generator.latent.mapping
         self.synthesis = generator.decoder.synthesis
         self.truncation = truncation
@@ -64,13 +63,7 @@ class PriorFaces(nn.Module):
         """
         z = torch.randn(count, self.style_dim, generator=generator).to(self.mean_latent.device)
         w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), self.truncation)
-        with self.autocast():
-            x, rgb = self.synthesis.start(w)
-        for block in self.synthesis.blocks:
-            with self.autocast():
-                x = block.second(block.first(x, w), w)
-            rgb = block.to_rgb(x.float(), rgb, w)
-        return DrawnFaces(rgb.clamp(-1, 1), w)
+        return DrawnFaces(self.synthesis(w, self.autocast).clamp(-1, 1), w)
 
     @torch.no_grad()
     def features(self, latent: Tensor, up_to: int) -> dict[int, Tensor]:
@@ -83,11 +76,9 @@ class PriorFaces(nn.Module):
         Returns:
             F^GAN2 by scale, (B, C_r, r, r) for r = 8 to ``up_to``.
         """
-        found = {}
-        with self.autocast():
-            x, _ = self.synthesis.start(latent)
-            for scale, block in zip(self.scales[1:], self.synthesis.blocks, strict=True):
-                if scale > up_to:
-                    break
-                x = found[scale] = block.second(block.first(x, latent), latent)
+        found: dict[int, Tensor] = {}
+        for scale, features, _ in self.synthesis.levels(latent, self.autocast):
+            found[scale] = features
+            if 2 * scale > up_to:
+                break
         return found
