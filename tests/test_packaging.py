@@ -15,7 +15,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from memgan.hub import resolve as hub
+from memgan import hub
 from memgan.network.config import MemGANConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,13 +84,13 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def default_weights_from(site: Path, cwd: Path) -> tuple[Path, Path]:
-    """Where a Python that sees nothing but ``site`` finds memgan.hub.resolve and, verified, the default weights.
+    """Where a Python that sees nothing but ``site`` finds memgan.hub and, verified, the default weights.
 
     ``-I -S`` hides the current folder and all installed packages: looking for weights needs the standard library only.
     """
     code = (
         f"import site; site.addsitedir({str(site)!r}); "
-        "import memgan.hub.resolve; print(memgan.hub.resolve.__file__); print(memgan.hub.resolve.resolve(offline=True))"
+        "import memgan.hub; print(memgan.hub.__file__); print(memgan.hub.resolve(offline=True))"
     )
     module, weights = run(sys.executable, "-I", "-S", "-c", code, cwd=cwd).split("\n")[:2]
     return Path(module), Path(weights)
@@ -127,14 +127,14 @@ def test_wheel_metadata(wheel: Path) -> None:
 def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
     site = install(wheel, tmp_path)
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub" / "resolve.py"
+    assert module == site / "memgan" / "hub" / "__init__.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
 def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolve.py"}
+    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolver.py"}
     needed |= {"weights/README.md", f"weights/{SPEC.filename}", "tests/conftest.py", "tests/ruff.toml"}
     assert needed <= names, f"missing: {sorted(needed - names)}"
     assert not [name for name in names if "__pycache__" in name]
@@ -144,7 +144,7 @@ def test_sdist_installs_with_its_weights(sdist: Path, tmp_path: Path) -> None:
     (tmp_path / "built").mkdir()
     site = install(build_wheel(sdist, tmp_path / "built"), tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub" / "resolve.py"
+    assert module == site / "memgan" / "hub" / "__init__.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
@@ -156,13 +156,13 @@ def test_editable_install_finds_the_weights_of_the_checkout(checkout: Path, tmp_
     (editable,) = built.glob("*.whl")
     site = install(editable, tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == checkout / "memgan" / "hub" / "resolve.py"
+    assert module == checkout / "memgan" / "hub" / "__init__.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 
 def test_bare_checkout_finds_its_weights(checkout: Path, tmp_path: Path) -> None:
     module, weights = default_weights_from(checkout, tmp_path)
-    assert module == checkout / "memgan" / "hub" / "resolve.py"
+    assert module == checkout / "memgan" / "hub" / "__init__.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 

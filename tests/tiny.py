@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from memgan import MemGAN, build_memgan
-from memgan.hub import resolve as hub
+from memgan import MemGAN, build_memgan, hub
 from memgan.hub import weight_file as checkpoint
 from memgan.network.config import PRESETS, MemGANConfig
 from memgan.training import recipes

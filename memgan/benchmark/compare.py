@@ -77,7 +77,7 @@ class ReportComparison:
     """What was left out, and why."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison for :func:`memgan.evaluation.write_json`, in seconds and bytes."""
+        """The comparison for :func:`memgan.runtime.atomic_file.write_json`, in seconds and bytes."""
         return {
             "a": self.a.to_dict(),
             "b": self.b.to_dict(),

@@ -96,7 +96,7 @@ class BenchmarkReport:
     """What was left out, and why."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for :func:`memgan.evaluation.write_json`: seconds, bytes, floating-point operations."""
+        """The report for :func:`memgan.runtime.atomic_file.write_json`: seconds, bytes, floating-point operations."""
         return {
             "machine": self.machine,
             "options": self.options,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from memgan import hub
 from memgan.benchmark.baselines import Contender, build_contenders
 from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import PeakMemory, measure_peak
@@ -17,7 +18,6 @@ from memgan.benchmark.scaling import measure_growth
 from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
 from memgan.benchmark.timing import Timing, measure, ratios
-from memgan.hub import resolve as hub
 from memgan.network.model import build_memgan
 from memgan.runtime.device import choose_device, choose_dtype
 

@@ -1,7 +1,6 @@
 """Quality of restored faces: metrics, tables and a look into the memory; restorers are passed in as callables."""
 
 from memgan.evaluation.accumulator import FacePictures
-from memgan.evaluation.files import write_json
 from memgan.evaluation.memory_diagnostics import MemoryHealth, MemoryHealthMeter, memory_health
 from memgan.evaluation.memory_sheet import write_memory_sheet
 from memgan.evaluation.metrics.fidelity import psnr, ssim
@@ -49,6 +48,5 @@ __all__ = [
     "ssim",
     "text_table",
     "write_contact_sheet",
-    "write_json",
     "write_memory_sheet",
 ]

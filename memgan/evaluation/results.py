@@ -111,7 +111,7 @@ class EvaluationResult:
         return shares
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for :func:`memgan.evaluation.files.write_json`."""
+        """Everything, ready for :func:`memgan.runtime.atomic_file.write_json`."""
         pictures = (INPUT, *self.restorers)
         return {
             "num_faces": self.num_faces,

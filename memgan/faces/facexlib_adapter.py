@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from memgan import hub
 from memgan.errors import ChecksumError, ConfigError, MissingDependencyError, StateMismatchError, WeightsError
 from memgan.faces.retinaface import MEAN_BGR
-from memgan.hub import resolve as hub
 from memgan.hub.pickle_file import read_pickled_state
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
@@ -109,7 +109,7 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
     """Find one of facexlib's weight files; its SHA-256 is checked.
 
     Looked for in ``weights_dir`` if it is given, else in memgan's cache and where facexlib itself puts its downloads;
-    then it is downloaded, see :func:`memgan.hub.resolve.locate`. A ``.safetensors`` file that `memgan convert` has made
+    then it is downloaded, see :func:`memgan.hub.locate`. A ``.safetensors`` file that `memgan convert` has made
     of it wins wherever it lies.
 
     Args:

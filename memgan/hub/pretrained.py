@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from memgan.hub import resolve as hub
+from memgan import hub
 from memgan.hub.card import METRICS_KEY, Metrics, model_card
 from memgan.hub.repository import CARD_FILE
 from memgan.hub.weight_file import Checkpoint
 from memgan.network.model import MemGAN, build_memgan
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 
 __all__ = ["MemGAN", "build_memgan", "from_pretrained", "push_to_hub", "save_pretrained"]
 
@@ -30,7 +30,7 @@ def from_pretrained(
 
     Args:
         name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub, a file or a folder;
-            ``None``: the embedded weights. See :func:`memgan.hub.resolve.resolve`.
+            ``None``: the embedded weights. See :func:`memgan.hub.resolve`.
         revision: branch, tag or commit of the hub repository.
         cache_dir: folder for downloads.
         local_files_only: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
@@ -79,7 +79,7 @@ def save_pretrained(
     """
     checkpoint = _checkpoint(network, metadata, metrics)
     folder = hub.save_pretrained(directory, checkpoint, half=half)
-    with replacing(folder / CARD_FILE) as temporary:
+    with atomic_write(folder / CARD_FILE) as temporary:
         temporary.write_text(model_card(checkpoint) if card is None else card, encoding="utf-8")
     return folder
 

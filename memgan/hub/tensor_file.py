@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memgan.errors import WeightsError
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +126,7 @@ def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[st
     from safetensors.torch import save
 
     data = _with_sorted_metadata(save(tensors, metadata=dict(metadata)))
-    with replacing(path) as temporary:
+    with atomic_write(path, make_folders=True) as temporary:
         temporary.write_bytes(data)  # not save_file: the files it makes are readable by their owner only
 
 

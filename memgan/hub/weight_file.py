@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.tensor_file import read_index, read_tensors, tensor_places, write_tensors
 from memgan.network.config import MemGANConfig
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +113,7 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
     """
     directory = Path(directory)
     save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
-    with replacing(directory / CONFIG_FILE) as temporary:
+    with atomic_write(directory / CONFIG_FILE) as temporary:
         fields = json.loads(checkpoint.config.to_json())
         temporary.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     return directory
@@ -161,7 +161,7 @@ def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
             if config is not None and config != other:
                 raise WeightsError(
                     f"{beside} differs from the configuration in the header of {path}. The header describes the "
-                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.resolve.save_pretrained."
+                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.save_pretrained."
                 )
             config = other
     except (ConfigError, OSError, UnicodeDecodeError) as error:

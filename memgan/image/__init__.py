@@ -20,7 +20,6 @@ from memgan.image.picture import (
     to_array,
 )
 from memgan.image.tensors import resize, to_tensor, to_uint8
-from memgan.runtime.atomic_file import write_whole
 
 __all__ = [
     "HEIF_SUFFIXES",
@@ -47,5 +46,4 @@ __all__ = [
     "to_array",
     "to_tensor",
     "to_uint8",
-    "write_whole",
 ]

@@ -14,7 +14,7 @@ from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, format_of
 from memgan.image.metadata import add_png_chunks, convert_to_srgb, exif_for_size
 from memgan.image.picture import Picture, gray_of, to_8bit
 from memgan.image.tiff import encode_16bit_tiff
-from memgan.runtime.atomic_file import write_whole
+from memgan.runtime.atomic_file import atomic_write
 
 _WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")
 _WITH_QUALITY = ("JPEG", "WEBP", "AVIF", "HEIF")
@@ -102,4 +102,6 @@ def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 
         MissingDependencyError: for HEIC without pillow-heif.
     """
     path = Path(path)
-    write_whole(path, encode_picture(picture, path.suffix, quality))
+    data = encode_picture(picture, path.suffix, quality)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)

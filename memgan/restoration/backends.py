@@ -27,7 +27,7 @@ from memgan.network.config import MemGANConfig
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN
 from memgan.restoration.onnx_export import INPUT, onnx_bytes
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.onnx_session import open_session
 
 BACKENDS = ("torch", "onnx", "auto")
@@ -133,7 +133,7 @@ def _graph_path(network: MemGAN) -> Path:
 def _keep(path: Path, data: bytes) -> None:
     """Into the cache; whoever has none does without."""
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path, make_folders=True) as temporary:
             temporary.write_bytes(data)
     except OutputError as error:
         warnings.warn(f"what backend='onnx' or 'auto' found is not kept: {error}", stacklevel=3)

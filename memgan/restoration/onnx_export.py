@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from memgan.errors import MissingDependencyError
 from memgan.network.model import MemGAN
-from memgan.runtime.atomic_file import replacing
+from memgan.runtime.atomic_file import atomic_write
 
 INPUT, OUTPUT = "input", "output"
 """Names of the graph's ends, as the programs that swap and enhance faces expect them."""
@@ -48,7 +48,7 @@ def export_onnx(
     """
     data = onnx_bytes(network, half=half, metadata=metadata)
     path = Path(path)
-    with replacing(path) as temporary:
+    with atomic_write(path, make_folders=True) as temporary:
         temporary.write_bytes(data)
     return path
 

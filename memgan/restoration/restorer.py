@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from memgan import hub
 from memgan.errors import ConfigError
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.mask import MaskMaker
 from memgan.faces.parsing import mask_maker
 from memgan.faces.select import FaceFilter
 from memgan.faces.types import Face
-from memgan.hub import resolve as hub
 from memgan.image import check_color, open_picture
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
@@ -40,7 +40,7 @@ class MemGANRestorer:
 
     Args:
         weights: name of registered weights, path of a ``.safetensors`` file or its folder, a
-            :class:`memgan.hub.resolve.Checkpoint`, or ``None``: the embedded weights.
+            :class:`memgan.hub.Checkpoint`, or ``None``: the embedded weights.
         upscale: the result has ``int(height * upscale)`` x ``int(width * upscale)`` pixels; above 0 to 16. The default
             is GFPGANer's, so that callers who leave it out get pictures of the size that they count on.
         arch, channel_multiplier: what GFPGAN's callers give, or ``None``; without effect: the weights say which.

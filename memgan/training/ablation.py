@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from memgan.errors import ConfigError
-from memgan.evaluation import MetricSet, evaluate, write_json
+from memgan.evaluation import MetricSet, evaluate
 from memgan.evaluation.metrics.registry import METRICS
 from memgan.evaluation.paper import TABLE_1_DATA, TABLE_2
 from memgan.evaluation.results import Spread, spread_of
+from memgan.hub.tensor_file import write_tensors
 from memgan.hub.weight_file import read
-from memgan.image import write_whole
 from memgan.network.model import build_memgan
+from memgan.runtime.atomic_file import write_json
 from memgan.training.architecture import architecture
 from memgan.training.config import TrainConfig
 from memgan.training.engine import train
@@ -157,7 +157,7 @@ def _prior_of_size(config: TrainConfig, prior: Path, output: Path) -> Path:
     if cut is tensors:
         return prior
     path = output / f"prior-{built.image_size}.safetensors"
-    write_whole(path, save({name: tensor.contiguous() for name, tensor in cut.items()}))
+    write_tensors(path, {name: tensor.contiguous() for name, tensor in cut.items()}, {"format": "pt"})
     return path
 
 

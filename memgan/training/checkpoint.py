@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
-from memgan.image import write_whole
+from memgan.hub.tensor_file import write_tensors
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.step import Trainer
 
@@ -135,7 +135,7 @@ def save_discriminator(path: Path, trainer: Trainer) -> None:
     """
     tensors = {key: value.half() for key, value in _plain(trainer.discriminator.state_dict()).items()}
     metadata = {"format": "pt", "train_config": trainer.config.to_json(), "train_steps": str(trainer.step_index)}
-    write_whole(path, save(tensors, metadata))
+    write_tensors(path, tensors, metadata)
 
 
 def load_discriminator(path: Path, trainer: Trainer) -> None:

@@ -22,9 +22,9 @@ from memgan.evaluation import (
     psnr,
     ssim,
     text_table,
-    write_json,
 )
 from memgan.image import Picture, load_picture, save_picture, to_tensor
+from memgan.runtime.atomic_file import write_json
 
 
 def contrast(pictures: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 
 from memgan.errors import ConfigError, OutputError, ShapeError
 from memgan.evaluation import EvaluationResult, FaceScores, import_restorer, paper, text_table, write_contact_sheet
-from memgan.evaluation.files import write_json
 from memgan.evaluation.sheets import heat
 from memgan.image import load_picture
+from memgan.runtime.atomic_file import write_json
 
 
 def result(**changes: object) -> EvaluationResult:

@@ -14,9 +14,8 @@ from hub_server import SECOND, FakeHub, serving, use
 from tiny import TINY
 
 import memgan
-from memgan import MemGAN, build_memgan
+from memgan import MemGAN, build_memgan, hub
 from memgan.errors import OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.hub import resolve as hub
 from memgan.hub.card import Metrics, metrics_of
 
 README = Path(__file__).resolve().parents[2] / "README.md"

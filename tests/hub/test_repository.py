@@ -18,8 +18,8 @@ from tiny import FILE_CONFIG as CONFIG
 from tiny import tiny_state
 from tiny import write_tiny_file as write
 
+from memgan import hub
 from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
-from memgan.hub import resolve as hub
 from memgan.hub.repository import Repository
 
 NAME = "hf-hub:owner/tiny"

@@ -11,10 +11,9 @@ from tiny import FAST_CONFIG as CONFIG
 from tiny import random_faces as faces
 from tiny import trained
 
-from memgan import MemGANRestorer
+from memgan import MemGANRestorer, hub
 from memgan.apps.cli import main as cli
 from memgan.errors import ConfigError, MissingDependencyError, ShapeError
-from memgan.hub import resolve as hub
 from memgan.image import load_picture, save_picture
 from memgan.image.picture import from_array
 from memgan.network.fast import FastMemGAN

@@ -13,9 +13,8 @@ import torch
 from fakes import FakeDetector, face_at, scene
 from tiny import TINY, save_tiny_weights
 
-from memgan import MemGANRestorer, build_memgan
+from memgan import MemGANRestorer, build_memgan, hub
 from memgan.errors import ConfigError
-from memgan.hub import resolve as hub
 
 
 @pytest.fixture(scope="module")

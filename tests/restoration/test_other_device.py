@@ -13,13 +13,12 @@ from tiny import TINY_MOBILE as TINY
 from tiny import register_tiny, save_tiny_weights, settings, write_faces
 from torch import nn
 
-from memgan import MemGANRestorer
+from memgan import MemGANRestorer, hub
 from memgan.apps.cli.main import main
 from memgan.degradation import age_seeded, degrade_seeded
 from memgan.faces import facexlib_adapter
 from memgan.faces.facexlib_adapter import DETECTORS, FacexlibRetinaFace, build_network
 from memgan.faces.parsing import mask_maker
-from memgan.hub import resolve as hub
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training import engine

@@ -11,9 +11,8 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from PIL import Image
 from tiny import TINY, save_tiny_weights
 
-from memgan import MemGANRestorer
+from memgan import MemGANRestorer, hub
 from memgan.errors import ConfigError, ImageError, MemGANError, StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.hub import resolve as hub
 from memgan.network.model import build_memgan
 from memgan.runtime.device import choose_device
 

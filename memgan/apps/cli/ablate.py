@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from memgan.errors import ConfigError
     from memgan.evaluation import choose_metrics
-    from memgan.image import write_whole
+    from memgan.runtime.atomic_file import atomic_write
     from memgan.runtime.checks import parse_ints
     from memgan.training.ablation import CASES, ablate, ablation_table
     from memgan.training.architecture import architecture
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         identity_weights=args.identity_network,
     )
     table = ablation_table(results)
-    write_whole(args.output / "ablation.md", (table + "\n").encode())
+    with atomic_write(args.output / "ablation.md") as temporary:
+        temporary.write_text(table + "\n", encoding="utf-8")
     print(table)
     return 0

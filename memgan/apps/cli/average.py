@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the mean; the exit status."""
-    from memgan.hub import resolve as hub
+    from memgan import hub
     from memgan.hub import weight_file as checkpoint
     from memgan.hub.average import averaged
 

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure or compare, and print the tables; the exit status."""
     from memgan.errors import ConfigError
-    from memgan.evaluation import write_json
+    from memgan.runtime.atomic_file import write_json
 
     for file in (args.output, args.plot):
         if file is not None and not file.parent.is_dir():  # known before the work, not after it

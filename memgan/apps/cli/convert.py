@@ -72,9 +72,9 @@ def convert(
     from memgan.errors import ConfigError, StateMismatchError, WeightsNotFoundError
     from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS
     from memgan.faces.facexlib_convert import KINDS, difference, facexlib_state, kind_of
+    from memgan.hub import locate
     from memgan.hub.cache import cache_folder
     from memgan.hub.download import sha256_of
-    from memgan.hub.locate import locate
     from memgan.hub.registry import REGISTRY
     from memgan.hub.tensor_file import write_tensors
     from memgan.training.priors import import_prior

@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
         choose_metrics,
         import_restorer,
         text_table,
-        write_json,
         write_memory_sheet,
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
     from memgan.restoration.inference import picture_of
+    from memgan.runtime.atomic_file import write_json
     from memgan.runtime.checks import parse_ints
     from memgan.runtime.device import choose_device
 
@@ -191,8 +191,8 @@ def _evaluate(
 
 def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
     """Networks by the names given, or by those in their files."""
+    from memgan import hub
     from memgan.errors import ConfigError
-    from memgan.hub import resolve as hub
     from memgan.network.fast import prepare_for_inference
     from memgan.network.model import build_memgan
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; the exit status."""
-    from memgan.hub import resolve as hub
+    from memgan import hub
     from memgan.hub.pretrained import from_pretrained
     from memgan.restoration.onnx_export import export_onnx
     from memgan.version import __version__

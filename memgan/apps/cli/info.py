@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.preset:
         config = PRESETS[args.preset]
     else:
-        from memgan.hub import resolve as hub
+        from memgan import hub
 
         path = hub.resolve(args.weights)
         report["weights"] = _file(path)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _file(path: Path) -> dict[str, Any]:
     """What can be said of any weight file; of several parts, their sum and the first one's hash."""
-    from memgan.hub.resolve import sha256_of
+    from memgan.hub import sha256_of
     from memgan.hub.weight_file import files_of
 
     size = sum(file.stat().st_size for file in files_of(path))

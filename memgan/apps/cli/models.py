@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list; the exit status."""
+    from memgan import hub
     from memgan.errors import WeightsError
-    from memgan.hub import resolve as hub
     from memgan.hub.card import metrics_of
 
     entries: list[dict[str, Any]] = []

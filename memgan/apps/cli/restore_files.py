@@ -14,9 +14,10 @@ import torch
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import in_order
 from memgan.errors import ImageError, MissingDependencyError, OutputError
-from memgan.image import Picture, all_suffixes, load_picture, save_picture, write_whole
+from memgan.image import Picture, all_suffixes, load_picture, save_picture
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration, RestoredFace
+from memgan.runtime.atomic_file import atomic_write
 from memgan.version import __version__
 
 PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
@@ -147,7 +148,8 @@ class Report:
             "problems": self._problems,
             "pictures": [_as_json(entry) for entry in self._entries],
         }
-        write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

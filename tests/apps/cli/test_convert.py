@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stylegan2_reference import basicsr, rosinality
 
+from memgan import hub
 from memgan.apps.cli.convert import convert
 from memgan.errors import ConfigError, OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network, find_weights, load_network
-from memgan.hub import resolve as hub
 from memgan.training.priors.stylegan2 import convert_stylegan2
 
 NAME = "retinaface_mobile0.25"

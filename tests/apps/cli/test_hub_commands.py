@@ -13,9 +13,9 @@ from hub_server import FIRST, serving, use
 from safetensors.torch import load_file
 from tiny import TINY, save_tiny_weights
 
+from memgan import hub
 from memgan.apps.cli import main as cli
 from memgan.faces.facexlib_adapter import build_network
-from memgan.hub import resolve as hub
 from memgan.hub.card import Metrics
 from memgan.network.model import build_memgan
 
