@@ -1,4 +1,4 @@
-"""Color of a restored face: its slow variations are those of the input."""
+"""Keeps the slow variations of a restored face's colors those of the input."""
 
 import math
 

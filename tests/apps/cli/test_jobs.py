@@ -15,6 +15,7 @@ from memgan.apps.cli import main as cli
 from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
 from memgan.errors import OutputError
 from memgan.faces import retinaface
+from memgan.restoration import pipeline
 
 PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 
@@ -143,14 +144,14 @@ def test_after_an_exception_nothing_else_is_begun():
 @pytest.mark.usefixtures("four_cores")
 def test_automatic_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Each of the first four waits for the three others."""
-    meeting, load = threading.Barrier(4, timeout=PATIENCE), restore_files.load_picture
+    meeting, load = threading.Barrier(4, timeout=PATIENCE), pipeline.open_picture
 
-    def load_together(path):
+    def load_together(path, color):
         if path.stem in "0123":
             meeting.wait()
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", load_together)
+    monkeypatch.setattr(pipeline, "open_picture", load_together)
     assert restore("--jobs", "0") == 0
     assert results_in(tmp_path) == [f"{i}.png" for i in range(6)]
 
@@ -166,14 +167,14 @@ def test_a_failure_loses_no_other_picture(restore, folder, tmp_path, capsys, num
 
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_an_interruption_ends_all_jobs(restore, tmp_path, monkeypatch, capsys, number):
-    load = restore_files.load_picture
+    load = pipeline.open_picture
 
-    def stop(path):
+    def stop(path, color):
         if path.stem == "1":
             raise KeyboardInterrupt
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", stop)
+    monkeypatch.setattr(pipeline, "open_picture", stop)
     before = torch.get_num_threads()
     assert restore("-j", number) == 130
     assert "interrupted" in capsys.readouterr().err
