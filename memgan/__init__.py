@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MemGAN", "MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
 
-# The network comes through memgan.hub.pretrained, which gives it from_pretrained, save_pretrained and push_to_hub.
 _LAZY = {
     "MemGAN": "memgan.hub.pretrained",
     "MemGANRestorer": "memgan.restoration.restorer",
