@@ -6,7 +6,7 @@ from memgan.faces.detect import FaceDetector, RetinaFaceDetector, create_detecto
 from memgan.faces.mask import MaskMaker, soft_mask
 from memgan.faces.parsing import create_parser
 from memgan.faces.paste import paste
-from memgan.faces.select import given_faces, paste_order
+from memgan.faces.select import given_faces
 from memgan.faces.types import Face, most_central
 from memgan.runtime.choices import DETECTORS, PARSERS
 
@@ -28,6 +28,5 @@ __all__ = [
     "lock_color",
     "most_central",
     "paste",
-    "paste_order",
     "soft_mask",
 ]

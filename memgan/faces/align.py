@@ -70,8 +70,8 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
     return np.column_stack([linear, target_mean - linear @ source_mean]), float(residual)
 
 
-def fit_to_template(landmarks: np.ndarray) -> np.ndarray | None:
-    """Similarity (2, 3) from picture coordinates to the 512 px template that fits five landmarks (5, 2) best.
+def fit_to_template(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray | None:
+    """Similarity (2, 3) from picture coordinates to a crop of ``size_px`` that fits five landmarks (5, 2) best.
 
     ``None``: they are degenerate, which is not finite, nearly in one place, or not arranged like a face in any
     rotation (a mirrored one counts as none).
@@ -83,7 +83,11 @@ def fit_to_template(landmarks: np.ndarray) -> np.ndarray | None:
     if spread < _MIN_SPREAD_PX:
         return None
     matrix, residual = fit_similarity(landmarks, FFHQ_TEMPLATE)
-    return matrix if residual <= _MAX_RESIDUAL else None
+    return (
+        compose_affine(resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), matrix)
+        if residual <= _MAX_RESIDUAL
+        else None
+    )
 
 
 def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
@@ -100,13 +104,13 @@ def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -
         ImageError: if the points are not finite, coincide, or are not arranged like a face.
     """
     landmarks = np.asarray(landmarks)
-    matrix = fit_to_template(landmarks)
+    matrix = fit_to_template(landmarks, size_px)
     if matrix is None:
         raise ImageError(
             f"landmarks {landmarks.tolist()} cannot be aligned; allowed are five (x, y) points of a face: left eye, "
             "right eye, nose, left and right mouth corner as seen in the picture; correct or leave out this face"
         )
-    return _scaled(matrix, size_px)
+    return matrix
 
 
 def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
@@ -123,13 +127,9 @@ def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> n
         )
     scale = _BOX_SIDE / (box[2:] - box[:2]).max()
     shift = np.array(_BOX_CENTER) - scale * (box[:2] + box[2:]) / 2
-    return _scaled(np.column_stack([np.eye(2) * scale, shift]), size_px)
-
-
-def _scaled(matrix_512: np.ndarray, size_px: int) -> np.ndarray:
-    """Matrix into a 512 px crop to matrix into a ``size_px`` crop of the same field of view."""
-    ratio = size_px / FFHQ_SIZE_PX
-    return compose_affine(resize_matrix(ratio, ratio), matrix_512)
+    return compose_affine(
+        resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), np.column_stack([np.eye(2) * scale, shift])
+    )
 
 
 def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
@@ -146,8 +146,9 @@ def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> Aligned
     Raises:
         ImageError: if neither the landmarks nor the box of ``face`` can be used.
     """
-    matrix = fit_to_template(np.asarray(face.landmarks))
-    matrix = crop_from_box_matrix(face.box_xyxy, size_px) if matrix is None else _scaled(matrix, size_px)
+    matrix = fit_to_template(np.asarray(face.landmarks), size_px)
+    if matrix is None:
+        matrix = crop_from_box_matrix(face.box_xyxy, size_px)
     crop = crop_region(image, matrix, size_px)
     return AlignedFace(face.box_xyxy, face.landmarks, face.score, face.grain_seed, crop=crop, crop_from_image=matrix)
 

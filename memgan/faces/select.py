@@ -1,7 +1,7 @@
-"""Takes over faces that the caller knows, and orders faces for pasting."""
+"""Takes over faces that the caller knows."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -94,9 +94,3 @@ def _unusable(number: int, given: Any) -> ImageError:
         "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture, "
         "and at least partly inside it"
     )
-
-
-def paste_order(faces: Sequence[Face]) -> list[int]:
-    """Indices of ``faces`` in the order of pasting, whatever order they were found in: where the squares of two faces
-    overlap the smaller one, pasted later, stays whole."""
-    return sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i))

@@ -9,7 +9,6 @@ from memgan.faces.align import AlignedFace
 from memgan.faces.color import lock_color
 from memgan.faces.mask import MaskMaker, soft_mask
 from memgan.faces.paste import paste_
-from memgan.faces.select import paste_order
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.options import RestoreOptions
@@ -87,7 +86,9 @@ def paste_faces_(
     scales: tuple[float, float],
     grain: float,
 ) -> None:
-    """Paste faces, larger ones first.
+    """Paste faces, larger ones first: where the squares of two overlap the smaller one, pasted later, stays whole.
+
+    The order in which they were found does not matter.
 
     Args:
         canvas: (H, W, 3) uint8 or uint16, the enlarged picture; changed.
@@ -96,7 +97,7 @@ def paste_faces_(
         scales: enlargement horizontally and vertically.
         grain: share of lost noise to give back, 0 to 1.
     """
-    for index in paste_order(faces):
+    for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i)):
         face = faces[index]
         if face.strength > 0:
             paste_(

@@ -2,20 +2,25 @@
 
 import os
 import threading
+from pathlib import PurePath
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDetector, face_at, scene
+from fakes import FakeDetector, FakeNetwork, face_at, scene
 from tiny import save_tiny_weights
 
+from memgan import MemGANRestorer
 from memgan.apps.cli import jobs, restore_files
 from memgan.apps.cli import main as cli
+from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
+from memgan.apps.cli.restore_options import FileOptions
 from memgan.errors import OutputError
 from memgan.faces import retinaface
 from memgan.restoration import pipeline
+from memgan.restoration.options import RestoreOptions
 
 PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 
@@ -181,6 +186,19 @@ def test_an_interruption_ends_all_jobs(restore, tmp_path, monkeypatch, capsys, n
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("memgan-job")]
     assert "0.png" in results_in(tmp_path) and "5.png" not in results_in(tmp_path)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", [4, 2]), ("cpu", [1] * 6)])
+def test_faces_of_several_files_share_the_batches_of_a_gpu(folder, tmp_path, monkeypatch, device, expected):
+    """On a CPU a larger batch is no faster, so that no picture waits for others."""
+    monkeypatch.setattr(MemGANRestorer, "device", torch.device(device))
+    network = FakeNetwork(0.5)
+    restorer = MemGANRestorer(network=network, detector=FakeDetector(face_at(50, 40, 50)), device="cpu")
+    inputs = [InputPicture(path, PurePath(path.stem)) for path in sorted(folder.iterdir())]
+    options = RestoreOptions(upscale=1, max_batch=4)
+    files = restore_files.FileRestorer(restorer, options, FileOptions(tmp_path / "out"))
+    assert [entry.input for entry in files.run(inputs)] == [item.path for item in inputs]
+    assert [len(batch) for batch in network.batches] == expected
 
 
 def test_the_report_has_no_pixels(restore, folder, tmp_path, monkeypatch):
