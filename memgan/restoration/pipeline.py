@@ -27,7 +27,7 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.result import Restoration
 from memgan.runtime.device import device_of
-from memgan.runtime.prefetch import ahead
+from memgan.runtime.prefetch import prefetch
 
 AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
 """What :func:`memgan.image.open_picture` takes."""
@@ -92,10 +92,10 @@ class Pipeline:
         closed = threading.Event()
         tasks = self._tasks(items, options, closed, raise_errors)
         if overlaps:
-            tasks = ahead(tasks)
+            tasks = prefetch(tasks)
         batches = self._batches(tasks, options, raise_errors)
         if overlaps:
-            batches = ahead(batches)
+            batches = prefetch(batches)
         with contextlib.closing(tasks), contextlib.closing(batches):
             try:
                 for batch in batches:
