@@ -1,4 +1,4 @@
-"""Faces in pictures: detection, alignment and pasting back. Knows no restoration network."""
+"""Detects, aligns and pastes back faces; knows no restoration network."""
 
 from memgan.faces.align import FFHQ_TEMPLATE, AlignedFace, align, crop_from_box_matrix, crop_from_image_matrix
 from memgan.faces.color import lock_color

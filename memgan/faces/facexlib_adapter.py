@@ -1,4 +1,4 @@
-"""facexlib's networks: only their layers and weights are used, never its downloads and stateful detection code."""
+"""Runs facexlib's networks: their layers and weights only, never its downloads and stateful detection code."""
 
 import os
 import warnings

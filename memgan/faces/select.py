@@ -1,4 +1,4 @@
-"""Takes over faces that the caller knows."""
+"""Turns what callers know about faces (boxes, landmarks) into faces."""
 
 import dataclasses
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The face as detectors give it."""
+"""Defines a face as detectors give it."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -83,7 +83,7 @@ def _onnx_network(network: MemGAN) -> OnnxNetwork:
     if path.is_file():
         try:
             return OnnxNetwork(network, open_session(path, "backend='onnx'"))
-        except WeightsError:  # damaged, and easily made anew
+        except WeightsError:  # damaged, and easily exported again
             path.unlink(missing_ok=True)
     graph = onnx_bytes(network)
     try:

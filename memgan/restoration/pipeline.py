@@ -189,7 +189,7 @@ class Pipeline:
             except _OF_ONE_PICTURE as error:
                 if raise_errors:
                     raise
-                yield Restoration([], None, options.color, error)
+                yield _failed(error, options)
 
     def _batches(
         self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, raise_errors: bool
@@ -201,7 +201,7 @@ class Pipeline:
             except _OF_ONE_PICTURE as error:  # not even one of their faces is small enough
                 if raise_errors:
                     raise
-                failed = Restoration([], None, options.color, error)
+                failed = _failed(error, options)
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
             yield batch
 
@@ -213,7 +213,12 @@ class Pipeline:
         except _OF_ONE_PICTURE as error:
             if raise_errors:
                 raise
-            return Restoration([], None, options.color, error)
+            return _failed(error, options)
+
+
+def _failed(error: Exception, options: RestoreOptions) -> Restoration:
+    """A result with an error; without its traceback, which would keep what is in the functions' frames."""
+    return Restoration([], None, options.color, error.with_traceback(None))
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:

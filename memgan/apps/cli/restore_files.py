@@ -56,6 +56,8 @@ class FileRestorer:
 
     def __init__(self, restorer: MemGANRestorer, options: RestoreOptions, files: FileOptions, jobs: int = 1) -> None:
         self._restorer, self._files, self._jobs = restorer, files, jobs
+        if jobs > 1:
+            options = dataclasses.replace(options, overlap=False)  # the jobs overlap each other
         if restorer.device.type == "cpu":
             # A larger batch is no faster there: no picture waits for others, and less memory is needed.
             options = dataclasses.replace(options, max_batch=1)
