@@ -118,6 +118,12 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
         optimizers = load_file(folder / "optimizers.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}); resume from an older one.") from error
+    unknown = [key for key in optimizers if "/" not in key and key != "random"]
+    if unknown:
+        raise WeightsError(
+            f"The optimizers of the checkpoint {folder} are not stored by parameter name ({unknown[0]}): an earlier "
+            "memgan wrote it. Start from its averaged.safetensors with --start-from instead."
+        )
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
     discriminator, adam = trainer.discriminator, trainer.discriminator_optimizer
