@@ -121,7 +121,7 @@ def test_the_discriminator_is_kept_for_fine_tuning(
     assert "channel_max" in capsys.readouterr().err
     kept.write_bytes(b"cut")
     assert main([*common, *small, *tune, "-o", str(tmp_path / "fourth")]) == 2
-    assert "no readable discriminator" in capsys.readouterr().err
+    assert "discriminator.safetensors that a run ended with" in capsys.readouterr().err
     assert main([*common, "losses.adversarial=0", *tune, "-o", str(tmp_path / "fifth")]) == 2
     assert "losses.adversarial is 0" in capsys.readouterr().err
 

@@ -81,5 +81,5 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         feature_network("vgg19", tmp_path / "none.pth")
     for name in ("text.pth", "text.safetensors"):
         (tmp_path / name).write_text("no weights")
-        with pytest.raises(WeightsError, match="readable"):
+        with pytest.raises(WeightsError, match="cannot be read"):
             feature_network("vgg19", tmp_path / name)
