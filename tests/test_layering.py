@@ -25,7 +25,7 @@ FLOORS = (
 # The same within the two rooms that have folders: "" is what lies in the room itself.
 INNER_FLOORS = {
     "evaluation": ({"networks"}, {"metrics"}, {""}),
-    "training": ({"config", "window", "sync"}, {"data", "discriminators"}, {"priors", "losses"}, {""}),
+    "training": ({"settings"}, {"config", "window", "sync"}, {"data", "discriminators"}, {"priors", "losses"}, {""}),
 }
 LOOSE = {"__init__.py", "__main__.py", "errors.py", "version.py", "py.typed", "README.md"}
 

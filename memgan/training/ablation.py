@@ -65,7 +65,7 @@ def ablate(
     identity_weights: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> list[CaseResult]:
-    """Train every case with every seed by the same settings and judge it on the same degraded faces.
+    """Train every case with every seed by the same settings and evaluate it on the same degraded faces.
 
     Finished runs are kept in ``output`` and not repeated, so that an interrupted ablation continues where it was. The
     order is seed by seed, so that a first comparison of all cases is there early.
@@ -74,7 +74,7 @@ def ablate(
         config: settings of every run; the case's changes come after those of its ``architecture``.
         faces: clean faces to train on.
         prior: imported prior, or ``None``.
-        test: clean faces to judge on, degraded by Eq. 14 with seed 0.
+        test: clean faces to evaluate on, degraded by Eq. 14 with seed 0.
         output: folder of the runs and of ``ablation.json``.
         seeds: training seeds.
         cases: changes of the architecture by name; ``None``: :data:`CASES`.
@@ -111,7 +111,7 @@ def ablate(
             weights = train(
                 plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
             )
-            finished = {"train_config": plan.to_dict(), **_judge(weights, test, limit, metrics)}
+            finished = {"train_config": plan.to_dict(), **_evaluated(weights, test, limit, metrics)}
             write_json(folder / "result.json", finished)
         record = finished
         found[name][seed] = record["restored"]
@@ -176,7 +176,7 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
 
 
 @torch.no_grad()
-def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> dict[str, Any]:
+def _evaluated(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> dict[str, Any]:
     """A run's size, and the means of its figures and those of the input."""
     loaded = read(weights)
     network = build_memgan(loaded.config, loaded.state).eval()

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
-from memgan.hub.tensor_file import write_tensors
+from memgan.hub.tensor_file import read_state, write_tensors
 from memgan.training.step import Trainer
 
 KEPT = 2
@@ -113,16 +112,23 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
         raise DataError(
             f"{path} holds no checkpoint (a folder step-XXXXXXXX); start without --resume, or name the run."
         )
+    remedy = "Resume from an older checkpoint."
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        optimizers = load_file(folder / "optimizers.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise WeightsError(f"The checkpoint {folder} is damaged ({error}); resume from an older one.") from error
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"The checkpoint {folder} is damaged ({error}). {remedy}") from error
+    optimizers = read_state(folder / "optimizers.safetensors", remedy=remedy)
+    unknown = [key for key in optimizers if "/" not in key and key != "random"]
+    if unknown:
+        raise WeightsError(
+            f"The optimizers of the checkpoint {folder} are not stored by parameter name ({unknown[0]}): an earlier "
+            "memgan wrote it. Start from its averaged.safetensors with --start-from instead."
+        )
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
     discriminator, adam = trainer.discriminator, trainer.discriminator_optimizer
     if discriminator is not None and adam is not None and (folder / "discriminator.safetensors").is_file():
-        _load_strict(discriminator, load_file(folder / "discriminator.safetensors"), folder)
+        _load_strict(discriminator, read_state(folder / "discriminator.safetensors", remedy=remedy), folder)
         _restore_optimizer(adam, discriminator, optimizers, "discriminator")
     _restore_optimizer(trainer.generator_optimizer, trainer.generator, optimizers, "generator")
     trainer.random.set_state(optimizers["random"])
@@ -150,14 +156,8 @@ def load_discriminator(path: Path, trainer: Trainer) -> None:
     """
     if trainer.discriminator is None:
         raise ConfigError(f"A discriminator is given ({path}), but losses.adversarial is 0: raise it, or leave it out.")
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{path} is no readable discriminator ({error}); give a discriminator.safetensors."
-        ) from error
-    state = {key: value.float() for key, value in state.items()}
-    _load_strict(trainer.discriminator, state, path)
+    state = read_state(path, remedy="Give a discriminator.safetensors that a run ended with.")
+    _load_strict(trainer.discriminator, {key: value.float() for key, value in state.items()}, path)
 
 
 def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> None:

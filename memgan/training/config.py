@@ -220,7 +220,7 @@ class DiscriminatorSettings(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class WindowSettings(Settings):
-    """Training on a part of each picture."""
+    """Training on a window of each picture."""
 
     path: ClassVar[str] = "window."
 

@@ -1,4 +1,4 @@
-"""Learning rates of the generator's parts, relative to one another."""
+"""Groups the generator's parameters by their learning rate."""
 
 import math
 from typing import Any

@@ -6,6 +6,7 @@ A field is declared with :func:`setting`. The types that a field may have are th
 
 import dataclasses
 import json
+import operator
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 from memgan.errors import ConfigError
 
 S = TypeVar("S", bound="Settings")
+_BOUNDS = (("at least", "least", operator.ge), ("above", "above", operator.gt), ("at most", "most", operator.le))
 _WORDS = {"None": None, "True": True, "False": False}
 
 
@@ -141,11 +143,11 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 def _type_name(hint: Any) -> str:
     names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
-    kinds = _kinds(hint)
-    return " or ".join(
-        " or ".join(typing.get_args(kind)) if typing.get_origin(kind) is typing.Literal else names.get(kind, "group")
-        for kind in kinds
-    )
+    words = []
+    for kind in _kinds(hint):
+        is_literal = typing.get_origin(kind) is typing.Literal
+        words += list(typing.get_args(kind)) if is_literal else [names.get(kind, "group")]
+    return " or ".join(words)
 
 
 def _checked(name: str, hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
@@ -157,24 +159,13 @@ def _checked(name: str, hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any
         value = float(value)
     if not any(_is_a(kind, value) for kind in kinds):
         raise ConfigError(f"{name} is {value!r}; allowed: {_type_name(hint)}.")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        words = []
-        least, above, most = bounds["least"], bounds["above"], bounds["most"]
-        if least is not None:
-            words.append(f"at least {least}")
-        if above is not None:
-            words.append(f"above {above}")
-        if most is not None:
-            words.append(f"at most {most}")
-        inside = (least is None or value >= least) and (above is None or value > above)
-        if not (inside and (most is None or value <= most) and value == value):
-            allowed = " and ".join(words) or "a number"
-            raise ConfigError(f"{name} is {value!r}; it must be {allowed}{_or_none(kinds)}.")
+    stated = [
+        (f"{word} {bounds[key]:g}", test, bounds[key]) for word, key, test in _BOUNDS if bounds.get(key) is not None
+    ]
+    if not all(test(value, bound) for _, test, bound in stated):  # none holds of NaN
+        or_none = ", or None" if types.NoneType in kinds else ""
+        raise ConfigError(f"{name} is {value!r}; it must be {' and '.join(text for text, *_ in stated)}{or_none}.")
     return value
-
-
-def _or_none(kinds: tuple[Any, ...]) -> str:
-    return ", or None" if types.NoneType in kinds else ""
 
 
 def _is_a(kind: Any, value: Any) -> bool:

@@ -8,28 +8,12 @@ from fakes import OneConvolution, random_prior_faces
 from tiny import TINY_MOBILE as TINY
 from tiny import settings
 
-from memgan.errors import ConfigError
-from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
 from memgan.network.model import build_memgan
-from memgan.network.window import Window
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.discriminators.pictures import Discriminator
-from memgan.training.losses.checkerboard import checkerboard_distance
-from memgan.training.losses.objective import LossNetworks, check_window
+from memgan.training.losses.objective import LossNetworks
 from memgan.training.losses.perceptual import PerceptualLoss
-from memgan.training.losses.prior_match import prior_distance
 from memgan.training.step import Trainer
-from memgan.training.warm_start import begin_at_mean_latent_
-from memgan.training.window import (
-    COMPONENTS,
-    FOCUS_SHIFT,
-    Area,
-    Focus,
-    draw_focus,
-    draw_window,
-    random_area,
-    valid_area,
-)
 
 
 def trainer(changes: dict[str, object] | None = None) -> Trainer:
@@ -126,33 +110,6 @@ def test_a_paired_discriminator_learns_what_is_missing() -> None:
     assert losses[-1] < 0.35 < losses[0]  # log 2 is chance
 
 
-def test_a_grid_is_seen_and_other_errors_are_not() -> None:
-    generator = torch.Generator().manual_seed(3)
-    target = torch.rand(2, 3, 128, 128, generator=generator) * 2 - 1
-    noise = 0.1 * torch.randn(2, 3, 128, 128, generator=generator)
-    cell = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
-    board = 0.1 * cell.repeat(64, 64)
-    assert float(checkerboard_distance(target + board, target)) == pytest.approx(0.01, rel=1e-4)
-    assert (
-        float(checkerboard_distance(target + noise, target)) < 0.07 * 0.01
-    )  # as strong, but without a place in the grid
-    assert float(checkerboard_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
-    half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
-    assert float(checkerboard_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
-    wide = 0.1 * torch.cat([cell.repeat(64, 4), -cell.repeat(64, 4)], 1).repeat(1, 8)  # the sign turns every 8 px
-    # One of the three grids repeats so.
-    assert float(checkerboard_distance(target + wide, target)) == pytest.approx(0.01 / 3, rel=1e-3)
-    patch = torch.zeros(128, 128)
-    patch[32:48, 64:80] = board[32:48, 64:80]  # along an edge, say
-    share = 16**2 / 128**2
-    assert (
-        float(checkerboard_distance(target + patch, target)) > 0.01 * share / 3
-    )  # by the finest of three grids in full
-    assert float(checkerboard_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(
-        0.01, rel=1e-4
-    )
-
-
 @pytest.mark.parametrize(("name", "weight", "share"), [("checkerboard", 100.0, 0.5), ("known_detail", 10.0, 0.9)])
 def test_a_loss_besides_eq_13_is_part_of_a_step(name: str, weight: float, share: float) -> None:
     losses = {"losses.l1": 0.0, "losses.adversarial": 0.0, "optimizer.learning_rate": 2e-3, "optimizer.prior_rate": 1.0}
@@ -174,74 +131,6 @@ def test_memory_positions_bound_the_sample_without_bias() -> None:
     assert made._sampled(features).numel() == 256
     assert len(seen.unique()) == 64 * 64  # every position has its turn
     assert made._sampled(features[..., :16, :16]).numel() == 256
-
-
-def test_window_scale_and_margin() -> None:
-    generator = torch.Generator().manual_seed(0)
-    assert draw_window(None, 32, 512, generator) is None and draw_window(8, 64, 64, generator) is None
-    for _ in range(50):
-        window = draw_window(12, 32, 512, generator)
-        assert 0 <= window.top <= 20 and 0 <= window.left <= 20 and window.size == 12
-    seen, drawn = torch.zeros(2, 32), 1000
-    for _ in range(drawn):
-        window = draw_window(12, 32, 512, generator)
-        for axis, start in enumerate((window.top, window.left)):
-            seen[axis, start : start + 12] += 1 / drawn
-    # The border has its turn: of squares that begin anywhere it is in a twelfth as many as the middle.
-    assert seen.min() > 0.3 * seen.max()
-    assert valid_area(Window(32, 0, 4, 12), 512, 32) == Area(0, 32, 160, 128)
-    assert valid_area(Window(32, 20, 20, 12), 512, 32) == Area(32, 32, 160, 160)
-    assert valid_area(None, 512, 32) == Area(0, 0, 512, 512)
-
-
-def test_windows_and_crops_around_eyes_and_mouth() -> None:
-    generator = torch.Generator().manual_seed(0)
-    assert draw_focus(0.0, generator) is None
-    drawn = [draw_focus(0.5, generator) for _ in range(400)]
-    found = [focus for focus in drawn if focus is not None]
-    assert 150 < len(found) < 250
-    left, right, _, *mouth = FFHQ_TEMPLATE / FFHQ_SIZE_PX
-    for component, place in zip(COMPONENTS, (left, right, sum(mouth) / 2), strict=True):
-        assert component == pytest.approx(tuple(place), abs=1e-3)
-    near = [
-        min(range(3), key=lambda index: abs(right - COMPONENTS[index][0]) + abs(down - COMPONENTS[index][1]))
-        for right, down in found
-    ]
-    assert set(near) == {0, 1, 2}
-    for (right, down), index in zip(found, near, strict=True):
-        assert abs(right - COMPONENTS[index][0]) <= FOCUS_SHIFT and abs(down - COMPONENTS[index][1]) <= FOCUS_SHIFT
-    image = torch.zeros(1, 3, 512, 512)
-    for focus in found:
-        window = draw_window(24, 64, 512, generator, focus)
-        region = valid_area(window, 512, 16).within(window, 512)
-        crop = random_area(region.crop(image), 128, generator, focus.within(region, 512))
-        assert region.left + crop.left + 64 == pytest.approx(focus.right * 512, abs=24)
-        assert region.top + crop.top + 64 == pytest.approx(focus.down * 512, abs=24)
-    corner = Focus(0.01, 0.99)
-    assert draw_window(24, 64, 512, generator, corner) == Window(64, 40, 0, 24)
-    assert random_area(image, 128, generator, corner.within(Area(0, 0, 512, 512), 512)) == Area(384, 0, 128, 128)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"window.size": 12, "window.margin": 9, "losses.known_detail": 1.0},
-            r"leaves 30 px .* need 61: .*or set losses.known_detail to 0",
-        ),
-        ({"window.size": 12, "window.margin": 9, "losses.texture": 1.0}, r"need 37: .*or set losses.texture to 0"),
-        ({"window.size": 12, "window.margin": 9}, r"need 32: .*or train on whole pictures"),
-        ({"window.size": 8, "window.margin": 0, "discriminator.size": 64}, r"leaves 32 px .* need 64: .*lower disc"),
-        ({"losses.known_detail": 1.0}, r"need pictures of 61 px, these have 32: set losses.known_detail to 0"),
-    ],
-)
-def test_losses_have_enough_to_look_at(changes: dict[str, object], message: str) -> None:
-    windowed = settings({"window.scale": 16, **changes})
-    with pytest.raises(ConfigError, match=message):
-        check_window(windowed, 64 if windowed.window.size else 32)
-    check_window(windowed, 512)
-    if "known_weight" in changes:
-        check_window(windowed.changed({"losses.known_detail": 0.0, "window.size": None}), 32)
 
 
 def test_window_training_reaches_all_parts() -> None:
@@ -302,14 +191,6 @@ def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> No
     assert any(p.grad.any() for p in made.generator.encoder.parameters())
 
 
-def test_prior_distance_is_the_missed_share_of_the_variance() -> None:
-    true = {8: torch.randn(4, 16, 8, 8)}
-    latent = torch.randn(4, 32)
-    assert prior_distance(true, true, latent, latent) == 0
-    mean = {8: true[8].mean().expand_as(true[8])}
-    torch.testing.assert_close(prior_distance(mean, true, latent, latent), torch.tensor(0.5), atol=0.01, rtol=0)
-
-
 def test_averaged_weights_follow_slowly_and_buffers_at_once() -> None:
     made = trainer({"losses.adversarial": 0.0})
     start = [p.clone() for p in made.generator.parameters()]
@@ -319,18 +200,3 @@ def test_averaged_weights_follow_slowly_and_buffers_at_once() -> None:
         torch.testing.assert_close(average, torch.lerp(now.detach(), before, 2 / 11))
     for average, now in zip(made.averaged.network.buffers(), made.generator.buffers(), strict=True):
         assert torch.equal(average, now)
-
-
-def test_training_begins_at_the_mean_latent_code() -> None:
-    torch.manual_seed(0)
-    latent = build_memgan(TINY).latent
-    codes = latent.mapping(torch.randn(2000, TINY.style_dim))
-    by_chance = latent(torch.randn(5, TINY.encoder_width(4), 4, 4))
-    left = begin_at_mean_latent_(latent)
-    begun = latent(torch.randn(5, TINY.encoder_width(4), 4, 4))
-
-    def distance(found: torch.Tensor) -> float:
-        return float((found - codes.mean(0)).detach().square().mean() / codes.var(0).mean().detach())
-
-    assert distance(begun) < 0.5 * distance(by_chance)
-    assert distance(begun) == pytest.approx(left, abs=0.1)

@@ -10,7 +10,12 @@ from memgan.apps.cli import train as training
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to compare, and the arguments of each run; run.minutes or run.steps is the budget of each."""
     parser.add_argument(
-        "--test", type=Path, nargs="+", required=True, metavar="FACES", help="clean faces to judge on, not trained on"
+        "--test",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FACES",
+        help="clean faces to evaluate on, not to train on",
     )
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="training seeds (default: 0,1,2)")
     parser.add_argument("--limit", type=int, metavar="N", help="only N test faces, spread evenly over the names")
@@ -26,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, judge and print the table; the exit status."""
+    """Train, evaluate and print the table; the exit status."""
     import logging
 
     from memgan.errors import ConfigError

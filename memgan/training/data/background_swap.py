@@ -23,9 +23,9 @@ def swap_backgrounds(
     """Put other photographs behind aligned faces.
 
     Portraits mostly stand before plain walls or gardens; a network that saw nothing else draws hair and leaves into
-    dark rooms and crowds. The person is cut out, the rest becomes a part of another photograph or a few of these side
-    by side, mostly out of focus, darker or lighter. What the cut misses of hair, hats and hands is lost, in the picture
-    to aim at as well: the degradation comes afterwards.
+    dark rooms and crowds. The person is cut out; the rest becomes a section of another photograph, or a few of these
+    side by side, mostly out of focus, darker or lighter. Hair, hats and hands that the cut misses are lost, in the
+    picture to aim at as well: the degradation comes afterwards.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1], faces aligned to FFHQ's template, any float dtype.
@@ -50,7 +50,7 @@ def swap_backgrounds(
 
 
 def _scene(another: Callable[[], Tensor], side: int, draw: RandomDraw) -> Tensor:
-    """(3, side, side) float32: a random part of a photograph, or of a wall of smaller ones."""
+    """(3, side, side) float32: a random section of a photograph, or of a wall of smaller ones."""
     tile = round(side * draw.log_uniform(*_ZOOM))
     count = math.ceil(side / tile)
     rows = [torch.cat([resized(another()[None], tile)[0] for _ in range(count)], -1) for _ in range(count)]

@@ -30,8 +30,8 @@ _SHOULDERS_FROM = 0.6
 def cut_out(images: Tensor) -> Tensor:
     """Which parts of aligned portraits are the person: GrabCut (Rother et al., 2004) from the template's shape.
 
-    On as many threads as torch has, one for each picture: beside a GPU all else takes less time. Processes that make
-    batches beside one another have one each.
+    On as many threads as torch has, one for each picture: with a GPU all else takes less time. Worker
+    processes have one each.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1].

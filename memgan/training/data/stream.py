@@ -81,7 +81,7 @@ class FaceStream:
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
-            with ThreadPoolExecutor() as threads:  # files are decoded beside one another
+            with ThreadPoolExecutor() as threads:  # files are decoded at the same time
                 self._resident = torch.stack(list(threads.map(photographs.__getitem__, range(len(photographs))))).to(
                     device
                 )
@@ -208,8 +208,8 @@ def to_levels(image: Tensor) -> Tensor:
 def fingerprint(network: nn.Module) -> int:
     """A number below 2^32 that other weights hardly have: the CRC-32 of all of them.
 
-    Added to the seed of what is drawn, it lets a run that goes on from weights draw faces and degradations of its own.
-    With the seed alone it would draw those of the run before, in the same order, and learn these pairs by heart.
+    Added to the seed, it lets a run that starts from weights draw other faces and degradations than the run before.
+    With the seed alone it would draw the same ones in the same order, and learn these pairs by heart.
     """
     found = 0
     for tensor in network.state_dict().values():

@@ -53,7 +53,7 @@ class FeatureDiscriminator(nn.Module):
         self.register_buffer("square", torch.zeros(len(self.widths)))
 
     def forward(self, taps: Sequence[Tensor]) -> Tensor:
-        """Judge pictures.
+        """Score pictures.
 
         Args:
             taps: (B, C, h, w) each, with the C that were given.

@@ -15,7 +15,7 @@ _STDDEV_GROUP = 4
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one; both branches halve the sides and are added with equal variance.
+    """Two 3x3 convolutions parallel to a 1x1 one; both branches halve the sides and are added with equal variance.
 
     Args:
         in_channels: input channels.
@@ -85,7 +85,7 @@ class Discriminator(nn.Module):
         self.head = nn.Sequential(EqualLinear(last * _FINAL_SCALE**2, last), ScaledLeakyReLU(), EqualLinear(last, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Judge pictures.
+        """Score pictures.
 
         Args:
             image: (B, 3, S, S) in [-1, 1], S = ``image_size``.

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import ConfigError, ShapeError, WeightsError
 from memgan.evaluation.networks.stlpips import InputScaling, ShiftTolerantTrunk, read_stlpips_weights
+from memgan.hub.tensor_file import read_state
 
 FeatureKind = Literal["vgg19", "stlpips_vgg"]
 
@@ -72,7 +73,7 @@ class Vgg19(FeatureNetwork):
             self._stages.append(stage)
             index += 1  # and every pooling
         if weights is not None:
-            table = _read_table(weights)
+            table = read_state(weights, remedy="Give a vgg19 file of torchvision.")
             _load(self.features, {key.removeprefix("features."): value for key, value in table.items()}, weights)
         self._freeze()
 
@@ -162,20 +163,6 @@ def check_images(a: Tensor, b: Tensor) -> None:
             f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) with "
             f"sides of at least {_MIN_SIDE_PX} px."
         )
-
-
-def _read_table(path: str | Path) -> dict[str, Tensor]:
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(f"There is no weight file {path}; give the path of an existing file.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has a dozen of its own
-        raise WeightsError(f"{path} is no readable weight file ({error}); download it again.") from error
 
 
 def _load(module: nn.Module, table: dict[str, Tensor], source: str | Path | None) -> None:

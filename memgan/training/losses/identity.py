@@ -15,10 +15,10 @@ from memgan.training.window import Area
 SIDE_PX = 112
 """Side of the faces that networks of the ArcFace kind take."""
 _BOX = (0.1266, 0.1194, 0.7489)
-"""Left, top and side of ArcFace's template in a face aligned to FFHQ's, as parts of the side: the similarity that maps
+"""Left, top and side of ArcFace's template in a face aligned to FFHQ's, as shares of its side: the similarity that maps
 the five points of the one onto those of the other turns by less than 0.01 degrees."""
 _SHIFT = 0.01
-"""Largest random shift of that box, as a part of the picture's side."""
+"""Largest random shift of that box, as a share of the picture's side."""
 
 
 class IdentityLoss(nn.Module):
@@ -65,7 +65,7 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
 
     Args:
         image: the faces.
-        right, down: shift of the cut, as parts of S; up to 0.1.
+        right, down: shift of the cut, as shares of S; up to 0.1.
     """
     left, top, side = _BOX
     return square_cut(image, (left + right, top + down, side), SIDE_PX)

@@ -21,7 +21,7 @@ def known_detail_distance(restored: Tensor, target: Tensor, degraded: Tensor) ->
     difference from the truth, relative to the truth's amplitude there, counts by that share.
 
     Args:
-        restored, target, degraded: (B, C, H, W) in [-1, 1], the same part of the picture, sides of at least
+        restored, target, degraded: (B, C, H, W) in [-1, 1], the same area of the picture, sides of at least
             :data:`MIN_SIDE_PX`.
 
     Returns:
