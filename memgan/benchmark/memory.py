@@ -1,4 +1,4 @@
-"""Measures the memory of this process and of CUDA devices, and the peak that one call needs in a process of its own."""
+"""Measures the memory of this process and of CUDA devices, and the peak that one call needs in a separate process."""
 
 import ctypes
 import dataclasses

@@ -26,7 +26,7 @@ class Measurement(Timing):
     unit: str
     """What the items are: ``faces`` or ``pictures``."""
     memory: PeakMemory | None = None
-    """Of one call in a process of its own, if it was asked for."""
+    """Of one call in a separate process, if it was asked for."""
     ratio: Spread | None = None
     """Of another network: how many times as long it takes as the first one, round by round."""
 

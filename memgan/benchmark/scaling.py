@@ -87,7 +87,7 @@ def milestones(last: int) -> list[int]:
 
 
 def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
-    """Restore so many pictures in a process of its own.
+    """Restore so many pictures in a separate process.
 
     Raises:
         MemGANError: if the process fails.

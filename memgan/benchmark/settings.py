@@ -58,7 +58,7 @@ class Options:
     threads: int | None = None
     """See :func:`memgan.benchmark.machine.limited_threads`."""
     memory: bool = True
-    """Measure peak memory too, each in a process of its own, which takes seconds each."""
+    """Measure peak memory too, each in a separate process, which takes seconds each."""
     pictures: int = 1000
     """Most pictures of ``scaling``."""
 

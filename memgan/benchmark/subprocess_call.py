@@ -1,4 +1,4 @@
-"""Runs one function in a process of its own, so that nothing done before is still in its memory.
+"""Runs one function in a separate process, so that nothing done before is still in its memory.
 
 As a program it reads ``{"function": "module:function", "arguments": {...}}`` from its standard input, and writes what
 the function returns as the last line of its standard output, in JSON.
@@ -36,7 +36,7 @@ def call_in_subprocess(function: str, arguments: dict[str, Any]) -> Any:
     )
     if done.returncode != 0:
         why = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
-        raise MemGANError(f"{function} failed in a process of its own ({why}); run it with the same options alone.")
+        raise MemGANError(f"{function} failed in a separate process ({why}); run it with the same options alone.")
     return json.loads(done.stdout.rstrip().rpartition("\n")[2])
 
 

@@ -1,4 +1,4 @@
-"""memgan.benchmark: peak memory in a process of its own, and scaling with pictures and faces."""
+"""memgan.benchmark: peak memory in a separate process, and scaling with pictures and faces."""
 
 import dataclasses
 import json
