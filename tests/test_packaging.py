@@ -146,7 +146,13 @@ def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolver.py"}
-    needed |= {"weights/README.md", f"weights/{SPEC.filename}", "tests/conftest.py", "tests/ruff.toml"}
+    needed |= {
+        "memgan/hub/README.md",
+        "weights/README.md",
+        f"weights/{SPEC.filename}",
+        "tests/conftest.py",
+        "tests/ruff.toml",
+    }
     assert needed <= names, f"missing: {sorted(needed - names)}"
     assert not [name for name in names if "__pycache__" in name or "TRAINING_LOG" in name]
 
