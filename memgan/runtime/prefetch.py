@@ -1,4 +1,4 @@
-"""Working ahead: a thread makes the next item of an iterator while the caller uses the one before."""
+"""Prefetches: a thread makes the next item of an iterator while the caller uses the one before."""
 
 import contextlib
 import queue
@@ -53,7 +53,7 @@ def _make(
                 item.set_result(next(source))
             except StopIteration:
                 return
-            except BaseException as error:  # whatever it is: who waits for the item shall hear of it
+            except BaseException as error:  # whatever it is: who waits for the item hears of it
                 item.set_exception(error)
                 made.put(item)
                 return
