@@ -21,6 +21,22 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
     return result
 
 
+def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
+    """Refuse what is not allowed.
+
+    Args:
+        name: of the option.
+        value: given for it.
+        allowed: names that are.
+        more: what else is allowed, for the message.
+
+    Raises:
+        ConfigError: if ``value`` is none of ``allowed``.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
+
+
 def check_int(name: str, value: Any, least: int) -> int:
     """``value`` as a whole number of at least ``least``.
 
