@@ -4,16 +4,17 @@ Network and hub are siblings that know nothing of each other, so what needs both
 """
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
 
-from memgan.hub import repository, weight_file
 from memgan.hub.card import METRICS_KEY, Metrics, model_card
+from memgan.hub.repository import CARD_FILE, upload
 from memgan.hub.resolver import load
-from memgan.hub.weight_file import Checkpoint
+from memgan.hub.weight_file import Checkpoint, save_pretrained
 from memgan.network import model
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
@@ -92,11 +93,7 @@ class MemGAN(model.MemGAN):
             WeightsError: if a tensor has values that are not finite, or the metadata are not text.
             OutputError: if the files cannot be written.
         """
-        checkpoint = self._checkpoint(metadata, metrics)
-        folder = weight_file.save_pretrained(directory, checkpoint, half=half)
-        with atomic_write(folder / repository.CARD_FILE) as temporary:
-            temporary.write_text(model_card(checkpoint) if card is None else card, encoding="utf-8")
-        return folder
+        return self._write(Path(directory), None, metadata, metrics, card, half)
 
     def push_to_hub(
         self,
@@ -125,17 +122,27 @@ class MemGAN(model.MemGAN):
         Raises:
             WeightsError: if the upload fails, or what is to be uploaded is not allowed.
         """
-        checkpoint = self._checkpoint(metadata, metrics)
-        text = model_card(checkpoint, repo_id) if card is None else card
-        return repository.push_to_hub(
-            repo_id, checkpoint, card=text, private=private, token=token, message=commit_message, half=half
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            self._write(Path(folder), repo_id, metadata, metrics, card, half)
+            return upload(Path(folder), repo_id, private=private, token=token, message=commit_message)
 
-    def _checkpoint(self, metadata: Mapping[str, str] | None, metrics: Metrics | None) -> Checkpoint:
+    def _write(
+        self,
+        folder: Path,
+        repo_id: str | None,
+        metadata: Mapping[str, str] | None,
+        metrics: Metrics | None,
+        card: str | None,
+        half: bool,
+    ) -> Path:
         entries = {**self.metadata, **(metadata or {})}
         if metrics is not None:
             entries[METRICS_KEY] = metrics.to_json()
-        return Checkpoint(self.config, self.state_dict(), entries)
+        checkpoint = Checkpoint(self.config, self.state_dict(), entries)
+        save_pretrained(folder, checkpoint, half=half)
+        with atomic_write(folder / CARD_FILE) as temporary:
+            temporary.write_text(model_card(checkpoint, repo_id) if card is None else card, encoding="utf-8")
+        return folder
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:
