@@ -7,11 +7,11 @@ from typing import Any
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
 from memgan.runtime.checks import check_int, check_number
+from memgan.runtime.choices import BACKENDS
 
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "floor", "growth")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
 DEFAULT_STAGES = STAGES[:-1]
-BACKENDS = ("torch", "onnx")
 
 
 @dataclasses.dataclass(frozen=True)
