@@ -128,8 +128,8 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
         name, function = import_restorer(requested)
         baseline = Baseline(name, requested, function, size_px)
     elif requested == _SELF_ENSEMBLE:
-        network = MemGANRestorer(weights, device=str(device)).network
-        baseline = Baseline(requested, requested, _SelfEnsemble(network), network.config.image_size)
+        restorer = MemGANRestorer(weights, device=str(device))
+        baseline = Baseline(requested, requested, _SelfEnsemble(restorer.network), restorer.pipeline.size_px)
     elif requested in PRESETS:
         config = PRESETS[requested]
         baseline = Baseline(requested, requested, build_memgan(config), config.image_size)

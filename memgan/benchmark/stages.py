@@ -32,7 +32,7 @@ class Workbench:
         self.setup = setup
         self.device = choose_device(setup.device)
         self.restorer = open_restorer(setup)
-        self.size_px = int(self.restorer.network.config.image_size)
+        self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:
             rgb, self.drawn = draw_scene(setup.width, setup.height, setup.faces)

@@ -37,8 +37,7 @@ def memory_evidence(
         batch = to_batch(crops[start : start + max_batch], device)
         features = trained.encoder(batch)
         cosines = {
-            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy()
-            for scale, bank in trained.memory.items()
+            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
         }
         maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
     return maps
