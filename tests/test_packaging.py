@@ -123,16 +123,8 @@ def test_wheel_metadata(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Name"] == "memgan" and metadata["Requires-Python"] == ">=3.10"
     assert metadata["Version"] == memgan.__version__
-    assert set(metadata.get_all("Provides-Extra")) == {
-        "train",
-        "eval",
-        "upscale",
-        "benchmark",
-        "plot",
-        "heic",
-        "onnx",
-        "test",
-    }
+    extras = {"train", "eval", "upscale", "benchmark", "plot", "heic", "onnx", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
 
 
 def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:

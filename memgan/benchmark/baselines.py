@@ -106,11 +106,6 @@ class _SelfEnsemble(nn.Module):
         return (run_network(self.network, image, self_ensemble=True),)
 
 
-def size_of(network: Any) -> int:
-    """Side S in pixels of the faces of a network of memgan's."""
-    return int(network.config.image_size)
-
-
 def baseline_names() -> list[str]:
     """Names that :func:`build_baseline` knows."""
     return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
@@ -136,8 +131,8 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
         name, function = import_restorer(requested)
         baseline = Baseline(name, requested, function, size_px)
     elif requested == _SELF_ENSEMBLE:
-        network = MemGANRestorer(weights, device=str(device)).network
-        baseline = Baseline(requested, requested, _SelfEnsemble(network), size_of(network))
+        restorer = MemGANRestorer(weights, device=str(device))
+        baseline = Baseline(requested, requested, _SelfEnsemble(restorer.network), restorer.pipeline.size_px)
     elif requested in PRESETS:
         config = PRESETS[requested]
         baseline = Baseline(requested, requested, build_memgan(config), config.image_size)

@@ -6,6 +6,7 @@ from pathlib import Path
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
 from memgan.runtime.checks import check_int, check_number
+from memgan.runtime.choices import BACKENDS
 
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "roofline", "scaling")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
@@ -14,7 +15,6 @@ TIMED_STAGES = STAGES[:-2]
 """What two checkouts are compared in."""
 ROUNDS = 5
 """How often two checkouts alternate."""
-BACKENDS = ("torch", "onnx")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.benchmark.baselines import build_baseline, size_of
+from memgan.benchmark.baselines import build_baseline
 from memgan.benchmark.settings import Setup
 from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.faces.align import align
@@ -32,7 +32,7 @@ class Workbench:
         self.setup = setup
         self.device = choose_device(setup.device)
         self.restorer = open_restorer(setup)
-        self.size_px = size_of(self.restorer.network)
+        self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:
             rgb, self.drawn = draw_scene(setup.width, setup.height, setup.faces)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch.utils.module_tracker import ModuleTracker
 
 
-class PartCost(NamedTuple):
-    """One part of a generator."""
+class ComponentCost(NamedTuple):
+    """One component of a generator."""
 
     name: str
     num_parameters: int
@@ -32,7 +32,7 @@ class PartCost(NamedTuple):
 class Operation(NamedTuple):
     """One operation of torch that computes or copies something."""
 
-    part: str
+    component: str
     """The child of the network that runs it; empty for the network itself."""
     flops: int
     """Floating-point operations, two per multiply-add; 0 for element-wise work."""
@@ -91,17 +91,20 @@ def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torc
     )
 
 
-def count_cost(config: MemGANConfig) -> list[PartCost]:
-    """Cost of each part for one face of ``config.image_size``, in the order of the parts, then their ``total``."""
+def count_cost(config: MemGANConfig) -> list[ComponentCost]:
+    """Cost of each component for one face of ``config.image_size``, in their order, then their ``total``."""
     with FakeTensorMode():
         network = build_memgan(config).eval().requires_grad_(False)
     operations = count_operations(network, config.image_size).operations
-    parts = []
-    for name, part in network.named_children():
-        parameters, buffers = (sum(x.numel() for x in tensors) for tensors in (part.parameters(), part.buffers()))
-        flops = sum(operation.flops for operation in operations if operation.part == name)
-        parts.append(PartCost(name, parameters, buffers, flops // 2))
-    return [*parts, PartCost("total", *(sum(column) for column in zip(*(part[1:] for part in parts))))]
+    costs = []
+    for name, component in network.named_children():
+        parameters, buffers = (sum(x.numel() for x in part) for part in (component.parameters(), component.buffers()))
+        flops = sum(operation.flops for operation in operations if operation.component == name)
+        costs.append(ComponentCost(name, parameters, buffers, flops // 2))
+    return [
+        *costs,
+        ComponentCost("total", *(sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))),
+    ]
 
 
 _FREE = {
@@ -115,7 +118,7 @@ _FREE = {
 
 
 class _Recorder(TorchDispatchMode):
-    """Takes down each operation that computes or copies anything."""
+    """Records each operation that computes or copies anything."""
 
     def __init__(self, tracker: "ModuleTracker") -> None:
         from torch.utils.flop_counter import flop_registry
@@ -133,9 +136,9 @@ class _Recorder(TorchDispatchMode):
             count = self._counters.get(packet)
             flops = 0 if count is None else int(count(*args, **kwargs, out_val=result))
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-            # The tracker names modules by their way from the root: Network.part.layer.
-            part = next((name.split(".")[1] for name in self._tracker.parents if "." in name), "")
-            self.operations.append(Operation(part, flops, sum(map(_size, tensors))))
+            # The tracker names modules by their way from the root: Network.component.layer.
+            component = next((name.split(".")[1] for name in self._tracker.parents if "." in name), "")
+            self.operations.append(Operation(component, flops, sum(map(_size, tensors))))
         return result
 
 

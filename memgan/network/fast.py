@@ -1,4 +1,4 @@
-"""The same network, faster: what restoring needs, without what only training needs."""
+"""Runs a network of the mobile family faster on a CPU, without what only training needs."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ STRIP_ROWS = 32
 
 
 class FastMemGAN(MemGAN):
-    """A :class:`MemGAN` of the mobile family whose pictures are made faster; it shares all parts with the trained one.
+    """A :class:`MemGAN` of the mobile family that restores faster; it shares all components with the trained one.
 
     Its pictures equal the trained network's up to the rounding of sums that are taken in another order. What this form
     is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.

@@ -1,4 +1,4 @@
-"""Layers with an equalized learning rate: weights of unit variance, scaled by their fan-in when used."""
+"""Provides layers with an equalized learning rate: weights of unit variance, scaled by their fan-in when used."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Checks of what callers choose: every message says what was given, what is allowed and what to do."""
+"""Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
 import math
 from typing import Any

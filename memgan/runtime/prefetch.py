@@ -53,7 +53,7 @@ def _make(
                 item.set_result(next(source))
             except StopIteration:
                 return
-            except BaseException as error:  # whatever it is: who waits for the item shall hear of it
+            except BaseException as error:  # whatever it is: who waits for the item hears of it
                 item.set_exception(error)
                 made.put(item)
                 return
