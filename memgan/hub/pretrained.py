@@ -6,7 +6,7 @@ Network and hub are siblings that know nothing of each other, so what needs both
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -18,15 +18,14 @@ from memgan.network import model
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+M = TypeVar("M", bound="MemGAN")
 
 
 class MemGAN(model.MemGAN):
     """Blind face restoration of aligned faces: the network of :mod:`memgan.network`, from and to weight files."""
 
     @classmethod
-    def from_config(cls, config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> "Self":
+    def from_config(cls: type[M], config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> M:
         """A network of this configuration, see :func:`memgan.network.model.build_memgan`.
 
         Raises:
@@ -36,14 +35,14 @@ class MemGAN(model.MemGAN):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[M],
         name_or_path: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
         token: str | None = None,
-    ) -> "Self":
+    ) -> M:
         """A network with weights, strictly loaded, in eval mode, on the CPU in float32.
 
         Args:

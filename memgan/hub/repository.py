@@ -181,7 +181,7 @@ class Repository:
         why = f"{_endpoint()} is not reachable ({error})" if error else "the network is not to be used (offline mode)"
         return WeightsNotFoundError(
             f"{self._name(filename)} is not in the local cache {cache}, and {why}. Elsewhere, fetch "
-            f"{_endpoint()}/{self.repo_id}/resolve/{self.revision or 'main'}/{filename} (and {CONFIG_FILE} beside it) "
+            f"{_endpoint()}/{self.repo_id}/resolve/{self.revision or 'main'}/{filename} (and {CONFIG_FILE}) "
             f"into a folder and give its path; or copy {folder} from another machine's cache to {cache / folder}; or "
             "set HF_ENDPOINT to a mirror."
         )

@@ -234,7 +234,7 @@ def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Pat
 def _is_registered(path: Path, kind: str, spec: WeightSpec, offline: bool) -> bool:
     """Whether a file is the registered one, or made of it; what cannot be replaced raises."""
     if kind == "converted":
-        return read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256
+        return bool(read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256)
     if sha256_of(path) == spec.sha256:
         return True
     if kind == "embedded" or (kind == "cache" and offline):

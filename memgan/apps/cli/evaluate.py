@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         write_memory_sheet,
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
-    from memgan.restoration.inference import picture_of
+    from memgan.restoration.inference import run_network
     from memgan.runtime.atomic_file import write_json
     from memgan.runtime.checks import parse_ints
     from memgan.runtime.device import choose_device
@@ -112,7 +113,10 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
-    restorers: dict[str, Any] = {name: picture_of(network, args.self_ensemble) for name, network in networks.items()}
+    restorers: dict[str, Any] = {
+        name: functools.partial(run_network, network, self_ensemble=args.self_ensemble)
+        for name, network in networks.items()
+    }
     for text in args.restorer:
         name, one = import_restorer(text)
         if name in restorers:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
-from memgan.runtime.prefetch import ahead
+from memgan.runtime.prefetch import prefetch
 from memgan.training.config import DataSettings
 from memgan.training.data.background_swap import swap_backgrounds
 from memgan.training.data.color_jitter import jitter_colors
@@ -108,7 +108,7 @@ class FaceStream:
         endless = (self.batch(size) for _ in itertools.repeat(None))
         if not overlap:
             return endless
-        return ahead(self._on_own_stream(endless) if self.device.type == "cuda" else endless)
+        return prefetch(self._on_own_stream(endless) if self.device.type == "cuda" else endless)
 
     def _on_own_stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Made on a CUDA stream of their own: on the training's, whatever waits for a result would wait for a step."""
