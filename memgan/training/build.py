@@ -1,4 +1,4 @@
-"""Builds what a training run is made of, as its settings say."""
+"""Builds generator, discriminator, drawn faces and batches as the settings say."""
 
 import contextlib
 from collections.abc import Callable

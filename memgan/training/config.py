@@ -1,4 +1,4 @@
-"""Holds the settings of a training run: nested frozen dataclasses, stored with its checkpoints, and recipes of them."""
+"""Defines the settings of a training run, which are stored with its checkpoints, and reads recipes of them."""
 
 import dataclasses
 import json

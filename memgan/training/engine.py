@@ -63,7 +63,7 @@ def train(
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
         identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
             ``losses.identity`` is above 0.
-        resume: run or checkpoint to continue; it has to be one of the same settings.
+        resume: run or checkpoint to continue; its networks have to be those of the settings.
         start_from: weight file or generator to start from, with fresh optimizers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
 

@@ -1,4 +1,4 @@
-"""Groups of settings as frozen dataclasses whose fields carry their help and check their values.
+"""Declares groups of settings as frozen dataclasses whose fields carry their help and check their values.
 
 A field is declared with :func:`setting`. The types that a field may have are those of JSON: bool, int, float, str,
 ``Literal`` of strings, a mapping, and each of them or ``None``.
