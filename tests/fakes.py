@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from memgan.apps.cli.main import main
 from memgan.faces.align import FFHQ_TEMPLATE
 from memgan.faces.types import Face
+from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.losses.feature_networks import FeatureNetwork
@@ -61,31 +62,38 @@ class FakeNetwork(nn.Module):
 
 
 def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
-    """What ``memgan restore`` makes its restorer with when it is given these words."""
+    """What ``memgan restore`` makes and calls its restorer with when it is given these words."""
     seen: dict[str, Any] = {}
 
     class Stop(Exception):
         pass
 
-    def restorer(*args: Any, **options: Any) -> None:
-        seen.update(options)
-        raise Stop
+    class Recorder:
+        device = torch.device("cpu")
 
-    monkeypatch.setattr("memgan.restoration.restorer.MemGANRestorer", restorer)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            seen.update(options)
+            self.pipeline = self
+
+        def run(self, items: Any, options: Any, **how: Any) -> None:
+            seen.update(vars(options))
+            raise Stop
+
+    monkeypatch.setattr("memgan.restoration.restorer.MemGANRestorer", Recorder)
     with pytest.raises(Stop):
         main(["restore", *words])
     return seen
 
 
-def random_prior_faces() -> PriorFaces:
-    """A source of pictures with random weights, of the preset ``tiny``."""
+def random_prior_faces(config: MemGANConfig = TINY_MOBILE) -> PriorFaces:
+    """A source of pictures with random weights, of the preset ``tiny`` unless another configuration is given."""
     faces = PriorFaces.__new__(PriorFaces)
     torch.nn.Module.__init__(faces)
-    network = build_memgan(TINY_MOBILE)
+    network = build_memgan(config)
     faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
-    faces.scales, faces.truncation, faces.style_dim = TINY_MOBILE.scales, 0.8, TINY_MOBILE.style_dim
+    faces.style_dim = config.style_dim
     faces.autocast = contextlib.nullcontext
-    faces.register_buffer("mean_latent", torch.zeros(TINY_MOBILE.style_dim))
+    faces.register_buffer("mean_latent", torch.zeros(config.style_dim))
     return faces.requires_grad_(False)
 
 
@@ -120,3 +128,17 @@ class Embedding(nn.Module):
 def double(faces: torch.Tensor) -> torch.Tensor:
     """A contender: as fast as anything."""
     return 2 * faces
+
+
+class Slope(FeatureNetwork):
+    """Two taps that can be worked out by hand: twice the picture, and its mean over colors."""
+
+    default_weights = (0.5, 3.0)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [2 * image, image.mean(1, keepdim=True)]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """Random pictures from -1 to 1."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)

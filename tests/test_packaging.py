@@ -15,7 +15,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from memgan.hub import resolve as hub
+from memgan import hub
 from memgan.network.config import MemGANConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,13 +84,13 @@ def install(wheel: Path, folder: Path) -> Path:
 
 
 def default_weights_from(site: Path, cwd: Path) -> tuple[Path, Path]:
-    """Where a Python that sees nothing but ``site`` finds memgan.hub.resolve and, verified, the default weights.
+    """Where a Python that sees nothing but ``site`` finds memgan.hub and, verified, the default weights.
 
     ``-I -S`` hides the current folder and all installed packages: looking for weights needs the standard library only.
     """
     code = (
         f"import site; site.addsitedir({str(site)!r}); "
-        "import memgan.hub.resolve; print(memgan.hub.resolve.__file__); print(memgan.hub.resolve.resolve(offline=True))"
+        "import memgan.hub; print(memgan.hub.__file__); print(memgan.hub.resolve(offline=True))"
     )
     module, weights = run(sys.executable, "-I", "-S", "-c", code, cwd=cwd).split("\n")[:2]
     return Path(module), Path(weights)
@@ -110,8 +110,10 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     assert code <= names, f"missing: {sorted(code - names)}; does a folder lack its __init__.py?"
     assert {"memgan/py.typed", "memgan/_weights/README.md", f"memgan/_weights/{SPEC.filename}"} <= names
     assert "memgan/evaluation/metrics/niqe_pristine.npz" in names
+    assert "memgan/training/recipes/memgan-mobile-512.json" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"memgan"}  # no tests, no examples
+    assert not [name for name in names if "TRAINING_LOG" in name]
     assert b"memgan = memgan.apps.cli.main:main" in entry_points
 
 
@@ -121,30 +123,37 @@ def test_wheel_metadata(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Name"] == "memgan" and metadata["Requires-Python"] == ">=3.10"
     assert metadata["Version"] == memgan.__version__
-    assert set(metadata.get_all("Provides-Extra")) == {"train", "eval", "upscale", "benchmark", "heic", "onnx", "test"}
+    extras = {"train", "eval", "upscale", "benchmark", "plot", "heic", "onnx", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
 
 
 def test_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
     site = install(wheel, tmp_path)
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub" / "resolve.py"
+    assert module == site / "memgan" / "hub" / "__init__.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
 def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolve.py"}
-    needed |= {"weights/README.md", f"weights/{SPEC.filename}", "tests/conftest.py", "tests/ruff.toml"}
+    needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolver.py"}
+    needed |= {
+        "memgan/hub/README.md",
+        "weights/README.md",
+        f"weights/{SPEC.filename}",
+        "tests/conftest.py",
+        "tests/ruff.toml",
+    }
     assert needed <= names, f"missing: {sorted(needed - names)}"
-    assert not [name for name in names if "__pycache__" in name]
+    assert not [name for name in names if "__pycache__" in name or "TRAINING_LOG" in name]
 
 
 def test_sdist_installs_with_its_weights(sdist: Path, tmp_path: Path) -> None:
     (tmp_path / "built").mkdir()
     site = install(build_wheel(sdist, tmp_path / "built"), tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == site / "memgan" / "hub" / "resolve.py"
+    assert module == site / "memgan" / "hub" / "__init__.py"
     assert weights == site / "memgan" / "_weights" / SPEC.filename
 
 
@@ -156,13 +165,13 @@ def test_editable_install_finds_the_weights_of_the_checkout(checkout: Path, tmp_
     (editable,) = built.glob("*.whl")
     site = install(editable, tmp_path / "site")
     module, weights = default_weights_from(site, tmp_path)
-    assert module == checkout / "memgan" / "hub" / "resolve.py"
+    assert module == checkout / "memgan" / "hub" / "__init__.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 
 def test_bare_checkout_finds_its_weights(checkout: Path, tmp_path: Path) -> None:
     module, weights = default_weights_from(checkout, tmp_path)
-    assert module == checkout / "memgan" / "hub" / "resolve.py"
+    assert module == checkout / "memgan" / "hub" / "__init__.py"
     assert weights == checkout / "weights" / SPEC.filename
 
 
@@ -173,7 +182,7 @@ def test_requirements_cover_every_import(wheel: Path) -> None:
         wanted = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": extra})]
         return {canonical(requirement.name) for requirement in wanted}
 
-    everything = set().union(*map(required, ("", "train", "eval", "upscale", "heic", "onnx")))
+    everything = set().union(*map(required, ("", "train", "eval", "upscale", "plot", "heic", "onnx")))
     missing = {name for name in imported_by(ROOT / "memgan") if distribution_of(name) not in everything}
     assert not missing, f"the package imports {sorted(missing)}, which no requirement of setup.py brings"
     missing = {name for name in imported_by(ROOT / "tests") if distribution_of(name) not in required("test")}
@@ -190,10 +199,15 @@ def distribution_of(module: str) -> str:
 
 
 def imported_by(folder: Path) -> set[str]:
-    """Top-level names of what the files of ``folder`` import, without the standard library and themselves."""
+    """Top-level names of what the files of ``folder`` import to run, without the standard library and themselves."""
     names = set()
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        tree = ast.parse(path.read_text("utf-8"))
+        checks = [
+            node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        ]
+        for_types_only = {inner for check in checks for inner in ast.walk(check)}
+        for node in set(ast.walk(tree)) - for_types_only:
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -215,7 +229,7 @@ def test_embedded_weights_are_the_registered_ones(name: str) -> None:
 def test_only_registered_weights_are_shipped() -> None:
     shipped = {file.name for file in (ROOT / "weights").iterdir() if file.is_file()}
     embedded = {spec.filename for spec in hub.REGISTRY.values() if spec.embedded}
-    assert shipped == embedded | {"README.md"}
+    assert shipped == embedded | {"README.md", "TRAINING_LOG.md"}
     # Discriminators, for fine-tuning, lie in a folder that the package's data patterns do not reach.
     assert {file.name for file in (ROOT / "weights" / "discriminator").iterdir()} <= embedded
 

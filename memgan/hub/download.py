@@ -1,4 +1,4 @@
-"""Download of one file of known SHA-256 from a list of addresses: resumed, checked, and moved into place whole."""
+"""Downloads one file of known SHA-256 from a list of addresses: resumed, checked, and moved into place whole."""
 
 import contextlib
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.runtime.progress import ProgressBar
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 20.0
@@ -67,7 +68,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def quarantine(path: Path) -> Path:
-    """Move a damaged file out of the way, beside its place; an earlier one there is replaced.
+    """Move a damaged file out of the way, within its folder; an earlier one there is replaced.
 
     Returns:
         Where it is now: the same name with ``.damaged`` added.
@@ -89,8 +90,8 @@ def quarantine(path: Path) -> Path:
 def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = None) -> Path:
     """Download a file unless it is there; of several processes one downloads and the others wait for it.
 
-    What is received is kept in ``.NAME.part`` beside ``path``, from where a later call goes on. Only a whole file of
-    the right SHA-256 gets the name ``path``. A file already there that is damaged is kept as ``NAME.damaged``.
+    What is received is kept in ``.NAME.part`` in its folder; a later call resumes from it. Only a whole file of the
+    right SHA-256 gets the name ``path``. A file already there that is damaged is kept as ``NAME.damaged``.
 
     Args:
         urls: addresses to try in this order: http, https or file.
@@ -146,7 +147,7 @@ def _fetch_checked(url: str, part: Path, sha256: str, size: int | None) -> None:
 
 
 def _fetch_all(url: str, part: Path, size: int | None) -> None:
-    """Append to ``part`` until the server has no more; go on after cuts."""
+    """Append to ``part`` until the server has no more; resume after cuts."""
     for attempt in range(_MAX_CUTS):
         if attempt:
             time.sleep(_PAUSE_S * min(2 ** (attempt - 1), 16))
@@ -202,14 +203,16 @@ def _fetch_some(url: str, part: Path, size: int | None) -> bool:
             file = open(part, "ab" if start else "wb")  # noqa: SIM115 (closed below; its errors are the disk's)
         except OSError as error:
             raise _unwritable(part, error) from error
-        with file, _progress(part, total, start) as bar:
+        name = part.name.removeprefix(".").removesuffix(".part")
+        quiet = sys.stderr is None or not sys.stderr.isatty()  # a library writes nothing into log files
+        with file, ProgressBar(total, unit="B", title=name, start=start, hidden=quiet) as bar:
             done = start
             while block := response.read(_BLOCK_BYTES):
                 done += len(block)
                 if total is not None and done > total:
                     raise _FailedError(f"sends more than the {total} bytes that it offered.")
                 _write(file, block, part)
-                bar.update(len(block))
+                bar.advance(len(block))
     return total is None or done == total
 
 
@@ -244,12 +247,3 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
         f"{path.parent} cannot take the download ({error.strerror or error}); free some space, or choose another "
         "folder with MEMGAN_HOME or cache_dir."
     )
-
-
-def _progress(part: Path, total: int | None, start: int) -> Any:
-    """A bar on a terminal, nothing elsewhere."""
-    from tqdm import tqdm
-
-    name = part.name.removeprefix(".").removesuffix(".part")
-    shown = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not shown)

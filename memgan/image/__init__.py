@@ -1,4 +1,6 @@
-"""Arrays, files and tensors: the only unit that knows color order, 255, 16 bit, alpha, EXIF and ICC.
+"""Converts pictures between arrays, files and tensors.
+
+Color order, 255, 16 bit, alpha, EXIF and ICC are known here and nowhere else.
 
 Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """
@@ -20,7 +22,6 @@ from memgan.image.picture import (
     to_array,
 )
 from memgan.image.tensors import resize, to_tensor, to_uint8
-from memgan.runtime.atomic_file import write_whole
 
 __all__ = [
     "HEIF_SUFFIXES",
@@ -47,5 +48,4 @@ __all__ = [
     "to_array",
     "to_tensor",
     "to_uint8",
-    "write_whole",
 ]

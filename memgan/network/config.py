@@ -1,14 +1,35 @@
-"""The numbers of a MemGAN generator, as one frozen dataclass that travels inside the weight file."""
+"""Describes a MemGAN generator in one frozen dataclass that travels inside the weight file."""
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError
 
-Family = Literal["stylegan2", "mobile"]
+FAMILIES = {
+    "stylegan2": "memgan.network.stylegan2.StyleGAN2Synthesis",
+    "mobile": "memgan.network.mobile.MobileSynthesis",
+}
+"""Synthesis networks by family: subclasses of :class:`memgan.network.synthesis.Synthesis`, imported when built."""
 FusionConv = Literal["dense", "separable"]
 _FORMER_NAMES = {"memory_normalise": "memory_normalize"}  # as the first weight files spell them
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_IS_TYPE: dict[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    FusionConv: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: _is_int,
+    float: lambda value: _is_int(value) or isinstance(value, float),
+    int | None: lambda value: value is None or _is_int(value),
+    tuple[int, ...] | None: lambda value: value is None or (isinstance(value, tuple) and all(map(_is_int, value))),
+}
+"""Whether a value is what a field's annotation says; JSON and callers get it wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +44,9 @@ class MemGANConfig:
 
     name: str = "memgan-512"
     """Name under which the weights are registered."""
-    family: Family = "stylegan2"
-    """Synthesis network of the decoder: ``stylegan2`` (the paper) or ``mobile`` (MobileStyleGAN)."""
+    family: str = "stylegan2"
+    """Synthesis network of the decoder, one of :data:`FAMILIES`: ``stylegan2`` (the paper) or ``mobile``
+    (MobileStyleGAN)."""
     image_size: int = 512
     """Side of the input and output picture in pixels, a power of two from 8 to 1024."""
     channel_base: int = 32768
@@ -69,8 +91,8 @@ class MemGANConfig:
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, field, tuple(value))
         self._check_types()
-        if self.family not in get_args(Family):
-            raise ConfigError(f"family is {self.family!r}; allowed: {', '.join(get_args(Family))}.")
+        if self.family not in FAMILIES:
+            raise ConfigError(f"family is {self.family!r}; allowed: {', '.join(FAMILIES)}.")
         if self.fusion_conv not in get_args(FusionConv):
             raise ConfigError(f"fusion_conv is {self.fusion_conv!r}; allowed: {', '.join(get_args(FusionConv))}.")
         size = self.image_size
@@ -79,11 +101,6 @@ class MemGANConfig:
         for field in ("channel_base", "channel_max", "style_dim", "latent_layers"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1.")
-        if self.family == "mobile" and self.channels(4) != self.channels(8):
-            raise ConfigError(
-                f"The mobile family needs equal widths at scales 4 and 8, not {self.channels(4)} and "
-                f"{self.channels(8)}; raise channel_base or lower channel_max."
-            )
         for field in ("encoder_channels", "encoder_blocks"):
             value = getattr(self, field)
             minimum = 1 if field == "encoder_channels" else 0
@@ -104,30 +121,10 @@ class MemGANConfig:
             raise ConfigError(f"memory_decay is {self.memory_decay}; it must be from 0 to 1.")
 
     def _check_types(self) -> None:
-        """Reject what JSON or a caller got wrong, before any arithmetic with it fails less legibly."""
-        whole = {"image_size", "channel_base", "channel_max", "style_dim", "latent_layers"}
-        switches = {"use_memory", "use_affine", "use_blend", "memory_residual", "memory_normalize"}
-        switches.add("degradation_conditioning")
-        sequences = {"encoder_channels", "encoder_blocks", "fusion_scales"}
-        real = {"memory_temperature", "memory_decay"}
+        """Refuse values of a wrong type before arithmetic with them fails less legibly."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            is_int = isinstance(value, int) and not isinstance(value, bool)
-            if field.name in whole:
-                good = is_int
-            elif field.name in switches:
-                good = isinstance(value, bool)
-            elif field.name in sequences:
-                good = value is None or (
-                    isinstance(value, tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-                )
-            elif field.name in real:
-                good = is_int or isinstance(value, float)
-            elif field.name == "memory_max_slots":
-                good = value is None or is_int
-            else:
-                good = isinstance(value, str)
-            if not good:
+            if not _IS_TYPE[field.type](value):
                 raise ConfigError(f"{field.name} is {value!r}; its type must be {field.type}.")
 
     @property

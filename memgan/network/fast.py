@@ -1,159 +1,159 @@
-"""The same network, faster: what restoring needs, without what only training needs."""
+"""Runs a network of the mobile family faster on a CPU, without what only training needs."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memgan.network.conditioning import Adjustment
-from memgan.network.encoder import Encoder
 from memgan.network.folding import FoldedAffine, FoldedLayer, FoldedLevel, can_fold, fold_level, fold_start
-from memgan.network.model import MemGAN
-from memgan.network.shortcut import fit_affine_read, pays
+from memgan.network.model import Encoded, MemGAN, MemGANOutput
+from memgan.network.window import Window
 
 STRIP_ROWS = 32
 """Rows of features that are worked on at once: few enough to stay in the cache, and in memory that is used again."""
 
 
 class FastMemGAN(MemGAN):
-    """A :class:`MemGAN` of the mobile family whose pictures are made faster; it shares all parts with the trained one.
+    """A :class:`MemGAN` of the mobile family that restores faster; it shares all components with the trained one.
 
     Its pictures equal the trained network's up to the rounding of sums that are taken in another order. What this form
-    is not made for (random noise, windows, gradients, devices other than the CPU), the trained network does.
+    is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.
 
     - The linear steps between two activations are one matrix per face (:mod:`memgan.network.folding`).
     - Features lie with their channels innermost, and are changed in place.
-    - One face at a time is decoded in strips of rows, each with the rows around it that its convolutions reach.
-      Numbers of full size would be written to fresh memory at every step, which costs more than the arithmetic.
+    - One face at a time is decoded in strips of rows, each with the rows around it that its convolutions reach, and the
+      memory is read strip by strip. Numbers of full size would be written to fresh memory at every step, which costs
+      more than the arithmetic.
 
     Args:
         network: is not changed. What is loaded into either is in both.
-        memory_shortcut: read the memory at large scales by an affine map, see :mod:`memgan.network.shortcut`.
     """
 
-    def __init__(self, network: MemGAN, *, memory_shortcut: bool = False) -> None:
-        super().__init__(network.config, *network.parts)
+    def __init__(self, network: MemGAN) -> None:
+        super().__init__(network.config, *network.components)
         self.training = network.training
-        self.metadata = getattr(network, "metadata", {})  # license and the like, of networks that came from a file
-        self.memory_shortcut = memory_shortcut
+        self.metadata = network.metadata
 
-    def _generate(
-        self, image: Tensor, *, noise: str, window: object, keep_features: bool
-    ) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
-        learns = torch.is_grad_enabled() and (image.requires_grad or any(p.requires_grad for p in self.parameters()))
-        if noise != "stored" or window is not None or learns or image.device.type != "cpu":
-            return super()._generate(image, noise=noise, window=window, keep_features=keep_features)
-        made = [self._generate_one(face, keep_features) for face in image.split(1)]
-        restored, latent = (torch.cat(column) for column in list(zip(*made))[:2])
-        features = {r: torch.cat([face[2][r] for face in made]) for r in self.config.scales} if keep_features else None
-        return restored, latent, features
+    def forward(self, image: Tensor, *, window: Window | None = None) -> MemGANOutput:
+        """As :meth:`MemGAN.forward`, one face after the other."""
+        restore = functools.partial(super().forward, window=window)
+        if len(image) < 2 or window is not None or not self._is_fast(image):
+            return restore(image)
+        images, latents = zip(*map(restore, torch.split(image, 1)), strict=True)
+        return MemGANOutput(torch.cat(images), torch.cat(latents))
 
-    def _generate_one(self, image: Tensor, keep_features: bool) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
-        """:meth:`_generate` for one face (1, 3, S, S)."""
-        features = _encode(self.encoder, image)
-        latent = self.latent(features[4])
-        adjustments = self.adjustments(features)
-        synthesis = self.decoder.synthesis
-        with torch.autocast(image.device.type, enabled=False):
+    def encode(self, image: Tensor, window: Window | None = None) -> Encoded:
+        """As :meth:`MemGAN.encode`; the memory is read when it is asked for."""
+        if window is not None or not self._is_fast(image):
+            return super().encode(image, window)
+        self.check_image(image)
+        features = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        return Encoded(features, self.latent(features[4]), _LazyMemories(self, features))
+
+    def decode(
+        self, encoded: Encoded, window: Window | None = None, *, keep: dict[int, Tensor] | None = None
+    ) -> Tensor:
+        """As :meth:`MemGAN.decode`."""
+        latent, memories = encoded.latent, encoded.memories
+        if window is not None or keep is not None or not self._is_fast(latent):
+            return super().decode(encoded, window, keep=keep)
+        with torch.autocast(latent.device.type, enabled=False):
             w = latent.float()
             leave = fold_start(self.decoder, w)
-        x, _ = synthesis.start(latent)
+        x, _ = self.decoder.synthesis.start(latent)
         x = _doubled(leave(x.permute(0, 2, 3, 1)))
         for index, scale in enumerate(self.config.scales[1:]):
-            with torch.autocast(image.device.type, enabled=False):
+            with torch.autocast(latent.device.type, enabled=False):
                 level = fold_level(self.decoder, index, w)
-            read = self._reader(scale, features[scale], adjustments.get(scale))
-            x = self._decode_level(level, x, scale, features[scale], read)
-        return x.permute(0, 3, 1, 2).contiguous(), latent, features if keep_features else None
+            x = self._decode_level(level, x, functools.partial(_rows, memories, scale))
+        return x.permute(0, 3, 1, 2).contiguous()
 
-    def _decode_level(
-        self, level: FoldedLevel, x: Tensor, scale: int, query: Tensor, read: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """Doubled features (1, S, S, C') -> those of the next scale (1, 2S, 2S, C''), or RGB (1, S, S, 3)."""
-        is_last = scale == self.config.image_size
-        result = None
-        for start in range(0, scale, STRIP_ROWS):
-            stop = min(start + STRIP_ROWS, scale)
-            made = self._decode_strip(level, x, query, read, start, stop)
+    def _is_fast(self, given: Tensor) -> bool:
+        """Whether the fast form does for an input: on the CPU, and nothing learns."""
+        learns = torch.is_grad_enabled() and (given.requires_grad or any(p.requires_grad for p in self.parameters()))
+        return given.device.type == "cpu" and not learns
+
+    def _decode_level(self, level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tensor]) -> Tensor:
+        """Doubled features (B, S, S, C') -> those of the next scale (B, 2S, 2S, C''), or RGB (B, S, S, 3)."""
+        batch, side = x.shape[:2]
+        is_last = side == self.config.image_size
+        result: Tensor | None = None
+        for start in range(0, side, STRIP_ROWS):
+            stop = min(start + STRIP_ROWS, side)
+            made = _decode_strip(level, x, read, start, stop)
+            if not is_last:
+                made = _doubled(made)
+            factor = made.shape[1] // (stop - start)
             if result is None:
-                side, channels = (scale, 3) if is_last else (2 * scale, made.shape[-1] // 4)
-                result = made.new_empty(1, side, side, channels)
-            if is_last:
-                result[:, start:stop] = made
-            else:
-                result[:, 2 * start : 2 * stop].copy_(_doubled(made))
-        return result
-
-    def _reader(self, scale: int, query: Tensor, adjustment: Adjustment | None) -> Callable[[Tensor], Tensor]:
-        """What turns F^E of a strip into F^M."""
-        read: Callable[[Tensor], Tensor] = _unchanged
-        if str(scale) in self.memory:
-            bank = self.memory[str(scale)]
-            read = fit_affine_read(bank, query) if self.memory_shortcut and pays(bank, query) else bank
-        return read if adjustment is None else lambda features: adjustment(read(features))
-
-    def _decode_strip(
-        self,
-        level: FoldedLevel,
-        x: Tensor,
-        query: Tensor,
-        read: Callable[[Tensor], Tensor],
-        start: int,
-        stop: int,
-    ) -> Tensor:
-        """Rows ``start`` to ``stop`` of a level's result; each 3x3 convolution reaches one row further."""
-        side = x.shape[1]
-        spans = [(max(start - reach, 0), min(stop + reach, side)) for reach in (3, 2, 1, 0)]
-        if level.blend is None:
-            spans = [*spans[1:], spans[-1]]
-        (top, bottom), (memory_top, memory_bottom) = spans[:2]
-        x = _synthesise(level.first, x[:, top:bottom], spans[0], spans[1])
-        memory = None
-        if level.affine is not None or level.blend is not None:
-            memory = read(query[:, :, memory_top:memory_bottom]).permute(0, 2, 3, 1)
-        if level.affine is not None:
-            x = _modulate(level.affine, memory, x)
-        x = _synthesise(level.second, x, spans[1], spans[2])
-        if level.blend is None:
-            return level.leave(x)
-        blend = level.blend
-        made = level.leave(_depthwise(x, blend.depthwise, spans[2], spans[3]))
-        memory = _depthwise(memory, blend.memory_depthwise, spans[1], spans[3])
-        flat = made.view(1, -1, made.shape[-1])
-        flat.baddbmm_(memory.flatten(1, 2).to(flat.dtype), blend.memory_weight.mT.to(flat.dtype))
-        return made
+                result = made.new_empty(batch, factor * side, factor * side, made.shape[-1])
+            result[:, factor * start : factor * stop].copy_(made)
+        return cast("Tensor", result)
 
 
-def prepare_for_inference(network: MemGAN, *, memory_shortcut: bool = False) -> MemGAN:
+class _LazyMemories(Mapping[int, Tensor]):
+    """F^M by fused scale, read from the features where and when it is asked for."""
+
+    def __init__(self, network: FastMemGAN, features: Mapping[int, Tensor]) -> None:
+        self._network, self._features = network, features
+        self._adjustments = network.adjustments(features)
+
+    def rows(self, scale: int, top: int, bottom: int) -> Tensor:
+        """(B, C_r, bottom - top, r) of the scale r."""
+        return self._network._read(scale, self._features[scale][:, :, top:bottom], self._adjustments)
+
+    def __getitem__(self, scale: int) -> Tensor:
+        return self.rows(scale, 0, scale)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._network.config.fused_scales)
+
+    def __len__(self) -> int:
+        return len(self._network.config.fused_scales)
+
+
+def _rows(memories: Mapping[int, Tensor], scale: int, top: int, bottom: int) -> Tensor:
+    """Rows of F^M of a scale, (B, H, W, C)."""
+    if isinstance(memories, _LazyMemories):
+        return memories.rows(scale, top, bottom).permute(0, 2, 3, 1)
+    return memories[scale][:, :, top:bottom].permute(0, 2, 3, 1)
+
+
+def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor:
+    """Rows ``start`` to ``stop`` of a level's result; each 3x3 convolution reaches one row further."""
+    side = x.shape[1]
+    spans = [(max(start - reach, 0), min(stop + reach, side)) for reach in (3, 2, 1, 0)]
+    if level.blend is None:
+        spans = [*spans[1:], spans[-1]]
+    x = _synthesize(level.first, x[:, slice(*spans[0])], spans[0], spans[1])
+    if level.affine is None and level.blend is None:
+        return level.leave(_synthesize(level.second, x, spans[1], spans[2]))
+    memory = read(*spans[1])
+    if level.affine is not None:
+        x = _modulate(level.affine, memory, x)
+    x = _synthesize(level.second, x, spans[1], spans[2])
+    if level.blend is None:
+        return level.leave(x)
+    made = level.leave(_depthwise(x, level.blend.depthwise, spans[2], spans[3]))
+    memory = _depthwise(memory, level.blend.memory_depthwise, spans[1], spans[3])
+    flat = made.view(len(made), -1, made.shape[-1])
+    flat.baddbmm_(memory.flatten(1, 2).to(flat.dtype), level.blend.memory_weight.mT.to(flat.dtype))
+    return made
+
+
+def prepare_for_inference(network: MemGAN) -> MemGAN:
     """The fastest form of a network that gives the same pictures (up to 1e-4); the one given is not changed.
 
     Args:
         network: any MemGAN.
-        memory_shortcut: also read the memory at large scales by an affine map, which is a little faster still and gives
-            nearly the same pictures, see :mod:`memgan.network.shortcut`.
 
     Returns:
         A :class:`FastMemGAN` for the mobile family with separable fusions; else ``network`` itself. It shares the
         parameters, has the same attributes and state names, and moves between devices like any module.
     """
-    return FastMemGAN(network, memory_shortcut=memory_shortcut) if can_fold(network.decoder) else network
-
-
-def _unchanged(features: Tensor) -> Tensor:
-    return features
-
-
-def _encode(encoder: Encoder, image: Tensor) -> dict[int, Tensor]:
-    """:meth:`Encoder.forward` in place; (B, C_r, r, r) with the channels innermost in memory."""
-    features = {}
-    x = image.contiguous(memory_format=torch.channels_last)
-    for scale, level in zip(encoder.scales, encoder.levels, strict=True):
-        x = F.leaky_relu_(level.enter(x), 0.2)
-        for block in level.blocks:
-            x = block.second(F.leaky_relu_(block.first(x), 0.2)).add_(x)
-        features[scale] = x
-    return features
+    return FastMemGAN(network) if can_fold(network.decoder) else network
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _depthwise(x: Tensor, weight: Tensor, span: tuple[int, int], wanted: tuple[i
     return y[:, wanted[0] - span[0] : wanted[1] - span[0]]
 
 
-def _synthesise(layer: FoldedLayer, x: Tensor, span: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+def _synthesize(layer: FoldedLayer, x: Tensor, span: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
     x = layer.mix(_depthwise(x, layer.depthwise, span, wanted))
     return F.leaky_relu_(x.add_(layer.noise[:, slice(*wanted)].to(x.dtype)), 0.2)
 

@@ -1,18 +1,21 @@
-"""MobileStyleGAN's synthesis network: Haar upsampling and depthwise-separable modulated convolutions.
+"""Implements MobileStyleGAN's synthesis network: Haar upsampling and depthwise-separable modulated convolutions.
 
 Reference: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image
 Synthesis", 2021.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig
-
-Window = tuple[int, int] | None
+from memgan.network.synthesis import Synthesis, noise_at
+from memgan.network.window import Corner
 
 
 def inverse_haar(x: Tensor) -> Tensor:
@@ -26,7 +29,7 @@ def inverse_haar(x: Tensor) -> Tensor:
     """
     batch, channels, height, width = x.shape
     channels //= 4
-    low, high = x.split([channels, 3 * channels], dim=1)  # not slices: their gradients would be padded with zeros
+    low, high = torch.split(x, [channels, 3 * channels], dim=1)  # slices' gradients would be padded with zeros
     vertical, horizontal, diagonal = high.reshape(batch, channels, 3, height, width).unbind(2)
     upper, lower = low + vertical, low - vertical
     plus, minus = horizontal + diagonal, horizontal - diagonal
@@ -38,19 +41,6 @@ def inverse_haar(x: Tensor) -> Tensor:
 
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def add_noise(x: Tensor, noise_map: Tensor, noise: str, window: Window) -> Tensor:
-    """Add a stored noise map (its window), fresh noise of the same strength, or nothing."""
-    if noise == "none":
-        return x
-    if window is not None:
-        top, left = window
-        noise_map = noise_map[..., top : top + x.shape[-2], left : left + x.shape[-1]]
-    if noise == "random":
-        fresh = torch.randn(x.shape[0], 1, *x.shape[-2:], device=x.device, dtype=x.dtype)
-        return x + fresh * noise_map.square().mean().sqrt().to(x.dtype)
-    return x + noise_map.to(x.dtype)
 
 
 class MobileLayer(nn.Module):
@@ -73,7 +63,7 @@ class MobileLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("noise", torch.zeros(1, 1, scale, scale))
 
-    def forward(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """(B, C_in, H, W), (B, D) -> (B, C, H, W)."""
         x = x * (self.style(w) * self.gain)[:, :, None, None].to(x.dtype)
         if self.separable:
@@ -81,7 +71,7 @@ class MobileLayer(nn.Module):
             x = F.conv2d(x, self.weight, self.bias)
         else:
             x = F.conv2d(x, self.weight, self.bias, padding=1)
-        return F.leaky_relu(add_noise(x, self.noise, noise, window), 0.2)
+        return F.leaky_relu(x + noise_at(self.noise, x, corner).to(x.dtype), 0.2)
 
 
 class MobileBlock(nn.Module):
@@ -96,14 +86,16 @@ class MobileBlock(nn.Module):
         self.layer2 = MobileLayer(channels, channels, scale, style_dim)
         self.head = MobileHead(channels, style_dim) if head else None
 
-    def first(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+    def first(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """(B, C_in, H, W) -> (B, C, 2H, 2W)."""
         x = inverse_haar(x * self.up_style(w)[:, :, None, None].to(x.dtype))
-        return self.layer1(x, w, noise=noise, window=window)
+        features: Tensor = self.layer1(x, w, corner)
+        return features
 
-    def second(self, x: Tensor, w: Tensor, *, noise: str = "stored", window: Window = None) -> Tensor:
+    def second(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return self.layer2(x, w, noise=noise, window=window)
+        features: Tensor = self.layer2(x, w, corner)
+        return features
 
     def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor | None:
         """The picture at the last scale, nothing before: this family has no skip pictures."""
@@ -132,61 +124,67 @@ class MobileHead(nn.Module):
         return F.conv2d(x, self.weight, self.bias)
 
 
-class MobileSynthesis(nn.Module):
-    """Synthesis network of the ``mobile`` family, block by block so that fusions can be put in between.
+class MobileSynthesis(Synthesis):
+    """Synthesis network of the ``mobile`` family; its picture is drawn by the last block alone.
 
-    Args:
-        config: gives widths, size and the width of w.
+    Raises:
+        ConfigError: if the widths at scales 4 and 8 differ.
     """
+
+    last_blend_rate = 0.1  # the last features are ten times smaller than all others, and the head amplifies as much
+
+    blocks: Sequence[MobileBlock]
 
     def __init__(self, config: MemGANConfig) -> None:
-        super().__init__()
-        scales = config.scales
-        widths = [config.channels(scale) for scale in scales]
+        super().__init__(config)
+        widths = [config.channels(scale) for scale in self.scales]
+        if widths[0] != widths[1]:
+            raise ConfigError(
+                f"The mobile family needs equal widths at scales 4 and 8, not {widths[0]} and {widths[1]}; raise "
+                "channel_base or lower channel_max."
+            )
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.layer0 = MobileLayer(widths[0], widths[0], 4, config.style_dim, separable=False)
-        self.blocks = nn.ModuleList(
-            MobileBlock(before, width, scale, config.style_dim, head=scale == scales[-1])
-            for before, width, scale in zip(widths[:-1], widths[1:], scales[1:], strict=True)
+        blocks = (
+            MobileBlock(before, width, scale, config.style_dim, head=scale == config.image_size)
+            for before, width, scale in zip(widths[:-1], widths[1:], self.scales[1:], strict=True)
         )
+        self.blocks = cast("Sequence[MobileBlock]", nn.ModuleList(blocks))
 
-    def start(self, w: Tensor, *, noise: str = "stored") -> tuple[Tensor, Tensor | None]:
+    def start(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """w (B, D) -> 4 px features (B, C, 4, 4) and no picture."""
-        return self.layer0(self.constant.expand(w.shape[0], -1, -1, -1), w, noise=noise), None
+        return self.layer0(self.constant.expand(w.shape[0], -1, -1, -1), w), None
 
+    @staticmethod
+    def state_from_prior(prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state in a prior, as :func:`memgan.training.priors.mobile.read_random_face` names its tensors.
 
-def synthesis_state_from_prior(prior: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename an imported prior's ``synthesis.*`` tensors to :class:`MobileSynthesis`.
+        Raises:
+            KeyError: if a tensor is missing.
+        """
 
-    Args:
-        prior: tensors as :func:`memgan.training.priors.mobile.read_random_face` names them.
+        def linear(source: str, target: str) -> dict[str, Tensor]:
+            weight, bias = (prior[f"synthesis.{source}.modulation.{part}"] for part in ("weight", "bias"))
+            return {f"{target}.weight": weight, f"{target}.bias": bias.flatten()}
 
-    Returns:
-        a strict state for a :class:`MobileSynthesis` of the prior's widths at 512 px.
-    """
+        def layer(source: str, target: str) -> dict[str, Tensor]:
+            state = {
+                **linear(f"{source}.conv", f"{target}.style"),
+                f"{target}.weight": prior[f"synthesis.{source}.w"],
+                f"{target}.bias": prior[f"synthesis.{source}.bias"].flatten(),
+                f"{target}.noise": prior[f"synthesis.{source}.noise"],
+            }
+            if f"synthesis.{source}.dw" in prior:
+                state[f"{target}.depthwise"] = prior[f"synthesis.{source}.dw"]
+            return state
 
-    def layer(source: str, target: str) -> dict[str, Tensor]:
-        state = {
-            f"{target}.style.weight": prior[f"synthesis.{source}.conv.modulation.weight"],
-            f"{target}.style.bias": prior[f"synthesis.{source}.conv.modulation.bias"].flatten(),
-            f"{target}.weight": prior[f"synthesis.{source}.w"],
-            f"{target}.bias": prior[f"synthesis.{source}.bias"].flatten(),
-            f"{target}.noise": prior[f"synthesis.{source}.noise"],
-        }
-        if f"synthesis.{source}.dw" in prior:
-            state[f"{target}.depthwise"] = prior[f"synthesis.{source}.dw"]
-        return state
-
-    state = {"constant": prior["synthesis.input"], **layer("conv1", "layer0")}
-    levels = sum(1 for key in prior if key.endswith(".up.modulation.weight"))
-    for i in range(levels):
-        state[f"blocks.{i}.up_style.weight"] = prior[f"synthesis.layers.{i}.up.modulation.weight"]
-        state[f"blocks.{i}.up_style.bias"] = prior[f"synthesis.layers.{i}.up.modulation.bias"].flatten()
-        state |= layer(f"layers.{i}.conv1", f"blocks.{i}.layer1") | layer(f"layers.{i}.conv2", f"blocks.{i}.layer2")
-    head = f"blocks.{levels - 1}.head"
-    last = f"synthesis.layers.{levels - 1}.to_img.conv.modulation"
-    state[f"{head}.style.weight"] = prior[f"{last}.weight"]
-    state[f"{head}.style.bias"] = prior[f"{last}.bias"].flatten()
-    state[f"{head}.weight"] = prior["synthesis.img.w"][:3] * 0.5
-    state[f"{head}.bias"] = prior["synthesis.img.bias"].flatten()[:3] * 0.5
-    return {key: value.float() for key, value in state.items()}
+        state = {"constant": prior["synthesis.input"], **layer("conv1", "layer0")}
+        levels = sum(key.endswith(".up.modulation.weight") for key in prior)
+        for i in range(levels):
+            state |= linear(f"layers.{i}.up", f"blocks.{i}.up_style")
+            state |= layer(f"layers.{i}.conv1", f"blocks.{i}.layer1") | layer(f"layers.{i}.conv2", f"blocks.{i}.layer2")
+        head = f"blocks.{levels - 1}.head"
+        state |= linear(f"layers.{levels - 1}.to_img.conv", f"{head}.style")
+        state[f"{head}.weight"] = prior["synthesis.img.w"][:3] * 0.5
+        state[f"{head}.bias"] = prior["synthesis.img.bias"].flatten()[:3] * 0.5
+        return {key: value.float() for key, value in state.items()}

@@ -1,18 +1,29 @@
-"""The MemGAN generator: encoder, memory banks, latent code and decoder (Fig. 1a)."""
+"""Joins encoder, memory banks, latent code and decoder into the MemGAN generator (Fig. 1a)."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.conditioning import Adjustment, DegradationConditioning
 from memgan.network.config import MemGANConfig
-from memgan.network.decoder import Decoder, Window
+from memgan.network.decoder import Decoder
 from memgan.network.encoder import Encoder
 from memgan.network.latent import LatentEncoder
 from memgan.network.memory import MemoryBank
-from memgan.network.mobile import synthesis_state_from_prior
+from memgan.network.window import Window
+
+
+class Encoded(NamedTuple):
+    """What :meth:`MemGAN.encode` sees in a picture, and all that :meth:`MemGAN.decode` needs."""
+
+    features: Mapping[int, Tensor]
+    """Encoder features F^E by scale r, (B, C_r, r, r)."""
+    latent: Tensor
+    """(B, D) latent code w."""
+    memories: Mapping[int, Tensor]
+    """What the fusions get, by fused scale: F^M, (B, C_r, r, r), or the window of it."""
 
 
 class MemGANOutput(NamedTuple):
@@ -22,39 +33,46 @@ class MemGANOutput(NamedTuple):
     """(B, 3, S, S) RGB, about [-1, 1]: clamp before showing it."""
     latent: Tensor
     """(B, D) latent code w."""
-    features: dict[int, Tensor] | None = None
-    """Encoder features F^E by scale, (B, C_r, r, r); only on request."""
 
 
 class MemGAN(nn.Module):
     """Blind face restoration of aligned faces.
 
+    Attributes:
+        metadata: license and the like, of a network that came from a file.
+
     Args:
         config: see :class:`memgan.network.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
-        encoder, latent, memory, decoder: the parts; ``memory`` has one bank per fused scale (or none), by name.
+        encoder, latent, memory, decoder: the components; ``memory`` has one bank per fused scale (or none), by name.
         conditioning: of the fusions on the picture's degradation, or ``None``.
     """
+
+    memory: Mapping[str, MemoryBank]
+    conditioning: DegradationConditioning | None
 
     def __init__(
         self,
         config: MemGANConfig,
         encoder: Encoder,
         latent: LatentEncoder,
-        memory: nn.ModuleDict,
+        memory: Mapping[str, MemoryBank],
         decoder: Decoder,
         conditioning: DegradationConditioning | None = None,
     ) -> None:
         super().__init__()
         self.config = config
+        self.metadata: dict[str, str] = {}
         self.encoder = encoder
         self.latent = latent
-        self.memory = memory
+        self.memory = cast("Mapping[str, MemoryBank]", nn.ModuleDict(cast("Mapping[str, nn.Module]", memory)))
         self.decoder = decoder
         self.conditioning = conditioning
 
     @property
-    def parts(self) -> tuple[nn.Module | None, ...]:
-        """What it is made of, in the order of the arguments behind ``config``: for another form of the same network."""
+    def components(
+        self,
+    ) -> tuple[Encoder, LatentEncoder, Mapping[str, MemoryBank], Decoder, DegradationConditioning | None]:
+        """The arguments behind ``config``, to build another form of the same network."""
         return self.encoder, self.latent, self.memory, self.decoder, self.conditioning
 
     def check_image(self, image: Tensor) -> None:
@@ -70,7 +88,50 @@ class MemGAN(nn.Module):
                 "resize the faces first, or use MemGANRestorer, which does."
             )
 
-    def read_memory(self, features: dict[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
+    def encode(self, image: Tensor, window: Window | None = None) -> Encoded:
+        """The first half of :meth:`forward`; pure, as the second.
+
+        Args:
+            image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
+            window: read the memory for this part of the picture only, above the window's scale.
+
+        Raises:
+            ShapeError: if ``image`` has another shape.
+        """
+        self.check_image(image)
+        features = self.encoder(image)
+        return Encoded(features, self.latent(features[4]), self.read_memory(features, window))
+
+    def decode(
+        self, encoded: Encoded, window: Window | None = None, *, keep: dict[int, Tensor] | None = None
+    ) -> Tensor:
+        """The second half of :meth:`forward`.
+
+        Args:
+            encoded: from :meth:`encode`, with the same window.
+            window: decode only this part of the picture.
+            keep: filled with the decoded features F^D by scale; ``None``: they are not kept.
+
+        Returns:
+            (B, 3, S, S) RGB, about [-1, 1], or the window of it.
+        """
+        image: Tensor = self.decoder(encoded.memories, encoded.latent, window=window, keep=keep)
+        return image
+
+    def forward(self, image: Tensor, *, window: Window | None = None) -> MemGANOutput:
+        """Restore aligned faces; the same input gives the same output.
+
+        Args:
+            image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
+            window: restore only this part of the picture (training).
+
+        Raises:
+            ShapeError: if ``image`` has another shape.
+        """
+        encoded = self.encode(image, window)
+        return MemGANOutput(self.decode(encoded, window), encoded.latent)
+
+    def read_memory(self, features: Mapping[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
         """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory, conditioned; pure.
 
         Args:
@@ -83,62 +144,19 @@ class MemGAN(nn.Module):
             query = features[scale]
             if window is not None and scale > window.scale:
                 query = window.crop(query)
-            name = str(scale)
-            memory = self.memory[name](query) if name in self.memory else query
-            memories[scale] = adjustments[scale](memory) if adjustments else memory
+            memories[scale] = self._read(scale, query, adjustments)
         return memories
 
-    def adjustments(self, features: dict[int, Tensor]) -> dict[int, Adjustment]:
+    def adjustments(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
         """How F^M is scaled and shifted for a picture with these features F^E, by fused scale; empty: not at all."""
         return {} if self.conditioning is None else self.conditioning(features)
 
-    def forward(
-        self,
-        image: Tensor,
-        *,
-        noise: str = "stored",
-        window: Window | None = None,
-        return_features: bool = False,
-        return_rgb: bool = False,
-        weight: float = 1.0,
-        w: float | None = None,
-        adain: bool = False,
-    ) -> MemGANOutput:
-        """Restore aligned faces.
+    def _read(self, scale: int, query: Tensor, adjustments: Mapping[int, Adjustment]) -> Tensor:
+        name = str(scale)
+        memory: Tensor = self.memory[name](query) if name in self.memory else query
+        return adjustments[scale](memory) if adjustments else memory
 
-        Args:
-            image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
-            noise: ``stored`` (the same input gives the same output), ``random`` or ``none``.
-            window: decode only this part of the picture (training).
-            return_features: hand the encoder's features on, to show what the memory makes of them.
-            return_rgb, adain: accepted because callers of GFPGAN and CodeFormer pass them; without effect.
-            weight: 1: the restoration; 0: the input; linear in between.
-            w: another name of ``weight``, as CodeFormer calls it; wins if given.
-
-        Returns:
-            the picture and the latent code.
-
-        Raises:
-            ShapeError: if ``image`` has another shape.
-        """
-        self.check_image(image)
-        restored, latent, features = self._generate(image, noise=noise, window=window, keep_features=return_features)
-        strength = weight if w is None else w
-        if strength != 1.0:
-            reference = image if window is None else window.crop(image)
-            restored = torch.lerp(reference, restored, strength)
-        return MemGANOutput(restored, latent, features)
-
-    def _generate(
-        self, image: Tensor, *, noise: str, window: Window | None, keep_features: bool
-    ) -> tuple[Tensor, Tensor, dict[int, Tensor] | None]:
-        """The picture, the latent code and, if they are to be kept, the encoder's features."""
-        features = self.encoder(image)
-        latent = self.latent(features[4])
-        restored = self.decoder(self.read_memory(features, window), latent, noise=noise, window=window)
-        return restored, latent, features if keep_features else None
-
-    def load_prior(self, prior: dict[str, Tensor]) -> None:
+    def load_prior(self, prior: Mapping[str, Tensor]) -> None:
         """Start decoder and latent layers from an imported prior (see :mod:`memgan.training.priors`).
 
         Args:
@@ -148,10 +166,7 @@ class MemGAN(nn.Module):
             StateMismatchError: if the prior is of another family or size.
         """
         try:
-            if self.config.family == "mobile":
-                synthesis = synthesis_state_from_prior(prior)
-            else:
-                synthesis = {k.removeprefix("synthesis."): v for k, v in prior.items() if k.startswith("synthesis.")}
+            synthesis = self.decoder.synthesis.state_from_prior(prior)
             mapping = {
                 f"layers.{key.removeprefix('mapping.')}": value.float().reshape(-1) if "bias" in key else value.float()
                 for key, value in prior.items()
@@ -165,7 +180,7 @@ class MemGAN(nn.Module):
                 f": {error}. Import a prior of that family with `memgan prior import`."
             ) from error
 
-    def load_checked(self, state: dict[str, Tensor]) -> None:
+    def load_checked(self, state: Mapping[str, Tensor]) -> None:
         """Load a full state strictly.
 
         Raises:
@@ -188,8 +203,8 @@ class MemGAN(nn.Module):
         self.load_state_dict(state)
 
 
-def build_memgan(config: MemGANConfig, state: dict[str, Tensor] | None = None) -> MemGAN:
-    """Build a generator; the only place that turns numbers into parts.
+def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:
+    """Build a generator; the only place that turns numbers into components.
 
     Args:
         config: says which.
@@ -198,7 +213,7 @@ def build_memgan(config: MemGANConfig, state: dict[str, Tensor] | None = None) -
     Raises:
         StateMismatchError: naming missing, unexpected and misshapen tensors.
     """
-    memory = nn.ModuleDict()
+    memory: dict[str, MemoryBank] = {}
     if config.use_memory:
         for scale in config.fused_scales:
             memory[str(scale)] = MemoryBank(

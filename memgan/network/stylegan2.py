@@ -1,18 +1,20 @@
-"""StyleGAN2 synthesis network (skip pictures, stored noise) cut into steps, so that a decoder can work in between."""
+"""Implements StyleGAN2's synthesis network, with skip pictures and stored noise.
+
+Reference: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.
+"""
 
 import math
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, ShapeError
 from memgan.network.config import MemGANConfig
 from memgan.network.layers import EqualLinear
 from memgan.network.ops import modulated_conv2d, scaled_leaky_relu, upsample_2x
-
-Noise = Literal["stored", "random", "none"]
-Window = tuple[int, int]
+from memgan.network.synthesis import Synthesis, noise_at
+from memgan.network.window import Corner
 
 
 class StyledConv(nn.Module):
@@ -41,46 +43,24 @@ class StyledConv(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("noise", torch.randn(1, 1, size_px, size_px, generator=generator))
 
-    def forward(self, x: Tensor, w: Tensor, *, noise: Noise = "stored", window: Window | None = None) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """Apply the layer.
 
         Args:
             x: (B, in_channels, H, W): the full map, or a window of it.
             w: (B, style_dim).
-            noise: ``stored`` (deterministic), ``random`` (drawn anew from torch's generator) or ``none``.
-            window: top-left corner (row, column) of the output in the full output map; ``None`` for the full map.
+            corner: of the output in the full output map; ``None`` for the full map.
 
         Returns:
             (B, out_channels, H, W), or doubled sides if ``up``.
 
         Raises:
-            ConfigError: if ``noise`` is none of the three.
             ShapeError: if the output does not lie inside the full map.
         """
         scale = 1 / math.sqrt(self.weight[0].numel())
         x = modulated_conv2d(x, self.weight * scale, self.modulation(w), up=self.up)
-        added = self._noise(x, noise, window)
-        if added is not None:
-            x = x + (self.noise_strength * added).to(x.dtype)
+        x = x + (self.noise_strength * noise_at(self.noise, x, corner)).to(x.dtype)
         return scaled_leaky_relu(x + self.bias.to(x.dtype)[:, None, None])
-
-    def _noise(self, x: Tensor, noise: Noise, window: Window | None) -> Tensor | None:
-        height, width = x.shape[2:]
-        size = self.noise.shape[-1]
-        top, left = window or (0, 0)
-        inside = 0 <= top <= size - height and 0 <= left <= size - width
-        if not inside or (window is None and (height, width) != (size, size)):
-            raise ShapeError(
-                f"A layer of {size} px was to give {height}x{width} pixels at window={window}; allowed: the full map "
-                "with window=None, or a window (row, column) that lies inside it, counted in output pixels."
-            )
-        if noise == "stored":
-            return self.noise[:, :, top : top + height, left : left + width]
-        if noise == "random":
-            return torch.randn(x.shape[0], 1, height, width, dtype=x.dtype, device=x.device)
-        if noise == "none":
-            return None
-        raise ConfigError(f"noise is {noise!r}; allowed: stored, random, none.")
 
 
 class ToRGB(nn.Module):
@@ -121,61 +101,46 @@ class StyleGAN2Block(nn.Module):
         self.conv2 = StyledConv(out_channels, out_channels, style_dim, size_px, seed=2 * size_px + 1)
         self.rgb = ToRGB(out_channels, style_dim)
 
-    def first(self, x: Tensor, w: Tensor, *, noise: Noise = "stored", window: Window | None = None) -> Tensor:
-        """Up-sampling synthesis layer (F^GAN1): (B, in_channels, H, W) to (B, out_channels, 2H, 2W).
+    def first(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
+        """Up-sampling synthesis layer (F^GAN1): (B, in_channels, H, W) to (B, out_channels, 2H, 2W)."""
+        features: Tensor = self.conv1(x, w, corner)
+        return features
 
-        ``window`` is the corner of the output in this scale's full map. Within two pixels of a window's border the
-        result differs from the full map's, for the neighbors are taken as zero.
-        """
-        return self.conv1(x, w, noise=noise, window=window)
-
-    def second(self, x: Tensor, w: Tensor, *, noise: Noise = "stored", window: Window | None = None) -> Tensor:
-        """Second synthesis layer (F^GAN2), same shape as ``x`` (B, out_channels, H, W); one border pixel differs."""
-        return self.conv2(x, w, noise=noise, window=window)
+    def second(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
+        """Second synthesis layer (F^GAN2): (B, out_channels, H, W) to the same shape."""
+        features: Tensor = self.conv2(x, w, corner)
+        return features
 
     def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
         """Picture (B, 3, H, W), about [-1, 1]: this scale's part plus the up-sampled ``rgb`` (B, 3, H/2, W/2)."""
-        return self.rgb(x, rgb, w)
+        picture: Tensor = self.rgb(x, rgb, w)
+        return picture
 
 
-class StyleGAN2Synthesis(nn.Module):
-    """Synthesis network of StyleGAN2, configuration F, with one w for all layers.
+class StyleGAN2Synthesis(Synthesis):
+    """Synthesis network of StyleGAN2, configuration F, with one w for all layers."""
 
-    Attributes:
-        blocks: one :class:`StyleGAN2Block` per scale 8, 16, ..., ``config.image_size``.
-
-    Args:
-        config: gives image size, widths and ``style_dim``; its other fields are not looked at.
-    """
+    blocks: Sequence[StyleGAN2Block]
 
     def __init__(self, config: MemGANConfig) -> None:
-        super().__init__()
-        base, *scales = config.scales
+        super().__init__(config)
+        base, *scales = self.scales
         channels, style_dim = config.channels(base), config.style_dim
         self.const = nn.Parameter(torch.randn(1, channels, base, base))
         self.conv = StyledConv(channels, channels, style_dim, base, seed=2 * base + 1)
         self.rgb = ToRGB(channels, style_dim)
-        self.blocks = nn.ModuleList(
+        blocks = (
             StyleGAN2Block(config.channels(scale // 2), config.channels(scale), style_dim, scale) for scale in scales
         )
+        self.blocks = cast("Sequence[StyleGAN2Block]", nn.ModuleList(blocks))
 
-    def start(self, w: Tensor, *, noise: Noise = "stored") -> tuple[Tensor, Tensor]:
-        """The 4 px level.
-
-        Args:
-            w: (B, style_dim).
-            noise: ``stored``, ``random`` or ``none``.
-
-        Returns:
-            Features (B, C, 4, 4) after the 4 px convolution and the picture so far (B, 3, 4, 4).
-        """
-        x = self.conv(self.const.expand(w.shape[0], -1, -1, -1), w, noise=noise)
+    def start(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """w (B, D) -> features (B, C, 4, 4) after the 4 px convolution and their picture (B, 3, 4, 4)."""
+        x = self.conv(self.const.expand(w.shape[0], -1, -1, -1), w)
         return x, self.rgb(x, None, w)
 
-    def forward(self, w: Tensor, *, noise: Noise = "stored") -> Tensor:
-        """The bare prior: w (B, style_dim) to pictures (B, 3, S, S), about [-1, 1], not clipped."""
-        x, rgb = self.start(w, noise=noise)
-        for block in self.blocks:
-            x = block.second(block.first(x, w, noise=noise), w, noise=noise)
-            rgb = block.to_rgb(x, rgb, w)
-        return rgb
+    @staticmethod
+    def state_from_prior(prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state in a prior, as :func:`memgan.training.priors.stylegan2.read_stylegan2` names its tensors."""
+        synthesis = {key: value for key, value in prior.items() if key.startswith("synthesis.")}
+        return {key.removeprefix("synthesis."): value.float() for key, value in synthesis.items()}

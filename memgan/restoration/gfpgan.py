@@ -1,9 +1,10 @@
-"""What only callers of GFPGAN need: its options, its helper, and the form of its results."""
+"""Adapts the restorer to callers of GFPGAN and CodeFormer: their options, network, helper and form of results."""
 
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from memgan.errors import ConfigError
 from memgan.image import Picture, to_array
@@ -26,14 +27,49 @@ def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
 
 def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
     """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
-    cropped, restored = (
-        [to_array(Picture(face), result.color) for face in faces]
-        for faces in (result.cropped_faces, result.restored_faces)
-    )
+    cropped = [to_array(Picture(face.crop), result.color) for face in result.faces]
+    restored = [to_array(Picture(face.restored), result.color) for face in result.faces]
     image = result.image
     if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
         image = image[:, :, None]  # (H, W, 1) was given
     return cropped, restored, image
+
+
+class GFPGANNetwork(nn.Module):
+    """A restorer's network with the arguments and the result that callers of GFPGAN's and CodeFormer's networks use.
+
+    Args:
+        network: takes (B, 3, S, S) RGB in [-1, 1]; its first result is the restored batch. It is not copied: moving
+            this module moves it.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        image: Tensor,
+        *,
+        return_rgb: bool = False,
+        weight: float = 1.0,
+        w: float | None = None,
+        adain: bool = False,
+    ) -> tuple[Tensor]:
+        """Restore aligned faces.
+
+        Args:
+            image: (B, 3, S, S) RGB in [-1, 1].
+            return_rgb, adain: accepted because callers pass them; without effect.
+            weight: strength: 1: the restoration; 0: the input; linear in between.
+            w: CodeFormer's name of ``weight``; wins if given.
+
+        Returns:
+            The restored faces alone, (B, 3, S, S), about [-1, 1].
+        """
+        restored: Tensor = self.network(image)[0]
+        strength = weight if w is None else w
+        return (restored if strength == 1.0 else torch.lerp(image.to(restored.dtype), restored, strength),)
 
 
 class FaceHelper:

@@ -1,49 +1,68 @@
-"""Files that are replaced at once or not at all."""
+"""Writes files at once or not at all."""
 
 import contextlib
+import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from memgan.errors import OutputError
+from memgan.errors import MemGANError, OutputError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and else vanishes.
+def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) -> Iterator[Path]:
+    """The path of a temporary file that replaces ``path`` when the block ends well, and is deleted otherwise.
+
+    Args:
+        path: the file to write.
+        make_folders: make the folders that are missing.
 
     Raises:
         OutputError: if the file cannot be written; whatever ``OSError`` the block raises counts as that.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    path = Path(path)
+    # Not tempfile: its files are readable by their owner only. The name is cut, since names have a greatest length.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder")
+            raise IsADirectoryError("it is a folder")
         yield temporary
         os.replace(temporary, path)
+    except MemGANError:
+        raise
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error}); choose another place or free some space.") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); check that the folder exists, may be written and "
+            "has room, or choose another place."
+        ) from error
     finally:
         with contextlib.suppress(OSError):  # its folder may be what could not be made
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, all or nothing: an existing one is replaced only when the new one is complete.
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Write ``data`` as JSON, all or nothing.
+
+    Numbers that JSON does not know (infinite PSNR, undefined NIQE) become ``null``.
 
     Raises:
-        OutputError: if it cannot be written.
+        OutputError: if the file cannot be written.
     """
-    # Not tempfile: it would leave the file readable by its owner only.
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"cannot write {path} ({reason}); check that the folder exists and can be written") from error
+    text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

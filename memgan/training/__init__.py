@@ -1,1 +1,1 @@
-"""What made the weights: data, degradation, losses, discriminator, steps and the loop around them."""
+"""Trains the generator: data, losses, discriminators, steps, and the loop around them."""

@@ -1,4 +1,4 @@
-"""Learning rates of the generator's parts, relative to one another."""
+"""Groups the generator's parameters by their learning rate."""
 
 import math
 from typing import Any
@@ -13,9 +13,6 @@ a step of 1e-4 on all of these weights changes the loss ten times more than on a
 common rate the latent code is another one after every update and the rest of the network chases it."""
 MATCHED_LATENT_RATE = 0.05
 """The same where the latent code learns from the prior's own codes alone, which do not swing."""
-OUTPUT_RATE = 0.1
-"""Further factor of the last blend: the mobile prior's last features are ten times smaller than all others, and the
-head amplifies what is added to them as much."""
 REFERENCE_FAN_IN = 1152
 """Inputs per output (128 channels, 3x3) of a convolution that gets the configured rate itself."""
 MAX_RATE = 4.0
@@ -45,7 +42,7 @@ def parameter_groups(
             rate = latent_rate
         else:
             rate = min(MAX_RATE, math.sqrt(REFERENCE_FAN_IN / fan_in))
-            if name.startswith(last) and generator.config.family == "mobile":
-                rate *= OUTPUT_RATE
+            if name.startswith(last):
+                rate *= generator.decoder.synthesis.last_blend_rate
         by_rate.setdefault(rate, []).append(parameter)
     return prior, [{"params": parameters, "relative": rate} for rate, parameters in by_rate.items()]

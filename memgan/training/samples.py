@@ -1,4 +1,4 @@
-"""Pictures of a run: degraded, restored and true faces side by side."""
+"""Writes sample pictures of a run: degraded, restored and true faces side by side."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What processes that train together exchange: the memory's statistics, gradients and initial values."""
+"""Exchanges memory statistics, gradients and initial values between processes that train together."""
 
 from collections.abc import Iterable
 
@@ -21,13 +21,10 @@ def all_reduce_statistics(statistics: MemoryStatistics) -> MemoryStatistics:
     """
     if not _distributed():
         return statistics
-    flat = torch.cat([part.reshape(-1).float() for part in statistics])
+    flat = torch.cat([tensor.reshape(-1).float() for tensor in statistics])
     dist.all_reduce(flat)
-    parts, start = [], 0
-    for part in statistics:
-        parts.append(flat[start : start + part.numel()].reshape(part.shape))
-        start += part.numel()
-    return MemoryStatistics(*parts)
+    sums = flat.split([tensor.numel() for tensor in statistics])
+    return MemoryStatistics(*(total.reshape(own.shape) for total, own in zip(sums, statistics, strict=True)))
 
 
 def average_gradients_(parameters: Iterable[nn.Parameter]) -> None:
@@ -40,10 +37,8 @@ def average_gradients_(parameters: Iterable[nn.Parameter]) -> None:
     flat = torch.cat([g.reshape(-1) for g in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    start = 0
-    for gradient in gradients:
-        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-        start += gradient.numel()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def average_(tensor: Tensor) -> Tensor:

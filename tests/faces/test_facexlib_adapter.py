@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from memgan import hub
 from memgan.errors import ChecksumError, ConfigError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.faces import create_detector, facexlib_adapter
 from memgan.faces.anchors import anchor_centers_and_sides
 from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, FacexlibRetinaFace, build_network, find_weights
-from memgan.hub import resolve as hub
 
 NAME = "retinaface_mobile0.25"
 FILE = hub.REGISTRY[NAME].filename
@@ -173,7 +173,7 @@ def test_failed_download_names_the_way_out(folder):
 
 
 def test_offline_never_downloads(folder, monkeypatch):
-    monkeypatch.setattr("memgan.hub.locate.fetch", lambda *_, **__: pytest.fail("went online"))
+    monkeypatch.setattr("memgan.hub.resolver.fetch", lambda *_, **__: pytest.fail("went online"))
     with pytest.raises(WeightsNotFoundError, match=r"offline mode.*put it at"):
         find_weights(NAME, weights_dir=folder / "empty", offline=True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from tiny import FILE_CONFIG as CONFIG
 from tiny import tiny_state
 
+from memgan import hub
 from memgan.errors import ConfigError, WeightsError
-from memgan.hub import resolve as hub
 from memgan.hub.card import METRICS_KEY, Metrics, metrics_of, model_card
 from memgan.hub.weight_file import Checkpoint
 

@@ -8,8 +8,8 @@ from tiny import FILE_CONFIG as CONFIG
 from tiny import tiny_state
 from tiny import write_tiny_file as write
 
+from memgan import hub
 from memgan.errors import OutputError, WeightsError
-from memgan.hub import resolve as hub
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from memgan.errors import ConfigError
 from memgan.network.config import PRESETS, MemGANConfig, preset
+from memgan.network.model import build_memgan
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -51,8 +52,9 @@ def test_values_out_of_range_are_named(field: str, value: object) -> None:
 
 
 def test_mobile_needs_equal_widths_at_the_start() -> None:
+    config = MemGANConfig(family="mobile", channel_base=64, channel_max=512, image_size=32)
     with pytest.raises(ConfigError, match="4 and 8"):
-        MemGANConfig(family="mobile", channel_base=64, channel_max=512, image_size=32)
+        build_memgan(config)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"color": 1}', '{"image_size": 7}'])

@@ -13,8 +13,8 @@ from tiny import trained
 from memgan import MemGAN, build_memgan
 from memgan.errors import ShapeError
 from memgan.network import fast
-from memgan.network.decoder import Window
 from memgan.network.fast import FastMemGAN, prepare_for_inference
+from memgan.network.window import Window
 
 CASES = {
     "as shipped": {"memory_residual": True, "degradation_conditioning": True},
@@ -43,13 +43,19 @@ def test_pictures_are_those_of_the_trained_network(case, strip_rows, monkeypatch
     network = trained(dataclasses.replace(CONFIG, **CASES[case]))
     quick = prepare_for_inference(network)
     assert isinstance(quick, FastMemGAN)
-    expected, got = network(faces(), return_features=True), quick(faces(), return_features=True)
+    expected, got = network(faces()), quick(faces())
     assert_same(expected.image, got.image)
     assert_same(expected.latent, got.latent)
-    assert set(got.features) == set(expected.features)
-    for scale, feature in expected.features.items():
-        assert_same(feature, got.features[scale])
-    assert_same(network(faces(), weight=0.5).image, quick(faces(), w=0.5).image)
+    encoded, quickly = network.encode(faces()), quick.encode(faces())
+    for one, other in ((encoded.features, quickly.features), (encoded.memories, quickly.memories)):
+        assert set(one) == set(other) and len(one) == len(other)
+        for scale, feature in one.items():
+            assert_same(feature, other[scale])
+    # Either form decodes what the other has encoded, and memories that somebody has exchanged.
+    for made in (network.decode(quickly), quick.decode(encoded), quick.decode(quickly)):
+        assert_same(expected.image, made)
+    changed = {scale: memory.flip(-1) for scale, memory in encoded.memories.items()}
+    assert_same(network.decode(encoded._replace(memories=changed)), quick.decode(encoded._replace(memories=changed)))
 
 
 @torch.inference_mode()
@@ -85,11 +91,10 @@ def test_many_threads_share_one_network():
     assert all(torch.equal(*pair) for pair in zip(expected, made, strict=True))
 
 
-def test_what_a_file_said_of_its_weights_is_kept(tmp_path):
+def test_what_a_file_said_of_its_weights_is_kept():
     network = trained()
     network.metadata = {"license": "none"}
-    prepare_for_inference(network).save_pretrained(tmp_path)
-    assert MemGAN.from_pretrained(tmp_path).metadata == {"license": "none"}
+    assert prepare_for_inference(network).metadata == {"license": "none"}
 
 
 @torch.inference_mode()
@@ -104,13 +109,14 @@ def test_weights_loaded_later_are_used():
     assert_same(network(faces()).image, quick(faces()).image)
 
 
-@pytest.mark.parametrize(
-    "options", [{"noise": "none"}, {"window": Window(scale=8, top=2, left=1, size=4)}], ids=["noise", "window"]
-)
 @torch.inference_mode()
-def test_what_has_no_fast_form_is_made_as_in_training(options):
-    network = trained()
-    assert torch.equal(network(faces(), **options).image, prepare_for_inference(network)(faces(), **options).image)
+def test_what_has_no_fast_form_is_made_as_in_training():
+    network, window = trained(), Window(scale=8, top=2, left=1, size=4)
+    quick = prepare_for_inference(network)
+    assert torch.equal(network(faces(), window=window).image, quick(faces(), window=window).image)
+    kept: tuple[dict, dict] = {}, {}
+    made = [form.decode(network.encode(faces()), keep=keep) for form, keep in zip((network, quick), kept, strict=True)]
+    assert torch.equal(*made) and set(kept[0]) == set(kept[1]) == set(CONFIG.scales[1:])
 
 
 def test_gradients_are_those_of_the_trained_network():

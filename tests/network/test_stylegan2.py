@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ShapeError
 from memgan.network.config import MemGANConfig
 from memgan.network.stylegan2 import StyleGAN2Synthesis
+from memgan.network.window import Corner
 
 CONFIG = MemGANConfig(image_size=32, channel_base=128, channel_max=6, style_dim=8, latent_layers=2)
 
@@ -55,22 +56,6 @@ def test_a_batch_equals_its_samples(synthesis, w):
     assert torch.allclose(synthesis(w), torch.cat([synthesis(w[:1]), synthesis(w[1:])]), atol=1e-12)
 
 
-@torch.no_grad()
-def test_noise_is_deterministic_unless_random(synthesis, w):
-    stored = synthesis(w)
-    assert torch.equal(stored, synthesis(w, noise="stored"))
-    torch.manual_seed(0)
-    first = synthesis(w, noise="random")
-    assert not torch.equal(first, synthesis(w, noise="random"))
-    torch.manual_seed(0)
-    assert torch.equal(first, synthesis(w, noise="random"))
-    without = synthesis(w, noise="none")
-    for other in (stored, first):
-        assert float((other - without).abs().max()) > 1e-2
-    twins = synthesis(w[:1].expand(2, -1), noise="random")
-    assert not torch.equal(twins[0], twins[1])
-
-
 def test_stored_noise_does_not_depend_on_the_global_seed():
     torch.manual_seed(1)
     one = StyleGAN2Synthesis(CONFIG)
@@ -89,28 +74,26 @@ def test_noise_enters_with_its_strength(synthesis, w):
     """On zero features the layer is its noise map times the strength, activated."""
     layer = synthesis.blocks[0].conv2
     x = torch.zeros(1, 6, 8, 8, dtype=torch.float64)
-    noisy, plain = layer(x, w[:1]), layer(x, w[:1], noise="none")
+    noisy = layer(x, w[:1])
     before = (0.3 * layer.noise + layer.bias[None, :, None, None]).expand_as(noisy)
     assert torch.allclose(noisy, torch.where(before > 0, before, 0.2 * before) * 2**0.5, atol=1e-12)
-    assert torch.equal(plain, torch.zeros_like(plain))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("noise", ["stored", "none"])
-def test_a_window_equals_the_crop_away_from_its_border(synthesis, w, noise):
+def test_a_window_equals_the_crop_away_from_its_border(synthesis, w):
     block = synthesis.blocks[2]
     low = torch.randn(2, 6, 16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    full = block.first(low, w, noise=noise)
+    full = block.first(low, w)
     top, left, side = 6, 4, 8
-    corner = (2 * top, 2 * left)
-    part = block.first(low[..., top : top + side, left : left + side], w, noise=noise, window=corner)
+    corner = Corner(2 * top, 2 * left)
+    part = block.first(low[..., top : top + side, left : left + side], w, corner)
     assert part.shape == (2, 4, 16, 16)
     crop = full[..., 12:28, 8:24]
     difference = (part - crop).abs().amax((0, 1))
     assert float(difference[2:-2, 2:-2].max()) < 1e-12
     assert float(difference.max()) > 1e-3, "the border must differ, or the test proves nothing"
-    second = block.second(full, w, noise=noise)[..., 12:28, 8:24]
-    part = block.second(crop, w, noise=noise, window=corner)
+    second = block.second(full, w)[..., 12:28, 8:24]
+    part = block.second(crop, w, corner)
     difference = (part - second).abs().amax((0, 1))
     assert float(difference[1:-1, 1:-1].max()) < 1e-12
 
@@ -119,16 +102,10 @@ def test_a_window_equals_the_crop_away_from_its_border(synthesis, w, noise):
 def test_a_misplaced_window_is_an_error(synthesis, w):
     layer = synthesis.blocks[1].conv2
     x = torch.zeros(1, 6, 8, 8, dtype=torch.float64)
-    for window in ((9, 0), (0, -1), None):
+    for corner in (Corner(9, 0), Corner(0, -1), None):
         with pytest.raises(ShapeError, match=r"16 px.*8x8"):
-            layer(x, w[:1], window=window)
-    assert layer(x, w[:1], window=(8, 8)).shape == x.shape
-
-
-@torch.no_grad()
-def test_an_unknown_noise_is_an_error(synthesis, w):
-    with pytest.raises(ConfigError, match="stored, random, none"):
-        synthesis(w, noise="fixed")
+            layer(x, w[:1], corner)
+    assert layer(x, w[:1], Corner(8, 8)).shape == x.shape
 
 
 @torch.no_grad()
@@ -144,6 +121,6 @@ def test_autocast_stays_close_to_float32(w):
 def test_every_parameter_gets_a_gradient(w):
     torch.manual_seed(0)
     net = StyleGAN2Synthesis(CONFIG)
-    net(w.float(), noise="random").square().mean().backward()
+    net(w.float()).square().mean().backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, name

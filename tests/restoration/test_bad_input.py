@@ -149,7 +149,7 @@ def other_network(path: Path) -> None:
 
     config_from = save_tiny_weights(path.with_name("whole.safetensors"))
     state = load_file(config_from)
-    from memgan.hub import resolve as hub
+    from memgan import hub
 
     config = hub.load(config_from).config
     hub.save(path, config, {name: tensor for name, tensor in state.items() if not name.startswith("decoder")})

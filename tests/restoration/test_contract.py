@@ -13,9 +13,8 @@ import torch
 from fakes import FakeDetector, face_at, scene
 from tiny import TINY, save_tiny_weights
 
-from memgan import MemGANRestorer, build_memgan
+from memgan import MemGANRestorer, build_memgan, hub
 from memgan.errors import ConfigError
-from memgan.hub import resolve as hub
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def found(monkeypatch):
 @pytest.fixture
 def network():
     torch.manual_seed(5)
-    return build_memgan(TINY).eval()
+    return MemGANRestorer(network=build_memgan(TINY), detector=FakeDetector(), device="cpu").gfpgan
 
 
 def bgr_frame(height=120, width=160, seed=0):

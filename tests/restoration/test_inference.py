@@ -7,9 +7,8 @@ from fakes import FakeDetector, face_at, scene
 from tiny import FAST_CONFIG as CONFIG
 from tiny import trained
 
-from memgan import MemGANRestorer
+from memgan import MemGANRestorer, hub
 from memgan.errors import ConfigError
-from memgan.hub import resolve as hub
 from memgan.image import to_tensor
 from memgan.network.fast import FastMemGAN
 from memgan.restoration.inference import to_batch

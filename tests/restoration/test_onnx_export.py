@@ -16,8 +16,8 @@ from tiny import random_faces as faces
 from memgan import MemGAN
 from memgan.apps.cli import main as cli
 from memgan.errors import MissingDependencyError, OutputError
+from memgan.hub import sha256_of
 from memgan.hub.registry import REGISTRY
-from memgan.hub.resolve import sha256_of
 from memgan.network.config import MemGANConfig
 from memgan.network.fast import prepare_for_inference
 from memgan.restoration.onnx_export import export_onnx, onnx_bytes

@@ -1,4 +1,4 @@
-"""``memgan average``: the mean of two weight files."""
+"""``memgan average``: writes the mean of two weight files."""
 
 import argparse
 from pathlib import Path
@@ -24,11 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the mean; the exit status."""
-    from memgan.hub import resolve as hub
-    from memgan.hub import weight_file as checkpoint
+    from memgan import hub
     from memgan.hub.average import averaged
 
-    mean = averaged(*(checkpoint.read(hub.resolve(name)) for name in (args.first, args.second)), args.share)
-    path = checkpoint.save(args.output, mean.config, mean.state, mean.metadata, half=not args.full_precision)
+    mean = averaged(hub.load(args.first), hub.load(args.second), args.share)
+    path = hub.save(args.output, mean.config, mean.state, mean.metadata, half=not args.full_precision)
     print(f"written to {path}")
     return 0

@@ -1,4 +1,4 @@
-"""``memgan download``: fetch weights into the cache, or into a folder to take along."""
+"""``memgan download``: fetches weights into the cache, or into a folder to take along."""
 
 import argparse
 import shutil
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch the files; the exit status."""
-    from memgan.hub import resolve as hub
+    from memgan import hub
     from memgan.hub.weight_file import files_of
-    from memgan.runtime.atomic_file import replacing
+    from memgan.runtime.atomic_file import atomic_write
 
     path = hub.resolve(args.name, revision=args.revision)
     if args.to is None:
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         target = args.to / file.name
         if target.exists() and target.resolve() == file.resolve():
             continue
-        with replacing(target) as temporary:
+        with atomic_write(target, make_folders=True) as temporary:
             shutil.copyfile(file, temporary)
         print(target)
     return 0

@@ -1,4 +1,4 @@
-"""``memgan export``: write a network as one ONNX file, for programs that run such files."""
+"""``memgan export``: writes a network as one ONNX file, for programs that run such files."""
 
 import argparse
 from pathlib import Path
@@ -20,13 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; the exit status."""
-    from memgan.hub import resolve as hub
-    from memgan.hub.pretrained import from_pretrained
+    from memgan import hub
+    from memgan.hub.pretrained import MemGAN
     from memgan.restoration.onnx_export import export_onnx
     from memgan.version import __version__
 
     weights = hub.resolve(args.model)
-    network = from_pretrained(weights)
+    network = MemGAN.from_pretrained(weights)
     spec = hub.REGISTRY.get(args.model or hub.DEFAULT_NAME)
     license = network.metadata.get("license") or (spec.license if spec else "unknown: ask whoever made the weights")
     metadata = {"license": license, "weights_sha256": hub.sha256_of(weights), "memgan_version": __version__}

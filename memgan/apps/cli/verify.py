@@ -1,4 +1,4 @@
-"""``memgan verify``: whether weight files are whole, and whether they are the published ones."""
+"""``memgan verify``: checks that weight files are whole, and whether they are the published ones."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memgan.hub.resolve import WeightSpec
+    from memgan.hub import WeightSpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the files; the exit status."""
+    from memgan import hub
     from memgan.errors import MemGANError
-    from memgan.hub import resolve as hub
 
     names = args.weights or [name for name, spec in hub.REGISTRY.items() if hub.where(spec)[1] is not None]
     failed = 0
@@ -40,17 +40,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _published(spec: "WeightSpec") -> list[str]:
-    from memgan.hub import resolve as hub
+    from memgan import hub
 
     # Offline: a damaged file is to be reported, not replaced.
-    path = hub.locate(spec, offline=True)
+    path = hub.resolve(spec.name, offline=True)
     return [f"{path}: is the published {spec.name!r} (SHA-256 {spec.sha256})"]
 
 
 def _files(name: str) -> list[str]:
     """Look at the parts of what a path means."""
+    from memgan import hub
     from memgan.errors import ChecksumError
-    from memgan.hub import resolve as hub
     from memgan.hub.tensor_file import read_header
     from memgan.hub.weight_file import files_of
 

@@ -1,1 +1,1 @@
-"""Training pictures: photographs, drawn faces, and batches of both."""
+"""Makes training batches of photographs and drawn faces."""

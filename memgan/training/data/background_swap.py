@@ -1,4 +1,4 @@
-"""Other surroundings for a face: parts of other photographs, near or far, mostly out of focus, often dark."""
+"""Puts other photographs behind faces: near or far, mostly out of focus, often dark."""
 
 import math
 from collections.abc import Callable
@@ -17,15 +17,15 @@ _DEFOCUS_PX = (2.0, 25.0)
 _EXPOSURE = (0.05, 1.3)
 
 
-def change_surroundings(
+def swap_backgrounds(
     images: Tensor, another: Callable[[], Tensor], random: torch.Generator, people: Tensor | None = None
 ) -> Tensor:
     """Put other photographs behind aligned faces.
 
     Portraits mostly stand before plain walls or gardens; a network that saw nothing else draws hair and leaves into
-    dark rooms and crowds. The person is cut out, the rest becomes a part of another photograph or a few of these side
-    by side, mostly out of focus, darker or lighter. What the cut misses of hair, hats and hands is lost, in the picture
-    to aim at as well: the degradation comes afterwards.
+    dark rooms and crowds. The person is cut out; the rest becomes a section of another photograph, or a few of these
+    side by side, mostly out of focus, darker or lighter. Hair, hats and hands that the cut misses are lost, in the
+    picture to aim at as well: the degradation comes afterwards.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1], faces aligned to FFHQ's template, any float dtype.
@@ -50,7 +50,7 @@ def change_surroundings(
 
 
 def _scene(another: Callable[[], Tensor], side: int, draw: RandomDraw) -> Tensor:
-    """(3, side, side) float32: a random part of a photograph, or of a wall of smaller ones."""
+    """(3, side, side) float32: a random section of a photograph, or of a wall of smaller ones."""
     tile = round(side * draw.log_uniform(*_ZOOM))
     count = math.ceil(side / tile)
     rows = [torch.cat([resized(another()[None], tile)[0] for _ in range(count)], -1) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Which part of a portrait is the person: found by its colors from where the template has a head and shoulders."""
+"""Cuts persons out of portraits, by their colors, starting from the template's head and shoulders."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,8 +30,8 @@ _SHOULDERS_FROM = 0.6
 def cut_out(images: Tensor) -> Tensor:
     """Which parts of aligned portraits are the person: GrabCut (Rother et al., 2004) from the template's shape.
 
-    On as many threads as torch has, one for each picture: beside a GPU all else takes less time. Processes that make
-    batches beside one another have one each.
+    On as many threads as torch has, one for each picture: with a GPU all else takes less time. Worker
+    processes have one each.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1].
@@ -110,7 +110,7 @@ def _grab_cut(picture: np.ndarray) -> np.ndarray:
     labels[_within(_SURELY)] = cv2.GC_FGD
     cv2.setRNGSeed(0)  # it clusters colors from a random start, which every thread has of its own
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, labels, (0, 0, 0, 0), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return labels & 1  # both kinds of foreground are odd
 
 

@@ -1,4 +1,4 @@
-"""Batches made by processes of their own on the CPU, for a GPU that would have to wait for them otherwise."""
+"""Makes batches in processes on the CPU, for a GPU that would have to wait for them otherwise."""
 
 import multiprocessing
 from collections.abc import Generator, Iterator
@@ -24,13 +24,13 @@ def worker_batches(
     """Batches of ``stream`` without end, made by ``workers`` processes at the same time.
 
     Made on the GPU that trains, a batch costs a few hundred small operations for every face, which the training's own
-    have to wait for; a processor with many cores makes them beside it. On their way the pictures are 8-bit levels, as
+    have to wait for; a processor with many cores makes them meanwhile. On their way the pictures are 8-bit levels, as
     photographs are: a quarter of the memory to move.
 
     Args:
         stream: makes batches on the CPU. Every process has a copy with draws of its own.
         size: faces per batch.
-        workers: how many processes, at least 1; in turn every one gives a batch.
+        workers: how many processes, at least 1; they give batches one after another.
         device: where the batches are needed.
         seed: of the draws. The batches depend on it and on the number of processes.
     """
@@ -58,7 +58,9 @@ class _Endless(IterableDataset):
         self.size = size
 
     def __iter__(self) -> Iterator[Batch]:
-        self.stream.reseed(get_worker_info().seed)
+        info = get_worker_info()
+        assert info is not None  # only worker processes iterate
+        self.stream.reseed(info.seed)
         while True:
             counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
             yield _joined([self._part(count) for count in counts])
@@ -68,18 +70,18 @@ class _Endless(IterableDataset):
         return Batch(to_levels(clean), to_levels(degraded), latent)
 
 
-def _joined(parts: list[Batch]) -> Batch:
+def _joined(batches: list[Batch]) -> Batch:
     """One batch of several: first all photographs, then all drawn faces."""
-    latents = [part.latent for part in parts if part.latent is not None]
-    photographs = [len(part.clean) - (0 if part.latent is None else len(part.latent)) for part in parts]
+    latents = [batch.latent for batch in batches if batch.latent is not None]
+    photographs = [len(batch.clean) - (0 if batch.latent is None else len(batch.latent)) for batch in batches]
 
     def in_order(pictures: list[Tensor]) -> Tensor:
         halves = [picture.tensor_split([count]) for picture, count in zip(pictures, photographs, strict=True)]
         return torch.cat([first for first, _ in halves] + [second for _, second in halves])
 
     return Batch(
-        in_order([part.clean for part in parts]),
-        in_order([part.degraded for part in parts]),
+        in_order([batch.clean for batch in batches]),
+        in_order([batch.degraded for batch in batches]),
         torch.cat(latents) if latents else None,
     )
 

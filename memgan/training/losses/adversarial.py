@@ -1,4 +1,4 @@
-"""Adversarial losses (Eq. 11 and 12) and the R1 penalty of the discriminator."""
+"""Computes the adversarial losses (Eq. 11 and 12) and the discriminator's R1 penalty."""
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, paired: bool
     Args:
         real_logits: D of the truths.
         fake_logits: D of the restored faces, in the same order.
-        paired: judge every restored face against its own truth, mean softplus(D(restored) - D(real)): the relativistic
+        paired: compare every restored face with its own truth, mean softplus(D(restored) - D(real)): the relativistic
             loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored. What the two
             pictures have in common cancels, so that a discriminator learns from few small batches what is missing.
     """

@@ -1,4 +1,4 @@
-"""A prior of smaller pictures, cut out of a large one: for experiments that a small computer can repeat."""
+"""Cuts a prior of smaller pictures out of a large one, for experiments that a small computer can repeat."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ FITTED_FACES = 12
 _LEVEL = re.compile(r"synthesis\.layers\.(\d+)\.")
 
 
-def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
+def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor]) -> dict[str, Tensor]:
     """Keep a mobile prior's levels up to a smaller size, with a new head that shows its pictures at that size.
 
     The prior draws its picture from its last level only. What the levels below know of it is a linear function of their
@@ -24,7 +24,6 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor], seed: int = 0)
     Args:
         config: configuration of the prior's family with a smaller ``image_size``.
         prior: imported tensors, see :func:`memgan.training.priors.mobile.read_random_face`.
-        seed: of the faces that the head is fitted on.
 
     Returns:
         tensors of the same names for ``config``; ``prior`` itself if it is not larger, or of another family.
@@ -34,7 +33,7 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor], seed: int = 0)
     if config.family != "mobile" or config.image_size >= full_size:
         return prior
     full = dataclasses.replace(config, image_size=full_size, encoder_channels=None, encoder_blocks=None)
-    weight, bias = _fitted_head(PriorFaces(full, prior), config.image_size, seed)
+    weight, bias = _fitted_head(PriorFaces(full, prior), config.image_size)
     last = config.scales.index(config.image_size) - 1
     head = f"synthesis.layers.{last}.to_img.conv.modulation"
     kept = {
@@ -55,10 +54,10 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor], seed: int = 0)
 
 
 @torch.no_grad()
-def _fitted_head(faces: PriorFaces, size: int, seed: int) -> tuple[Tensor, Tensor]:
+def _fitted_head(faces: PriorFaces, size: int) -> tuple[Tensor, Tensor]:
     """Least-squares weight (3, C) and bias (3,) from the features at ``size`` to the pictures, shrunk to it."""
-    generator = torch.Generator().manual_seed(seed)
-    gram, product = 0, 0
+    generator = torch.Generator().manual_seed(0)
+    gram, product = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for _ in range(FITTED_FACES):
         drawn = faces.draw(1, generator)
         found = faces.features(drawn.latent, size)[size].float()

@@ -13,9 +13,9 @@ from hub_server import FIRST, serving, use
 from safetensors.torch import load_file
 from tiny import TINY, save_tiny_weights
 
+from memgan import hub
 from memgan.apps.cli import main as cli
 from memgan.faces.facexlib_adapter import build_network
-from memgan.hub import resolve as hub
 from memgan.hub.card import Metrics
 from memgan.network.model import build_memgan
 
@@ -206,7 +206,7 @@ class TestConvert:
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors")
         assert status == 2 and "what can be converted" in err
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors", "--kind", "gan")
-        assert status == 2 and "allowed: stylegan2" in err
+        assert status == 2 and "allowed: retinaface" in err
 
 
 @pytest.mark.parametrize("command", ["models", "download", "verify", "info", "convert"])

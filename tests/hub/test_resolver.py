@@ -1,4 +1,4 @@
-"""memgan.hub.resolve: which file a name, a folder or a path means, and that it is the registered one."""
+"""memgan.hub.resolver: which file a name, a folder or a path means, and that it is the registered one."""
 
 import dataclasses
 import re
@@ -9,8 +9,8 @@ import torch
 from tiny import FILE_CONFIG as CONFIG
 from tiny import write_tiny_file as write
 
+from memgan import hub
 from memgan.errors import ChecksumError, ConfigError, MemGANError, WeightsError, WeightsNotFoundError
-from memgan.hub import resolve as hub
 from memgan.network.config import MemGANConfig
 
 
@@ -26,7 +26,7 @@ def registered(tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatc
     embedded.mkdir()
     (embedded / "tiny-1.safetensors").write_bytes(weight_file.read_bytes())
     spec = hub.WeightSpec("tiny", "tiny-1.safetensors", hub.sha256_of(weight_file), "none", embedded=True)
-    monkeypatch.setattr("memgan.hub.locate.embedded_dir", lambda: embedded)
+    monkeypatch.setattr("memgan.hub.resolver.embedded_dir", lambda: embedded)
     monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(hub.REGISTRY, "tiny", spec)
     return spec
@@ -71,7 +71,7 @@ class TestNames:
         assert hub.resolve("tiny").name == registered.filename
 
     def test_default(self, registered: hub.WeightSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub, "DEFAULT_NAME", "tiny")
+        monkeypatch.setattr("memgan.hub.resolver.DEFAULT_NAME", "tiny")
         assert hub.resolve() == hub.resolve("tiny")
 
     def test_registered_name_wins_over_a_file(

@@ -1,0 +1,282 @@
+"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses.
+
+One order for everything: a file or folder that is named; for a registered name the installed package, the cache of
+downloaded files, the hub, and last the mirrors and addresses of plain files.
+"""
+
+import difflib
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
+from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
+from memgan.hub.download import fetch, sha256_of
+from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
+from memgan.hub.repository import Repository
+from memgan.hub.tensor_file import read_header
+from memgan.hub.weight_file import Checkpoint, model_in, read
+from memgan.network.config import PRESETS
+
+HUB_PREFIX = "hf-hub:"
+"""``hf-hub:owner/repo[@revision]`` names a repository of the hub, even if there is a folder called alike."""
+SOURCE_KEY = "source_sha256"
+"""Header entry of converted files: the SHA-256 of what they were made of."""
+_SAFE_SUFFIX = ".safetensors"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
+_Folder = str | os.PathLike[str] | None
+_WEIGHT_SUFFIXES = (_SAFE_SUFFIX, ".pth", ".pt", ".ckpt", ".bin", ".onnx")
+
+
+class Source(NamedTuple):
+    """A place that may have a weight file."""
+
+    kind: Literal["path", "embedded", "converted", "cache", "elsewhere", "repository", "url"]
+    place: Path | Repository | tuple[str, ...]
+    """A file or folder, a repository of the hub, or the addresses of one file."""
+
+
+def embedded_dir() -> Path:
+    """Folder of the embedded weights: ``memgan/_weights`` when installed, else ``weights`` of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def sources(
+    given: str | os.PathLike[str],
+    cache_dir: _Folder = None,
+    offline: bool | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    also_in: Sequence[Path] = (),
+    may_be_converted: bool = False,
+) -> Iterator[Source]:
+    """Places that may have what a name or path means, the best first; nothing is downloaded, asked or checked.
+
+    For the arguments and what they raise see :func:`resolve`.
+    """
+    spec = _spec_of(given)
+    if spec is not None and revision is None:
+        if spec.embedded:
+            yield Source("embedded", embedded_dir() / spec.filename)
+        folders = (cache_folder(cache_dir), *also_in)
+        if may_be_converted and not spec.filename.endswith(_SAFE_SUFFIX):
+            for folder in folders:
+                yield Source("converted", (folder / spec.filename).with_suffix(_SAFE_SUFFIX))
+        for folder in folders:
+            yield Source("cache" if folder is folders[0] else "elsewhere", folder / spec.filename)
+    if spec is not None:
+        if spec.repo_id is not None:
+            yield Source("repository", Repository(spec.repo_id, revision or spec.revision, cache_dir, offline, token))
+        elif revision is not None:
+            raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
+        if revision is None:
+            yield Source("url", (*(f"{address}/{spec.filename}" for address in mirrors()), *spec.urls))
+        return
+    path = Path(given).expanduser()
+    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
+        repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
+        if own_revision and revision and own_revision != revision:
+            raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
+        yield Source("repository", Repository(repo_id, revision or own_revision or None, cache_dir, offline, token))
+    elif revision is not None:
+        raise ConfigError(f"revision={revision!r} has no meaning for the path {os.fspath(given)!r}; leave it out.")
+    elif given and path.exists():  # an empty name is no folder, though Path("") is this one
+        yield Source("path", path)
+
+
+def resolve(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    cache_dir: _Folder = None,
+    offline: bool | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    also_in: Sequence[Path] = (),
+    may_be_converted: bool = False,
+) -> Path:
+    """Find a weight file, download it if need be, and check it where its SHA-256 is known.
+
+    A registered name wins over a file called alike: write ``./name`` to mean the file. It is looked for in the
+    installed package; the cache, ``FOLDER/filename``; ``also_in``; the repository on the Hugging Face hub, from its
+    cache if it is there; the mirrors of ``MEMGAN_MIRRORS``; the registered addresses. A damaged file of a cache is put
+    aside (``.damaged``) and fetched again, once.
+
+    Args:
+        name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub (``hf-hub:owner/repo`` if
+            there is a folder called alike), a file, or a folder with one ``.safetensors`` file (or
+            ``model.safetensors``, or its index); ``None``: ``memgan-mobile-512``.
+        cache_dir: folder for downloads; ``None``: ``MEMGAN_HOME`` if set, else the one of huggingface_hub (``HF_HOME``,
+            ``HF_HUB_CACHE``) for its repositories, and ``memgan`` in the user's cache folder for plain files.
+        offline: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
+        revision: branch, tag or commit of the hub repository instead of the pinned one; its SHA-256 is not checked.
+        token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
+        also_in: folders of other programs that may have a registered file; what differs there is left alone, with a
+            warning.
+        may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
+            of a registered pickled one.
+
+    Returns:
+        The path of an existing file.
+
+    Raises:
+        WeightsNotFoundError: if there is none; the message says what to do.
+        ChecksumError: if the file differs from the registered one.
+        WeightsError: if a download fails.
+        OutputError: if the cache cannot be written.
+        ConfigError: if the arguments contradict each other.
+    """
+    given = DEFAULT_NAME if name_or_path is None else name_or_path
+    spec = _spec_of(given)
+    found = sources(given, cache_dir, offline, revision, token, also_in, may_be_converted)
+    if spec is not None and revision is None:
+        return _registered(spec, found, is_offline(offline))
+    for _, place in found:
+        if isinstance(place, Path):
+            return model_in(place) if place.is_dir() else place
+        if isinstance(place, Repository):
+            try:
+                return place.model() if spec is None else place.file(spec.repo_filename)
+            except WeightsNotFoundError as error:
+                if spec is None and _is_hub_name(given):
+                    raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
+                raise
+    raise _nothing(given)
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    cache_dir: _Folder = None,
+    offline: bool | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Checkpoint:
+    """Find (as :func:`resolve` does) and read weights of a restorer.
+
+    Raises:
+        WeightsNotFoundError: if there are none.
+        ChecksumError: if the file differs from the registered one.
+        WeightsError: if the file is damaged or of another kind, or a download fails.
+    """
+    spec = None if name_or_path is None else _spec_of(name_or_path)
+    if spec is not None and spec.kind != "restorer":
+        raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {', '.join(_names('restorer'))}.")
+    return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
+
+
+def where(spec: WeightSpec, cache_dir: _Folder = None) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
+    """Where registered weights are now, and the file if it is on this machine; unchecked, without network."""
+    for kind, place in sources(spec.name, cache_dir):
+        path = place.cached(spec.repo_filename) if isinstance(place, Repository) else place
+        if isinstance(path, Path) and path.is_file():
+            return "embedded" if kind == "embedded" else "cached", path
+    return "remote", None
+
+
+def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Path:
+    """The first source that has the registered file."""
+    problem: WeightsError | None = None
+    target = Path(spec.filename)
+    for kind, place in found:
+        if kind == "cache" and isinstance(place, Path):
+            target = place  # where downloads from plain addresses go
+        if isinstance(place, Path):
+            if place.is_file() and _is_registered(place, kind, spec, offline):
+                return place
+        elif isinstance(place, Repository):
+            try:
+                return _from_repository(spec, place)
+            except WeightsError as error:
+                problem = error
+        elif place and not offline:
+            try:
+                return fetch(place, target, sha256=spec.sha256, size=spec.size)
+            except WeightsError as error:
+                before = f"{problem} " if problem else ""
+                raise type(error)(f"{before}{error} {_by_hand(spec, target)}") from error
+    if isinstance(problem, WeightsNotFoundError):
+        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, target)}") from problem
+    if problem is not None:
+        raise problem
+    if spec.embedded:
+        raise WeightsNotFoundError(
+            f"The embedded weights {spec.name!r} are missing: there is no {embedded_dir() / spec.filename}. Install "
+            "memgan again (pip install --force-reinstall --no-deps memgan), or complete the checkout."
+        )
+    raise WeightsNotFoundError(
+        f"{spec.filename} of {spec.name!r} is not in {target.parent}, and offline mode forbids downloading it. "
+        + _by_hand(spec, target)
+    )
+
+
+def _is_registered(path: Path, kind: str, spec: WeightSpec, offline: bool) -> bool:
+    """Whether a file is the registered one, or made of it; what cannot be replaced raises."""
+    if kind == "converted":
+        return bool(read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256)
+    if sha256_of(path) == spec.sha256:
+        return True
+    if kind == "embedded" or (kind == "cache" and offline):
+        raise _other(path, spec)
+    if kind == "elsewhere":
+        warnings.warn(f"{path} is not the published {spec.name!r} and is not used; delete it.", stacklevel=4)
+    return False
+
+
+def _from_repository(spec: WeightSpec, repository: Repository) -> Path:
+    path = repository.file(spec.repo_filename)
+    if sha256_of(path) != spec.sha256 and not is_offline(repository.offline):
+        path = repository.renewed(path, spec.repo_filename, lambda file: sha256_of(file) == spec.sha256)
+    if sha256_of(path) != spec.sha256:
+        raise _other(path, spec)
+    return path
+
+
+def _other(path: Path, spec: WeightSpec) -> ChecksumError:
+    return ChecksumError(
+        f"{path} is not the published {spec.name!r}: its SHA-256 is {sha256_of(path)}, registered is {spec.sha256}. It "
+        "is damaged or was changed: delete it and fetch it (or install memgan) again. Weights of your own are loaded "
+        "by their path."
+    )
+
+
+def _by_hand(spec: WeightSpec, place: Path) -> str:
+    source = f"from {spec.urls[0]} " if spec.urls else ""
+    return (
+        f"Get {spec.filename} {source}on another machine and put it at {place} (or set {HOME} to a folder that has "
+        f"it), or set {MIRRORS} to an address that serves it."
+    )
+
+
+def _spec_of(given: str | os.PathLike[str]) -> WeightSpec | None:
+    """The registered weights of this name; a path is no name."""
+    return REGISTRY.get(given) if isinstance(given, str) else None
+
+
+def _is_hub_name(given: str | os.PathLike[str]) -> bool:
+    is_name = isinstance(given, str) and _HUB_NAME.fullmatch(given) is not None
+    return is_name and not str(given).endswith(_WEIGHT_SUFFIXES)
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
+
+
+def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
+    """What to say when a name or path means nothing."""
+    known = ", ".join(sorted(REGISTRY))
+    if isinstance(given, str) and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
+        hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
+        if given in PRESETS:
+            reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
+        else:
+            reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
+        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
+    return WeightsNotFoundError(
+        f"There is no file or folder {os.fspath(given)!r} (looked from {os.getcwd()}). Check the path, or give one of "
+        f"the names: {known}; or owner/repo of the Hugging Face hub."
+    )
