@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from memgan.apps.cli.main import main
 from memgan.faces.align import FFHQ_TEMPLATE
 from memgan.faces.types import Face
+from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.losses.feature_networks import FeatureNetwork
@@ -84,15 +85,15 @@ def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, 
     return seen
 
 
-def random_prior_faces() -> PriorFaces:
-    """A source of pictures with random weights, of the preset ``tiny``."""
+def random_prior_faces(config: MemGANConfig = TINY_MOBILE) -> PriorFaces:
+    """A source of pictures with random weights, of the preset ``tiny`` unless another configuration is given."""
     faces = PriorFaces.__new__(PriorFaces)
     torch.nn.Module.__init__(faces)
-    network = build_memgan(TINY_MOBILE)
+    network = build_memgan(config)
     faces.mapping, faces.synthesis = network.latent.mapping, network.decoder.synthesis
-    faces.truncation, faces.style_dim = 0.8, TINY_MOBILE.style_dim
+    faces.style_dim = config.style_dim
     faces.autocast = contextlib.nullcontext
-    faces.register_buffer("mean_latent", torch.zeros(TINY_MOBILE.style_dim))
+    faces.register_buffer("mean_latent", torch.zeros(config.style_dim))
     return faces.requires_grad_(False)
 
 

@@ -112,6 +112,7 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     assert "memgan/evaluation/metrics/niqe_pristine.npz" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"memgan"}  # no tests, no examples
+    assert not [name for name in names if "TRAINING_LOG" in name]
     assert b"memgan = memgan.apps.cli.main:main" in entry_points
 
 
@@ -138,7 +139,7 @@ def test_sdist_contents(sdist: Path) -> None:
     needed = {"setup.py", "MANIFEST.in", "LICENSE", "README.md", "memgan/py.typed", "memgan/hub/resolver.py"}
     needed |= {"weights/README.md", f"weights/{SPEC.filename}", "tests/conftest.py", "tests/ruff.toml"}
     assert needed <= names, f"missing: {sorted(needed - names)}"
-    assert not [name for name in names if "__pycache__" in name]
+    assert not [name for name in names if "__pycache__" in name or "TRAINING_LOG" in name]
 
 
 def test_sdist_installs_with_its_weights(sdist: Path, tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_embedded_weights_are_the_registered_ones(name: str) -> None:
 def test_only_registered_weights_are_shipped() -> None:
     shipped = {file.name for file in (ROOT / "weights").iterdir() if file.is_file()}
     embedded = {spec.filename for spec in hub.REGISTRY.values() if spec.embedded}
-    assert shipped == embedded | {"README.md"}
+    assert shipped == embedded | {"README.md", "TRAINING_LOG.md"}
     # Discriminators, for fine-tuning, lie in a folder that the package's data patterns do not reach.
     assert {file.name for file in (ROOT / "weights" / "discriminator").iterdir()} <= embedded
 

@@ -1,5 +1,7 @@
-"""The README does what it says: its snippet runs, its commands and files exist."""
+"""The documents say what is so: snippets run, and the commands, options, names and files that they name exist."""
 
+import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -9,18 +11,80 @@ import pytest
 from memgan.apps.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CARD = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("memgan", "weights", "examples", "tests")
+FILES = sorted([ROOT / "README.md", *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.md"))])
+DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in FILES}
+README = DOCUMENTS["README.md"]
+MAX_CELL_WORDS = 25
+FOREIGN_OPTIONS = {"--fidelity_weight", "--runslow"}  # of CodeFormer's program and of pytest
+FILE_ENDINGS = {"onnx", "safetensors"}
+
+# In a document, words in backticks and code blocks are what has to exist.
+CODE = re.compile(r"`([^`\n]+)`")
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def prose(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.S)
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """All options, those of commands within the command too."""
+    known = set()
+    for action in parser._actions:
+        known |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            known |= {option for inner in action.choices.values() for option in options_of(inner)}
+    return known
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    parser = cli.build_parser(command)
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices[command]
+
+
+def complaints(words: list[str]) -> str | None:
+    """What is wrong with a command line that begins after ``memgan``."""
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is None:
+        return None
+    if command not in cli.COMMANDS:
+        return f"memgan {command} is no command"
+    parser = parser_of(command)
+    known = options_of(parser)
+    given = [word.split("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
+    unknown = [option for option in given if option not in known]
+    return f"memgan {command} has no {', '.join(unknown)}" if unknown else None
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Words after ``memgan`` of every command in code blocks and backticks; shell variables of a block are replaced."""
+    found = []
+    for block in [*blocks("sh", text), *CODE.findall(prose(text))]:
+        lines = block.replace("\\\n", " ").split("\n")
+        variables: dict[str, str] = {}
+        for line in lines:
+            assigned = re.match(r'([A-Z]+)="(.*)"$', line)
+            if assigned:
+                variables[assigned[1]] = assigned[2]
+                continue
+            for name, value in variables.items():
+                line = line.replace(f"${name}", value)
+            for part in re.split(r"&&|[|;]", line.replace("python -m memgan", "memgan")):
+                match = re.match(r"\s*(?:[A-Z_]+=\S+ )*(?:accelerate launch -m )?memgan (.*)", part)
+                if match:
+                    found.append(shlex.split(match[1], comments=True))
+    return found
 
 
 def test_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    (snippet,) = blocks("python")
+    (snippet,) = blocks("python", README)
     names: dict[str, object] = {}
     exec(compile(snippet, "README.md", "exec"), names)
     assert (tmp_path / "restored.png").stat().st_size > 10_000
@@ -30,33 +94,97 @@ def test_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_two_commands_are_those_of_ci() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "pip install . && memgan restore examples/photos -o results" in README
-    assert "pip install '.[test]' && pytest" in README
+    assert (
+        "pip install '.[test]' && pytest" in README
+        and "pip install '.[test]' && pytest" in DOCUMENTS["tests/README.md"]
+    )
     assert "pip install --quiet '.[test]'" in ci and re.search(r"^pytest", ci, re.M)
     assert "memgan restore examples/photos -o" in ci
 
 
-@pytest.mark.parametrize("text", [README, CARD], ids=["README.md", "weights/README.md"])
-def test_every_option_named_in_a_command_exists(text: str) -> None:
-    commands = " ".join(blocks("sh", text)).replace("\\\n", " ")
-    seen = 0
-    for line in re.split(r"\n|&&", commands):
-        words = shlex.split(line, comments=True)
-        if words[:1] != ["memgan"]:
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+    assert (ROOT / "weights" / "README.md").stat().st_size <= 8192
+
+
+def test_every_command_is_in_the_readme() -> None:
+    assert {words[0] for words in command_lines(README)} == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name.endswith("README.md")])
+def test_no_cell_of_a_table_is_a_paragraph(name: str) -> None:
+    rows = [line for line in DOCUMENTS[name].splitlines() if line.startswith("|")]
+    cells = [cell for row in rows for cell in row.strip("|").split("|")]
+    assert not [cell for cell in cells if len(cell.split()) > MAX_CELL_WORDS]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_and_their_options_exist(name: str) -> None:
+    assert not list(filter(None, map(complaints, command_lines(DOCUMENTS[name]))))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_options_named_alone_are_options_of_some_command(name: str) -> None:
+    known = {option for command in cli.COMMANDS for option in options_of(parser_of(command))}
+    known |= FOREIGN_OPTIONS
+    for code in CODE.findall(prose(DOCUMENTS[name])):
+        if code.startswith("-"):
+            named = [word for word in code.split() if re.match(r"--[a-z]", word)]
+            assert set(named) <= known, f"{sorted(set(named) - known)} in {name}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_dotted_names_exist(name: str) -> None:
+    for dotted in set(re.findall(r"\bmemgan(?:\.\w+)+", DOCUMENTS[name])):
+        if dotted.rpartition(".")[2] in FILE_ENDINGS:
             continue
-        parser = cli.build_parser(words[1])
-        sub = next(a for a in parser._actions if hasattr(a, "choices") and a.choices and words[1] in a.choices)
-        known = {option for action in sub.choices[words[1]]._actions for option in action.option_strings}
-        for action in sub.choices[words[1]]._actions:  # commands within commands
-            for inner in (getattr(action, "choices", None) or {}) if hasattr(action, "_name_parser_map") else ():
-                known |= {o for a in action.choices[inner]._actions for o in a.option_strings}
-        given = {word.split("=")[0] for word in words if word.startswith("-")}
-        assert given <= known, f"{words[:2]}: {sorted(given - known)}"
-        seen += 1
-    assert seen
+        assert found(dotted), f"{dotted} in {name}"
 
 
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(examples/\S+)`", README)))
-)
-def test_files_named_exist(target: str) -> None:
-    assert (ROOT / target).exists()
+def found(dotted: str) -> bool:
+    """Whether the name can be imported: a module, or an attribute of one."""
+    path = dotted.split(".")
+    for length in range(len(path), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(path[:length]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in path[length:]:
+            if not hasattr(thing, attribute):
+                return False
+            thing = getattr(thing, attribute)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files_and_headings(name: str) -> None:
+    folder = (ROOT / name).parent
+    for target in re.findall(r"\]\(([^)\s]+)\)", DOCUMENTS[name]):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        path = (folder / file).resolve() if file else ROOT / name
+        assert path.exists(), f"{target} in {name}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.M)
+            slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{target} in {name}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_named_in_backticks_exist(name: str) -> None:
+    for code in CODE.findall(prose(DOCUMENTS[name])):
+        if re.fullmatch(r"(memgan|weights|examples|tests|\.ci)/[\w./-]+", code):
+            assert (ROOT / code).exists(), f"{code} in {name}"
+
+
+def test_the_checks_find_what_is_wrong() -> None:
+    text = '`memgan restore X -o Y --sharpen` `memgan paint` `memgan train --preset a` ``` x ```\n```sh\nA="--seed 1 --no"\nmemgan evaluate $A\n```'
+    told = list(filter(None, map(complaints, command_lines(text))))
+    assert told == [
+        "memgan evaluate has no --seed, --no",
+        "memgan restore has no --sharpen",
+        "memgan paint is no command",
+    ]
+    assert found("memgan.hub.card.Metrics") and not found("memgan.hub.card.Nothing") and not found("memgan.nothing")

@@ -1,5 +1,6 @@
 """Tiny networks, weight files, faces and training settings that many tests share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from PIL import Image
 from memgan import MemGAN, build_memgan, hub
 from memgan.hub import weight_file as checkpoint
 from memgan.network.config import PRESETS, MemGANConfig
-from memgan.training import recipes
 from memgan.training.config import TrainConfig
 
 TINY = MemGANConfig(
@@ -38,25 +38,24 @@ TINY_MOBILE = MemGANConfig(
 
 
 def register_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the preset ``tiny`` known to the training code."""
+    """Make the preset ``tiny`` known."""
     monkeypatch.setitem(PRESETS, "tiny", TINY_MOBILE)
-    monkeypatch.setitem(recipes.RECIPES, "tiny", {})
 
 
-def settings(**changes: object) -> TrainConfig:
-    """A few quick steps of the preset ``tiny``."""
+def settings(changes: Mapping[str, object] | None = None) -> TrainConfig:
+    """A few quick steps of the preset ``tiny``, with changes by dotted name."""
     values = {
         "preset": "tiny",
-        "steps": 4,
-        "batch_size": 2,
-        "learning_rate": 1e-3,
-        "warmup_steps": 0,
-        "beta1": 0.9,
-        "discriminator_base": 256,
-        "perceptual_weight": 0.0,
-        "r1_every": 2,
+        "run.steps": 4,
+        "run.batch_size": 2,
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.warmup_steps": 0,
+        "optimizer.beta1": 0.9,
+        "discriminator.channel_base": 256,
+        "discriminator.r1_every": 2,
+        "losses.perceptual": 0.0,
     }
-    return TrainConfig(**{**values, **changes})  # type: ignore[arg-type]
+    return TrainConfig().changed({**values, **(changes or {})})
 
 
 def write_faces(folder: Path, count: int = 4, size: int = 64) -> Path:

@@ -1,45 +1,22 @@
-"""How fast and how large: each part of a restorer timed apart, other networks in turn, and the machine's floor."""
+"""Measures time and memory of each part of a restorer and of other networks, and how near they are to the peak."""
 
-from memgan.benchmark.baselines import contender_names
-from memgan.benchmark.compare import (
-    ROUNDS,
-    TIMED_STAGES,
-    ReportComparison,
-    Side,
-    StageComparison,
-    compare_checkouts,
-    compare_reports,
-)
-from memgan.benchmark.plot import write_growth_plot
-from memgan.benchmark.report import BenchmarkReport, Comparison, Measurement, NetworkCost
+from memgan.benchmark.compare import ReportComparison, compare_checkouts, compare_reports
+from memgan.benchmark.plot import write_scaling_plot
+from memgan.benchmark.report import BenchmarkReport, Measurement
 from memgan.benchmark.run import run_benchmark
-from memgan.benchmark.settings import BACKENDS, DEFAULT_STAGES, STAGES, Options, Setup
-from memgan.benchmark.table import comparison_table, text_table
-from memgan.benchmark.timing import Spread, Timing, measure
+from memgan.benchmark.settings import Options, Setup
+from memgan.benchmark.table import comparison_table, report_table
 
 __all__ = [
-    "BACKENDS",
-    "DEFAULT_STAGES",
-    "ROUNDS",
-    "STAGES",
-    "TIMED_STAGES",
     "BenchmarkReport",
-    "Comparison",
     "Measurement",
-    "NetworkCost",
     "Options",
     "ReportComparison",
     "Setup",
-    "Side",
-    "Spread",
-    "StageComparison",
-    "Timing",
     "compare_checkouts",
     "compare_reports",
     "comparison_table",
-    "contender_names",
-    "measure",
+    "report_table",
     "run_benchmark",
-    "text_table",
-    "write_growth_plot",
+    "write_scaling_plot",
 ]

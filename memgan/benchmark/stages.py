@@ -1,4 +1,4 @@
-"""The parts of a restorer as calls without arguments, to be timed one by one."""
+"""Makes the parts of a restoration calls without arguments, to be timed one by one."""
 
 import functools
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.benchmark.baselines import build_contender
+from memgan.benchmark.baselines import build_baseline
 from memgan.benchmark.settings import Setup
-from memgan.benchmark.synthetic_scene import drawn_picture
+from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.faces.align import align
 from memgan.faces.types import Face
 from memgan.image import from_array, load_picture, to_array
@@ -32,10 +32,10 @@ class Workbench:
         self.setup = setup
         self.device = choose_device(setup.device)
         self.restorer = open_restorer(setup)
-        self.size_px = int(self.restorer.network.config.image_size)
+        self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:
-            rgb, self.drawn = drawn_picture(setup.width, setup.height, setup.faces)
+            rgb, self.drawn = draw_scene(setup.width, setup.height, setup.faces)
             self.image = np.ascontiguousarray(rgb[:, :, ::-1])
         else:
             self.image = to_array(load_picture(setup.photo), "bgr")
@@ -138,10 +138,10 @@ def prepare_stage(setup: dict[str, Any], stage: str, batch: int = 1) -> Callable
     return Workbench(Setup(**setup)).stage(stage, batch)
 
 
-def prepare_contender(
-    asked: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
+def prepare_baseline(
+    requested: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
 ) -> Callable[[], Any]:
-    """A contender for :func:`memgan.benchmark.memory.measure_peak`."""
+    """A baseline for :func:`memgan.benchmark.memory.measure_peak`."""
     target = torch.device(device)
-    contender = build_contender(asked, target, size_px, weights)
-    return network_call(contender, target, dtype, batch, contender.size_px)
+    baseline = build_baseline(requested, target, size_px, weights)
+    return network_call(baseline, target, dtype, batch, baseline.size_px)

@@ -1,7 +1,7 @@
 """Runs one function in a process of its own, so that nothing done before is still in its memory.
 
-As a program it reads ``{"place": "module:function", "arguments": {...}}`` from its standard input, and writes what the
-function returns as the last line of its standard output, in JSON.
+As a program it reads ``{"function": "module:function", "arguments": {...}}`` from its standard input, and writes what
+the function returns as the last line of its standard output, in JSON.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from memgan.errors import MemGANError
 _PACKAGES = str(Path(__file__).resolve().parents[2])  # where this memgan is, installed or not
 
 
-def run_in_child(place: str, arguments: dict[str, Any]) -> Any:
+def call_in_subprocess(function: str, arguments: dict[str, Any]) -> Any:
     """What ``module:function`` returns for keyword ``arguments``, called in a new Python process.
 
     Arguments and result are passed on as JSON. Modules of the current folder are found.
@@ -29,20 +29,20 @@ def run_in_child(place: str, arguments: dict[str, Any]) -> Any:
     path = os.pathsep.join(filter(None, (_PACKAGES, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "memgan.benchmark.subprocess_call"],
-        input=json.dumps({"place": place, "arguments": arguments}),
+        input=json.dumps({"function": function, "arguments": arguments}),
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
     if done.returncode != 0:
         why = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
-        raise MemGANError(f"{place} failed in a process of its own ({why}); run it with the same options alone.")
+        raise MemGANError(f"{function} failed in a process of its own ({why}); run it with the same options alone.")
     return json.loads(done.stdout.rstrip().rpartition("\n")[2])
 
 
-def find(place: str) -> Any:
+def import_function(function: str) -> Any:
     """The function that ``module:function`` names."""
-    module, _, name = place.partition(":")
+    module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
@@ -50,7 +50,7 @@ def _main() -> None:
     task = json.load(sys.stdin)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what other packages print is not the result
-            result = find(task["place"])(**task["arguments"])
+            result = import_function(task["function"])(**task["arguments"])
     except MemGANError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     print(f"\n{json.dumps(result)}")

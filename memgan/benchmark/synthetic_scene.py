@@ -1,6 +1,7 @@
-"""A picture to measure with: texture, with drawn faces that the detector takes for faces."""
+"""Draws a picture to measure with: texture, with faces that the detector takes for faces."""
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,8 @@ _MIN_SIDE = 64
 _FILLED = 0.9  # share of its cell that a face's square takes
 
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _LEFT_MOUTH, _RIGHT_MOUTH = FFHQ_TEMPLATE
-_EYE_SHAPES = [
+_Ellipse = tuple[tuple[int, int], tuple[int, int], tuple[int, int, int], float]
+_EYE_SHAPES: list[_Ellipse] = [
     ((0, 2), (42, 26), (180, 135, 115), 8),
     ((0, -38), (38, 7), (70, 50, 42), 3),  # brow
     ((0, 0), (27, 13), (240, 236, 232), 1.5),
@@ -23,7 +25,7 @@ _EYE_SHAPES = [
 ]
 # By origin: (center, half axes, color, standard deviation of the blur) of ellipses in the 512 px crop, from back to
 # front.
-_SHAPES = [
+_SHAPES: list[tuple[Any, list[_Ellipse]]] = [
     (
         (256, 0),
         [
@@ -49,7 +51,7 @@ _SHAPES = [
 _BACKGROUND = (95, 105, 100)
 
 
-def drawn_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
+def draw_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
     """(side, side, 3) uint8 RGB: a face as crude as detectors accept, with its landmarks at the FFHQ template's."""
     face = np.full((FFHQ_SIZE_PX, FFHQ_SIZE_PX, 3), _BACKGROUND, np.float32)
     for origin, shapes in _SHAPES:
@@ -58,11 +60,11 @@ def drawn_face(side: int = FFHQ_SIZE_PX) -> np.ndarray:
             x, y = (int(value) for value in np.add(origin, center))
             cv2.ellipse(shape, (x, y), axes, 0, 0, 360, 1, cv2.FILLED, cv2.LINE_AA)
             shape = cv2.GaussianBlur(shape, (0, 0), blur)[:, :, None]
-            face += shape * (np.float32(color) - face)
+            face += shape * (np.array(color, np.float32) - face)
     return cv2.resize(np.rint(face).astype(np.uint8), (side, side), interpolation=cv2.INTER_AREA)
 
 
-def drawn_picture(width: int, height: int, num_faces: int, seed: int = 0) -> tuple[np.ndarray, list[Face]]:
+def draw_scene(width: int, height: int, num_faces: int, seed: int = 0) -> tuple[np.ndarray, list[Face]]:
     """A textured picture with faces in rows.
 
     Args:
@@ -78,9 +80,9 @@ def drawn_picture(width: int, height: int, num_faces: int, seed: int = 0) -> tup
     """
     generator = np.random.default_rng(seed)
     coarse = generator.uniform(60, 180, (9, 16, 3)).astype(np.float32)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    picture += generator.normal(0, 6, picture.shape).astype(np.float32)
-    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    texture: np.ndarray = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    texture += np.asarray(generator.normal(0, 6, texture.shape), np.float32)
+    picture: np.ndarray = np.clip(np.rint(texture), 0, 255).astype(np.uint8)
     if num_faces == 0:
         return picture, []
     columns = min(num_faces, max(1, round(math.sqrt(num_faces * width / height))))
@@ -91,7 +93,7 @@ def drawn_picture(width: int, height: int, num_faces: int, seed: int = 0) -> tup
             f"{num_faces} faces in {width} x {height} pixels would have {side} px each; give fewer faces, or a larger "
             f"picture: at least {_MIN_SIDE} px are needed."
         )
-    face, faces = drawn_face(side), []
+    face, faces = draw_face(side), []
     for index in range(num_faces):
         row, column = divmod(index, columns)
         left = int((column + 0.5) * width / columns - side / 2)

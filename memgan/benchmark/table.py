@@ -1,35 +1,37 @@
 """Prints a report, or a comparison of two, as text."""
 
-from collections.abc import Iterable
-
 from memgan.benchmark.compare import ReportComparison, Side
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
-from memgan.benchmark.scaling import Growth
+from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread
+from memgan.runtime.tables import text_table
+
+_MEMORY = ["peak MB", "own MB", "call MB"]
+_MEMORY_LEGEND = "own: peak memory without Python and libraries; call: beyond weights and picture"
 
 
-def text_table(report: BenchmarkReport) -> str:
-    """Blocks for the machine, stages, comparisons, work and growth; those without figures are left out."""
-    machine = report.machine
+def report_table(report: BenchmarkReport) -> str:
+    """Blocks for the machine, stages, comparisons, operations and scaling; those without figures are left out."""
+    machine, picture = report.machine, report.picture
     used = f"{machine['threads']} threads, torch {machine['versions']['torch']}"
-    blocks = [f"{machine['processor']} ({machine['instructions']}), {used}"]
-    blocks[0] += "".join(f"\n{device}: {name}" for device, name in machine["devices"].items())
-    if report.picture:
-        picture = report.picture
+    lines = [f"{machine['processor']} ({machine['instructions']}), {used}"]
+    lines += [f"{device}: {name}" for device, name in machine["devices"].items()]
+    if picture:
         faces = f"{picture['faces']} faces, {picture['faces_found']} found by the detector"
-        blocks[0] += f"\npicture: {picture['width']} x {picture['height']} ({picture['source']}), {faces}"
+        lines.append(f"picture: {picture['width']} x {picture['height']} ({picture['source']}), {faces}")
+    blocks = ["\n".join(lines)]
     if report.measurements:
         blocks.append(_stages(report.measurements))
-    if report.comparisons:
-        head = ["time, as a multiple of", "batch", "median", "quartiles"]
         base = report.measurements[0]
         rows = [
-            [f"{one.network} {one.backend} {one.device}", str(one.batch), f"{one.ratio.median:.2f}", _pair(one.ratio)]
-            for one in report.comparisons
+            [f"{one.network} {one.backend} {one.device}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
+            for one in report.measurements
+            if one.ratio is not None
         ]
-        head[0] += f" {base.network} {base.backend}"
-        blocks.append(_aligned([head, *rows]))
+        if rows:
+            head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
+            blocks.append(text_table(head, rows))
     if report.costs:
         blocks.append(_costs(report.costs))
     blocks += [
@@ -37,8 +39,8 @@ def text_table(report: BenchmarkReport) -> str:
         f"{peak.convolution_flops / 1e9:.1f} GFLOP/s (convolution), {peak.copy_bytes / 1e9:.1f} GB/s (copy)"
         for device, peak in report.peaks.items()
     ]
-    if report.growth is not None:
-        blocks.append(_growth(report.growth))
+    if report.scaling is not None:
+        blocks.append(_scaling(report.scaling))
     if report.notes:
         blocks.append("\n".join(f"note: {note}" for note in report.notes))
     return "\n\n".join(blocks)
@@ -46,26 +48,24 @@ def text_table(report: BenchmarkReport) -> str:
 
 def comparison_table(compared: ReportComparison) -> str:
     """Blocks for the two sides, their stages with the ratio B/A, warnings and notes."""
-    blocks = ["\n".join(f"{label}: {_described(side)}" for label, side in (("A", compared.a), ("B", compared.b)))]
+    sides = "\n".join(f"{label}: {_described(side)}" for label, side in (("A", compared.a), ("B", compared.b)))
     with_rounds = compared.rounds is not None
     with_memory = any(one.memory is not None for stage in compared.stages for one in (stage.a, stage.b))
     head = ["stage", "network", "on", "items", "A ms", "B ms", "B/A", *["quartiles"] * with_rounds, "cores"]
-    rows = [head + ["own MB", "call MB"] * with_memory]
+    rows = []
     for stage in compared.stages:
         pair = stage.a, stage.b
-        row = [*_labels(stage.a), *(f"{1e3 * one.timing.seconds.median:.1f}" for one in pair)]
-        row += [f"{stage.ratio.median:.3f}", *[_pair(stage.ratio, 3)] * with_rounds]
-        row.append(", ".join(f"{one.timing.busy_cores:.2f}" for one in pair))
-        _, own, call = (", ".join(cells) for cells in zip(*(_memory(one.memory) for one in pair), strict=True))
-        rows.append(row + [own, call] * with_memory)
-    blocks.append(_aligned(rows, left=4))
+        row = [*_labels(stage.a), *(f"{1e3 * one.seconds.median:.1f}" for one in pair), f"{stage.ratio.median:.3f}"]
+        row += [_pair(stage.ratio, 3)] * with_rounds + [", ".join(f"{one.busy_cores:.2f}" for one in pair)]
+        if with_memory:
+            row += [", ".join(cells) for cells in zip(*(_memory(one.memory)[1:] for one in pair), strict=True)]
+        rows.append(row)
+    legend = "cores: at work on average, of A and of B" + f"; {_MEMORY_LEGEND}" * with_memory
     if with_rounds:
-        blocks[-1] += f"\n{compared.rounds} rounds of A and B alternately; B/A is taken round by round"
-    blocks[-1] += "\ncores: at work on average, of A and of B"
-    if with_memory:
-        blocks[-1] += "; own: peak memory without Python and libraries; call: beyond weights and picture"
+        legend = f"{compared.rounds} rounds of A and B alternately; B/A is taken round by round\n{legend}"
+    table = text_table([*head, *_MEMORY[1:] * with_memory], rows, left=4)
     remarks = [f"warning: {line}" for line in compared.warnings] + [f"note: {line}" for line in compared.notes]
-    return "\n\n".join([*blocks, *["\n".join(remarks)] * bool(remarks)])
+    return "\n\n".join([sides, f"{table}\n{legend}", *["\n".join(remarks)] * bool(remarks)])
 
 
 def _described(side: Side) -> str:
@@ -80,72 +80,53 @@ def _labels(one: Measurement) -> list[str]:
 
 
 def _stages(measurements: list[Measurement]) -> str:
-    head = [
-        "stage",
-        "network",
-        "on",
-        "items",
-        "median ms",
-        "quartiles",
-        "per s",
-        "cores",
-        "peak MB",
-        "own MB",
-        "call MB",
-    ]
     on_device = any(one.memory is not None and one.memory.device is not None for one in measurements)
-    rows = [head + ["device MB"] * on_device]
+    head = ["stage", "network", "on", "items", "median ms", "quartiles", "per s", "cores", *_MEMORY]
+    rows = []
     for one in measurements:
-        low, high = (1e3 * value for value in one.timing.seconds.quartiles)
-        rows.append(
-            [
-                *_labels(one),
-                f"{1e3 * one.timing.seconds.median:.1f}",
-                f"{low:.1f} - {high:.1f}",
-                f"{one.per_second:.2f}",
-                f"{one.timing.busy_cores:.2f}",
-                *_memory(one.memory),
-                *([_megabytes(None if one.memory is None else one.memory.device)] * on_device),
-            ]
-        )
-    legend = "peak: of the process; own: without Python and libraries; call: beyond weights and picture"
-    return _aligned(rows, left=4) + (f"\n{legend}" if any(one.memory is not None for one in measurements) else "")
+        low, high = (1e3 * value for value in one.seconds.quartiles)
+        figures = [f"{1e3 * one.seconds.median:.1f}", f"{low:.1f} - {high:.1f}", f"{one.per_second:.2f}"]
+        device = [_megabytes(None if one.memory is None else one.memory.device)] * on_device
+        rows.append([*_labels(one), *figures, f"{one.busy_cores:.2f}", *_memory(one.memory), *device])
+    table = text_table(head + ["device MB"] * on_device, rows, left=4)
+    return f"{table}\n{_MEMORY_LEGEND}" if any(one.memory is not None for one in measurements) else table
 
 
 def _memory(memory: PeakMemory | None) -> list[str]:
     if memory is None:
         return ["-", "-", "-"]
-    return [_megabytes(memory.process), _megabytes(memory.own), _megabytes(memory.growth)]
+    return [_megabytes(memory.process), _megabytes(memory.own), _megabytes(memory.beyond_loaded)]
 
 
 def _costs(costs: list[NetworkCost]) -> str:
     head = ["one face", "on", "parameters", "GMAC", "MB at least", "MB moved"]
-    with_floor = any(cost.floor is not None for cost in costs)
-    rows = [head + ["GFLOP/s", "floor ms", "unfused ms", "of the peak"] * with_floor]
+    with_roofline = any(cost.roofline is not None for cost in costs)
+    rows = []
     for cost in costs:
-        work, floor = cost.work, cost.floor
-        row = [cost.network, cost.device, f"{work.num_parameters:,}", f"{work.multiply_adds / 1e9:.2f}"]
-        row += [_megabytes(work.least_bytes), _megabytes(work.moved_bytes)]
-        if floor is not None:
-            row += [f"{floor.flops / 1e9:.1f}", f"{1e3 * floor.seconds:.1f}", f"{1e3 * floor.operations_seconds:.1f}"]
-            row.append(f"{floor.share:.0%}")
+        row = [cost.network, cost.device, f"{cost.num_parameters:,}", f"{cost.multiply_adds / 1e9:.2f}"]
+        row += [_megabytes(cost.least_bytes), _megabytes(cost.moved_bytes)]
+        if cost.roofline is not None:
+            seconds = cost.roofline.seconds, cost.roofline.unfused_seconds
+            row += [f"{cost.roofline.flops / 1e9:.1f}", *(f"{1e3 * one:.1f}" for one in seconds)]
+            row.append(f"{cost.roofline.share:.0%}")
         rows.append(row)
-    return _aligned(rows, left=2)
+    return text_table(head + ["GFLOP/s", "roofline ms", "unfused ms", "of the peak"] * with_roofline, rows, left=2)
 
 
-def _growth(growth: Growth) -> str:
-    rows = [["pictures", "ms per picture", "resident MB"]]
-    for mark, (_, seconds) in zip(growth.pictures, growth.intervals(), strict=True):
-        rows.append([str(mark.count), f"{1e3 * seconds:.2f}", _megabytes(mark.resident)])
-    faces = [["faces in one picture", "ms per face", "resident MB"]]
-    faces += [[str(m.count), f"{1e3 * m.seconds / m.count:.2f}", _megabytes(m.resident)] for m in growth.faces]
-    lines = [_aligned(rows), _aligned(faces)]
-    if growth.exponent is not None:
-        lines.append(f"time ~ pictures ** {growth.exponent:.3f} from 10 pictures on")
-    if growth.faces_exponent is not None:
-        lines.append(f"time ~ faces ** {growth.faces_exponent:.3f} from 8 faces on")
-    if growth.resident_growth is not None:
-        lines.append(f"resident memory after the first tenth: {growth.resident_growth / 1e6:+.1f} MB")
+def _scaling(scaling: Scaling) -> str:
+    marks = zip(scaling.pictures, scaling.seconds_per_picture, strict=True)
+    pictures = [[str(m.count), f"{1e3 * seconds:.2f}", _megabytes(m.resident)] for m, (_, seconds) in marks]
+    faces = [[str(m.count), f"{1e3 * m.seconds / m.count:.2f}", _megabytes(m.resident)] for m in scaling.faces]
+    lines = [
+        text_table(["pictures", "ms per picture", "resident MB"], pictures),
+        text_table(["faces in one picture", "ms per face", "resident MB"], faces),
+    ]
+    if scaling.exponent is not None:
+        lines.append(f"time ~ pictures ** {scaling.exponent:.3f} from 10 pictures on")
+    if scaling.faces_exponent is not None:
+        lines.append(f"time ~ faces ** {scaling.faces_exponent:.3f} from 8 faces on")
+    if scaling.resident_growth is not None:
+        lines.append(f"resident memory after the first tenth: {scaling.resident_growth / 1e6:+.1f} MB")
     return "\n".join(lines)
 
 
@@ -156,16 +137,3 @@ def _pair(spread: Spread, digits: int = 2) -> str:
 
 def _megabytes(count: int | None) -> str:
     return "-" if count is None else f"{count / 1e6:.0f}"
-
-
-def _aligned(rows: Iterable[list[str]], left: int = 1) -> str:
-    """Columns under one another; the first ``left`` ones are text, the others numbers."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if number < left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -1,4 +1,4 @@
-"""Timing calls against one another: in rounds, so that a machine that gets slower or busier meets all of them alike."""
+"""Times calls alternately, in rounds, so that a machine that gets slower or busier meets all of them alike."""
 
 import dataclasses
 import time
@@ -15,29 +15,18 @@ Key = TypeVar("Key", bound=Hashable)
 class Spread:
     """Repeated readings of one quantity, in the order in which they were taken."""
 
-    values: tuple[float, ...]
+    rounds: tuple[float, ...]
 
     @property
     def median(self) -> float:
         """The middle reading, which a few disturbed ones do not move."""
-        return float(np.median(self.values))
+        return float(np.median(self.rounds))
 
     @property
     def quartiles(self) -> tuple[float, float]:
         """A quarter of the readings lies below the first, a quarter above the second."""
-        low, high = np.percentile(self.values, (25, 75))
+        low, high = np.percentile(self.rounds, (25, 75))
         return float(low), float(high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Median, quartiles, extremes, and every reading."""
-        return {
-            "median": self.median,
-            "quartiles": list(self.quartiles),
-            "min": min(self.values),
-            "max": max(self.values),
-            "repeats": len(self.values),
-            "rounds": list(self.values),
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +45,7 @@ class Timing:
 
 
 def measure(
-    calls: Mapping[Key, Callable[[], Any]],
-    *,
-    rounds: int,
-    warmup: int = 1,
-    device: torch.device | None = None,
+    calls: Mapping[Key, Callable[[], Any]], *, rounds: int, warmup: int = 1, device: torch.device | None = None
 ) -> dict[Key, Timing]:
     """Time calls, each once per round: A, B, A, B, ...
 
@@ -68,7 +53,7 @@ def measure(
         calls: what to time, by any key.
         rounds: times that each is timed, at least 1.
         warmup: rounds before that, which are not counted: first calls choose kernels and fill caches.
-        device: CUDA device on which work goes on after a call returns; it is waited for before and after each call.
+        device: CUDA device that may still work after a call returns; it is waited for before and after each call.
     """
     readings: dict[Key, list[tuple[float, float]]] = {key: [] for key in calls}
     for number in range(warmup + rounds):
@@ -86,7 +71,7 @@ def measure(
 
 def ratios(numerator: Timing, denominator: Timing) -> Spread:
     """Time of one call over that of another, round by round; both of one :func:`measure`."""
-    pairs = zip(numerator.seconds.values, denominator.seconds.values, strict=True)
+    pairs = zip(numerator.seconds.rounds, denominator.seconds.rounds, strict=True)
     return Spread(tuple(above / below for above, below in pairs))
 
 

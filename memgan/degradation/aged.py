@@ -1,8 +1,8 @@
-"""What befell old and careless photographs besides Eq. 14: no color, fading, motion, print, small copies, grain, JPEG.
+"""Ages clean faces into old photographs: no color, fading, motion blur, halftone, small copies, grain, scratches, JPEG.
 
-The paper knows none of this. What the photograph *is* (black and white, faded) is kept in the picture to aim at, as
-nobody asked for other colors; what was done to it (motion, a printer's raster, a small sharpened copy, grain,
-scratches, a second compression) is in the degraded one only.
+The paper has none of these. What the photograph *is* (black and white, faded) is part of the target, because a
+restorer keeps its colors. What damaged it (motion, a halftone print, a small sharpened copy, grain, scratches, a second
+compression) is in the degraded picture only.
 """
 
 import dataclasses
@@ -14,74 +14,73 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.eq14 import (
-    Codec,
     Degradation,
     apply_degradation,
     by_plane,
     checked_codec,
-    compress,
+    checked_range,
     draw_parameters,
 )
-from memgan.degradation.jpeg import LUMA
+from memgan.degradation.jpeg import LUMA, Codec, compress
 from memgan.degradation.random_draw import RandomDraw
 from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 
 _SCREEN_DEGREES = (15.0, 75.0, 0.0)
-"""Customary angles of the screens of cyan, magenta and yellow, which take away red, green and blue."""
+"""Usual screen angles of cyan, magenta and yellow, which absorb red, green and blue."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Ageing:
-    """Chances (0 to 1) of every kind of damage, and their ranges, both ends included. Lengths are for 512 px.
+class Aging:
+    """Probability of every kind of damage, and its ranges, both ends included. Lengths are for 512 px.
 
     Raises:
-        ConfigError: if a chance or a range is not allowed.
+        ConfigError: if a probability or a range is not allowed.
     """
 
     gray: float = 0.4
-    """Chance of a black and white photograph, half of these toned brown."""
+    """Probability of a black and white photograph; half of these are sepia."""
     faded: float = 0.3
-    """Chance of raised blacks, weak contrast and a cast."""
+    """Probability of raised blacks, weak contrast and a color cast."""
     motion: float = 0.25
-    """Chance of a straight motion blur."""
+    """Probability of a straight motion blur."""
     motion_px: tuple[float, float] = (4.0, 24.0)
     """Its length in pixels."""
     halftone: float = 0.3
-    """Chance of a print's raster of dots, one for each ink, stronger in the middle tones. Eq. 14 is then mild, see
-    :meth:`memgan.degradation.Degradation.mild`."""
+    """Probability of a halftone print: a screen of dots for each ink, strongest in the middle tones. Eq. 14 is then
+    mild, see :meth:`memgan.degradation.Degradation.mild`."""
     halftone_px: tuple[float, float] = (3.0, 10.0)
-    """Distance of its dots in pixels."""
+    """Period of its dots in pixels."""
     halftone_strength: tuple[float, float] = (0.05, 0.4)
-    """Largest change by it, as a share of the range of values."""
+    """Its largest change, as a share of the range of values."""
     thumbnail: float = 0.3
-    """Chance of a small copy, sharpened and enlarged again (:func:`memgan.degradation.thumbnail.thumbnail`), of what is
-    not printed; it takes the place of Eq. 14, with its JPEG and, half the time, a third of its noise."""
+    """Probability, without a halftone, of a small sharpened copy (:func:`memgan.degradation.thumbnail.thumbnail`). It
+    replaces Eq. 14, with the same JPEG and, half the time, a third of the noise."""
     thumbnail_factor: tuple[float, float] = (1.5, 7.0)
-    """How many times smaller than 512 px the copy is."""
+    """Downscale of the copy from 512 px."""
     thumbnail_sharpening: tuple[float, float] = (0.2, 2.5)
     """Amount of unsharp masking."""
     thumbnail_sharpening_px: tuple[float, float] = (0.5, 1.5)
-    """Its blur, in pixels of the copy."""
+    """Standard deviation of its blur, in pixels of the copy."""
     grain: float = 0.5
-    """Chance of film grain: noise of lightness, stronger in the middle tones."""
+    """Probability of film grain: luminance noise, strongest in the middle tones."""
     grain_sigma: tuple[float, float] = (3.0, 14.0)
     """Its standard deviation in 8-bit levels."""
     grain_px: tuple[float, float] = (1.0, 4.0)
     """Its size in pixels."""
     scratches: float = 0.3
-    """Chance of scratches, light or dark lines across a part of the picture."""
+    """Probability of scratches: light or dark lines across a part of the picture."""
     scratch_count: tuple[int, int] = (1, 5)
     """How many."""
     recompressed: float = 0.5
-    """Chance of a second JPEG, as sharing a picture leaves, whose blocks lie elsewhere than the first's."""
+    """Probability of a second JPEG compression, on another block grid than the first, as sharing a picture leaves."""
     recompressed_quality: tuple[int, int] = (30, 90)
     """Its quality."""
 
     def __post_init__(self) -> None:
         for name in ("gray", "faded", "motion", "halftone", "thumbnail", "grain", "scratches", "recompressed"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a chance: from 0 to 1.")
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a probability: from 0 to 1.")
         allowed = {
             "motion_px": (0, 512),
             "halftone_px": (2, 64),
@@ -95,11 +94,7 @@ class Ageing:
             "recompressed_quality": (1, 100),
         }
         for name, (least, most) in allowed.items():
-            low, high = getattr(self, name)
-            if not least <= low <= high <= most:
-                raise ConfigError(
-                    f"{name} is {(low, high)}; allowed: (low, high) with {least} <= low <= high <= {most}."
-                )
+            checked_range(name, getattr(self, name), least, most)
 
 
 @torch.no_grad()
@@ -107,28 +102,28 @@ def age_seeded(
     images: Tensor,
     seeds: Iterable[int],
     *,
-    settings: Ageing | None = None,
+    settings: Aging | None = None,
     degradation: Degradation | None = None,
     codec: Codec = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Turn clean faces into old photographs, and these into degraded ones; one seed per picture fixes both.
+    """Turn clean faces into old photographs and degrade these; one seed per picture fixes both.
 
     Args:
         images: (B, 3, H, W) RGB in [-1, 1], sides >= 8 px.
-        seeds: B whole numbers from 0 to 2**63 - 1.
-        settings: chances and ranges; ``None``: the defaults.
-        degradation: ranges of Eq. 14, which every picture undergoes too; ``None``: the paper's.
+        seeds: B integers from 0 to 2**63 - 1.
+        settings: probabilities and ranges; ``None``: the defaults.
+        degradation: ranges of Eq. 14, which is applied too; ``None``: the paper's.
         codec: see :func:`memgan.degradation.eq14.degrade_seeded`.
 
     Returns:
-        the pictures to aim at and the degraded ones, both (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
+        targets and degraded pictures, both (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
 
     Raises:
         ShapeError, ImageError, ConfigError: as :func:`memgan.degradation.eq14.degrade_seeded`.
     """
     seeds = list(seeds)
     codec = checked_codec(images, seeds, codec)
-    settings, ranges = settings or Ageing(), degradation or Degradation()
+    settings, ranges = settings or Aging(), degradation or Degradation()
     wanted, degraded = torch.empty_like(images), torch.empty_like(images)
     for index, seed in enumerate(seeds):
         draw = RandomDraw(torch.Generator().manual_seed(seed))
@@ -141,7 +136,7 @@ def age_seeded(
         if not printed and draw.bernoulli(settings.thumbnail):
             levels = thumbnail((moved + 1) * 127.5, _thumbnail_of(settings, ranges, draw, _unit(moved)), noise, codec)
         else:
-            # Where the dots of a print are seen, it was not blurred or shrunk much.
+            # Where the dots of a print are visible, it was not blurred or downscaled much.
             parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
             levels = (apply_degradation(moved, parameters, noise, codec=codec).float() + 1) * 127.5
         if printed:
@@ -150,11 +145,11 @@ def age_seeded(
     return wanted, degraded
 
 
-def _photograph(image: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
+def _photograph(image: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
     if draw.bernoulli(settings.gray):
         light = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True).expand(3, -1, -1)
         tone = draw.uniform(0, 0.12) if draw.bernoulli(0.5) else 0.0
-        # Brown: red above and blue below the lightness, least at black and white.
+        # Sepia: red above and blue below the luminance, least at black and white.
         image = light + (1 - light.square()) * light.new_tensor((tone, 0.0, -tone)).view(3, 1, 1)
     if draw.bernoulli(settings.faded):
         black, contrast = draw.uniform(0, 0.3), draw.uniform(0.6, 1)
@@ -163,7 +158,7 @@ def _photograph(image: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
     return image.clamp(-1, 1)
 
 
-def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: RandomDraw, unit: float) -> Thumbnail:
+def _thumbnail_of(settings: Aging, ranges: Degradation, draw: RandomDraw, unit: float) -> Thumbnail:
     noise = draw.uniform(*ranges.noise_sigma) / 3 if draw.bernoulli(0.5) else 0.0  # sharpening multiplies it
     return Thumbnail(
         factor=max(1.0, draw.uniform(*settings.thumbnail_factor) * unit),
@@ -175,7 +170,7 @@ def _thumbnail_of(settings: Ageing, ranges: Degradation, draw: RandomDraw, unit:
 
 
 def _motion(image: Tensor, length: float, angle: float) -> Tensor:
-    """Mean over a straight path of ``length`` px, per 512 px of the picture."""
+    """Average over a straight path of ``length`` pixels of 512."""
     length *= _unit(image)
     side = 2 * math.ceil(length / 2) + 1
     steps = max(2, 4 * side)
@@ -198,8 +193,8 @@ def _motion(image: Tensor, length: float, angle: float) -> Tensor:
     return F.conv2d(padded, kernel.to(image)[None, None])[:, 0]
 
 
-def _damaged(levels: Tensor, settings: Ageing, draw: RandomDraw, noise: torch.Generator, codec: Codec) -> Tensor:
-    """(3, H, W) of 0 to 255, grained, scratched and compressed once more; whole numbers."""
+def _damaged(levels: Tensor, settings: Aging, draw: RandomDraw, noise: torch.Generator, codec: Codec) -> Tensor:
+    """Add grain and scratches to (3, H, W) in [0, 255], compress it again, and round it."""
     height, width = levels.shape[-2:]
     unit = _unit(levels)
     if draw.bernoulli(settings.grain):
@@ -222,15 +217,15 @@ def _damaged(levels: Tensor, settings: Ageing, draw: RandomDraw, noise: torch.Ge
 
 
 def _unit(image: Tensor) -> float:
-    """How many of its pixels make one of a picture of 512 px."""
+    """Pixels of this picture per pixel of one of 512 px."""
     return max(image.shape[-2:]) / 512
 
 
-def _printed(levels: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
-    """Dots in place of even tones, of the same mean; without colors all inks share one screen, as black does."""
+def _printed(levels: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
+    """Halftone (3, H, W), keeping the mean; without colors all inks share the screen of black."""
     period = max(2.0, draw.uniform(*settings.halftone_px) * _unit(levels))
     strength, turn = draw.uniform(*settings.halftone_strength), draw.uniform(0, math.pi / 2)
-    colorless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a level
+    colorless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a difference of one level
     shifts = [[draw.uniform(0, 2 * math.pi) for _ in range(2)] for _ in _SCREEN_DEGREES]
     y, x = torch.meshgrid(*(torch.arange(side, device=levels.device) for side in levels.shape[-2:]), indexing="ij")
     screens = []
@@ -244,7 +239,7 @@ def _printed(levels: Tensor, settings: Ageing, draw: RandomDraw) -> Tensor:
 
 
 def _scratched(levels: Tensor, draw: RandomDraw, unit: float) -> Tensor:
-    """One bent line of uneven strength."""
+    """Draw one bent line of random strength."""
     height, width = levels.shape[-2:]
     y, x = torch.meshgrid(
         torch.linspace(0, 1, height, device=levels.device),
@@ -252,7 +247,7 @@ def _scratched(levels: Tensor, draw: RandomDraw, unit: float) -> Tensor:
         indexing="ij",
     )
     if draw.bernoulli(0.25):
-        y, x = x, y  # most run along the film
+        y, x = x, y  # most scratches run along the film
     start, slope, bend = draw.uniform(0, 1), draw.uniform(-0.15, 0.15), draw.uniform(-0.05, 0.05)
     first = draw.uniform(-0.3, 0.8)
     last = first + draw.uniform(0.2, 1)

@@ -1,13 +1,13 @@
-"""The synthetic degradation of Eq. 14: blur, shrink, noise, JPEG and enlarge, seeded per picture.
+"""Degrades faces by Eq. 14: blur, downsampling, noise, JPEG and upsampling, with one seed per picture.
 
     y = {[(x * k_delta) down_s + n_sigma]_JPEG_q} up_s
 
-Parameters are drawn uniformly for every picture. One seed fixes one degraded picture whatever else is in the batch.
+Parameters are drawn uniformly for every picture. A seed fixes its degraded picture, whatever else is in the batch.
 
 Choices where the paper is silent:
 
-- Both resamplings are bilinear with half-pixel centers and no anti-aliasing (OpenCV's ``INTER_LINEAR``), as the
-  blur before them is what limits the bandwidth in this model.
+- Both resamplings are bilinear with half-pixel centers and no anti-aliasing (OpenCV's ``INTER_LINEAR``). In this
+  model the blur before them limits the bandwidth.
 - The blur kernel reaches three standard deviations; borders are mirrored.
 - Noise is independent per channel; ``noise_sigma`` is its standard deviation in 8-bit levels.
 - The picture is clamped and rounded to 8 bit before JPEG and again at the end, so that a degraded picture equals
@@ -17,22 +17,20 @@ Choices where the paper is silent:
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.degradation.jpeg import jpeg_real, jpeg_simulated
+from memgan.degradation.jpeg import Codec, compress
 from memgan.errors import ConfigError, ImageError, ShapeError
-
-Codec = Literal["auto", "real", "simulated"]
 
 REFERENCE_SIZE_PX = 512
 """Side of the faces that the paper's ranges are for."""
 _MIN_SIDE_PX = 8
-_OVERSHOOT = 8.0  # a generator's picture may leave [-1, 1] a little; a picture in levels leaves it a lot
+_OVERSHOOT = 8.0  # a generator's picture leaves [-1, 1] a little; a picture in 8-bit levels leaves it by far
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,24 +48,20 @@ class Degradation:
     noise_sigma: tuple[float, float] = (0.0, 15.0)
     """Standard deviation of the noise in 8-bit levels."""
     jpeg_quality: tuple[int, int] = (60, 100)
-    """JPEG quality, a whole number."""
+    """JPEG quality, an integer."""
 
     def __post_init__(self) -> None:
         allowed = {"blur_sigma": (0, 100), "downscale": (1, 64), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
         for field, (least, most) in allowed.items():
-            value = getattr(self, field)
-            numeric = isinstance(value, tuple | list) and all(isinstance(v, int | float) for v in value)
-            if not numeric or len(value) != 2 or not least <= value[0] <= value[1] <= most:
-                raise ConfigError(f"{field} is {value!r}; allowed: (low, high) with {least} <= low <= high <= {most}.")
-            object.__setattr__(self, field, tuple(value))
+            object.__setattr__(self, field, checked_range(field, getattr(self, field), least, most))
         if any(v != int(v) for v in self.jpeg_quality):
-            raise ConfigError(f"jpeg_quality is {self.jpeg_quality!r}; both ends must be whole numbers.")
+            raise ConfigError(f"jpeg_quality is {self.jpeg_quality!r}; both ends must be integers.")
         object.__setattr__(self, "jpeg_quality", tuple(int(v) for v in self.jpeg_quality))
 
     def at_size(self, size_px: int) -> "Degradation":
-        """The same for faces of ``size_px`` instead of 512 px: blur and shrinking, which are lengths, in proportion.
+        """The ranges for faces of ``size_px`` instead of 512 px: blur and downscale, which are lengths, in proportion.
 
-        A face that was shrunk to 256 px and is looked at with 64 px needs no shrinking here.
+        A downscale by 2 leaves 256 px of 512 px, more than a face of 64 px has, which is therefore not downscaled.
         """
         if size_px == REFERENCE_SIZE_PX:
             return self
@@ -77,9 +71,9 @@ class Degradation:
         return dataclasses.replace(self, blur_sigma=(low, high), downscale=(least, most))
 
     def mild(self) -> "Degradation":
-        """The same with only the gentlest third of every range, as most of today's photographs need.
+        """The mildest third of every range, as in most of today's photographs.
 
-        Drawn from the whole ranges, one picture in eighty is as mild in all four respects.
+        Of the whole ranges, one draw in eighty is as mild in all four parameters.
         """
 
         def gentle(limits: tuple[float, float]) -> tuple[float, float]:
@@ -96,7 +90,7 @@ class Degradation:
 
 @dataclasses.dataclass(frozen=True)
 class DegradationParameters:
-    """One draw: the four numbers of Eq. 14 for one picture (units as in :class:`Degradation`)."""
+    """The four parameters of Eq. 14 drawn for one picture; units as in :class:`Degradation`."""
 
     blur_sigma: float
     downscale: float
@@ -105,7 +99,7 @@ class DegradationParameters:
 
 
 def draw_parameters(seed: int, settings: Degradation | None = None) -> DegradationParameters:
-    """The parameters that ``seed`` stands for; the same on every device."""
+    """Draw the parameters of one picture from its seed; the same on every device."""
     settings = settings or Degradation()
     u = torch.rand(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
 
@@ -121,50 +115,18 @@ def draw_parameters(seed: int, settings: Degradation | None = None) -> Degradati
     )
 
 
-def degrade(
-    images: Tensor,
-    generator: torch.Generator | None = None,
-    *,
-    settings: Degradation | None = None,
-    codec: Codec = "auto",
-) -> Tensor:
-    """Degrade a batch, each picture with its own parameters and noise (Eq. 14).
-
-    One seed per picture is drawn from ``generator``; see :func:`degrade_seeded` for the rest.
-
-    Args:
-        images: (B, 3, H, W) RGB, any float dtype, in [-1, 1].
-        generator: source of the seeds, on any device; ``None``: torch's default one.
-        settings: ranges; ``None``: the paper's.
-        codec: see :func:`degrade_seeded`.
-
-    Returns:
-        (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
-    """
-    device = "cpu" if generator is None else generator.device
-    seeds = torch.randint(0, 2**63 - 1, (len(images),), generator=generator, device=device)
-    return degrade_seeded(images, seeds.tolist(), settings=settings, codec=codec)
-
-
-def degrade_one(image: Tensor, seed: int, *, settings: Degradation | None = None, codec: Codec = "auto") -> Tensor:
-    """Degrade one (3, H, W) picture; :func:`degrade_seeded` for a batch of one."""
-    if image.dim() != 3:
-        raise ShapeError(f"The picture has shape {tuple(image.shape)}; needed: (3, H, W).")
-    return degrade_seeded(image[None], [seed], settings=settings, codec=codec)[0]
-
-
 @torch.no_grad()
 def degrade_seeded(
     images: Tensor, seeds: Iterable[int], *, settings: Degradation | None = None, codec: Codec = "auto"
 ) -> Tensor:
     """Degrade a batch with one given seed per picture (Eq. 14).
 
-    The parameters depend on the seed alone. The noise depends on the seed and the kind of device, as CPU and GPU
-    draw differently. Gradients do not flow.
+    The parameters depend on the seed alone. The noise depends on the seed and the kind of device, because CPU and GPU
+    draw different numbers. Gradients do not flow.
 
     Args:
         images: (B, 3, H, W) RGB, any float dtype, in [-1, 1]; a slight overshoot is clamped. Sides >= 8 px.
-        seeds: B whole numbers from 0 to 2**63 - 1.
+        seeds: B integers from 0 to 2**63 - 1.
         settings: ranges; ``None``: the paper's.
         codec: ``real``: libjpeg on the CPU. ``simulated``: the same steps in torch, on the picture's device.
             ``auto``: real for pictures on the CPU, else simulated.
@@ -191,7 +153,7 @@ def degrade_seeded(
 def apply_degradation(
     image: Tensor, parameters: DegradationParameters, generator: torch.Generator, *, codec: Codec = "real"
 ) -> Tensor:
-    """Eq. 14 on one (3, H, W) picture in [-1, 1] with known parameters; ``generator`` (same device) draws the noise."""
+    """Degrade one (3, H, W) picture in [-1, 1] with known parameters; ``generator``, on its device, draws the noise."""
     height, width = image.shape[-2:]
     levels = (image.float().clamp(-1, 1) + 1) * 127.5
     levels = gaussian_blur(levels, parameters.blur_sigma)
@@ -201,11 +163,6 @@ def apply_degradation(
     levels = (levels + parameters.noise_sigma * noise).clamp(0, 255).round()
     levels = _bilinear(compress(levels, parameters.jpeg_quality, codec), [height, width])
     return (levels.clamp(0, 255).round() / 127.5 - 1).to(image.dtype)
-
-
-def compress(levels: Tensor, quality: int, codec: Codec) -> Tensor:
-    """Through the JPEG that ``codec`` (not ``auto``) stands for: (3, H, W), whole numbers in [0, 255]."""
-    return (jpeg_simulated if codec == "simulated" else jpeg_real)(levels, quality)
 
 
 def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
@@ -230,12 +187,24 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
 
 
 def by_plane(filtered: Callable[[np.ndarray], np.ndarray], levels: Tensor) -> Tensor:
-    """(C, H, W) on the CPU, every plane by a function of a float32 array (H, W); dtype of ``levels``."""
+    """Apply a function of (H, W) float32 arrays to every plane of (C, H, W) on the CPU; keeps the dtype."""
     planes = levels.float().numpy()
     out = np.empty_like(planes)
     for index, plane in enumerate(planes):
         out[index] = filtered(plane)
     return torch.from_numpy(out).to(levels)
+
+
+def checked_range(name: str, value: Any, least: float, most: float) -> tuple[Any, Any]:
+    """``value`` as (low, high) within [least, most].
+
+    Raises:
+        ConfigError: if it is no such pair of numbers.
+    """
+    numeric = isinstance(value, tuple | list) and all(isinstance(v, int | float) for v in value)
+    if not numeric or len(value) != 2 or not least <= value[0] <= value[1] <= most:
+        raise ConfigError(f"{name} is {value!r}; allowed: (low, high) with {least} <= low <= high <= {most}.")
+    return value[0], value[1]
 
 
 def _gaussian(sigma: float, side: int) -> Tensor:
@@ -252,7 +221,7 @@ def _bilinear(levels: Tensor, size: list[int]) -> Tensor:
 
 
 def checked_codec(images: Tensor, seeds: list[int], codec: Codec) -> Codec:
-    """The codec that ``auto`` stands for; raises what :func:`degrade_seeded` documents."""
+    """Check the arguments of :func:`degrade_seeded`, which documents the errors, and resolve the codec ``auto``."""
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIDE_PX:
         raise ShapeError(
             f"The pictures have shape {tuple(images.shape)}; needed: (B, 3, H, W) with sides of at least "

@@ -1,6 +1,7 @@
-"""JPEG as a degradation: through libjpeg on the CPU, or the same steps in torch on any device."""
+"""Compresses pictures as JPEG: with libjpeg on the CPU, or by the same steps in torch on any device."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from memgan.errors import ImageError
 
+Codec = Literal["auto", "real", "simulated"]
+"""``real``: libjpeg. ``simulated``: the same steps in torch. ``auto``: real on the CPU, else simulated."""
 LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in the lightness that JPEG keeps (ITU-R BT.601, ITU-T T.871)."""
+"""Weights of red, green and blue in the luminance of JPEG (ITU-R BT.601, ITU-T T.871)."""
 # Annex K of ITU-T T.81, luminance then chrominance.
 _LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -31,20 +34,25 @@ _CHROMA_TABLE = (
 )
 
 
+def compress(levels: Tensor, quality: int, codec: Codec) -> Tensor:
+    """Compress (3, H, W) RGB of integers in [0, 255] by ``codec``, which is not ``auto``, and decode it."""
+    return (jpeg_simulated if codec == "simulated" else jpeg_real)(levels, quality)
+
+
 def jpeg_real(levels: Tensor, quality: int) -> Tensor:
-    """Through libjpeg (4:2:0) and back: (3, H, W) RGB, whole numbers in [0, 255]; any device."""
+    """Encode and decode (3, H, W) RGB of integers in [0, 255] with libjpeg (4:2:0); any device."""
     import cv2  # not needed by the GPU path
 
     rgb = levels.to("cpu", torch.uint8).permute(1, 2, 0).numpy()
     good, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not good:
         raise ImageError(f"OpenCV could not write a JPEG of shape {rgb.shape} at quality {quality}.")
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]  # OpenCV's order is BGR
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]  # OpenCV's order is BGR
     return torch.from_numpy(decoded.copy()).permute(2, 0, 1).to(levels)
 
 
 def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
-    """What :func:`jpeg_real` does to the pixels, in torch: YCbCr, 4:2:0, 8x8 DCT, quantization, and back."""
+    """Compute the pixels of :func:`jpeg_real` in torch: YCbCr, 4:2:0, 8x8 DCT, quantization, and back."""
     height, width = levels.shape[-2:]
     pad = (0, -width % 16, 0, -height % 16)
     red, green, blue = F.pad(levels[None], pad, mode="replicate")[0]

@@ -1,4 +1,6 @@
-"""Random numbers of one kind or another, alike on every device."""
+"""Draws random numbers that are the same on every device."""
+
+import math
 
 import torch
 
@@ -7,7 +9,7 @@ class RandomDraw:
     """Draws from one source of random numbers.
 
     Args:
-        random: the source, on the CPU, so that the numbers do not depend on where pictures are.
+        random: the source, on the CPU, so that the numbers do not depend on the device of the pictures.
     """
 
     def __init__(self, random: torch.Generator) -> None:
@@ -19,11 +21,11 @@ class RandomDraw:
 
     def log_uniform(self, low: float, high: float) -> float:
         """A number from ``low`` to ``high``, both above 0; equal ratios are equally likely."""
-        return low * (high / low) ** self.uniform(0, 1)
+        return low * math.pow(high / low, self.uniform(0, 1))
 
-    def bernoulli(self, share: float) -> bool:
-        """True in ``share`` of all draws."""
-        return self.uniform(0, 1) < share
+    def bernoulli(self, probability: float) -> bool:
+        """True with ``probability``."""
+        return self.uniform(0, 1) < probability
 
     def integer(self, low: int, high: int) -> int:
         """An integer from ``low`` to ``high``, both included."""

@@ -1,4 +1,4 @@
-"""A small copy of a picture, sharpened, compressed and enlarged again, as cameras and web pages make them."""
+"""Degrades a picture to a small copy, sharpened, compressed and enlarged again, as cameras and web pages do."""
 
 import dataclasses
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.degradation.eq14 import Codec, compress, gaussian_blur
+from memgan.degradation.eq14 import gaussian_blur
+from memgan.degradation.jpeg import Codec, compress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,28 +19,28 @@ class Thumbnail:
     noise_sigma: float
     """Standard deviation of the camera's noise, in 8-bit levels of the small copy."""
     sharpening: float
-    """Unsharp masking: how much of what a blur takes off is added; 0: none."""
+    """Amount of unsharp masking: the share of the detail above the blur that is added; 0: none."""
     sharpening_sigma: float
-    """That blur, in pixels of the small copy."""
+    """Standard deviation of that blur, in pixels of the small copy."""
     jpeg_quality: int
     """1 to 100."""
 
 
 @torch.no_grad()
 def thumbnail(levels: Tensor, settings: Thumbnail, noise: torch.Generator, codec: Codec) -> Tensor:
-    """Shrink by cubic interpolation, add noise, sharpen, compress, enlarge by cubic interpolation.
+    """Downsample by cubic interpolation, add noise, sharpen, compress, upsample by cubic interpolation.
 
-    Where Eq. 14 blurs and enlarges bilinearly, this leaves edges with halos, from sharpening and from cubic
-    interpolation, and noise and the blocks of JPEG sharpened with them.
+    Unlike Eq. 14 this leaves halos along edges, from sharpening and cubic interpolation, and sharpened noise and JPEG
+    blocks.
 
     Args:
-        levels: (3, H, W) of 0 to 255, float32.
+        levels: (3, H, W) float32 in [0, 255].
         settings: see :class:`Thumbnail`.
         noise: source of the noise, on the device of ``levels``.
-        codec: ``real`` or ``simulated``, see :func:`memgan.degradation.eq14.degrade_seeded`.
+        codec: ``real`` or ``simulated``.
 
     Returns:
-        (3, H, W), whole numbers in [0, 255].
+        (3, H, W), integers in [0, 255].
     """
     size = list(levels.shape[-2:])
     small = _cubic(levels, [max(8, round(side / settings.factor)) for side in size])

@@ -1,4 +1,4 @@
-"""The memory as people look at it: what it recognizes, and the features before and after it (Fig. 2)."""
+"""Draws what the memory recognizes in faces, and the features before and after it (Fig. 2)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,27 +8,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memgan.errors import ConfigError
-from memgan.evaluation.accumulator import FacePictures
+from memgan.evaluation.run import EvaluatedFace
 from memgan.evaluation.sheets import heat, write_contact_sheet
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN
 
 
 def write_memory_sheet(
-    network: MemGAN, faces: Sequence[FacePictures], path: str | Path, *, restorer: str | None = None, tile_px: int = 256
+    network: MemGAN,
+    faces: Sequence[EvaluatedFace],
+    path: str | Path,
+    *,
+    restorer: str | None = None,
+    tile_px: int = 256,
 ) -> None:
-    """Three rows per face, with a column for every bank:
+    """Write three rows per face, with a column for every bank:
 
     - the input, then the evidence: cosine of each position and its most similar slot, from the face's 2nd percentile
-      (dark blue) to its 98th (yellow), which the caption gives;
+      (dark blue) to its 98th (yellow), both in the caption;
     - the restored face, then the encoder's features F^E before the memory;
     - the truth (if any), then the features F^M read from the memory, without a residual.
 
-    Features are shown by their three principal components as red, green and blue, each picture by its own.
+    Features are shown by the three principal components of each picture as red, green and blue.
 
     Args:
         network: in evaluation mode.
-        faces: as an evaluation hands them out.
+        faces: from ``on_face`` of :func:`memgan.evaluation.evaluate`.
         path: picture to write.
         restorer: which of the faces' pictures to show as restored; ``None``: the network's own.
         tile_px: side of each picture.
@@ -39,7 +44,7 @@ def write_memory_sheet(
     """
     if not network.memory or not faces:
         raise ConfigError(
-            f"A memory sheet of {len(faces)} faces and {len(network.memory)} banks; it needs one of each at least: "
+            f"A memory sheet of {len(faces)} faces and {len(network.memory)} banks; it needs at least one of each: "
             "give faces, and a network with use_memory on."
         )
     rows: list[list[Tensor]] = []
@@ -52,16 +57,16 @@ def write_memory_sheet(
 
 
 def principal_colors(features: Tensor) -> Tensor:
-    """Three principal components of (C, H, W) features as colors (3, H, W) in [-1, 1]; 2.5 deviations are full."""
+    """Three principal components of (C, H, W) features as colors (3, H, W) in [-1, 1], clipped at 2.5 deviations."""
     flat = features.detach().double().flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     values, vectors = torch.linalg.eigh(flat @ flat.T / flat.shape[1])
     count = min(3, len(values))
     vectors = vectors[:, -count:].flip(1)
-    # An eigenvector's sign is arbitrary: let its largest entry be positive, so that the colors are always the same.
+    # An eigenvector's sign is arbitrary: a positive largest entry makes the colors reproducible.
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     colors = (vectors * largest.sign()).T @ flat
-    # A component that is rounding alone stays dark.
+    # A component of rounding errors alone stays dark.
     strongest = values[-count:].flip(0)
     colors = colors / (2.5 * strongest.clamp_min(1e-8 * strongest[0] + 1e-12).sqrt()[:, None])
     colors = F.pad(colors, (0, 0, 0, 3 - count))
@@ -70,21 +75,21 @@ def principal_colors(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _face_rows(
-    network: MemGAN, face: FacePictures, restorer: str | None, tile_px: int
+    network: MemGAN, face: EvaluatedFace, restorer: str | None, tile_px: int
 ) -> tuple[list[list[Tensor]], list[list[str]]]:
-    degraded = face.pictures["input"][None].to(next(network.parameters()).device)
+    degraded = face.images["input"][None].to(next(network.parameters()).device)
     encoded = network.encode(degraded)
-    restored = network.decode(encoded)[0] if restorer is None else face.pictures[restorer]
-    blank = torch.ones_like(face.pictures["input"])
-    rows = [[face.pictures["input"]], [restored], [face.pictures.get("truth", blank)]]
+    restored = network.decode(encoded)[0] if restorer is None else face.images[restorer]
+    blank = torch.ones_like(face.images["input"])
+    rows = [[face.images["input"]], [restored], [face.images.get("truth", blank)]]
     captions = [
         [f"input: {Path(face.name).name}"],
         ["restored"],
-        ["truth" if "truth" in face.pictures else ""],
+        ["truth" if "truth" in face.images else ""],
     ]
     for name, bank in network.memory.items():
         features = encoded.features[int(name)]
-        cosine = bank.inspect(features).cosine[0]
+        cosine = bank.assign(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
         rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))
         rows[1].append(principal_colors(features[0]))
@@ -101,7 +106,7 @@ def _read_alone(bank: MemoryBank, features: Tensor) -> Tensor:
 
 
 def _tile(picture: Tensor, side: int) -> Tensor:
-    """Small maps show their positions as squares; large ones are averaged."""
+    """Resize (C, H, W): small maps by squares, large ones by averaging."""
     picture = picture.detach().float().cpu()[None]
     mode = "nearest" if picture.shape[-1] < side else "area"
     return F.interpolate(picture, (side, side), mode=mode)[0]

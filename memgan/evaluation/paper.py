@@ -1,7 +1,9 @@
-"""Figures that the paper publishes (Ning et al., ACM MM 2023), to stand beside those measured by this library."""
+"""Quotes the figures that the paper publishes (Ning et al., ACM MM 2023)."""
+
+from memgan.runtime.tables import text_table
 
 TABLE_1_DATA = "CelebA-Test"
-"""2,824 faces of CelebA-HQ, degraded by Eq. 14; not the faces that a user evaluates on."""
+"""2,824 faces of CelebA-HQ, degraded by Eq. 14."""
 
 TABLE_1: dict[str, dict[str, float]] = {
     "Input": {"FID": 99.09, "PSNR": 24.61, "SSIM": 0.6180, "LPIPS": 0.6276},
@@ -25,9 +27,8 @@ TABLE_2: dict[str, dict[str, float]] = {
     "Case 4": {"FID": 15.56, "PSNR": 23.00, "SSIM": 0.6101, "LPIPS": 0.3739},
     "Case 5": {"FID": 13.46, "PSNR": 24.28, "SSIM": 0.6249, "LPIPS": 0.3487},
 }
-"""Table 2, on CelebA-Test: nothing; without memory; without affine fusion; without blend fusion; all of MemGAN.
-
-Its FID of all of MemGAN differs from that of Table 1 (13.01); both are quoted as printed.
+"""Table 2, on CelebA-Test: without memory and fusions; without memory; without affine fusion; without blend fusion;
+MemGAN. Its FID of MemGAN differs from that of Table 1 (13.01); both are quoted as printed.
 """
 
 TABLE_3: dict[str, dict[str, float]] = {
@@ -47,15 +48,14 @@ TABLE_3: dict[str, dict[str, float]] = {
 
 def table_1_text() -> str:
     """Table 1 as text, marked as published."""
-    lines = [f"published, on {TABLE_1_DATA}    FID   PSNR    SSIM   LPIPS"]
-    for name, row in TABLE_1.items():
-        lines.append(f"{name:<25} {row['FID']:6.2f} {row['PSNR']:6.2f} {row['SSIM']:7.4f} {row['LPIPS']:7.4f}")
-    return "\n".join(lines)
+    head = [f"published, on {TABLE_1_DATA}", "FID", "PSNR", "SSIM", "LPIPS"]
+    digits = {"FID": 2, "PSNR": 2, "SSIM": 4, "LPIPS": 4}
+    return text_table(
+        head, [[name, *(f"{row[column]:.{digits[column]}f}" for column in head[1:])] for name, row in TABLE_1.items()]
+    )
 
 
 def table_3_text() -> str:
     """Table 3 as text, marked as published."""
-    lines = ["published, FID against CelebA-Test    LFW  CelebChild  WebPhoto"]
-    for name, row in TABLE_3.items():
-        lines.append(f"{name:<33} {row['LFW']:7.2f} {row['CelebChild']:11.2f} {row['WebPhoto']:9.2f}")
-    return "\n".join(lines)
+    head = [f"published, FID against {TABLE_1_DATA}", "LFW", "CelebChild", "WebPhoto"]
+    return text_table(head, [[name, *(f"{row[column]:.2f}" for column in head[1:])] for name, row in TABLE_3.items()])

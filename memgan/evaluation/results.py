@@ -1,4 +1,4 @@
-"""What an evaluation found: scores of every face, distances of whole sets, and their means over seeds."""
+"""Holds the results of an evaluation: scores of every face, distances of whole sets, and their means over seeds."""
 
 import dataclasses
 import math
@@ -6,10 +6,12 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from memgan.evaluation.metrics.registry import TO_OTHERS, metric_info
+from memgan.evaluation.metrics.registry import MetricInfo
 
 INPUT = "input"
-"""Name of the degraded pictures beside those of the restorers."""
+"""Name of the degraded pictures."""
+TO_OTHERS = "_to_others"
+"""Ends the name of a distance of sets to other people's faces instead of to the truths."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class FaceScores:
-    """Metrics of one face, degraded with one seed."""
+    """Scores of one face, degraded with one seed."""
 
     name: str
     seed: int
@@ -37,20 +39,20 @@ class EvaluationResult:
 
     faces: tuple[FaceScores, ...]
     restorers: tuple[str, ...]
-    """Names of what was judged."""
-    metrics: tuple[str, ...]
-    """In the order of the table."""
+    """Names of the restorers."""
+    metrics: dict[str, MetricInfo]
+    """By name, in the order of the table."""
     distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     """Distances of the sets to the target: by seed, picture and metric."""
     target: dict[str, float] = dataclasses.field(default_factory=dict)
     """Means of the metrics that need no truth, over the truths or the reference pictures."""
     target_name: str = "truth"
-    """``truth``: clean faces that were degraded; ``reference``: others, for real pictures."""
+    """``truth``: the clean faces that were degraded; ``reference``: good faces to compare real ones with."""
     num_target: int = 0
     notes: tuple[str, ...] = ()
-    """What a reader of the figures has to know."""
+    """Caveats of the figures."""
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Metrics that could not be computed, and the remedy."""
+    """Metrics that could not be computed: why, and the remedy."""
 
     @property
     def seeds(self) -> list[int]:
@@ -74,33 +76,32 @@ class EvaluationResult:
             means = {name: mean(row[name] for row in rows) for name in rows[0]}
             for name, value in (means | self.distances.get(seed, {}).get(picture, {})).items():
                 by_seed.setdefault(name, []).append(value)
-        ordered = [name for name in self.metrics if name in by_seed]
-        return {name: spread_of(by_seed[name]) for name in ordered}
+        return {name: spread_of(by_seed[name]) for name in self.metrics if name in by_seed}
 
     def ratio(self, restorer: str) -> dict[str, float]:
-        """A restorer's means divided by the input's; under 1 is a gain for a distance."""
+        """A restorer's means divided by the input's; below 1 is a gain for a distance."""
         before, after = self.summary(INPUT), self.summary(restorer)
         return {name: after[name].mean / before[name].mean if before[name].mean else math.nan for name in before}
 
     def difference(self, restorer: str) -> dict[str, float]:
-        """A restorer's means minus the input's; what says something for decibels."""
+        """A restorer's means minus the input's; the gain in decibels."""
         before, after = self.summary(INPUT), self.summary(restorer)
         return {name: after[name].mean - before[name].mean for name in before}
 
     def ratio_to_target(self, restorer: str) -> dict[str, float]:
         """A restorer's means divided by the target's, for metrics that the target has (NIQE).
 
-        Not for distances to other people's faces, of which the target's may be zero: :meth:`share_above_target`.
+        Without distances to other people's faces, of which the target's may be zero: see :meth:`share_above_target`.
         """
         after = self.summary(restorer)
         own = {name: value for name, value in self.target.items() if not name.endswith(TO_OTHERS)}
         return {name: after[name].mean / value if value else math.nan for name, value in own.items()}
 
     def share_above_target(self, restorer: str) -> dict[str, float]:
-        """For distances to other people's faces: what a restorer leaves of the input's distance above the truths' own.
+        """Share of the input's excess distance to other people's faces that remains after restoration.
 
-        A distance of few pictures has a floor, at which good faces of different people are from one another. The
-        truths show where it is: 0 is as near as they are, 1 as far as the input.
+        Good faces of different people have a distance too, more so few pictures. That of the truths is this floor: 0
+        is as near as the truths, 1 as far as the input.
         """
         before, after = self.summary(INPUT), self.summary(restorer)
         shares = {}
@@ -117,7 +118,7 @@ class EvaluationResult:
             "num_faces": self.num_faces,
             "seeds": self.seeds,
             "restorers": list(self.restorers),
-            "metrics": {name: dataclasses.asdict(info) for name in self.metrics if (info := metric_info(name))},
+            "metrics": {name: dataclasses.asdict(info) for name, info in self.metrics.items()},
             "means": {
                 picture: {name: dataclasses.asdict(spread) for name, spread in self.summary(picture).items()}
                 for picture in pictures
@@ -137,13 +138,13 @@ class EvaluationResult:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Mean of what is defined (NIQE knows no value for a picture without texture); NaN if nothing is."""
+    """Mean of the defined values (NIQE has none for a picture without texture); NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan
 
 
 def spread_of(values: list[float]) -> Spread:
-    """Mean and spread of the figures of different seeds."""
+    """Mean and spread over seeds."""
     if len(values) < 2:
         return Spread(values[0])
     finite = all(math.isfinite(value) for value in values)

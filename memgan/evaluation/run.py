@@ -1,7 +1,8 @@
-"""How well restorers undo Eq. 14: degrade clean faces with fixed seeds, restore them, compare with the truth."""
+"""Evaluates restorers: on clean faces degraded with fixed seeds, against the truth, or on real degraded faces."""
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import torch
@@ -9,13 +10,29 @@ from torch import Tensor
 
 from memgan.degradation import Codec, Degradation, degrade_seeded
 from memgan.errors import ConfigError
-from memgan.evaluation.accumulator import FacePictures, Restorers, Tally, named_restorers, run_restorer
+from memgan.evaluation.accumulator import ScoreAccumulator
 from memgan.evaluation.metrics.registry import MetricSet, choose_metrics
+from memgan.evaluation.restorers import Restorers, named_restorers, run_restorer
 from memgan.evaluation.results import INPUT, EvaluationResult
 from memgan.image.collection import PictureSource, Sources, read_face, spread_evenly
+from memgan.runtime.progress import ProgressBar
 
-Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedFace:
+    """One face with its restored pictures, for sheets and memory diagnostics."""
+
+    index: int
+    """Number of the face, from 0."""
+    total: int
+    """Faces in all."""
+    name: str
+    seed: int
+    images: Mapping[str, Tensor]
+    """(3, S, S) RGB in [-1, 1] by name: ``input``, the restorers, and ``truth`` where there is one."""
+
+
+OnFace = Callable[[EvaluatedFace], None]
 
 
 def face_seed(name: str, seed: int = 0) -> int:
@@ -38,8 +55,8 @@ def evaluate(
     device: str | torch.device = "cpu",
     settings: Degradation | None = None,
     codec: Codec = "real",
-    progress: Progress | None = None,
-    on_face: Callable[[FacePictures], None] | None = None,
+    show_progress: bool = False,
+    on_face: OnFace | None = None,
 ) -> EvaluationResult:
     """Degrade every face, restore it and compare both with the truth.
 
@@ -47,11 +64,11 @@ def evaluate(
     different machines, subsets and batch sizes compare. Restored pictures are rounded to 8 bit, as they are saved.
 
     Args:
-        restore: what is judged: any callable on (B, 3, S, S) in [-1, 1], several by name, or ``None``.
+        restore: any callable on (B, 3, S, S) in [-1, 1], several by name, or ``None``: only the input is evaluated.
         faces: clean, aligned faces: folders, tar archives, files.
         seeds: base seeds of the degradations; every face is degraded once with each.
-        others: good, aligned faces of other people, of which as many as there are faces are taken, spread evenly:
-            distances of sets are also taken to these, of the truths too. Their rows end in ``_to_others``.
+        others: good, aligned faces of other people, of which as many as there are faces are taken, spread evenly.
+            Distances of sets are also taken to these, of the truths too, in rows whose names end in ``_to_others``.
         limit: at most so many faces, spread evenly over the sorted names; ``None``: all.
         metrics: ``None``: all that work here, see :func:`memgan.evaluation.choose_metrics`.
         size_px: side at which the restorers work.
@@ -60,7 +77,7 @@ def evaluate(
         settings: ranges of Eq. 14; ``None``: the paper's, for faces of ``size_px`` (see
             :meth:`memgan.degradation.Degradation.at_size`).
         codec: see :func:`memgan.degradation.degrade_seeded`.
-        progress: told how far it is.
+        show_progress: write a progress bar to standard error.
         on_face: given every face's pictures, seed after seed within a batch.
 
     Raises:
@@ -70,64 +87,112 @@ def evaluate(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give at least one, and none twice.")
-    restorers = named_restorers(restore)
     settings = Degradation().at_size(size_px) if settings is None else settings
-    source = PictureSource(faces)
-    order = spread_evenly(source, limit)
-    good = None if others is None else PictureSource(others)
-    good_order = [] if good is None else spread_evenly(good, len(order))
+    clean = _Faces(faces, limit, size_px, batch_size)
+    good = None if others is None else _Faces(others, len(clean), size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
-    tally = Tally(metrics, list(restorers))
-    done, total = 0, len(order) * len(seeds) + len(good_order)
-    for start, names, clean in read_batches(source, order, size_px, batch_size):
-        truth = clean.to(device)
-        tally.add_target(truth)
-        for seed in seeds:
-            drawn = [face_seed(name, seed) for name in names]
-            degraded = degrade_seeded(clean, drawn, settings=settings, codec=codec).to(device)
-            pictures = {INPUT: degraded}
-            pictures |= {name: run_restorer(name, one, degraded) for name, one in restorers.items()}
-            tally.add(names, seed, pictures, truth)
-            if on_face is not None:
-                show(on_face, start, len(order), names, seed, {**pictures, "truth": truth})
-            done += len(names)
-            if progress is not None:
-                progress(done, total)
-    if good is not None:
-        for _, names, given in read_batches(good, good_order, size_px, batch_size):
-            tally.add_others(given.to(device))
-            done += len(names)
-            if progress is not None:
-                progress(done, total)
-    return tally.result()
+    run = _Run(restore, metrics, len(clean), on_face)
+    total = len(clean) * len(seeds) + (0 if good is None else len(good))
+    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
+        for start, names, batch in clean.batches():
+            truth = batch.to(device)
+            run.scores.add_target(truth)
+            for seed in seeds:
+                own_seeds = [face_seed(name, seed) for name in names]
+                degraded = degrade_seeded(batch, own_seeds, settings=settings, codec=codec).to(device)
+                run.add(start, names, seed, degraded, truth)
+                bar.advance(len(names))
+        for _, names, batch in () if good is None else good.batches():
+            run.scores.add_others(batch.to(device))
+            bar.advance(len(names))
+    return run.scores.result()
 
 
-def read_batches(
-    source: PictureSource, order: Sequence[int], size_px: int, batch_size: int
-) -> Iterator[tuple[int, list[str], Tensor]]:
-    """Faces in parts: the place of the first, their names, and (B, 3, S, S) in [-1, 1].
+@torch.no_grad()
+def evaluate_real(
+    restore: Restorers,
+    faces: Sources,
+    reference: Sources | None = None,
+    *,
+    limit: int | None = None,
+    metrics: MetricSet | None = None,
+    size_px: int = 512,
+    batch_size: int = 4,
+    device: str | torch.device = "cpu",
+    show_progress: bool = False,
+    on_face: OnFace | None = None,
+) -> EvaluationResult:
+    """Restore real degraded faces, which have no truth; metrics that need one are not computed.
+
+    Args:
+        restore: as for :func:`evaluate`.
+        faces: degraded, aligned faces: folders, tar archives, files.
+        reference: good, aligned faces of any people; ``None``: no distances of sets.
+        limit: at most so many faces, spread evenly over the sorted names (the reference is used whole).
+        metrics, size_px, batch_size, device, show_progress, on_face: as for :func:`evaluate`.
+
+    Returns:
+        Scores under the seed 0; ``target`` is the reference.
 
     Raises:
-        ConfigError: if ``batch_size`` is below 1.
-        DataError: if a face is unreadable or not square.
+        ConfigError: if ``limit`` or ``batch_size`` is below 1.
+        DataError: if there are no faces, one is unreadable or not square, or a restorer returns NaN.
+        ShapeError: if a restorer returns another shape.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        names = [source.names[index] for index in indices]
-        yield start, names, torch.stack([read_face(source, index, size_px) for index in indices])
+    given = _Faces(faces, limit, size_px, batch_size)
+    good = None if reference is None else _Faces(reference, None, size_px, batch_size)
+    metrics = choose_metrics(device=device, size_px=size_px, with_truth=False) if metrics is None else metrics
+    run = _Run(restore, metrics, len(given), on_face)
+    total = len(given) + (0 if good is None else len(good))
+    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
+        for start, names, batch in given.batches():
+            run.add(start, names, 0, batch.to(device), None)
+            bar.advance(len(names))
+        for _, names, batch in () if good is None else good.batches():
+            run.scores.add_target(batch.to(device))
+            bar.advance(len(names))
+    return run.scores.result("reference")
 
 
-def show(
-    on_face: Callable[[FacePictures], None],
-    start: int,
-    total: int,
-    names: Sequence[str],
-    seed: int,
-    pictures: dict[str, Tensor],
-) -> None:
-    """Hand the faces of a batch to ``on_face``, one by one."""
-    for row, name in enumerate(names):
-        one = {picture: batch[row] for picture, batch in pictures.items()}
-        on_face(FacePictures(start + row, total, name, seed, one))
+class _Faces:
+    """Faces of some sources, read in batches."""
+
+    def __init__(self, sources: Sources, limit: int | None, size_px: int, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
+        self._source = PictureSource(sources)
+        self._order = spread_evenly(self._source, limit)
+        self._size_px, self._batch_size = size_px, batch_size
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def batches(self) -> Iterator[tuple[int, list[str], Tensor]]:
+        """Number of the first face, names, and (B, 3, S, S) in [-1, 1] on the CPU."""
+        all_names = self._source.names
+        for start in range(0, len(self), self._batch_size):
+            indices = self._order[start : start + self._batch_size]
+            batch = torch.stack([read_face(self._source, index, self._size_px) for index in indices])
+            yield start, [all_names[index] for index in indices], batch
+
+
+class _Run:
+    """Restores degraded faces, and hands the results to the accumulator and to ``on_face``."""
+
+    def __init__(self, restore: Restorers, metrics: MetricSet, num_faces: int, on_face: OnFace | None) -> None:
+        self._restorers = named_restorers(restore)
+        self._num_faces = num_faces
+        self._on_face = on_face
+        self.scores = ScoreAccumulator(metrics, list(self._restorers))
+
+    def add(self, start: int, names: Sequence[str], seed: int, degraded: Tensor, truth: Tensor | None) -> None:
+        images = {INPUT: degraded}
+        images |= {name: run_restorer(name, one, degraded) for name, one in self._restorers.items()}
+        self.scores.add(names, seed, images, truth)
+        if self._on_face is None:
+            return
+        if truth is not None:
+            images["truth"] = truth
+        for row, face in enumerate(names):
+            own = {name: batch[row] for name, batch in images.items()}
+            self._on_face(EvaluatedFace(start + row, self._num_faces, face, seed, own))

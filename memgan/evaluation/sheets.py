@@ -1,4 +1,4 @@
-"""Contact sheets: pictures side by side, each with a line of text above it if wanted."""
+"""Draws contact sheets: pictures side by side, each with an optional caption above it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ def write_contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     gap_px: int = 4,
 ) -> None:
-    """Write pictures side by side, for example rows of (input, restored, truth), with white gaps.
+    """Write pictures side by side, for example rows of (input, restored, truth).
 
     Args:
         rows: equally long rows of (3, H, W) RGB tensors in [-1, 1], all of one size.
         path: picture to write; the suffix chooses the format.
-        captions: a line of text for every picture, cut to its width; ``None``: none.
+        captions: a line of text above every picture, cut to its width; ``None``: none.
         gap_px: white pixels between pictures.
 
     Raises:
@@ -58,14 +58,14 @@ def write_contact_sheet(
 def _line(text: str, width: int) -> np.ndarray:
     """(16, width, 3) uint8: black text on white."""
     strip = Image.new("RGB", (width, _CAPTION_PX), "white")
-    # The bitmap font is part of Pillow and covers ASCII only.
+    # Pillow's own bitmap font covers ASCII only.
     plain = text.encode("ascii", "replace").decode("ascii")
     ImageDraw.Draw(strip).text((1, 2), plain, fill="black", font=ImageFont.load_default_imagefont())
     return np.asarray(strip)
 
 
 def heat(values: Tensor) -> Tensor:
-    """Numbers from 0 to 1 as colors, dark blue over green to yellow: (H, W) -> (3, H, W) in [-1, 1]."""
+    """Color map from dark blue over green to yellow: (H, W) in [0, 1] -> (3, H, W) in [-1, 1]."""
     stops = torch.tensor(_HEAT)
     place = values.detach().float().cpu().clamp(0, 1) * (len(stops) - 1)
     low = place.floor().long().clamp(max=len(stops) - 2)

@@ -1,52 +1,54 @@
-"""Evaluation results as text, with the paper's published figures beside the measured ones."""
+"""Formats evaluation results as a table, with the paper's published figures next to the measured ones."""
 
 import math
 
 from memgan.evaluation import paper
-from memgan.evaluation.metrics.registry import MetricInfo, metric_info
+from memgan.evaluation.metrics.registry import MetricInfo
 from memgan.evaluation.results import INPUT, EvaluationResult, Spread
+from memgan.runtime.tables import text_table
 
 
-def text_table(result: EvaluationResult) -> str:
+def result_table(result: EvaluationResult) -> str:
     """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
 
-    Figures of the paper are on other faces (CelebA-Test) and, for st_lpips, fd_enlite0 and fd_alex, of another metric,
+    The paper's figures are on other faces (CelebA-Test) and, for st_lpips, fd_enlite0 and fd_alex, of another metric,
     which the row names.
     """
-    beside_paper = result.target_name == "truth"
+    with_paper = result.target_name == "truth"
     head = ["", "better", INPUT]
     for restorer in result.restorers:
         head += [restorer, "to input"]
     head.append(result.target_name)
-    if beside_paper:
-        head += [f"| published, {paper.TABLE_1_DATA}:", "input", "MemGAN", "to input"]
-    rows = [head]
+    if with_paper:
+        head += [f"published, {paper.TABLE_1_DATA}", "input", "MemGAN", "to input"]
+    rows = []
     before = result.summary()
-    after = {restorer: result.summary(restorer) for restorer in result.restorers}
-    for name in before:
-        info = metric_info(name)
-        row = [name, "" if info is None else "higher" if info.higher_is_better else "lower", _cell(before[name])]
-        for means in after.values():
-            row += [_cell(means[name]), _gain(info, before[name].mean, means[name].mean)]
+    after = [result.summary(restorer) for restorer in result.restorers]
+    for name, given in before.items():
+        info = result.metrics[name]
+        row = [name, "higher" if info.higher_is_better else "lower", _cell(given)]
+        for means in after:
+            row += [_cell(means[name]), _gain(info, given.mean, means[name].mean)]
         row.append(_number(result.target[name], 4) if name in result.target else "-")
-        if beside_paper:
-            row += _published(info)
-        rows.append(row)
-    seeds = f", seeds {', '.join(map(str, result.seeds))}" if beside_paper else ""
-    target = "" if beside_paper or not result.num_target else f", {result.num_target} reference pictures"
-    return "\n".join([f"{result.num_faces} faces{seeds}{target}", *_aligned(rows), *_remarks(result)])
+        rows.append(row + (_published(info) if with_paper else []))
+    title = f"{result.num_faces} faces"
+    if with_paper:
+        title += f", seeds {', '.join(map(str, result.seeds))}"
+    elif result.num_target:
+        title += f", {result.num_target} reference pictures"
+    return "\n".join([title, text_table(head, rows, left=2), *_remarks(result)])
 
 
-def _published(info: MetricInfo | None) -> list[str]:
-    column = None if info is None else info.published
+def _published(info: MetricInfo) -> list[str]:
+    column = info.published
     if column is None:
-        return ["|", "-", "-", "-"]
+        return ["-"] * 4
     given, restored = paper.TABLE_1["Input"][column], paper.TABLE_1["MemGAN"][column]
-    return [f"| {column}", f"{given:g}", f"{restored:g}", _gain(info, given, restored)]
+    return [column, f"{given:g}", f"{restored:g}", _gain(info, given, restored)]
 
 
-def _gain(info: MetricInfo | None, before: float, after: float) -> str:
-    if info is not None and info.unit == "dB":
+def _gain(info: MetricInfo, before: float, after: float) -> str:
+    if info.unit == "dB":
         return f"{_number(after - before, 3)} dB"
     return f"x {_number(after / before if before else math.nan, 3)}"
 
@@ -58,7 +60,7 @@ def _remarks(result: EvaluationResult) -> list[str]:
             lines.append(f"{name}: {restorer} / {result.target_name} = {_number(ratio, 3)}")
         for name, share in result.share_above_target(restorer).items():
             lines.append(f"{name}, above the {result.target_name}'s: {restorer} / {INPUT} = {_number(share, 3)}")
-    lines += [f"{name}: {info.made_by}" for name in result.summary() if (info := metric_info(name))]
+    lines += [f"{name}: {result.metrics[name].made_by}" for name in result.summary()]
     lines += [f"note: {note}" for note in result.notes]
     lines += [f"left out: {name}: {reason}" for name, reason in result.left_out.items()]
     return lines
@@ -71,15 +73,3 @@ def _cell(spread: Spread) -> str:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else str(value)
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column < 2 or cell.startswith("|") else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines

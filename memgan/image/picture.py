@@ -6,7 +6,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from memgan.errors import ConfigError, ImageError
+from memgan.errors import ImageError
+from memgan.runtime.checks import check_choice
+from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
 MIN_SIDE = 16
@@ -70,8 +72,7 @@ def check_color(color: str) -> None:
     Raises:
         ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
     """
-    if color not in ("bgr", "rgb"):
-        raise ConfigError(f"color is {color!r}; allowed are 'bgr' (as cv2.imread gives it) and 'rgb'")
+    check_choice("color", color, COLOR_ORDERS)
 
 
 def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:

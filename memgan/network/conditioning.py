@@ -1,4 +1,4 @@
-"""Conditioning of the fusions on how degraded the whole picture is."""
+"""Conditions the fusions on how degraded the whole picture is."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -50,8 +50,8 @@ class DegradationConditioning(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, features: dict[int, Tensor]) -> dict[int, Adjustment]:
-        """Look at a picture.
+    def forward(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
+        """Compute the adjustments of a picture.
 
         Args:
             features: F^E by scale, (B, C_r, r, r), of whole pictures.
@@ -86,7 +86,8 @@ def with_conditioning(state: Mapping[str, Tensor], template: Mapping[str, Tensor
 def _variance(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C) float32: variance over the positions."""
     if torch.is_grad_enabled() and features.requires_grad:
-        return _Variance.apply(features)
+        variance: Tensor = _Variance.apply(features)
+        return variance
     return _moments(features)[1]  # plain operators: an exported graph has no others
 
 

@@ -1,7 +1,8 @@
-"""The numbers of a MemGAN generator, as one frozen dataclass that travels inside the weight file."""
+"""Describes a MemGAN generator in one frozen dataclass that travels inside the weight file."""
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError
@@ -13,6 +14,22 @@ FAMILIES = {
 """Synthesis networks by family: subclasses of :class:`memgan.network.synthesis.Synthesis`, imported when built."""
 FusionConv = Literal["dense", "separable"]
 _FORMER_NAMES = {"memory_normalise": "memory_normalize"}  # as the first weight files spell them
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_IS_TYPE: dict[Any, Callable[[Any], bool]] = {
+    str: lambda value: isinstance(value, str),
+    FusionConv: lambda value: isinstance(value, str),
+    bool: lambda value: isinstance(value, bool),
+    int: _is_int,
+    float: lambda value: _is_int(value) or isinstance(value, float),
+    int | None: lambda value: value is None or _is_int(value),
+    tuple[int, ...] | None: lambda value: value is None or (isinstance(value, tuple) and all(map(_is_int, value))),
+}
+"""Whether a value is what a field's annotation says; JSON and callers get it wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,30 +121,10 @@ class MemGANConfig:
             raise ConfigError(f"memory_decay is {self.memory_decay}; it must be from 0 to 1.")
 
     def _check_types(self) -> None:
-        """Reject what JSON or a caller got wrong, before any arithmetic with it fails less legibly."""
-        whole = {"image_size", "channel_base", "channel_max", "style_dim", "latent_layers"}
-        switches = {"use_memory", "use_affine", "use_blend", "memory_residual", "memory_normalize"}
-        switches.add("degradation_conditioning")
-        sequences = {"encoder_channels", "encoder_blocks", "fusion_scales"}
-        real = {"memory_temperature", "memory_decay"}
+        """Refuse values of a wrong type before arithmetic with them fails less legibly."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            is_int = isinstance(value, int) and not isinstance(value, bool)
-            if field.name in whole:
-                good = is_int
-            elif field.name in switches:
-                good = isinstance(value, bool)
-            elif field.name in sequences:
-                good = value is None or (
-                    isinstance(value, tuple) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-                )
-            elif field.name in real:
-                good = is_int or isinstance(value, float)
-            elif field.name == "memory_max_slots":
-                good = value is None or is_int
-            else:
-                good = isinstance(value, str)
-            if not good:
+            if not _IS_TYPE[field.type](value):
                 raise ConfigError(f"{field.name} is {value!r}; its type must be {field.type}.")
 
     @property

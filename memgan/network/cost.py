@@ -1,17 +1,24 @@
-"""Size and work of a generator, counted without allocating or computing anything."""
+"""Counts the parameters, multiply-adds and memory traffic of a network without computing anything."""
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 
+if TYPE_CHECKING:
+    from torch.utils.module_tracker import ModuleTracker
 
-class PartCost(NamedTuple):
-    """One part of a generator."""
+
+class ComponentCost(NamedTuple):
+    """One component of a generator."""
 
     name: str
     num_parameters: int
@@ -22,41 +29,138 @@ class PartCost(NamedTuple):
     """Of convolutions, linear layers and attention for one face; element-wise work is not counted."""
 
 
-def _attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+class Operation(NamedTuple):
+    """One operation of torch that computes or copies something."""
+
+    component: str
+    """The child of the network that runs it; empty for the network itself."""
+    flops: int
+    """Floating-point operations, two per multiply-add; 0 for element-wise work."""
+    moved_bytes: int
+    """Inputs read and outputs written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OperationCount:
+    """What a network computes and moves for a batch of one face."""
+
+    num_parameters: int
+    least_bytes: int
+    """Weights and images, each moved once: what no implementation can avoid."""
+    operations: tuple[Operation, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of convolutions, linear layers and attention."""
+        return sum(operation.flops for operation in self.operations) // 2
+
+    @property
+    def moved_bytes(self) -> int:
+        """Moved if every operation reads its inputs from memory and writes its outputs to memory."""
+        return sum(operation.moved_bytes for operation in self.operations)
+
+
+def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torch.float32) -> OperationCount:
+    """Count one forward pass.
+
+    Args:
+        network: called with (1, 3, S, S); its own tensors are neither read nor changed, and may be fake.
+        size_px: side S.
+        dtype: what it runs in under autocast, if not float32.
+    """
+    tensors = dict([*network.named_parameters(), *network.named_buffers()])
+    mode = next((tensor.fake_mode for tensor in tensors.values() if isinstance(tensor, FakeTensor)), FakeTensorMode())
+    state: dict[str, Tensor] = {
+        name: tensor if isinstance(tensor, FakeTensor) else mode.from_tensor(tensor.detach())
+        for name, tensor in tensors.items()
+    }
+    device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+    image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, device=device))
+    autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    # Imported here: torch's tracker and counter load triton, which nobody needs who only imports this module.
+    from torch.utils.module_tracker import ModuleTracker
+
+    tracker = ModuleTracker()
+    recorder = _Recorder(tracker)
+    with mode, torch.no_grad(), autocast, tracker, recorder:
+        torch.func.functional_call(network, state, (image,))
+    return OperationCount(
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        least_bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*tensors.values(), image, image]),
+        operations=tuple(recorder.operations),
+    )
+
+
+def count_cost(config: MemGANConfig) -> list[ComponentCost]:
+    """Cost of each component for one face of ``config.image_size``, in their order, then their ``total``."""
+    with FakeTensorMode():
+        network = build_memgan(config).eval().requires_grad_(False)
+    operations = count_operations(network, config.image_size).operations
+    costs = []
+    for name, component in network.named_children():
+        parameters, buffers = (sum(x.numel() for x in part) for part in (component.parameters(), component.buffers()))
+        flops = sum(operation.flops for operation in operations if operation.component == name)
+        costs.append(ComponentCost(name, parameters, buffers, flops // 2))
+    return [
+        *costs,
+        ComponentCost("total", *(sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))),
+    ]
+
+
+_FREE = {
+    torch.ops.aten.empty,
+    torch.ops.aten.empty_like,
+    torch.ops.aten.empty_strided,
+    torch.ops.aten.new_empty,
+    torch.ops.aten._unsafe_view,
+}
+"""Operations that move nothing."""
+
+
+class _Recorder(TorchDispatchMode):
+    """Records each operation that computes or copies anything."""
+
+    def __init__(self, tracker: "ModuleTracker") -> None:
+        from torch.utils.flop_counter import flop_registry
+
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[Operation] = []
+        self._tracker = tracker
+        self._counters = {**flop_registry, **_KERNEL_FLOPS}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if func.namespace == "aten" and not func.is_view and packet not in _FREE:
+            count = self._counters.get(packet)
+            flops = 0 if count is None else int(count(*args, **kwargs, out_val=result))
+            tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+            # The tracker names modules by their way from the root: Network.component.layer.
+            component = next((name.split(".")[1] for name in self._tracker.parents if "." in name), "")
+            self.operations.append(Operation(component, flops, sum(map(_size, tensors))))
+        return result
+
+
+def _size(tensor: Tensor) -> int:
+    """Bytes of what a tensor shows; numbers that it repeats count once."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+
+
+def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object) -> int:
     """Scores and weighted sums, (B, heads, positions, C) each, with two operations per multiply-add."""
-    batch, heads, positions, channels = query
-    return 2 * batch * heads * positions * key[-2] * (channels + value[-1])
+    batch, heads, positions, channels = query.shape
+    return 2 * batch * heads * positions * key.shape[-2] * (channels + value.shape[-1])
 
 
-def _product_flops(_: torch.Size, left: torch.Size, right: torch.Size, *__: object, **___: object) -> int:
+def _product_flops(_: Tensor, left: Tensor, right: Tensor, *__: object, **___: object) -> int:
     """A batch of matrix products (B, N, K) x (B, K, O) that is added to what is there."""
-    return 2 * left[0] * left[1] * left[2] * right[2]
+    return 2 * left.numel() * right.shape[2]
 
 
 # What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
 # the kinds that make a new tensor.
-KERNEL_FLOPS = {
+_KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten.baddbmm_: _product_flops,
 }
-
-
-def count_cost(config: MemGANConfig) -> list[PartCost]:
-    """Cost of each part for one face of ``config.image_size``, in the order of the parts, then their ``total``."""
-    with FakeTensorMode():
-        network = build_memgan(config).eval().requires_grad_(False)
-        image = torch.zeros(1, 3, config.image_size, config.image_size)
-        # The image is a plain tensor and nothing requires gradients: the counter hooks modules, and its hooks would
-        # ask for gradient functions otherwise.
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=KERNEL_FLOPS) as counter:
-            network(image)
-        flops = {name: sum(by_kind.values()) for name, by_kind in counter.get_flop_counts().items()}
-    root = type(network).__name__
-    parts = []
-    for name, part in network.named_children():
-        own = f"{root}.{name}"
-        # A container is never called itself: its entries are.
-        work = flops[own] if own in flops else sum(v for k, v in flops.items() if k.rpartition(".")[0] == own)
-        parameters = sum(p.numel() for p in part.parameters())
-        parts.append(PartCost(name, parameters, sum(b.numel() for b in part.buffers()), work // 2))
-    return [*parts, PartCost("total", *(sum(column) for column in zip(*(part[1:] for part in parts))))]

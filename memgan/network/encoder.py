@@ -1,4 +1,4 @@
-"""Multi-scale encoder: the degraded picture -> features at every scale (Fig. 1a)."""
+"""Encodes the degraded picture into features at every scale (Fig. 1a)."""
 
 import math
 
@@ -14,7 +14,7 @@ BIAS_STD = 0.5
 def _conv(channels_in: int, channels_out: int, stride: int = 1, gain: float = math.sqrt(2.0)) -> nn.Conv2d:
     conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
     nn.init.normal_(conv.weight, std=gain / math.sqrt(9 * channels_in))
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(conv.get_parameter("bias"))
     return conv
 
 
@@ -40,7 +40,7 @@ class EncoderLevel(nn.Module):
         self.enter = _conv(channels_in, channels, stride)
         # The memory sees only the direction of a feature. Without a constant part that direction does not change when
         # a flat region gets brighter, and the read loses brightness and contrast; with it, both turn the direction.
-        nn.init.normal_(self.enter.bias, std=BIAS_STD)
+        nn.init.normal_(self.enter.get_parameter("bias"), std=BIAS_STD)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         Returns:
             features F^E by scale r: (B, C_r, r, r) for r = S, S/2, ..., 4.
         """
-        features: dict[int, Tensor] = {}
+        features = {}
         x = image
         for scale, level in zip(self.scales, self.levels, strict=True):
             x = level(x)

@@ -1,4 +1,4 @@
-"""The same network, faster: what restoring needs, without what only training needs."""
+"""Runs a network of the mobile family faster on a CPU, without what only training needs."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ STRIP_ROWS = 32
 
 
 class FastMemGAN(MemGAN):
-    """A :class:`MemGAN` of the mobile family whose pictures are made faster; it shares all parts with the trained one.
+    """A :class:`MemGAN` of the mobile family that restores faster; it shares all components with the trained one.
 
     Its pictures equal the trained network's up to the rounding of sums that are taken in another order. What this form
     is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.
@@ -116,9 +116,9 @@ class _LazyMemories(Mapping[int, Tensor]):
 
 def _rows(memories: Mapping[int, Tensor], scale: int, top: int, bottom: int) -> Tensor:
     """Rows of F^M of a scale, (B, H, W, C)."""
-    lazy = isinstance(memories, _LazyMemories)
-    rows = memories.rows(scale, top, bottom) if lazy else memories[scale][:, :, top:bottom]
-    return rows.permute(0, 2, 3, 1)
+    if isinstance(memories, _LazyMemories):
+        return memories.rows(scale, top, bottom).permute(0, 2, 3, 1)
+    return memories[scale][:, :, top:bottom].permute(0, 2, 3, 1)
 
 
 def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tensor], start: int, stop: int) -> Tensor:
@@ -128,7 +128,9 @@ def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tens
     if level.blend is None:
         spans = [*spans[1:], spans[-1]]
     x = _synthesize(level.first, x[:, slice(*spans[0])], spans[0], spans[1])
-    memory = None if level.affine is None and level.blend is None else read(*spans[1])
+    if level.affine is None and level.blend is None:
+        return level.leave(_synthesize(level.second, x, spans[1], spans[2]))
+    memory = read(*spans[1])
     if level.affine is not None:
         x = _modulate(level.affine, memory, x)
     x = _synthesize(level.second, x, spans[1], spans[2])

@@ -1,4 +1,4 @@
-"""The linear steps of a mobile decoder, folded for one batch of latent codes.
+"""Folds the linear steps of a mobile decoder into one matrix per face.
 
 Between two activations a mobile level is linear, and a scale per channel commutes with a depthwise convolution. So all
 styles, the inverse Haar transform and the pointwise convolutions between two activations become one small matrix per
@@ -6,10 +6,11 @@ face, and whatever they did to full feature maps is done to its rows. Nothing is
 taken in another order.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from memgan.network.decoder import Decoder
 from memgan.network.fusion import AffineFusion
@@ -74,9 +75,12 @@ def can_fold(decoder: Decoder) -> bool:
     """Whether :func:`fold_levels` knows every part of a decoder: mobile synthesis, separable fusions."""
     fusions = (*decoder.affine.values(), *decoder.blend.values())
     return all(isinstance(block, MobileBlock) for block in decoder.synthesis.blocks) and all(
-        fusion.bounded if isinstance(fusion, AffineFusion) else isinstance(fusion.conv, nn.Sequential)
-        for fusion in fusions
+        fusion.bounded if isinstance(fusion, AffineFusion) else fusion.depthwise is not None for fusion in fusions
     )
+
+
+def _blocks(decoder: Decoder) -> Sequence[MobileBlock]:
+    return cast("Sequence[MobileBlock]", decoder.synthesis.blocks)
 
 
 def fold_start(decoder: Decoder, w: Tensor) -> Mix:
@@ -86,28 +90,29 @@ def fold_start(decoder: Decoder, w: Tensor) -> Mix:
         decoder: one that :func:`can_fold` accepts.
         w: (B, D) float32 latent codes.
     """
-    block = decoder.synthesis.blocks[0]
+    block = _blocks(decoder)[0]
     channels = block.up_style.out_features
     return _doubling(torch.eye(channels, channels + 1, device=w.device), block, w)
 
 
 def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
     """Fold block ``index`` of the decoder; arguments as for :func:`fold_start`."""
-    blocks = decoder.synthesis.blocks
+    blocks = _blocks(decoder)
     block, name = blocks[index], str(decoder.scales[index + 1])
     # What leaves the level is known as a matrix with the bias as its last column.
     channels = block.layer2.weight.shape[0]
-    leave = torch.eye(channels, channels + 1, device=w.device)
-    if name in decoder.blend:
-        pointwise = decoder.blend[name].pointwise
-        leave = torch.cat([pointwise.weight.flatten(1), pointwise.bias[:, None]], dim=1).float()
-    leave = _head(leave, block.head, w) if index + 1 == len(blocks) else _doubling(leave, blocks[index + 1], w)
+    fusion = dict(decoder.blend.items()).get(name)
+    matrix = torch.eye(channels, channels + 1, device=w.device)
+    if fusion is not None:
+        pointwise = fusion.pointwise
+        matrix = torch.cat([pointwise.weight.flatten(1), cast("Tensor", pointwise.bias)[:, None]], dim=1).float()
+    leave = _doubling(matrix, blocks[index + 1], w) if block.head is None else _head(matrix, block.head, w)
     blend = None
-    if name in decoder.blend:
+    if fusion is not None and fusion.depthwise is not None:
         memory_channels = leave.weight.shape[2] - channels
-        depthwise = decoder.blend[name].conv[0].weight.split([memory_channels, channels])
-        memory_weight, weight = leave.weight.split([memory_channels, channels], dim=2)
-        blend, leave = FoldedBlend(*depthwise, memory_weight), Mix(weight, leave.bias)
+        memory_depthwise, depthwise = torch.split(fusion.depthwise.weight, [memory_channels, channels])
+        memory_weight, weight = torch.split(leave.weight, [memory_channels, channels], dim=2)
+        blend, leave = FoldedBlend(memory_depthwise, depthwise, memory_weight), Mix(weight, leave.bias)
     return FoldedLevel(
         _layer(block.layer1, w, modulate=False),  # its style is in the matrix of the level below
         _affine(decoder.affine[name], len(w)) if name in decoder.affine else None,
@@ -119,7 +124,8 @@ def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
 
 def _style(layer: MobileLayer | MobileHead, w: Tensor) -> Tensor:
     """(B, I) factors on the input channels of a layer."""
-    return layer.style(w) * layer.gain
+    style: Tensor = layer.style(w)
+    return style * layer.gain
 
 
 def _layer(layer: MobileLayer, w: Tensor, modulate: bool) -> FoldedLayer:
@@ -131,7 +137,7 @@ def _layer(layer: MobileLayer, w: Tensor, modulate: bool) -> FoldedLayer:
 
 def _affine(fusion: AffineFusion, batch: int) -> FoldedAffine:
     scale, shift = fusion.conv.weight.flatten(1).expand(batch, -1, -1).chunk(2, dim=1)
-    scale_bias, shift_bias = fusion.conv.bias.expand(batch, -1).chunk(2, dim=1)
+    scale_bias, shift_bias = cast("Tensor", fusion.conv.bias).expand(batch, -1).chunk(2, dim=1)
     return FoldedAffine(Mix(2 * scale, 2 * scale_bias), Mix(shift, shift_bias))
 
 

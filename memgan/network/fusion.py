@@ -1,4 +1,6 @@
-"""The two fusions of memorized and generated features (Sec. 3.3, Eq. 6-8)."""
+"""Fuses memorized and generated features in two ways, affine and blend (Sec. 3.3, Eq. 6-8)."""
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +23,8 @@ class AffineFusion(nn.Module):
         kernel = 3 if conv == "dense" else 1
         self.bounded = conv == "separable"
         self.conv = nn.Conv2d(memory_channels, 2 * channels, kernel, padding=kernel // 2)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, memory: Tensor, features: Tensor) -> Tensor:
         """(B, C_M, H, W), (B, C, H, W) -> (B, C, H, W)."""
@@ -46,8 +48,8 @@ class BlendFusion(nn.Module):
         total = memory_channels + channels
         identity = torch.eye(channels)
         if conv == "dense":
-            self.conv: nn.Module = nn.Conv2d(total, channels, 3, padding=1)
-            pointwise = self.conv
+            pointwise = nn.Conv2d(total, channels, 3, padding=1)
+            self.conv: nn.Module = pointwise
         else:
             depthwise = nn.Conv2d(total, total, 3, padding=1, groups=total, bias=False)
             pointwise = nn.Conv2d(total, channels, 1)
@@ -55,8 +57,8 @@ class BlendFusion(nn.Module):
             with torch.no_grad():
                 depthwise.weight[:, :, 1, 1] = 1
             self.conv = nn.Sequential(depthwise, pointwise)
-        nn.init.zeros_(pointwise.weight)
-        nn.init.zeros_(pointwise.bias)
+        for parameter in pointwise.parameters():
+            nn.init.zeros_(parameter)
         with torch.no_grad():
             center = pointwise.kernel_size[0] // 2
             pointwise.weight[:, memory_channels:, center, center] = identity
@@ -64,8 +66,14 @@ class BlendFusion(nn.Module):
     @property
     def pointwise(self) -> nn.Conv2d:
         """The convolution that mixes channels; its inputs are F^M's, then F^GAN2's."""
-        return self.conv[1] if isinstance(self.conv, nn.Sequential) else self.conv
+        return cast("nn.Conv2d", self.conv[1] if isinstance(self.conv, nn.Sequential) else self.conv)
+
+    @property
+    def depthwise(self) -> nn.Conv2d | None:
+        """The convolution before it, of each channel alone; ``None`` where both are one."""
+        return cast("nn.Conv2d", self.conv[0]) if isinstance(self.conv, nn.Sequential) else None
 
     def forward(self, memory: Tensor, features: Tensor) -> Tensor:
         """(B, C_M, H, W), (B, C, H, W) -> (B, C, H, W)."""
-        return self.conv(torch.cat([memory, features], dim=1))
+        fused: Tensor = self.conv(torch.cat([memory, features], dim=1))
+        return fused

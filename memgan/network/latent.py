@@ -1,4 +1,4 @@
-"""From the encoder's smallest features, or from a random z, to the latent code w."""
+"""Maps the encoder's smallest features, or a random z, to the latent code w."""
 
 import math
 
@@ -19,10 +19,11 @@ class MappingNetwork(nn.Module):
 
     def __init__(self, style_dim: int = 512, layers: int = 8) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(style_dim, style_dim) for _ in range(layers))
-        for layer in self.layers:
-            nn.init.normal_(layer.weight, std=1 / math.sqrt(style_dim))
-            nn.init.zeros_(layer.bias)
+        linears = [nn.Linear(style_dim, style_dim) for _ in range(layers)]
+        for linear in linears:
+            nn.init.normal_(linear.weight, std=1 / math.sqrt(style_dim))
+            nn.init.zeros_(linear.bias)
+        self.layers = nn.ModuleList(linears)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, D) -> w, (B, D)."""
@@ -51,4 +52,5 @@ class LatentEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, 4, 4) -> (B, D)."""
-        return self.mapping(self.project(features.flatten(1)))
+        latent: Tensor = self.mapping(self.project(features.flatten(1)))
+        return latent

@@ -1,4 +1,4 @@
-"""Memory bank of degraded spatial identity features (Sec. 3.2, Eq. 1-5)."""
+"""Stores degraded spatial identity features in a memory bank that is read softly and updated online (Sec. 3.2)."""
 
 from typing import NamedTuple
 
@@ -154,12 +154,10 @@ class MemoryBank(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS).reshape(-1, self.slot_dim)
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS).t().contiguous()
-            best = [(block @ key).max(dim=1) for block in query.split(_BLOCK)]
+            best = [(block @ key).max(dim=1) for block in torch.split(query, _BLOCK)]
         cosine = torch.cat([b.values for b in best]).reshape(batch, height, width)
         slot = torch.cat([b.indices for b in best]).reshape(batch, height, width)
         return MemoryEvidence(slot, cosine.clamp(-1, 1))
-
-    inspect = assign
 
     @torch.no_grad()
     def statistics(self, features: Tensor) -> MemoryStatistics:
@@ -175,7 +173,7 @@ class MemoryBank(nn.Module):
             slot_sum = torch.zeros_like(self.slots, dtype=torch.float32)
             slot_count = torch.zeros_like(self.usage, dtype=torch.float32)
             numbers = torch.arange(self.num_slots, device=slot.device)
-            for block, values in zip(slot.split(_BLOCK), flat.split(_BLOCK), strict=True):
+            for block, values in zip(torch.split(slot, _BLOCK), torch.split(flat, _BLOCK), strict=True):
                 chosen = (block == numbers[:, None]).float()
                 slot_sum.addmm_(chosen, values)
                 slot_count.add_(chosen.sum(dim=1))

@@ -1,4 +1,4 @@
-"""MobileStyleGAN's synthesis network: Haar upsampling and depthwise-separable modulated convolutions.
+"""Implements MobileStyleGAN's synthesis network: Haar upsampling and depthwise-separable modulated convolutions.
 
 Reference: Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image
 Synthesis", 2021.

@@ -1,4 +1,4 @@
-"""Functions shared by the networks: FIR resampling and the modulated convolution, in plain torch.
+"""Computes what several networks share: FIR resampling and the modulated convolution, in plain torch.
 
 All resampling uses the low-pass filter [1, 3, 3, 1] (outer product, unit gain), as StyleGAN2 does. Samples outside the
 picture count as zero. Every function keeps the input's dtype, works for any even or odd side unless stated otherwise,
@@ -8,8 +8,8 @@ and can be differentiated twice.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional as F
 
 FIR_TAPS = (0.125, 0.375, 0.375, 0.125)
 """The separable low-pass filter; its taps sum to one."""

@@ -32,11 +32,6 @@ class Window(NamedTuple):
         """Where the part begins in the full map at ``scale``; ``None`` where the map is decoded in full."""
         return Corner(*self.at(scale)[:2]) if scale > self.scale else None
 
-    @property
-    def mirrored(self) -> "Window":
-        """Where the same part lies in the mirror image."""
-        return self._replace(left=self.scale - self.left - self.size)
-
     def crop(self, features: Tensor) -> Tensor:
         """The window of full features (B, C, r, r), r at least ``scale``."""
         top, left, size = self.at(features.shape[-1])

@@ -34,12 +34,10 @@ def memory_evidence(
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
     maps: list[dict[int, np.ndarray]] = []
     for start in range(0, len(crops), max_batch):
-        features = trained.encoder(to_batch(crops[start : start + max_batch], device))
+        batch = to_batch(crops[start : start + max_batch], device)
+        features = trained.encoder(batch)
         cosines = {
-            int(scale): bank.inspect(features[int(scale)]).cosine.cpu().numpy()
-            for scale, bank in trained.memory.items()
+            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
         }
-        maps.extend(
-            {scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(features[min(features)]))
-        )
+        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
     return maps

@@ -45,11 +45,7 @@ class RestoreOptions:
         words=("--only-center-face", "--only_center_face"),
     )
     face_index: tuple[int, ...] | None = option(
-        None,
-        "restore only these faces, from 0, the largest first",
-        group="faces",
-        metavar="N[,N]",
-        parse=_indices,
+        None, "restore only these faces, from 0, the largest first", group="faces", metavar="N[,N]", parse=_indices
     )
     score_threshold: float | None = option(
         None, "leave out less certain faces, 0 to 1", group="faces", metavar="P", low=0, high=1, parse=float
@@ -83,18 +79,13 @@ class RestoreOptions:
         command_default=1.0,
     )
     color_lock: bool = option(
-        True,
-        "take the colors of faces from the network, not from the input",
-        group="looks",
-        words=("--no-color-lock",),
+        True, "take the colors of faces from the network, not from the input", group="looks", words=("--no-color-lock",)
     )
     grain: float = option(
         0.5, "share of lost grain to give back (default: 0.5)", group="looks", metavar="G", low=0, high=1
     )
     self_ensemble: bool = option(
-        False,
-        "average with the restored mirror image: truer, calmer, softer, twice the network's time",
-        group="work",
+        False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
     )
     max_batch: int = option(8, "most faces that run through the network at once", low=1)
     color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)

@@ -68,6 +68,12 @@ class Pipeline:
     identity: IdentityGate | None = None
     bg_upsampler: BackgroundUpsampler | None = None
 
+    @property
+    def size_px(self) -> int:
+        """Side of the faces that the network takes."""
+        network: Any = self.network
+        return int(network.config.image_size)
+
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
         task = self._prepare(image, faces, options)
@@ -118,8 +124,7 @@ class Pipeline:
         picture = open_picture(image, options.color)
         if options.wants_picture:
             result_size(picture, options.upscale)  # refuse what cannot be given before the work, not after
-        network: Any = self.network
-        rgb, size = picture.rgb8, int(network.config.image_size)
+        rgb, size = picture.rgb8, self.size_px
         if options.has_aligned:
             return _Task(picture, [align_whole(rgb, size)])
         faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)

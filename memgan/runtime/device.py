@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from memgan.errors import ConfigError
+from memgan.runtime.choices import DTYPES
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -48,7 +49,7 @@ def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.devi
     Raises:
         ConfigError: if it is another, float16 is wanted without CUDA, or the two contradict one another.
     """
-    allowed = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    allowed: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES if name != "auto"}
     name = str(dtype).removeprefix("torch.")
     if name == "auto":
         name = "bfloat16" if not half and computes_in_bfloat16(device) else "float32"

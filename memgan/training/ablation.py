@@ -1,4 +1,4 @@
-"""The ablation of Table 2: what memory and fusions are worth, each case trained alike, several times."""
+"""Repeats the ablation of Table 2: trains each case alike, several times, and compares them."""
 
 import dataclasses
 import json
@@ -23,12 +23,12 @@ from memgan.training.engine import train
 from memgan.training.priors.smaller import smaller_prior
 from memgan.training.priors.stored import load_prior
 
-CASES: dict[str, tuple[str, ...]] = {
-    "Case 1": ("use_memory=false", "use_affine=false", "use_blend=false"),
-    "Case 2": ("use_memory=false",),
-    "Case 3": ("use_affine=false",),
-    "Case 4": ("use_blend=false",),
-    "Case 5": (),
+CASES: dict[str, dict[str, Any]] = {
+    "Case 1": {"use_memory": False, "use_affine": False, "use_blend": False},
+    "Case 2": {"use_memory": False},
+    "Case 3": {"use_affine": False},
+    "Case 4": {"use_blend": False},
+    "Case 5": {},
 }
 """Changes of the architecture by the name of the paper's Table 2."""
 
@@ -38,7 +38,7 @@ class CaseResult:
     """One case, trained with several seeds."""
 
     name: str
-    changes: tuple[str, ...]
+    changes: Mapping[str, Any]
     parameters: int
     """Numbers in the network, memory included."""
     runs: dict[int, dict[str, float]]
@@ -58,7 +58,7 @@ def ablate(
     output: Path,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    cases: Mapping[str, tuple[str, ...]] | None = None,
+    cases: Mapping[str, Mapping[str, Any]] | None = None,
     limit: int | None = None,
     metrics: MetricSet | None = None,
     perceptual_weights: Path | None = None,
@@ -67,11 +67,11 @@ def ablate(
 ) -> list[CaseResult]:
     """Train every case with every seed by the same settings and judge it on the same degraded faces.
 
-    Finished runs are kept in ``output`` and not repeated, so that an interrupted ablation goes on where it was. The
+    Finished runs are kept in ``output`` and not repeated, so that an interrupted ablation continues where it was. The
     order is seed by seed, so that a first comparison of all cases is there early.
 
     Args:
-        config: settings of every run; the case's changes come after its own ``architecture``.
+        config: settings of every run; the case's changes come after those of its ``architecture``.
         faces: clean faces to train on.
         prior: imported prior, or ``None``.
         test: clean faces to judge on, degraded by Eq. 14 with seed 0.
@@ -90,7 +90,9 @@ def ablate(
     if not cases or not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"cases {list(cases)} and seeds {list(seeds)}; give at least one of each, no seed twice.")
     plans = {
-        (name, seed): dataclasses.replace(config, seed=seed, architecture=(*config.architecture, *changes))
+        (name, seed): config.changed(
+            {"run.seed": seed, **{f"architecture.{field}": changes[field] for field in changes}}
+        )
         for seed in seeds
         for name, changes in cases.items()
     }
@@ -101,24 +103,26 @@ def ablate(
         prior = _prior_of_size(config, prior, output)
     found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in cases}
     parameters: dict[str, int] = {}
+    record: dict[str, Any] = {}
     for (name, seed), plan in plans.items():
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
-        record = _finished(folder, plan)
-        if record is None:
+        finished = _finished(folder, plan)
+        if finished is None:
             weights = train(
                 plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
             )
-            record = {"train_config": json.loads(plan.to_json()), **_judge(weights, test, limit, metrics)}
-            write_json(folder / "result.json", record)
+            finished = {"train_config": plan.to_dict(), **_judge(weights, test, limit, metrics)}
+            write_json(folder / "result.json", finished)
+        record = finished
         found[name][seed] = record["restored"]
         parameters[name] = record["parameters"]
         log(
             f"{name}, seed {seed}: "
             + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
         )
-    results = [CaseResult(name, tuple(changes), parameters[name], found[name]) for name, changes in cases.items()]
+    results = [CaseResult(name, changes, parameters[name], found[name]) for name, changes in cases.items()]
     report = {
-        "train_config": json.loads(config.to_json()),
+        "train_config": config.to_dict(),
         "input": record["input"],
         "num_faces": record["num_faces"],
         "cases": [dataclasses.asdict(result) for result in results],
@@ -129,7 +133,7 @@ def ablate(
 
 
 def ablation_table(results: Sequence[CaseResult]) -> str:
-    """The cases as a Markdown table: mean ± standard deviation over the seeds, the paper's figures beside them."""
+    """The cases as a Markdown table: mean ± standard deviation over the seeds, next to the paper's figures."""
     metrics = list(results[0].means())
     published = ["FID", "PSNR", "SSIM", "LPIPS"]
     head = ["", "parameters", *metrics, *(f"{name}, published" for name in published)]
@@ -141,7 +145,7 @@ def ablation_table(results: Sequence[CaseResult]) -> str:
         lines.append(f"| {' | '.join([result.name, f'{result.parameters / 1e6:.2f} M', *cells])} |")
     seeds = ", ".join(map(str, results[0].runs))
     notes = [f"Mean ± standard deviation over the training seeds {seeds}. Published: on {TABLE_1_DATA}."]
-    notes += [f"{metric}: {METRICS[metric].made_by}." for metric in metrics if metric in METRICS]
+    notes += [f"{metric}: {METRICS[metric].info.made_by}." for metric in metrics if metric in METRICS]
     return "\n".join([*lines, "", *notes])
 
 
@@ -166,14 +170,14 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = json.loads(path.read_text("utf-8"))
-    if record["train_config"] != json.loads(plan.to_json()):
+    if record["train_config"] != plan.to_dict():
         raise ConfigError(f"{folder} holds a run with other settings; give another output folder, or delete it.")
     return record
 
 
 @torch.no_grad()
 def _judge(weights: Path, test: Sequence[Path], limit: int | None, metrics: MetricSet | None) -> dict[str, Any]:
-    """A run's size, and the means of its figures beside those of the input."""
+    """A run's size, and the means of its figures and those of the input."""
     loaded = read(weights)
     network = build_memgan(loaded.config, loaded.state).eval()
     result = evaluate(

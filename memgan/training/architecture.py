@@ -1,8 +1,7 @@
-"""Which generator a run trains: the preset, with what the settings change of it."""
+"""Resolves the generator that a run trains: the preset with the changes of the settings."""
 
 import json
 
-from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig, preset
 from memgan.training.config import TrainConfig
 
@@ -13,18 +12,9 @@ def architecture(config: TrainConfig) -> MemGANConfig:
     With another ``image_size`` the encoder keeps the widths and depths that the preset has at the smaller scales.
 
     Raises:
-        ConfigError: if a change is not of the form name=value, or names an unknown field or value.
+        ConfigError: if a change names an unknown field or value.
     """
-    base = preset(config.preset)
-    changes: dict[str, object] = {}
-    for text in config.architecture:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"The change of architecture {text!r} has no '='; give name=value, as use_memory=false.")
-        try:
-            changes[name.strip()] = json.loads(value)
-        except json.JSONDecodeError:
-            changes[name.strip()] = value.strip()
+    base, changes = preset(config.preset), config.architecture
     if not changes:
         return base
     values = json.loads(base.to_json()) | {"name": f"{base.name}-changed"} | changes

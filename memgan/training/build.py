@@ -1,7 +1,6 @@
-"""The parts of a training run, made as its settings say."""
+"""Builds what a training run is made of, as its settings say."""
 
 import contextlib
-import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from memgan.degradation import Degradation
-from memgan.errors import ConfigError
 from memgan.hub import weight_file
 from memgan.network.config import MemGANConfig
 from memgan.network.model import MemGAN, build_memgan
@@ -18,89 +16,42 @@ from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.data.stream import FaceStream, Photographs
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.discriminators.pictures import Discriminator
-from memgan.training.losses.deep_features import SemanticLoss, semantic_network
-from memgan.training.losses.feature_networks import feature_network
-from memgan.training.losses.identity import IdentityLoss, identity_network
-from memgan.training.losses.perceptual import PerceptualLoss
-from memgan.training.warm_start import begin_at_mean_latent_, continued, return_to_prior_
+from memgan.training.losses.objective import LossNetworks
+from memgan.training.warm_start import begin_at_mean_latent_, continued
 
 
-def make_generator(
-    built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None, prior_above: int | None = None
-) -> MemGAN:
-    """The generator of a weight file, its scales above ``prior_above`` from the prior, or one that is all new.
+def make_generator(built: MemGANConfig, prior: dict[str, Tensor] | None, start_from: Path | None) -> MemGAN:
+    """The generator of a weight file, or a new one, which starts from the prior if there is one.
 
     A weight file's own configuration counts; only conditioning is added to one that has none, if ``built`` has it.
     """
-    loaded = None if start_from is None else weight_file.read(start_from)
-    generator = build_memgan(built) if loaded is None else continued(built, loaded.config, loaded.state)
-    if prior is None:
-        return generator
-    if loaded is None:
+    if start_from is not None:
+        loaded = weight_file.read(start_from)
+        return continued(built, loaded.config, loaded.state)
+    generator = build_memgan(built)
+    if prior is not None:
         generator.load_prior(prior)
         begin_at_mean_latent_(generator.latent)
-    elif prior_above is not None:
-        fresh = build_memgan(generator.config)
-        fresh.load_prior(prior)
-        return_to_prior_(generator, fresh, prior_above)
     return generator
 
 
 def make_discriminator(
-    config: TrainConfig,
-    image_size: int,
-    perceptual: PerceptualLoss | None,
-    semantic: SemanticLoss | None,
-    device: torch.device,
+    config: TrainConfig, image_size: int, networks: LossNetworks, device: torch.device
 ) -> nn.Module | None:
     """The discriminator for pictures of ``image_size`` or for their features, or ``None`` without adversarial loss."""
-    if not config.adversarial_weight:
+    settings = config.discriminator
+    if not config.losses.adversarial:
         return None
-    if config.discriminator_kind == "features":
-        widths = (*perceptual.network.widths, *(semantic.network.tap_widths if config.discriminator_semantic else ()))
-        return FeatureDiscriminator(widths).to(device, memory_format=torch.channels_last)
-    return Discriminator(
-        config.discriminator_size or image_size,
-        channel_base=config.discriminator_base,
-        channel_max=config.discriminator_max,
-    ).to(device, memory_format=torch.channels_last)
-
-
-def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
-    """Eq. 10 with its feature network, or ``None`` if no loss looks at features."""
-    if not config.looks_at_features:
-        return None
-    # The first taps do for Eq. 10 alone; calibration and discriminator look at all.
-    judged = config.adversarial_weight and config.discriminator_kind == "features"
-    built = None if config.calibrated_weight or judged else config.perceptual_taps
-    network = feature_network(config.perceptual_kind, weights, built)
-    loss = PerceptualLoss(network, unit_normalize=config.perceptual_unit_normalize, taps=config.perceptual_taps)
-    if config.compile_losses:
-        loss.distance = torch.compile(loss.distance)
-        loss.calibrated_distance = torch.compile(loss.calibrated_distance)
-    return loss.to(device, memory_format=torch.channels_last)
-
-
-def make_identity(config: TrainConfig, weights: Path | None, device: torch.device) -> IdentityLoss | None:
-    """The identity loss, or ``None`` without it.
-
-    Raises:
-        ConfigError: if only one of its weight and its network is given.
-    """
-    if not config.identity_weight and weights is None:
-        return None
-    if not config.identity_weight or weights is None:
-        raise ConfigError(
-            f"identity_weight is {config.identity_weight} and the identity network {weights}: give both, or neither."
+    if settings.kind == "features":
+        shown = [None if networks.perceptual is None else networks.perceptual.network.widths]
+        if settings.deep_features and networks.deep_feature is not None:
+            shown.append(networks.deep_feature.network.tap_widths)
+        discriminator: nn.Module = FeatureDiscriminator([width for widths in shown if widths for width in widths])
+    else:
+        discriminator = Discriminator(
+            settings.size or image_size, channel_base=settings.channel_base, channel_max=settings.channel_max
         )
-    return IdentityLoss(identity_network(weights, device))
-
-
-def make_semantic(config: TrainConfig, device: torch.device) -> SemanticLoss | None:
-    """The loss on deep features, or ``None`` without it."""
-    if not config.semantic_weight:
-        return None
-    return SemanticLoss(semantic_network()).to(device, memory_format=torch.channels_last)
+    return discriminator.to(device).to(memory_format=torch.channels_last)
 
 
 def make_prior_faces(
@@ -108,22 +59,13 @@ def make_prior_faces(
     built: MemGANConfig,
     prior: dict[str, Tensor] | None,
     device: torch.device,
-    autocast: Callable[[], contextlib.AbstractContextManager],
+    autocast: Callable[[], contextlib.AbstractContextManager[object]],
 ) -> PriorFaces | None:
-    """Faces drawn from the prior, or ``None`` if there shall be none."""
-    if not config.synthetic_share or prior is None:
+    """Faces drawn from the prior, or ``None`` if none are wanted or there is no prior."""
+    if not config.data.synthetic or prior is None:
         return None
     faces = PriorFaces(built, prior, autocast=autocast)
-    return faces.to(device, memory_format=torch.channels_last)
-
-
-def make_prior_features(
-    config: TrainConfig, prior_faces: PriorFaces | None
-) -> Callable[[Tensor], dict[int, Tensor]] | None:
-    """The prior's features by latent code, or ``None`` if they shall not be matched."""
-    if prior_faces is None or not config.prior_match_weight:
-        return None
-    return functools.partial(prior_faces.features, up_to=config.prior_match_scale)
+    return faces.to(device).to(memory_format=torch.channels_last)
 
 
 def make_stream(
@@ -134,20 +76,15 @@ def make_stream(
     device: torch.device,
     seed: int,
 ) -> FaceStream:
-    """What draws and degrades faces: on the device that trains, or on the CPU for processes of their own."""
+    """The source of batches: on the device that trains, or on the CPU for worker processes."""
     stream = FaceStream(
         photographs,
-        torch.device("cpu") if config.workers else device,
+        torch.device("cpu") if config.run.workers else device,
         seed,
+        config.data,
         prior_faces=prior_faces,
-        synthetic_share=config.synthetic_share,
-        pool=config.synthetic_pool,
         degradation=Degradation().at_size(image_size),
-        aged_share=config.aged_share,
-        mild_share=config.mild_share,
-        recolor_share=config.recolor_share,
-        surroundings_share=config.surroundings_share,
     )
-    if config.workers and stream.synthetic_share:
+    if config.run.workers and stream.synthetic:
         stream.keep_drawn()
     return stream

@@ -1,6 +1,5 @@
-"""Resumable checkpoints: safetensors and JSON only, complete or absent."""
+"""Saves and loads resumable checkpoints: safetensors and JSON only, complete or absent."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -15,45 +14,49 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
 from memgan.hub.tensor_file import write_tensors
-from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.step import Trainer
 
+KEPT = 2
+"""Checkpoints of a run that stay; older ones are deleted."""
 _FOLDER = re.compile(r"step-(\d{8})")
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """Adam's state by parameter name, so that another parameter in between does not shift it."""
     return {
-        f"{prefix}.{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous().clone()
-        for index, entry in state.items()
-        for name, value in entry.items()
+        f"{prefix}/{name}/{entry}": torch.as_tensor(value).detach().cpu().contiguous().clone()
+        for name, parameter in module.named_parameters()
+        for entry, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor], prefix: str
+) -> None:
+    """Parameters of which the file knows nothing begin anew."""
+    by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        owner, _, rest = key.partition(".")
+        owner, _, rest = key.partition("/")
         if owner == prefix:
-            index, _, name = rest.partition(".")
-            state.setdefault(int(index), {})[name] = value
-    full = optimizer.state_dict()
-    full["state"] = state
-    optimizer.load_state_dict(full)
+            name, _, entry = rest.rpartition("/")
+            by_name.setdefault(name, {})[entry] = value
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+    state = {index: by_name[name] for index, name in enumerate(order) if name in by_name}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
 
 
-def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any], keep: int = 2) -> Path:
-    """Write ``folder/step-XXXXXXXX`` and delete all but the ``keep`` newest.
+def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) -> Path:
+    """Write ``folder/step-XXXXXXXX`` and delete all but the two newest.
 
     Args:
         folder: the run's folder.
         trainer: what to save: generator, its average, discriminator, optimizers; memory is part of the generator.
         progress: further values for ``state.json``, such as elapsed seconds.
-        keep: how many checkpoints stay.
 
     Returns:
         the folder of this checkpoint.
@@ -65,22 +68,22 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any], ke
     config = trainer.generator.config
     weight_file.save(temporary / "generator.safetensors", config, trainer.generator.state_dict())
     weight_file.save(temporary / "averaged.safetensors", config, trainer.averaged.network.state_dict())
-    optimizers = _optimizer_tensors(trainer.generator_optimizer, "generator")
-    if trainer.discriminator is not None:
+    optimizers = _optimizer_tensors(trainer.generator_optimizer, trainer.generator, "generator")
+    if trainer.discriminator is not None and trainer.discriminator_optimizer is not None:
         save_file(_plain(trainer.discriminator.state_dict()), temporary / "discriminator.safetensors")
-        optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, "discriminator")
+        optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, trainer.discriminator, "discriminator")
     save_file({**optimizers, "random": trainer.random.get_state()}, temporary / "optimizers.safetensors")
     state = {
         "step": trainer.step_index,
         "averaged_updates": trainer.averaged.updates,
-        "train_config": dataclasses.asdict(trainer.config),
+        "train_config": trainer.config.to_dict(),
         **progress,
     }
     (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
     temporary.replace(target)
-    for old in checkpoints(folder)[:-keep]:
+    for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
 
@@ -117,36 +120,36 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}); resume from an older one.") from error
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
-    if trainer.discriminator is not None and (folder / "discriminator.safetensors").is_file():
-        _load_strict(trainer.discriminator, load_file(folder / "discriminator.safetensors"), folder)
-        _restore_optimizer(trainer.discriminator_optimizer, optimizers, "discriminator")
-    _restore_optimizer(trainer.generator_optimizer, optimizers, "generator")
+    discriminator, adam = trainer.discriminator, trainer.discriminator_optimizer
+    if discriminator is not None and adam is not None and (folder / "discriminator.safetensors").is_file():
+        _load_strict(discriminator, load_file(folder / "discriminator.safetensors"), folder)
+        _restore_optimizer(adam, discriminator, optimizers, "discriminator")
+    _restore_optimizer(trainer.generator_optimizer, trainer.generator, optimizers, "generator")
     trainer.random.set_state(optimizers["random"])
     trainer.step_index = state["step"]
     trainer.averaged.updates = state["averaged_updates"]
     return state
 
 
-def save_discriminator(path: Path, trainer: Trainer) -> None:
-    """Write the discriminator in half precision, for fine-tuning later; the settings it was trained by go with it.
+def save_discriminator(path: Path, discriminator: nn.Module, metadata: dict[str, str]) -> None:
+    """Write the discriminator in half precision, with metadata, for fine-tuning later.
 
     Raises:
         OutputError: if the file cannot be written.
     """
-    tensors = {key: value.half() for key, value in _plain(trainer.discriminator.state_dict()).items()}
-    metadata = {"format": "pt", "train_config": trainer.config.to_json(), "train_steps": str(trainer.step_index)}
-    write_tensors(path, tensors, metadata)
+    tensors = {key: value.half() for key, value in _plain(discriminator.state_dict()).items()}
+    write_tensors(path, tensors, {"format": "pt", **metadata})
 
 
 def load_discriminator(path: Path, trainer: Trainer) -> None:
-    """Start from a discriminator that :func:`save_discriminator` has written; one of features may have seen fewer taps.
+    """Start from a discriminator that :func:`save_discriminator` has written.
 
     Raises:
         ConfigError: if the settings train without one.
         WeightsError: if the file is missing, damaged or of other sizes.
     """
     if trainer.discriminator is None:
-        raise ConfigError(f"A discriminator is given ({path}), but adversarial_weight is 0: raise it, or leave it out.")
+        raise ConfigError(f"A discriminator is given ({path}), but losses.adversarial is 0: raise it, or leave it out.")
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -154,8 +157,6 @@ def load_discriminator(path: Path, trainer: Trainer) -> None:
             f"{path} is no readable discriminator ({error}); give a discriminator.safetensors."
         ) from error
     state = {key: value.float() for key, value in state.items()}
-    if isinstance(trainer.discriminator, FeatureDiscriminator):
-        state = trainer.discriminator.extended(state)
     _load_strict(trainer.discriminator, state, path)
 
 
@@ -165,5 +166,5 @@ def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> N
     except RuntimeError as error:
         raise StateMismatchError(
             f"The discriminator in {folder} does not fit these settings ({error}); "
-            "use the discriminator_size, discriminator_base and discriminator_max of that run."
+            "use the discriminator.size, channel_base and channel_max of that run."
         ) from error

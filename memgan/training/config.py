@@ -1,277 +1,339 @@
-"""The numbers of a training run, as one frozen dataclass that is stored with its checkpoints."""
+"""Holds the settings of a training run: nested frozen dataclasses, stored with its checkpoints, and recipes of them."""
 
 import dataclasses
 import json
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from memgan.errors import ConfigError
+from memgan.training.settings import Settings, merged, nested, setting
+
+RECIPES = Path(__file__).parent / "recipes"
+"""Folder of the recommended settings: a JSON file for each preset, with what differs from the defaults."""
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class RunSettings(Settings):
+    """How long a run takes and how it is computed."""
+
+    path: ClassVar[str] = "run."
+
+    steps: int = setting(300_000, "generator steps of the whole run", above=0)
+    minutes: float | None = setting(
+        None,
+        "wall-clock budget; the run ends, its learning rate decayed, at whichever of steps and minutes comes first",
+        above=0,
+    )
+    batch_size: int = setting(12, "faces per step and process", above=0)
+    workers: int = setting(
+        0,
+        "processes that make batches on the CPU, for a GPU that would wait for them: about as many as cores; the faces "
+        "of the prior are then drawn once, data.synthetic_pool of them, before the first step; 0: batches are made on "
+        "the device that trains",
+        least=0,
+    )
+    mixed_precision: Literal["no", "bf16"] = setting(
+        "no", "bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32"
+    )
+    compile: bool = setting(
+        False,
+        "compile the generator, the perceptual loss's network and its distances (torch.compile): faster steps, after "
+        "minutes of compiling; needs a C++ compiler on a CPU",
+    )
+    seed: int = setting(0, "seed of windows, degradations, order and initial weights")
+    checkpoint_every: int = setting(1000, "steps between checkpoints and sample pictures", above=0)
+    checkpoint_minutes: float = setting(
+        10.0, "minutes after which a checkpoint is written even if fewer steps have passed", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings(Settings):
+    """Adam, its schedule, and the averaged weights."""
+
+    path: ClassVar[str] = "optimizer."
+
+    learning_rate: float = setting(0.002, "Adam's step size for everything but the prior", above=0)
+    prior_rate: float = setting(
+        1.0, "learning rate of the prior's layers (synthesis and mapping), relative to learning_rate", least=0
+    )
+    prior_frozen_steps: int = setting(0, "steps during which the prior's layers do not change", least=0)
+    beta1: float = setting(0.0, "Adam's first decay", least=0, most=1)
+    beta2: float = setting(0.99, "Adam's second decay", least=0, most=1)
+    warmup_steps: int = setting(200, "steps over which the learning rate rises from zero", least=0)
+    decay_from: float = setting(
+        0.7,
+        "share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never",
+        least=0,
+        most=1,
+    )
+    clip_norm: float = setting(
+        1.0, "largest norm of the gradient of each of the generator's parameter groups; 0: no clipping", least=0
+    )
+    ema_decay: float = setting(
+        0.999, "decay of the averaged weights, which are what ships; lower in the first steps", least=0, most=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MemorySettings(Settings):
+    """Updates of the memory banks (Eq. 5)."""
+
+    path: ClassVar[str] = "memory."
+
+    warmup: bool = setting(
+        False,
+        "let the slots follow up to ten times faster during the first thousand steps, while the encoder finds its "
+        "features",
+    )
+    positions: int | None = setting(
+        None,
+        "positions per face, on a random regular grid, from which each bank is updated; null: all (Eq. 5)",
+        least=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings(Settings):
+    """Which faces a run sees; ``synthetic`` to ``background_swap`` are shares from 0 to 1."""
+
+    path: ClassVar[str] = "data."
+
+    synthetic: float = setting(
+        0.0, "share of the faces that are drawn from the prior instead of the photographs", least=0, most=1
+    )
+    synthetic_pool: int | None = setting(
+        None,
+        "keep so many of them and use them again, every tenth still a new one; null: always new ones (drawing is cheap "
+        "on a GPU only)",
+        least=1,
+    )
+    aged: float = setting(
+        0.0,
+        "share of the photographs that are aged before Eq. 14: black and white, faded, moved, printed, grainy, "
+        "scratched, made small and sharpened, compressed twice",
+        least=0,
+        most=1,
+    )
+    mild: float = setting(0.0, "share of the faces that are not aged whose Eq. 14 is mild", least=0, most=1)
+    color_jitter: float = setting(0.0, "share of the photographs that get other colors and light", least=0, most=1)
+    background_swap: float = setting(
+        0.0, "share of the photographs behind whose faces other photographs are put", least=0, most=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings(Settings):
+    """Weights of the generator's losses, each named as in :data:`memgan.training.losses.objective.TERMS`; 0: not built.
+
+    What else a loss can be told stands behind its weight.
+    """
+
+    path: ClassVar[str] = "losses."
+
+    l1: float = setting(0.1, "weight of the pixel loss (Eq. 9)", least=0)
+    l1_levels: int = setting(
+        1, "resolutions over which it is averaged, each half of the one before; 1: the full one alone (Eq. 9)", above=0
+    )
+    l1_finest: float = setting(1.0, "weight of the two finest of these resolutions relative to the others", least=0)
+    perceptual: float = setting(1.0, "weight of the perceptual loss (Eq. 10)", least=0)
+    perceptual_network: Literal["vgg19", "stlpips_vgg"] = setting("vgg19", "its feature network")
+    perceptual_taps: int | None = setting(
+        None, "how many of the network's taps count, from the input on; null: all", least=1, most=5
+    )
+    perceptual_unit_normalize: bool = setting(
+        False, "divide features by their norm at every position first, as LPIPS does"
+    )
+    perceptual_size: int | None = setting(
+        None,
+        "side in pixels of the random crop whose features are taken; null: all that was decoded",
+        least=32,
+    )
+    lpips: float = setting(
+        0.0, "weight of the distance that stlpips_vgg was calibrated for (LPIPS), over all its taps", least=0
+    )
+    adversarial: float = setting(0.1, "weight of the adversarial loss (Eq. 11); 0: no discriminator", least=0)
+    adversarial_from: int = setting(0, "first step with the adversarial loss", least=0)
+    adversarial_paired: bool = setting(
+        False, "compare every restored face with its own truth (relativistic) instead of Eq. 11 and 12"
+    )
+    identity: float = setting(
+        0.0, "weight of the distance for a recognition network, which --identity-network names", least=0
+    )
+    deep_feature: float = setting(
+        0.0, "weight of the distance of deep features of the face within its surroundings", least=0
+    )
+    checkerboard: float = setting(0.0, "weight of the loss against the grids that up-sampling leaves", least=0)
+    known_detail: float = setting(0.0, "weight of the loss on detail that the degraded picture still shows", least=0)
+    texture: float = setting(0.0, "weight of the loss on the statistics of fine detail", least=0)
+    prior_match: float = setting(
+        0.0,
+        "weight of the distance to the prior's own features and latent code, on faces drawn from it; above 0, the "
+        "other losses do not reach the latent code",
+        least=0,
+    )
+    prior_match_until: float = setting(0.5, "share of the run over which that weight falls to zero", least=0, most=1)
+    prior_match_scale: int = setting(64, "largest scale of the features that are matched", least=8)
+
+    @property
+    def use_perceptual_features(self) -> bool:
+        """Whether a loss needs the perceptual network."""
+        return bool(self.perceptual or self.lpips)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lpips and self.perceptual_network != "stlpips_vgg":
+            raise ConfigError(
+                f"losses.lpips is {self.lpips:g}, but losses.perceptual_network is {self.perceptual_network}, which "
+                "has no calibration: use stlpips_vgg, or 0."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorSettings(Settings):
+    """The discriminator, which is built if ``losses.adversarial`` is above 0."""
+
+    path: ClassVar[str] = "discriminator."
+
+    kind: Literal["picture", "features"] = setting(
+        "picture",
+        "what it sees: pictures (StyleGAN2's, the paper), or the taps of the perceptual loss's network; that kind has "
+        "neither size, width nor R1",
+    )
+    deep_features: bool = setting(False, "show the kind features the taps of the deep-feature loss's network as well")
+    rate: float = setting(
+        1.0,
+        "its learning rate, relative to optimizer.learning_rate; with equalized weights 0.002 in all is usual",
+        least=0,
+    )
+    size: int | None = setting(
+        None, "side in pixels of the (randomly cropped) pictures that it sees; null: the whole picture", least=8
+    )
+    channel_base: int = setting(
+        32768, "its width at scale r is the smaller of channel_max and channel_base // r", above=0
+    )
+    channel_max: int = setting(512, "upper limit of its width", above=0)
+    r1_gamma: float = setting(10.0, "weight of the R1 penalty", least=0)
+    r1_every: int = setting(16, "steps between R1 penalties", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowSettings(Settings):
+    """Training on a part of each picture."""
+
+    path: ClassVar[str] = "window."
+
+    size: int | None = setting(
+        None,
+        "side, in pixels of the features at `scale`, of the random part that is decoded above it; null: the whole "
+        "picture",
+        least=4,
+    )
+    scale: int = setting(64, "scale up to which the whole picture is decoded: a power of two from 8 to 256")
+    margin: int = setting(
+        16, "picture pixels at a window's inner edges that the losses leave out: its padding shows there", least=0
+    )
+    component_focus: float = setting(
+        0.0,
+        "share of the steps in which windows and crops lie around an eye or the mouth instead of anywhere",
+        least=0,
+        most=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale not in (8, 16, 32, 64, 128, 256):
+            raise ConfigError(f"window.scale is {self.scale}; allowed: a power of two from 8 to 256.")
+        if self.size is not None and self.size > self.scale:
+            raise ConfigError(
+                f"window.size is {self.size}; it must be from 4 to window.scale = {self.scale}, or None for the whole "
+                "picture."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Settings):
     """Settings of :func:`memgan.training.engine.train`; defaults are the paper's (Sec. 4.1) where it gives any.
 
     Raises:
-        ConfigError: if a value is outside its allowed range.
+        ConfigError: if a value is outside its allowed range, or two do not go together.
     """
 
-    preset: str = "memgan-512"
-    """Configuration of the generator, see :data:`memgan.network.config.PRESETS`."""
-    architecture: tuple[str, ...] = ()
-    """Changes of that configuration, such as ``use_memory=false`` or ``image_size=64``, see
-    :func:`memgan.training.architecture.architecture`."""
-    steps: int = 300_000
-    """Generator steps of the whole run."""
-    minutes: float | None = None
-    """Wall-clock budget; the run ends, its learning rate decayed, at whichever of steps and minutes comes first."""
-    batch_size: int = 12
-    """Faces per step and process."""
-    learning_rate: float = 0.002
-    """Adam's step size for everything but the prior."""
-    prior_rate: float = 1.0
-    """Learning rate of the prior's layers (synthesis and mapping), relative to ``learning_rate``."""
-    prior_frozen_steps: int = 0
-    """Steps during which the prior's layers do not change."""
-    beta1: float = 0.0
-    """Adam's first decay."""
-    beta2: float = 0.99
-    """Adam's second decay."""
-    warmup_steps: int = 200
-    """Steps over which the learning rate rises from zero."""
-    decay_from: float = 0.7
-    """Share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient of each of the generator's optimizer groups; 0: no clipping."""
-    ema_decay: float = 0.999
-    """Decay of the averaged weights, which are what ships; lower in the first steps."""
-    memory_warmup: bool = False
-    """Let the slots follow up to ten times faster during the first thousand steps, while the encoder finds its
-    features."""
-    memory_positions: int | None = None
-    """Positions per face, on a random regular grid, from which each bank is updated; ``None``: all (Eq. 5)."""
-    l1_weight: float = 0.1
-    """Weight of Eq. 9."""
-    l1_levels: int = 1
-    """Resolutions over which Eq. 9 is averaged, each half of the one before; 1: the picture's own (the paper)."""
-    l1_finest: float = 1.0
-    """Weight of the two finest of these resolutions relative to the others, see
-    :func:`memgan.training.losses.pixel.l1_loss`."""
-    perceptual_weight: float = 1.0
-    """Weight of Eq. 10."""
-    adversarial_weight: float = 0.1
-    """Weight of Eq. 11; 0: no discriminator."""
-    adversarial_from: int = 0
-    """First step with the adversarial loss."""
-    adversarial_paired: bool = False
-    """Judge every restored face against its own truth instead of Eq. 11 and 12, see
-    :func:`memgan.training.losses.adversarial.discriminator_loss`."""
-    discriminator_kind: Literal["picture", "features"] = "picture"
-    """What the discriminator sees: pictures (StyleGAN2's, the paper), or the taps of the perceptual loss's network, see
-    :class:`memgan.training.discriminators.features.FeatureDiscriminator`, which has none of the sizes below and no
-    R1."""
-    discriminator_semantic: bool = False
-    """Show it the taps of the semantic loss's network as well: the part in its surroundings."""
-    discriminator_size: int | None = None
-    """Side in pixels of the (randomly cropped) pictures that the discriminator sees; ``None``: the whole picture."""
-    discriminator_base: int = 32768
-    """Discriminator width at scale r is ``min(discriminator_max, discriminator_base // r)``."""
-    discriminator_max: int = 512
-    """Upper limit of the discriminator's width."""
-    discriminator_rate: float = 1.0
-    """Learning rate of the discriminator, relative to ``learning_rate``. Its weights have StyleGAN's equalized learning
-    rate, for which 0.002 is usual, whatever suits the generator."""
-    r1_gamma: float = 10.0
-    """Weight of the R1 penalty."""
-    r1_every: int = 16
-    """Steps between R1 penalties."""
-    perceptual_kind: Literal["vgg19", "vgg19_normalized", "stlpips_vgg"] = "vgg19"
-    """Feature network of Eq. 10."""
-    perceptual_taps: int | None = None
-    """How many of its taps, from the input on; ``None``: all."""
-    calibrated_weight: float = 0.0
-    """Weight of the distance that ``stlpips_vgg`` was calibrated for, all its taps, see
-    :meth:`memgan.training.losses.perceptual.PerceptualLoss.calibrated_distance`."""
-    perceptual_unit_normalize: bool = False
-    """Divide features by their norm at every position first, as LPIPS does."""
-    synthetic_share: float = 0.0
-    """Share of the faces that are drawn from the prior instead of the photographs."""
-    aged_share: float = 0.0
-    """Share of the photographs that are made old ones before Eq. 14: black and white, faded, moved, printed, grainy,
-    scratched, made small and sharpened, compressed twice, see :func:`memgan.degradation.aged.age_seeded`."""
-    mild_share: float = 0.0
-    """Share of the faces that are not made old whose Eq. 14 is mild, see
-    :meth:`memgan.degradation.Degradation.mild`."""
-    recolor_share: float = 0.0
-    """Share of the photographs that get other colors and light, see
-    :func:`memgan.training.data.color_jitter.recolor`."""
-    surroundings_share: float = 0.0
-    """Share of the photographs behind whose faces other photographs are put, see
-    :func:`memgan.training.data.background_swap.change_surroundings`."""
-    synthetic_pool: int | None = None
-    """Keep so many of them and use them again, every tenth still a new one; ``None``: always new ones (drawing is cheap
-    on a GPU only)."""
-    prior_match_weight: float = 0.0
-    """Weight of the distance to the prior's own features and latent code, on faces drawn from it, see
-    :func:`memgan.training.losses.prior_match.prior_distance`. Above 0, the pictures' losses no longer reach the latent
-    code."""
-    prior_match_until: float = 0.5
-    """Share of the run over which that weight falls to zero."""
-    prior_match_scale: int = 64
-    """Largest scale of the features that are matched."""
-    identity_weight: float = 0.0
-    """Weight of the distance for a recognition network, see :class:`memgan.training.losses.identity.IdentityLoss`."""
-    semantic_weight: float = 0.0
-    """Weight of the distance of deep features, see :class:`memgan.training.losses.deep_features.SemanticLoss`."""
-    grid_weight: float = 0.0
-    """Weight of the loss against up-sampling's grids, see :func:`memgan.training.losses.checkerboard.grid_distance`."""
-    texture_weight: float = 0.0
-    """Weight of the loss on how much fine detail there is, see
-    :func:`memgan.training.losses.texture.texture_distance`."""
-    known_weight: float = 0.0
-    """Weight of the loss on detail that the degraded picture still shows, see
-    :func:`memgan.training.losses.known_detail.known_detail_distance`."""
-    mirror_weight: float = 0.0
-    """Weight of the L1 distance, over the same resolutions as Eq. 9, to what the averaged weights make of the mirror
-    image, see :meth:`memgan.training.step.Trainer.restore_mirrored`."""
-    perceptual_size: int | None = None
-    """Side in pixels of the random crop on which the perceptual loss is taken; ``None``: all that was decoded."""
-    component_share: float = 0.0
-    """Share of the steps in which windows and crops lie around an eye or the mouth instead of anywhere."""
-    window: int | None = None
-    """Side, in pixels of the ``window_scale`` features, of the random part that is decoded above that scale; ``None``:
-    everything."""
-    window_scale: int = 64
-    """Scale up to which the whole picture is decoded when training on windows."""
-    window_margin: int = 16
-    """Picture pixels at a window's inner edges that the losses leave out: there the window's padding shows."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32."""
-    compile_losses: bool = False
-    """Compile the distances of features: they are a fifth of a step's time on a CPU and then a fiftieth, after half a
-    minute of compiling, which needs a C++ compiler there."""
-    workers: int = 0
-    """Processes that make batches on the CPU, for a GPU that would wait for them: about as many as cores. The faces of
-    the prior are then drawn once, ``synthetic_pool`` of them, before the first step. 0: on the device that trains."""
-    compile: bool = False
-    """Compile encoder, decoder and the perceptual loss's network (torch.compile): faster steps on most GPUs, after
-    minutes of compiling."""
-    seed: int = 0
-    """Seed of windows, degradations, order and initial weights."""
-    profile_steps: int = 0
-    """Log, once, where the time of so many steps goes, see :mod:`memgan.training.profile`."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints (and sample pictures)."""
-    checkpoint_minutes: float = 10.0
-    """Minutes after which a checkpoint is written even if fewer steps have passed."""
+    preset: str = setting("memgan-512", "configuration of the generator, see memgan.network.config.PRESETS")
+    architecture: dict[str, Any] = dataclasses.field(
+        default_factory=dict,
+        metadata={"help": "changes of that configuration by field, such as architecture.use_memory=false"},
+    )
+    run: RunSettings = RunSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    memory: MemorySettings = MemorySettings()
+    data: DataSettings = DataSettings()
+    losses: LossSettings = LossSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    window: WindowSettings = WindowSettings()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "architecture", tuple(self.architecture))  # JSON has no tuples
-        for name in [
-            "steps",
-            "batch_size",
-            "learning_rate",
-            "l1_levels",
-            "r1_every",
-            "checkpoint_every",
-            "checkpoint_minutes",
-        ]:
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be above 0.")
-        for name in [
-            "prior_rate",
-            "prior_frozen_steps",
-            "warmup_steps",
-            "clip_norm",
-            "l1_weight",
-            "l1_finest",
-            "perceptual_weight",
-            "calibrated_weight",
-            "identity_weight",
-            "adversarial_weight",
-            "adversarial_from",
-            "discriminator_rate",
-            "r1_gamma",
-            "window_margin",
-            "prior_match_weight",
-            "profile_steps",
-            "workers",
-            "grid_weight",
-            "texture_weight",
-            "known_weight",
-            "mirror_weight",
-            "semantic_weight",
-        ]:
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be at least 0.")
-        for name in [
-            "beta1",
-            "beta2",
-            "decay_from",
-            "ema_decay",
-            "synthetic_share",
-            "aged_share",
-            "mild_share",
-            "recolor_share",
-            "surroundings_share",
-            "component_share",
-            "prior_match_until",
-        ]:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be from 0 to 1.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ConfigError(f"minutes is {self.minutes!r}; it must be above 0, or None for no limit.")
-        if self.memory_positions is not None and not self.memory_positions >= 1:
-            raise ConfigError(f"memory_positions is {self.memory_positions!r}; it must be at least 1, or None for all.")
-        if self.window_scale not in (8, 16, 32, 64, 128, 256):
-            raise ConfigError(f"window_scale is {self.window_scale!r}; allowed: a power of two from 8 to 256.")
-        if self.window is not None and not 4 <= self.window <= self.window_scale:
+        super().__post_init__()
+        data, losses, discriminator, window = self.data, self.losses, self.discriminator, self.window
+        if self.run.workers and data.synthetic and data.synthetic_pool is None:
             raise ConfigError(
-                f"window is {self.window!r}; it must be from 4 to window_scale = {self.window_scale}, or None for the "
-                "whole picture."
+                f"run.workers is {self.run.workers} and data.synthetic {data.synthetic:g}, but data.synthetic_pool is "
+                "None: processes cannot draw faces of the prior, so say how many to draw before the first step, for "
+                "example data.synthetic_pool=4096 (0.8 MB each at 512 px)."
             )
-        if self.synthetic_pool is not None and not self.synthetic_pool >= 1:
-            raise ConfigError(f"synthetic_pool is {self.synthetic_pool!r}; it must be at least 1, or None.")
-        if self.workers and self.synthetic_share and self.synthetic_pool is None:
+        if losses.prior_match and not data.synthetic:
             raise ConfigError(
-                f"workers is {self.workers} and synthetic_share {self.synthetic_share}, but synthetic_pool is None: "
-                "processes cannot draw faces of the prior, so say how many shall be drawn before the first step, for "
-                "example synthetic_pool 4096 (0.8 MB each at 512 px)."
+                f"losses.prior_match is {losses.prior_match:g}, but no face is drawn from the prior: raise "
+                "data.synthetic above 0."
             )
-        if self.prior_match_weight and not self.synthetic_share:
+        if losses.prior_match and window.size is not None and losses.prior_match_scale > window.scale:
             raise ConfigError(
-                f"prior_match_weight is {self.prior_match_weight}, but no face is drawn from the prior: raise "
-                "synthetic_share above 0."
+                f"losses.prior_match_scale is {losses.prior_match_scale}, but only features up to window.scale = "
+                f"{window.scale} are decoded in full: lower it."
             )
-        if self.prior_match_weight and self.window is not None and self.prior_match_scale > self.window_scale:
+        if not losses.adversarial:
+            return
+        if discriminator.kind == "features" and not losses.use_perceptual_features:
             raise ConfigError(
-                f"prior_match_scale is {self.prior_match_scale}, but only features up to window_scale = "
-                f"{self.window_scale} are decoded in full: lower it."
+                "discriminator.kind is features, but no perceptual loss computes them: raise losses.perceptual or "
+                "losses.lpips above 0, or use the kind picture."
             )
-        if self.calibrated_weight and self.perceptual_kind != "stlpips_vgg":
+        if discriminator.deep_features and (discriminator.kind != "features" or not losses.deep_feature):
             raise ConfigError(
-                f"calibrated_weight is {self.calibrated_weight}, but perceptual_kind is {self.perceptual_kind}, which "
-                "has no calibration: use stlpips_vgg, or 0."
+                f"discriminator.deep_features is set, but discriminator.kind is {discriminator.kind} and "
+                f"losses.deep_feature {losses.deep_feature:g}: use the kind features and losses.deep_feature above 0, "
+                "or leave it out."
             )
-        if self.adversarial_weight and self.discriminator_kind == "features" and not self.looks_at_features:
-            raise ConfigError(
-                "discriminator_kind is features, but no perceptual loss computes them: raise perceptual_weight or "
-                "calibrated_weight above 0, or use the kind picture."
-            )
-        sees_objects = self.adversarial_weight and self.discriminator_semantic
-        if sees_objects and (self.discriminator_kind != "features" or not self.semantic_weight):
-            raise ConfigError(
-                f"discriminator_semantic is set, but discriminator_kind is {self.discriminator_kind} and "
-                f"semantic_weight {self.semantic_weight}: use the kind features and a semantic_weight above 0, or "
-                "leave it out."
-            )
-        if self.perceptual_size is not None and not self.perceptual_size >= 32:
-            raise ConfigError(f"perceptual_size is {self.perceptual_size!r}; it must be at least 32, or None.")
 
-    @property
-    def looks_at_features(self) -> bool:
-        """Whether a loss needs the perceptual network."""
-        return bool(self.perceptual_weight or self.calibrated_weight)
 
-    def to_json(self) -> str:
-        """All fields as a JSON object."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with memgan."""
+    return sorted(path.stem for path in RECIPES.glob("*.json"))
+
+
+def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The settings of a recipe, with some changed.
+
+    Args:
+        source: one of :func:`recipe_names`, or a JSON file with settings that differ from the defaults.
+        changes: values by dotted name, as ``{"losses.l1": 2.0}``; ``None``: none.
+
+    Raises:
+        ConfigError: if there is no such recipe, it is no JSON object, or a setting is unknown or not allowed.
+    """
+    path = RECIPES / f"{source}.json" if str(source) in recipe_names() else Path(source)
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"There is no recipe {str(source)!r} ({error.strerror}); there are: {', '.join(recipe_names())}, or give "
+            "the path of a JSON file."
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"The recipe {path} is no JSON ({error}); `memgan train --print-config` shows one."
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"The recipe {path} is no JSON object; `memgan train --print-config` shows one.")
+    return TrainConfig.from_dict(merged(values, nested(changes or {})))

@@ -1,13 +1,14 @@
-"""Averaged weights, which are what ships."""
+"""Averages the generator's weights over the steps; the average is what ships."""
 
 import copy
 
 import torch
+from torch import Tensor
 
 from memgan.network.model import MemGAN
 
 
-class Averaged:
+class AveragedWeights:
     """Exponential moving average of a generator's parameters; its buffers are copied, as the memory averages itself.
 
     Args:
@@ -25,7 +26,7 @@ class Averaged:
         """Follow one step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = list(self.network.parameters()), list(generator.parameters())
-        torch._foreach_lerp_(mine, [p.detach() for p in theirs], 1 - decay)
+        mine: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(mine, [parameter.detach() for parameter in generator.parameters()], 1 - decay)
         for buffer, source in zip(self.network.buffers(), generator.buffers(), strict=True):
             buffer.copy_(source)

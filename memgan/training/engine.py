@@ -1,4 +1,4 @@
-"""The training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
+"""Runs the training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
 import contextlib
 import itertools
@@ -12,28 +12,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memgan.errors import ConfigError, DataError, MissingDependencyError
+from memgan.errors import DataError, MissingDependencyError
 from memgan.hub import weight_file
+from memgan.runtime.progress import ProgressBar
 from memgan.training.architecture import architecture
-from memgan.training.build import (
-    make_discriminator,
-    make_generator,
-    make_identity,
-    make_perceptual,
-    make_prior_faces,
-    make_prior_features,
-    make_semantic,
-    make_stream,
-)
+from memgan.training.build import make_discriminator, make_generator, make_prior_faces, make_stream
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
 from memgan.training.data.photographs import FaceSet
-from memgan.training.data.stream import Batch, fingerprint
+from memgan.training.data.stream import Batch, Photographs, fingerprint
 from memgan.training.data.workers import worker_batches
-from memgan.training.losses.objective import LossNetworks
+from memgan.training.losses.objective import make_loss_networks
 from memgan.training.priors.smaller import smaller_prior
 from memgan.training.priors.stored import load_prior
-from memgan.training.profile import profiled
 from memgan.training.samples import write_samples
 from memgan.training.schedule import progress, rate_factor
 from memgan.training.step import Trainer
@@ -61,7 +52,6 @@ def train(
     resume: Path | None = None,
     start_from: Path | None = None,
     discriminator_from: Path | None = None,
-    prior_above: int | None = None,
 ) -> Path:
     """Train a generator.
 
@@ -72,50 +62,42 @@ def train(
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
         identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
-            ``identity_weight`` is above 0.
-        resume: run or checkpoint to go on with.
+            ``losses.identity`` is above 0.
+        resume: run or checkpoint to continue; it has to be one of the same settings.
         start_from: weight file or generator to start from, with fresh optimizers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
-        prior_above: with ``start_from``, let the scales above this one begin anew from the prior, see
-            :func:`memgan.training.warm_start.return_to_prior_`.
 
     Returns:
-        the averaged generator's weight file, ``output/memgan.safetensors``; the discriminator lies beside it as
+        the averaged generator's weight file, ``output/memgan.safetensors``; the discriminator lies next to it as
         ``discriminator.safetensors``. Both are in half precision.
 
     Raises:
-        ConfigError: if ``prior_above`` has nothing to work on or is no scale of the generator.
+        ConfigError: if settings and files do not go together.
         DataError: if there are no faces.
         MissingDependencyError: if accelerate is not installed.
     """
-    if prior_above is not None and (prior is None or start_from is None):
-        raise ConfigError("prior_above needs a prior to take the scales from and weights to start from: give both.")
     accelerator = _accelerator(config, output)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.run.seed)
     device = accelerator.device
     built = architecture(config)
     size = built.image_size
-    photographs = FaceSet(list(faces), size_px=size, cache=size <= CACHED_SIZE) if faces else []
-    if not len(photographs) and (prior is None or config.synthetic_share < 1):
-        raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or --synthetic-share 1.")
+    photographs: Photographs = FaceSet(list(faces), size_px=size, cache=size <= CACHED_SIZE) if faces else []
+    if not len(photographs) and (prior is None or config.data.synthetic < 1):
+        raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or set data.synthetic=1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
-    generator = make_generator(built, prior_tensors, start_from, prior_above)
-    generator = generator.to(device, memory_format=torch.channels_last)
+    generator = make_generator(built, prior_tensors, start_from)
+    generator = generator.to(device).to(memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
-    perceptual = make_perceptual(config, perceptual_weights, device)
-    semantic = make_semantic(config, device)
-    trainer = Trainer(
+    networks = make_loss_networks(
         config,
-        generator,
-        make_discriminator(config, size, perceptual, semantic, device),
-        LossNetworks(
-            perceptual,
-            make_identity(config, identity_weights, device),
-            semantic,
-            make_prior_features(config, prior_faces),
-        ),
-        backward=accelerator.backward,
-        autocast=accelerator.autocast,
+        device,
+        perceptual_weights=perceptual_weights,
+        identity_weights=identity_weights,
+        prior_faces=prior_faces,
+    )
+    discriminator = make_discriminator(config, size, networks, device)
+    trainer = Trainer(
+        config, generator, discriminator, networks, backward=accelerator.backward, autocast=accelerator.autocast
     )
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
@@ -124,34 +106,35 @@ def train(
         state = load_checkpoint(resume, trainer)
         elapsed = float(state["elapsed_seconds"])
     else:
-        for module in (trainer.generator, trainer.discriminator):
+        for module in (generator, discriminator):
             if module is not None:
                 broadcast_(itertools.chain(module.parameters(), module.buffers()))
     anew = resume is None and start_from is None
-    seed = config.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
+    seed = config.run.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
     stream = make_stream(config, size, photographs, prior_faces, device, seed)
     if anew:
-        trainer.initialize_memory(stream.batch(max(config.batch_size, 8)).degraded.to(device))
-    if config.compile:
+        trainer.initialize_memory(stream.batch(max(config.run.batch_size, 8)).degraded.to(device))
+    if config.run.compile:
         # In place, so that names in state dicts stay; the discriminator is left out: R1 differentiates twice.
-        for module in (generator.encoder, generator.decoder, getattr(perceptual, "network", None)):
-            if module is not None:
-                module.compile()
-    probe = tuple(part.to(device) for part in stream.batch(4)[:2]) if accelerator.is_main_process else None
-    if config.workers:
-        endless = worker_batches(stream, config.batch_size, config.workers, device, seed)
+        generator.encoder.compile()
+        generator.decoder.compile()
+    probe = None
+    if accelerator.is_main_process:
+        clean, degraded, _ = stream.batch(4)
+        probe = clean.to(device), degraded.to(device)
+    if config.run.workers:
+        endless = worker_batches(stream, config.run.batch_size, config.run.workers, device, seed)
     else:
-        # In turn on a CPU, which is busy, and where a profile shall show all of a step.
-        endless = stream.batches(config.batch_size, overlap=device.type != "cpu" and not config.profile_steps)
+        # One after another on a CPU, which is busy.
+        endless = stream.batches(config.run.batch_size, overlap=device.type != "cpu")
     with contextlib.closing(endless) as batches:
         _loop(config, trainer, batches, probe, accelerator, output, elapsed)
     final = output / "memgan.safetensors"
     if accelerator.is_main_process:
-        weight_file.save(
-            final, generator.config, trainer.averaged.network.state_dict(), _summary(config, trainer), half=True
-        )
-        if trainer.discriminator is not None:
-            save_discriminator(output / "discriminator.safetensors", trainer)
+        summary = {"train_config": config.to_json(), "train_steps": str(trainer.step_index)}
+        weight_file.save(final, generator.config, trainer.averaged.network.state_dict(), summary, half=True)
+        if discriminator is not None:
+            save_discriminator(output / "discriminator.safetensors", discriminator, summary)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return final
@@ -166,62 +149,47 @@ def _loop(
     output: Path,
     elapsed: float,
 ) -> None:
-    from tqdm import tqdm
-
-    main = accelerator.is_main_process
-    bar = tqdm(total=config.steps, initial=trainer.step_index, disable=not main, unit="step", dynamic_ncols=True)
+    run = config.run
     began = saved = logged = time.monotonic()
     sums: dict[str, list[Tensor]] = {}
     saved_step = trainer.step_index
     first_step = waited = 0.0
-
-    def advance() -> dict[str, Tensor]:
-        nonlocal waited
-        asked = time.monotonic()
-        batch = next(batches)
-        waited += time.monotonic() - asked
-        return trainer.step(*batch)
-
-    if config.profile_steps and main:
-        advance = profiled(
-            advance,
-            config.profile_steps,
-            config.batch_size,
-            accelerator.device,
-            lambda found: log.info("profile of %d steps: %s", config.profile_steps, found.text()),
-        )
-    while trainer.step_index < config.steps:
-        spent = elapsed + time.monotonic() - began
-        done = progress(trainer.step_index, spent, first_step, config)
-        if config.minutes is not None and _any_process(done >= 1, accelerator):
-            break
-        trainer.set_rate(rate_factor(trainer.step_index, done, config), done)
-        for name, value in advance().items():
-            sums.setdefault(name, []).append(value)
-        bar.update()
-        if not first_step:
-            first_step, waited, logged = time.monotonic() - began, 0.0, time.monotonic()
-        if trainer.step_index % LOG_EVERY == 0:
-            means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
-            sums.clear()
-            # Of the time since the last line; where it is large, more --workers or cheaper batches speed the run up.
-            means["waiting"], waited, logged = waited / (time.monotonic() - logged), 0.0, time.monotonic()
-            accelerator.log(means, step=trainer.step_index)
-            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()})
-            if main:
-                log.info("step %d, %.0f s: %s", trainer.step_index, spent, {k: round(v, 4) for k, v in means.items()})
-            if not math.isfinite(means["loss"]):
-                raise DataError(
-                    f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint "
-                    f"with a lower --learning-rate (it is {config.learning_rate})."
-                )
-        due = trainer.step_index - saved_step >= config.checkpoint_every
-        late = config.checkpoint_minutes * 60 < time.monotonic() - saved
-        if main and (due or late):
-            _save(output, trainer, elapsed + time.monotonic() - began, probe)
-            saved, saved_step = time.monotonic(), trainer.step_index
-    bar.close()
-    if main and saved_step != trainer.step_index:
+    hidden = not accelerator.is_main_process
+    with ProgressBar(run.steps, unit="steps", start=trainer.step_index, hidden=hidden) as bar:
+        while trainer.step_index < run.steps:
+            spent = elapsed + time.monotonic() - began
+            done = progress(trainer.step_index, spent, first_step, config)
+            if run.minutes is not None and _any_process(done >= 1, accelerator):
+                break
+            trainer.set_rate(rate_factor(trainer.step_index, done, config), done)
+            asked = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - asked
+            for name, value in trainer.step(*batch).items():
+                sums.setdefault(name, []).append(value)
+            bar.advance()
+            if not first_step:
+                first_step, waited, logged = time.monotonic() - began, 0.0, time.monotonic()
+            if trainer.step_index % LOG_EVERY == 0:
+                means = {name: torch.stack(values).float().mean().item() for name, values in sums.items()}
+                sums.clear()
+                # Of the time since the last line; where it is large, more workers or cheaper batches speed the run up.
+                means["waiting"], waited, logged = waited / (time.monotonic() - logged), 0.0, time.monotonic()
+                accelerator.log(means, step=trainer.step_index)
+                if probe is not None:
+                    rounded = {name: round(value, 4) for name, value in means.items()}
+                    log.info("step %d, %.0f s: %s", trainer.step_index, spent, rounded)
+                if not math.isfinite(means["loss"]):
+                    raise DataError(
+                        f"The loss is {means['loss']} at step {trainer.step_index}: resume from the last checkpoint "
+                        f"with a lower optimizer.learning_rate (it is {config.optimizer.learning_rate})."
+                    )
+            due = trainer.step_index - saved_step >= run.checkpoint_every
+            late = run.checkpoint_minutes * 60 < time.monotonic() - saved
+            if probe is not None and (due or late):
+                _save(output, trainer, elapsed + time.monotonic() - began, probe)
+                saved, saved_step = time.monotonic(), trainer.step_index
+    if probe is not None and saved_step != trainer.step_index:
         _save(output, trainer, elapsed + time.monotonic() - began, probe)
 
 
@@ -253,14 +221,10 @@ def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
     else:
         trackers = "tensorboard"
     accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
+        mixed_precision=config.run.mixed_precision,
         log_with=trackers,
         project_dir=output,
     )
     if trackers:
         accelerator.init_trackers("logs")
     return accelerator
-
-
-def _summary(config: TrainConfig, trainer: Trainer) -> dict[str, str]:
-    return {"train_config": config.to_json(), "train_steps": str(trainer.step_index)}

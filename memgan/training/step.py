@@ -1,22 +1,22 @@
-"""One training step, without an engine: losses, gradients, memory, averaged weights."""
+"""Runs one training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from memgan.network.model import MemGAN
-from memgan.network.window import Window
 from memgan.training.config import TrainConfig
-from memgan.training.ema import Averaged
+from memgan.training.discriminators.features import FeatureDiscriminator
+from memgan.training.ema import AveragedWeights
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
-from memgan.training.losses.objective import LossNetworks, Objective, Pass, Seen, check_window
+from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
 from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
-from memgan.training.window import draw_focus, draw_window, valid_region
+from memgan.training.window import draw_focus, draw_window, valid_area
 
-Judged = Tensor | list[Tensor]
+DiscriminatorInput = Tensor | list[Tensor]
 """What the discriminator sees: pictures, or the taps of their features."""
 
 LLOYD_STEPS = 4
@@ -44,32 +44,33 @@ class Trainer:
         networks: LossNetworks | None = None,
         *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
-        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         check_window(config, generator.config.image_size)
+        optimizer, seed = config.optimizer, config.run.seed
         self.config = config
         self.generator = generator
         self.discriminator = discriminator
         self.backward = backward
         self.autocast = autocast
-        self.random = torch.Generator().manual_seed(config.seed)
+        self.random = torch.Generator().manual_seed(seed)
         self.objective = Objective(config, networks or LossNetworks(), self.random)
-        self.averaged = Averaged(generator, config.ema_decay)
+        self.averaged = AveragedWeights(generator, config.optimizer.ema_decay)
         self.prior_parameters, groups = parameter_groups(
-            generator, config.prior_rate, MATCHED_LATENT_RATE if self.objective.match_weight else LATENT_RATE
+            generator, optimizer.prior_rate, MATCHED_LATENT_RATE if self.objective.matches_prior else LATENT_RATE
         )
         for group in groups:
-            group["lr"] = config.learning_rate * group["relative"]
+            group["lr"] = optimizer.learning_rate * group["relative"]
         fused = next(generator.parameters()).device.type == "cuda"  # one kernel a group instead of twelve
         self.generator_optimizer = torch.optim.Adam(
-            groups, betas=(config.beta1, config.beta2), fused=fused, foreach=not fused
+            groups, betas=(optimizer.beta1, optimizer.beta2), fused=fused, foreach=not fused
         )
         self.discriminator_optimizer = (
             None
             if discriminator is None
             else torch.optim.Adam(
                 discriminator.parameters(),
-                lr=config.learning_rate * config.discriminator_rate,
+                lr=optimizer.learning_rate * config.discriminator.rate,
                 betas=(0.0, 0.99),
                 fused=fused,
                 foreach=not fused,
@@ -94,7 +95,7 @@ class Trainer:
 
     def reset_average(self) -> None:
         """Begin the averaged weights anew from the generator as it is."""
-        self.averaged = Averaged(self.generator, self.config.ema_decay)
+        self.averaged = AveragedWeights(self.generator, self.config.optimizer.ema_decay)
 
     def set_rate(self, factor: float, progress: float = 0.0) -> None:
         """Scale the learning rates (schedule); the prior stays frozen for its first steps.
@@ -104,14 +105,15 @@ class Trainer:
             progress: share of the run that is done, 0 to 1.
         """
         self.objective.set_progress(progress)
-        frozen = self.step_index < self.config.prior_frozen_steps
+        optimizer = self.config.optimizer
+        frozen = self.step_index < optimizer.prior_frozen_steps
         for parameter in self.prior_parameters:
-            parameter.requires_grad_(not frozen and self.config.prior_rate > 0)
+            parameter.requires_grad_(not frozen and optimizer.prior_rate > 0)
         for group in self.generator_optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor * group["relative"]
+            group["lr"] = optimizer.learning_rate * factor * group["relative"]
         if self.discriminator_optimizer is not None:
             for group in self.discriminator_optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * self.config.discriminator_rate * factor
+                group["lr"] = optimizer.learning_rate * self.config.discriminator.rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
         """Update generator, memory and averaged weights, then the discriminator.
@@ -123,123 +125,107 @@ class Trainer:
         Returns:
             losses by name, detached scalars.
         """
-        config = self.config
-        adversarial = self.discriminator is not None and self.step_index >= config.adversarial_from
+        losses, clip_norm = self.config.losses, self.config.optimizer.clip_norm
+        discriminator = self.discriminator if self.step_index >= losses.adversarial_from else None
         with self.autocast():
             features, run = self._restore(clean, degraded, latent)
-            seen = self.objective.see(run)
-            fake_logits = real_logits = None
-            if adversarial:
-                fake, real = self._judged(run, seen)
+            run = self.objective.look(run)
+            if discriminator is not None:
+                fake, real = self._discriminator_inputs(run)
                 # For both steps: the discriminator stays as it is until its own. Its spectral norms are followed once.
-                real_logits = self.discriminator.requires_grad_(True).train()(real)
-                fake_logits = self.discriminator.requires_grad_(False).eval()(fake)
-            total, report = self.objective(run, seen, fake_logits, real_logits.detach() if adversarial else None)
+                real_logits = discriminator.requires_grad_(True).train()(real)
+                fake_logits = discriminator.requires_grad_(False).eval()(fake)
+                truth = real_logits.detach() if losses.adversarial_paired else None
+                run = run._replace(fake_logits=fake_logits, real_logits=truth)
+            total, report = self.objective(run)
         self.generator_optimizer.zero_grad(set_to_none=True)
         self.backward(total)
         average_gradients_(self.generator.parameters())
-        if config.clip_norm:
+        if clip_norm:
             # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
             # and vary as much, and a common norm would hand that on to everything.
             norms = [
-                nn.utils.clip_grad_norm_(group["params"], config.clip_norm, foreach=True)
+                nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True)
                 for group in self.generator_optimizer.param_groups
             ]
             report["gradient_norm"] = torch.stack(norms).norm().detach()
         self.generator_optimizer.step()
         self._update_memory(features)
         self.averaged.update(self.generator)
-        if adversarial:
-            report |= self._discriminator_step(_detached(fake), real, real_logits)
+        if discriminator is not None:
+            report |= self._discriminator_step(discriminator, _detached(fake), real, real_logits)
         self.step_index += 1
         return report
 
-    def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[dict[int, Tensor], Pass]:
-        """The generator's forward pass, of which training needs the parts too; encoder features first."""
-        config, generator, size = self.config, self.generator, clean.shape[-1]
-        focus = draw_focus(config.component_share, self.random)
-        window = draw_window(config.window, config.window_scale, size, self.random, focus)
+    def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[Mapping[int, Tensor], Pass]:
+        """The generator's forward pass, of which training needs the intermediate features too; encoder's first."""
+        settings, generator, size = self.config.window, self.generator, clean.shape[-1]
+        focus = draw_focus(settings.component_focus, self.random)
+        window = draw_window(settings.size, settings.scale, size, self.random, focus)
         encoded = generator.encode(degraded, window)
-        found = encoded.latent
-        if self.objective.match_weight:
-            encoded = encoded._replace(latent=found.detach())
+        latent_pred = encoded.latent
+        if self.objective.matches_prior:
+            encoded = encoded._replace(latent=latent_pred.detach())
         decoded: dict[int, Tensor] = {}
         image = generator.decode(encoded, window, keep=decoded)
-        valid = valid_region(window, size, config.window_margin)
-        region = valid.within(window, size)
-        mirrored = valid.crop(self.restore_mirrored(degraded, window)) if config.mirror_weight else None
-        return encoded.features, Pass(
-            clean, degraded, region, valid.crop(image), decoded, found, latent, mirrored, focus
-        )
+        valid = valid_area(window, size, settings.margin)
+        area = valid.within(window, size)
+        return encoded.features, Pass(clean, degraded, area, valid.crop(image), decoded, latent_pred, latent, focus)
 
-    @torch.no_grad()
-    def restore_mirrored(self, degraded: Tensor, window: Window | None) -> Tensor:
-        """What the averaged weights make of the mirror images, mirrored back.
-
-        What a face shows is the same both ways round; of what is made up, two runs make two different things. A network
-        that is held to the other run makes up less of it, without a truth to learn by heart: the mean teacher of
-        Tarvainen and Valpola (2017), with the one symmetry that a face has.
-
-        Args:
-            degraded: (B, 3, S, S) in [-1, 1].
-            window: part of the picture, as it lies in ``degraded``.
-
-        Returns:
-            (B, 3, S, S), or the window of it; without gradient.
-        """
-        mirrored = None if window is None else window.mirrored
-        return self.averaged.network(degraded.flip(-1), window=mirrored).image.flip(-1)
-
-    def _judged(self, run: Pass, seen: Seen) -> tuple[Judged, Judged]:
+    def _discriminator_inputs(self, run: Pass) -> tuple[DiscriminatorInput, DiscriminatorInput]:
         """What the discriminator is shown of a forward pass: restored, true."""
-        if self.config.discriminator_kind == "features":
-            fake, real = seen.perceptual
-            if self.config.discriminator_semantic:
-                fake, real = fake + seen.semantic[0], real + seen.semantic[1]
+        settings = self.config.discriminator
+        if isinstance(self.discriminator, FeatureDiscriminator):
+            fake, real = run.taps.perceptual
+            if settings.deep_features:
+                fake, real = fake + run.taps.deep[0], real + run.taps.deep[1]
             self.discriminator.observe_(real)
             return fake, real
-        crop = run.draw_region(self.config.discriminator_size, self.random)
+        crop = run.draw_area(settings.size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()
-    def _update_memory(self, features: dict[int, Tensor]) -> None:
+    def _update_memory(self, features: Mapping[int, Tensor]) -> None:
         for name, bank in self.generator.memory.items():
             decay = bank.decay
-            if self.config.memory_warmup:
+            if self.config.memory.warmup:
                 decay = min(decay, (100 + self.step_index) / (101 + self.step_index))
             sample = self._sampled(features[int(name)].detach())
             bank.update_(all_reduce_statistics(bank.statistics(sample)), decay)
 
     def _sampled(self, features: Tensor) -> Tensor:
-        """A regular grid of at most ``memory_positions`` positions, at a random offset."""
-        limit = self.config.memory_positions
+        """A regular grid of at most ``memory.positions`` positions, at a random offset."""
+        limit = self.config.memory.positions
         stride = 1
         while limit is not None and (features.shape[-1] // stride) ** 2 > limit and stride < features.shape[-1]:
             stride *= 2
         top, left = torch.randint(0, stride, (2,), generator=self.random).tolist()
         return features[..., top::stride, left::stride]
 
-    def _discriminator_step(self, fake: Judged, real: Judged, real_logits: Tensor) -> dict[str, Tensor]:
-        config = self.config
-        self.discriminator.requires_grad_(True)
+    def _discriminator_step(
+        self, discriminator: nn.Module, fake: DiscriminatorInput, real: DiscriminatorInput, real_logits: Tensor
+    ) -> dict[str, Tensor]:
+        settings, paired = self.config.discriminator, self.config.losses.adversarial_paired
+        assert self.discriminator_optimizer is not None
+        discriminator.requires_grad_(True)
         with self.autocast():
-            # A pass of its own, so that the minibatch statistic never mixes real and restored faces.
-            loss = discriminator_loss(real_logits, self.discriminator(fake), paired=config.adversarial_paired)
+            # A separate pass, so that the minibatch statistic never mixes real and restored faces.
+            loss = discriminator_loss(real_logits, discriminator(fake), paired=paired)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
-        penalized = config.r1_gamma and config.discriminator_kind == "picture"  # features: by spectral normalization
-        if penalized and self.step_index % config.r1_every == 0:
+        # Features have spectral normalization in place of R1.
+        if isinstance(real, Tensor) and settings.r1_gamma and self.step_index % settings.r1_every == 0:
             # Double backward in full precision; added to the same step, so that Adam sees one gradient.
             real = real.detach().float().requires_grad_()
-            penalty = r1_penalty(self.discriminator(real), real)
-            self.backward(penalty * (config.r1_gamma / 2 * config.r1_every))
+            penalty = r1_penalty(discriminator(real), real)
+            self.backward(penalty * (settings.r1_gamma / 2 * settings.r1_every))
             report["r1"] = penalty.detach()
-        average_gradients_(self.discriminator.parameters())
+        average_gradients_(discriminator.parameters())
         self.discriminator_optimizer.step()
         return report
 
 
-def _detached(judged: Judged) -> Judged:
+def _detached(shown: DiscriminatorInput) -> DiscriminatorInput:
     """Without the generator's graph; pictures in full precision."""
-    return judged.detach().float() if isinstance(judged, Tensor) else [tap.detach() for tap in judged]
+    return shown.detach().float() if isinstance(shown, Tensor) else [tap.detach() for tap in shown]

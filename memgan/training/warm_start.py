@@ -1,11 +1,10 @@
-"""Starting values that are looked for instead of drawn."""
+"""Finds starting values of a generator: the prior's mean latent code, or the weights of an earlier run."""
 
 import dataclasses
 
 import torch
 from torch import Tensor
 
-from memgan.errors import ConfigError
 from memgan.network.conditioning import with_conditioning
 from memgan.network.config import MemGANConfig
 from memgan.network.latent import LatentEncoder
@@ -15,7 +14,7 @@ SEARCH_STEPS = 400
 SEARCH_RATE = 0.02
 
 
-def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
+def begin_at_mean_latent_(latent: LatentEncoder) -> float:
     """Let all faces begin with the prior's mean latent code instead of one drawn by chance.
 
     The mapping of a random code is some person's code, which is further from everybody else's than the mean is: the
@@ -23,12 +22,11 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
 
     Args:
         latent: with the mapping of a prior; its first layer's bias is changed.
-        seed: of the codes whose mean is taken.
 
     Returns:
         squared distance left to the mean, as a share of the codes' variance.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     style_dim = latent.project.out_features
     device = latent.project.bias.device
     with torch.no_grad():
@@ -43,34 +41,6 @@ def begin_at_mean_latent_(latent: LatentEncoder, seed: int = 0) -> float:
     with torch.no_grad():
         latent.project.bias.copy_(start)
     return float(missed.detach())
-
-
-@torch.no_grad()
-def return_to_prior_(generator: MemGAN, fresh: MemGAN, above: int) -> None:
-    """Give the large scales of a trained generator back to the prior: its layers, and fusions that do nothing.
-
-    Losses on the picture wear off the detail that the prior draws, and more so the larger the scale: it never lies
-    where the truth has it. The features of the small scales say what face it is; from them the prior's own layers draw
-    a sharp one, with which training can go on.
-
-    Args:
-        generator: is changed.
-        fresh: a new one of the same configuration that starts from the prior.
-        above: the largest scale that stays as it is.
-
-    Raises:
-        ConfigError: if ``above`` is no scale of the generator, or the largest.
-    """
-    scales = generator.config.scales
-    if above not in scales[:-1]:
-        raise ConfigError(f"The prior is to return above {above} px; allowed: {', '.join(map(str, scales[:-1]))}.")
-    decoder, source = generator.decoder, fresh.decoder
-    for index, scale in enumerate(scales[1:]):
-        if scale > above:
-            decoder.synthesis.blocks[index].load_state_dict(source.synthesis.blocks[index].state_dict())
-            for fusions, initial in ((decoder.affine, source.affine), (decoder.blend, source.blend)):
-                if str(scale) in fusions:
-                    fusions[str(scale)].load_state_dict(initial[str(scale)].state_dict())
 
 
 def continued(wanted: MemGANConfig, config: MemGANConfig, state: dict[str, Tensor]) -> MemGAN:

@@ -1,4 +1,4 @@
-"""Training on parts of the picture: which part is decoded, and which part of that the losses look at."""
+"""Chooses the window of a picture that is decoded, and the area of it that the losses look at."""
 
 from typing import NamedTuple
 
@@ -19,13 +19,13 @@ class Focus(NamedTuple):
     right: float
     down: float
 
-    def within(self, region: "Region", image_size: int) -> tuple[float, float]:
-        """The same place in pixels (right, down), counted from a region's corner."""
-        return self.right * image_size - region.left, self.down * image_size - region.top
+    def within(self, area: "Area", image_size: int) -> tuple[float, float]:
+        """The same place in pixels (right, down), counted from an area's corner."""
+        return self.right * image_size - area.left, self.down * image_size - area.top
 
 
-class Region(NamedTuple):
-    """Part of a picture, in pixels."""
+class Area(NamedTuple):
+    """A rectangle of a picture, in pixels."""
 
     top: int
     left: int
@@ -36,25 +36,25 @@ class Region(NamedTuple):
         """(..., H, W) -> (..., height, width)."""
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def pasted(self, image: Tensor, part: Tensor) -> Tensor:
-        """``image`` with ``part`` in this place, float32; gradients reach the part."""
+    def pasted(self, image: Tensor, patch: Tensor) -> Tensor:
+        """``image`` with ``patch`` in this place, float32; gradients reach the patch."""
         mixed = image.float().clone()
-        self.crop(mixed).copy_(part)
+        self.crop(mixed).copy_(patch)
         return mixed
 
-    def within(self, window: Window | None, image_size: int) -> "Region":
+    def within(self, window: Window | None, image_size: int) -> "Area":
         """The same place, counted from the picture's corner instead of the window's."""
         if window is None:
             return self
         top, left, _ = window.at(image_size)
-        return Region(top + self.top, left + self.left, self.height, self.width)
+        return Area(top + self.top, left + self.left, self.height, self.width)
 
-    def enlarged(self, margin: int, image_size: int) -> "Region":
+    def enlarged(self, margin: int, image_size: int) -> "Area":
         """With ``margin`` more on every side, as far as the picture goes."""
         top, left = max(self.top - margin, 0), max(self.left - margin, 0)
         bottom = min(self.top + self.height + margin, image_size)
         right = min(self.left + self.width + margin, image_size)
-        return Region(top, left, bottom - top, right - left)
+        return Area(top, left, bottom - top, right - left)
 
 
 def draw_focus(share: float, generator: torch.Generator) -> Focus | None:
@@ -76,10 +76,10 @@ def draw_window(
     return Window(scale, _start(down * scale, size, scale), _start(right * scale, size, scale), size)
 
 
-def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
-    """The part of a decoded window that is free of its padding; edges of the picture itself need no margin."""
+def valid_area(window: Window | None, image_size: int, margin: int) -> Area:
+    """The area of a decoded window that is free of its padding; edges of the picture itself need no margin."""
     if window is None:
-        return Region(0, 0, image_size, image_size)
+        return Area(0, 0, image_size, image_size)
     factor = image_size // window.scale
     side = window.size * factor
 
@@ -89,19 +89,19 @@ def valid_region(window: Window | None, image_size: int, margin: int) -> Region:
         return first, last - first
 
     (top, height), (left, width) = span(window.top), span(window.left)
-    return Region(top, left, height, width)
+    return Area(top, left, height, width)
 
 
-def random_region(
+def random_area(
     image: Tensor, side: int | None, generator: torch.Generator, around: tuple[float, float] | None = None
-) -> Region:
+) -> Area:
     """A square of ``side`` px, or as large as the picture allows (``None``): around (right, down) px or any place."""
     height, width = image.shape[-2:]
     side = min(side or height, height, width)
     if around is None:
         right, down = _anywhere(generator)
         around = right * width, down * height
-    return Region(_start(around[1], side, height), _start(around[0], side, width), side, side)
+    return Area(_start(around[1], side, height), _start(around[0], side, width), side, side)
 
 
 def _anywhere(generator: torch.Generator) -> Focus:

@@ -13,13 +13,12 @@ from memgan.benchmark import (
     Measurement,
     Options,
     Setup,
-    Spread,
-    Timing,
     compare_checkouts,
     compare_reports,
     comparison_table,
 )
 from memgan.benchmark.memory import PeakMemory
+from memgan.benchmark.timing import Spread
 from memgan.errors import ConfigError, MemGANError
 
 MACHINE = {"processor": "a processor", "threads": 2, "versions": {"memgan": "1", "torch": "2.6"}, "devices": {}}
@@ -50,13 +49,12 @@ Path(arguments[arguments.index("-o") + 1]).write_text(json.dumps(report), "utf-8
 def measurement(stage, seconds, items=1, memory=None, **changes):
     unit = "faces" if stage in ("network", "align", "paste") else "pictures"
     fields = {"network": "memgan", "device": "cpu", "backend": "torch"} | changes
-    timing = Timing(Spread(seconds), Spread(seconds))
-    return Measurement(stage, items=items, unit=unit, timing=timing, memory=memory, **fields)
+    return Measurement(Spread(seconds), Spread(seconds), stage, items=items, unit=unit, memory=memory, **fields)
 
 
 def report(*measurements, machine=MACHINE, picture=PICTURE, **options):
     told = {"setup": {"dtype": "float32"}, "repeats": 3, "warmup": 1} | options
-    return BenchmarkReport(machine, told, picture, list(measurements), [], [], {}, None, [])
+    return BenchmarkReport(machine, told, picture, list(measurements))
 
 
 def written(file, told):
@@ -69,7 +67,7 @@ class TestReports:
         a = report(measurement("network", (1.0, 2.0, 9.0)), measurement("enhance", (4.0,)))
         b = report(measurement("enhance", (5.0,)), measurement("network", (1.0, 3.0)))
         compared = compare_reports(a, b)
-        assert [(one.a.stage, one.b.stage, one.ratio.values) for one in compared.stages] == [
+        assert [(one.a.stage, one.b.stage, one.ratio.rounds) for one in compared.stages] == [
             ("network", "network", (1.0,)),
             ("enhance", "enhance", (1.25,)),
         ]
@@ -217,8 +215,8 @@ class TestCheckouts:
             "round 2 of 3: A",
         ]
         (network,) = compared.stages
-        assert network.a.timing.seconds.values == (2, 4, 6) and network.b.timing.seconds.values == (3, 6, 9)
-        assert network.ratio.values == (1.5, 1.5, 1.5)
+        assert network.a.seconds.rounds == (2, 4, 6) and network.b.seconds.rounds == (3, 6, 9)
+        assert network.ratio.rounds == (1.5, 1.5, 1.5)
         assert compared.rounds == 3 and compared.notes[0] == "only A has detect of memgan on cpu torch x 1"
         assert "1.500  1.500 - 1.500" in comparison_table(compared)
 
@@ -229,7 +227,7 @@ class TestCheckouts:
         setup = Setup("mine.safetensors", dtype="bfloat16", photo="photo.png", width=64, height=48, upscale=2.0)
         options = Options(
             setup,
-            only=("network", "floor", "enhance"),
+            only=("network", "roofline", "enhance"),
             against=("self-ensemble",),
             devices=("cpu",),
             batches=(1, 2),
@@ -238,7 +236,7 @@ class TestCheckouts:
             threads=1,
         )
         compared = compare_checkouts("old", "new", options, rounds=2)
-        assert compared.notes == ["floor: left out, it does not compare checkouts"]
+        assert compared.notes == ["roofline: left out, it does not compare checkouts"]
         expected = "--only network enhance --backend torch --batch 1 2 --repeats 4 --warmup 0 --dtype bfloat16"
         expected += " --size 64x48 --faces 1 --upscale 2.0 --device cpu --against self-ensemble --threads 1"
         expected += f" --photo {tmp_path / 'photo.png'} --weights {tmp_path / 'mine.safetensors'}"
@@ -271,8 +269,8 @@ class TestCheckouts:
             compare_checkouts("old", tmp_path)
         with pytest.raises(ConfigError, match="rounds is 0"):
             compare_checkouts("old", "new", rounds=0)
-        with pytest.raises(ConfigError, match="only is floor, growth; checkouts are compared in: network, detect"):
-            compare_checkouts("old", "new", Options(only=("floor", "growth")))
+        with pytest.raises(ConfigError, match="only is roofline, scaling; checkouts are compared in: network, detect"):
+            compare_checkouts("old", "new", Options(only=("roofline", "scaling")))
 
 
 class TestCommand:
@@ -327,6 +325,6 @@ def test_this_checkout_with_itself(tmp_path):
     compared = compare_checkouts(here, here, options, rounds=2)
     assert [one.a.stage for one in compared.stages] == ["network", "enhance"]
     for stage in compared.stages:
-        assert len(stage.ratio.values) == 2 and 0.1 < stage.ratio.median < 10
+        assert len(stage.ratio.rounds) == 2 and 0.1 < stage.ratio.median < 10
         assert stage.a.memory is not None and stage.b.memory is not None
     assert compared.warnings == compared.notes == []

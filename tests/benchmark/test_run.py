@@ -11,17 +11,17 @@ from torch import nn
 
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
-from memgan.benchmark import Options, Setup, Spread, Timing, measure, run_benchmark, text_table
-from memgan.benchmark.baselines import build_contender, build_contenders, contender_names
+from memgan.benchmark import Options, Setup, report_table, run_benchmark
+from memgan.benchmark.baselines import baseline_names, build_baseline, build_baselines
 from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.operation_count import Work, count_work
-from memgan.benchmark.roofline import MachinePeak, floor_of, measure_machine
-from memgan.benchmark.stages import Workbench, prepare_contender
-from memgan.benchmark.synthetic_scene import drawn_picture
-from memgan.benchmark.timing import ratios
+from memgan.benchmark.report import as_dict
+from memgan.benchmark.roofline import MachinePeak, measure_machine, roofline_of
+from memgan.benchmark.stages import Workbench, prepare_baseline
+from memgan.benchmark.synthetic_scene import draw_scene
+from memgan.benchmark.timing import Spread, Timing, measure, ratios
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
-from memgan.network.cost import count_cost
+from memgan.network.cost import Operation, OperationCount, count_cost, count_operations
 from memgan.network.model import build_memgan
 from memgan.restoration.inference import run_network
 
@@ -33,22 +33,21 @@ class TestTiming:
         order = []
         timings = measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3, warmup=2)
         assert order == ["a", "b"] * 5
-        assert [len(timing.seconds.values) for timing in timings.values()] == [3, 3]
+        assert [len(timing.seconds.rounds) for timing in timings.values()] == [3, 3]
 
     def test_only_the_call_is_timed(self):
         timing = measure({"burn": lambda: sum(range(400_000))}, rounds=3)["burn"]
-        assert min(timing.seconds.values) > 0 and min(timing.cpu_seconds.values) > 0
+        assert min(timing.seconds.rounds) > 0 and min(timing.cpu_seconds.rounds) > 0
         assert timing.busy_cores <= 1.2  # one thread cannot be busier
 
     def test_spread(self):
         spread = Spread((5.0, 1.0, 2.0, 100.0, 3.0))
         assert (spread.median, spread.quartiles) == (3.0, (2.0, 5.0))
-        told = spread.to_dict()
-        assert told["min"] == 1 and told["max"] == 100 and told["rounds"] == [5, 1, 2, 100, 3]
+        assert as_dict(spread) == {"rounds": [5, 1, 2, 100, 3], "median": 3, "quartiles": [2, 5]}
 
     def test_ratios_are_of_one_round_each(self):
         slow, fast = (Timing(Spread(values), Spread(values)) for values in ((4.0, 30.0, 8.0), (2.0, 10.0, 4.0)))
-        assert ratios(slow, fast).values == (2, 3, 2)
+        assert ratios(slow, fast).rounds == (2, 3, 2)
 
 
 class TestOptions:
@@ -85,11 +84,11 @@ def test_threads_are_limited_and_given_back():
 class TestContenders:
     def test_unknown_ones_are_refused_with_those_that_are_known(self):
         with pytest.raises(ConfigError, match="allowed: gfpgan, codeformer, restoreformer, memgan-512"):
-            build_contender("vqfr", CPU)
+            build_baseline("vqfr", CPU)
         with pytest.raises(ConfigError, match="GPEN's network is in no package"):
-            build_contender("gpen", CPU)
+            build_baseline("gpen", CPU)
         with pytest.raises(ConfigError, match="cannot be imported"):
-            build_contender("fakes:nothing", CPU)
+            build_baseline("fakes:nothing", CPU)
 
     @pytest.mark.parametrize("name", ["gfpgan", "codeformer", "restoreformer"])
     def test_missing_packages_are_named(self, name, monkeypatch):
@@ -98,7 +97,7 @@ class TestContenders:
 
         monkeypatch.setattr("memgan.benchmark.baselines.importlib.import_module", refuse)
         with pytest.raises(MissingDependencyError, match="pip install spandrel"):
-            build_contender(name, CPU)
+            build_baseline(name, CPU)
 
     @pytest.mark.parametrize(
         ("name", "package", "parameters", "giga"),
@@ -110,69 +109,70 @@ class TestContenders:
     )
     def test_they_are_the_published_networks(self, name, package, parameters, giga):
         pytest.importorskip(package)
-        contender = build_contender(name, CPU)
-        work = count_work(contender, contender.size_px)
+        baseline = build_baseline(name, CPU)
+        work = count_operations(baseline, baseline.size_px)
         assert work.num_parameters == parameters
         assert work.multiply_adds / 1e9 == pytest.approx(giga, abs=0.1)
 
     def test_callables_of_ones_own(self):
-        built = build_contenders(["mine=fakes:double", "fakes:double"], CPU, 24, taken=["memgan"])
+        built = build_baselines(["mine=fakes:double", "fakes:double"], CPU, 24, taken=["memgan"])
         assert list(built) == ["mine", "double"] and built["mine"].size_px == 24
         assert torch.equal(built["mine"](torch.ones(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 2.0))
         with pytest.raises(ConfigError, match="called 'memgan'"):
-            build_contenders(["memgan=fakes:double"], CPU, 24, taken=["memgan"])
+            build_baselines(["memgan=fakes:double"], CPU, 24, taken=["memgan"])
 
     def test_presets(self):
-        assert "memgan-mobile-512" in contender_names()
+        assert "memgan-mobile-512" in baseline_names()
 
     def test_self_ensemble_is_what_the_restorer_runs(self, tiny):
-        contender = build_contender("self-ensemble", CPU, weights=tiny)
+        baseline = build_baseline("self-ensemble", CPU, weights=tiny)
         network = MemGANRestorer(tiny, device="cpu").network
         faces = torch.rand(1, 3, TINY.image_size, TINY.image_size) * 2 - 1
         with torch.inference_mode():
-            assert torch.equal(contender(faces)[0], run_network(network, faces, self_ensemble=True))
-            assert not torch.equal(contender(faces)[0], network(faces)[0])
-        once, both = (count_work(each, TINY.image_size) for each in (network, contender))
+            assert torch.equal(baseline(faces)[0], run_network(network, faces, self_ensemble=True))
+            assert not torch.equal(baseline(faces)[0], network(faces)[0])
+        once, both = (count_operations(each, TINY.image_size) for each in (network, baseline))
         assert both.multiply_adds == 2 * once.multiply_adds
         assert both.num_parameters == once.num_parameters and both.least_bytes == once.least_bytes
 
     def test_memory_of_self_ensemble_is_measured_with_the_same_weights(self, tiny):
-        call = prepare_contender("self-ensemble", "cpu", TINY.image_size, "float32", 2, weights=tiny)
+        call = prepare_baseline("self-ensemble", "cpu", TINY.image_size, "float32", 2, weights=tiny)
         assert call()[0].shape == (2, 3, TINY.image_size, TINY.image_size)
 
 
-class TestWork:
+class TestOperationCount:
     def test_of_a_convolution_by_hand(self):
-        work = count_work(nn.Conv2d(3, 5, 3, padding=1, bias=False), 8)
+        work = count_operations(nn.Conv2d(3, 5, 3, padding=1, bias=False), 8)
         assert work.num_parameters == 135
         assert work.multiply_adds == 3 * 5 * 9 * 64
         assert work.least_bytes == 4 * (135 + 2 * 3 * 64)
         assert work.moved_bytes == 4 * (135 + 3 * 64 + 5 * 64)
 
     def test_agrees_with_the_cost_by_parts(self):
-        work, total = count_work(build_memgan(TINY).eval(), TINY.image_size), count_cost(TINY)[-1]
-        assert (work.num_parameters, work.multiply_adds) == (total.num_parameters, total.multiply_adds)
+        count, total = count_operations(build_memgan(TINY).eval(), TINY.image_size), count_cost(TINY)[-1]
+        assert (count.num_parameters, count.multiply_adds) == (total.num_parameters, total.multiply_adds)
 
     def test_half_precision_moves_fewer_bytes(self):
         network = nn.Conv2d(3, 64, 3, padding=1)
-        half, full = (count_work(network, 32, dtype) for dtype in (torch.bfloat16, torch.float32))
-        assert half.operations[-1][1] < 0.6 * full.operations[-1][1]
+        half, full = (count_operations(network, 32, dtype) for dtype in (torch.bfloat16, torch.float32))
+        assert half.operations[-1].moved_bytes < 0.6 * full.operations[-1].moved_bytes
         assert half.multiply_adds == full.multiply_adds
 
 
-class TestFloor:
+class TestRoofline:
     PEAK = MachinePeak(matrix_flops=100.0, convolution_flops=80.0, copy_bytes=10.0)
 
     def test_of_work(self):
-        work = Work(num_parameters=1, multiply_adds=100, least_bytes=10, operations=((200, 5), (0, 30)))
-        floor = floor_of(work, self.PEAK, measured_seconds=8.0)
-        assert floor.seconds == 2  # 200 operations at 100 a second take longer than 10 bytes at 10 a second
-        assert floor.operations_seconds == 2 + 3
-        assert floor.share == 0.25 and floor.flops == 25
+        operations = Operation("encoder", flops=200, moved_bytes=5), Operation("decoder", flops=0, moved_bytes=30)
+        count = OperationCount(num_parameters=1, least_bytes=10, operations=operations)
+        roofline = roofline_of(count, self.PEAK, measured_seconds=8.0)
+        assert roofline.seconds == 2  # 200 operations at 100 a second take longer than 10 bytes at 10 a second
+        assert roofline.unfused_seconds == 2 + 3
+        assert roofline.share == 0.25 and roofline.flops == 25
 
     def test_of_memory(self):
-        work = Work(num_parameters=1, multiply_adds=1, least_bytes=50, operations=((2, 50),))
-        assert floor_of(work, self.PEAK, 10.0).seconds == 5
+        count = OperationCount(num_parameters=1, least_bytes=50, operations=(Operation("", flops=2, moved_bytes=50),))
+        assert roofline_of(count, self.PEAK, 10.0).seconds == 5
 
     def test_machine(self, monkeypatch):
         monkeypatch.setattr("memgan.benchmark.roofline._MATRIX_SIDE", {"cpu": 256})
@@ -187,7 +187,7 @@ class TestFloor:
 class TestScene:
     @pytest.mark.parametrize("num_faces", [1, 3])
     def test_drawn_faces_are_found_where_they_are(self, num_faces):
-        picture, drawn = drawn_picture(480, 240, num_faces)
+        picture, drawn = draw_scene(480, 240, num_faces)
         assert picture.shape == (240, 480, 3) and len(drawn) == num_faces
         found = create_detector().detect(picture)
         assert len(found) == num_faces
@@ -197,7 +197,7 @@ class TestScene:
 
     def test_faces_must_fit(self):
         with pytest.raises(ConfigError, match="at least 64 px"):
-            drawn_picture(160, 120, 30)
+            draw_scene(160, 120, 30)
 
 
 @pytest.fixture(scope="module")
@@ -240,12 +240,12 @@ def test_a_run_from_the_command_line(tiny, tmp_path, capsys):
     ]
     for one in report["measurements"]:
         seconds = one["seconds"]
-        assert seconds["repeats"] == len(seconds["rounds"]) == 2
-        assert 0 < seconds["min"] <= seconds["quartiles"][0] <= seconds["median"] <= seconds["quartiles"][1]
-        assert seconds["quartiles"][1] <= seconds["max"]
+        assert len(seconds["rounds"]) == 2
+        assert 0 < seconds["quartiles"][0] <= seconds["median"] <= seconds["quartiles"][1]
         assert one["per_second"] == pytest.approx(one["items"] / seconds["median"])
         assert one["memory"] is None
-    (comparison,) = report["comparisons"]
+    comparison = report["measurements"][1]
+    assert [one["ratio"] is None for one in report["measurements"][:3]] == [True, False, True]
     ours, theirs = (one["seconds"]["rounds"] for one in report["measurements"][:2])
     assert comparison["ratio"]["rounds"] == pytest.approx([b / a for a, b in zip(ours, theirs)])
 
@@ -253,9 +253,9 @@ def test_a_run_from_the_command_line(tiny, tmp_path, capsys):
     assert report["machine"]["threads"] == 1 and report["machine"]["versions"]["memgan"]
     memgan, twice = report["costs"]
     assert memgan["multiply_adds"] == count_cost(TINY)[-1].multiply_adds
-    assert memgan["share_of_peak"] == pytest.approx(memgan["floor"]["seconds"] / np.median(ours))
+    assert memgan["roofline"]["share"] == pytest.approx(memgan["roofline"]["seconds"] / np.median(ours))
     assert twice["num_parameters"] == 0
-    assert report["growth"] is None and report["notes"] == []
+    assert report["scaling"] is None and report["notes"] == []
     for word in ("enhance", "twice", "GFLOP/s", "240 x 160", "of the peak"):
         assert word in table
 
@@ -270,7 +270,7 @@ def test_photographs_without_faces(tiny, tmp_path):
     report = run_benchmark(options)
     assert [one.stage for one in report.measurements] == ["detect"]
     assert report.notes == ["paste: left out, as the picture has no faces"]
-    assert report.picture["faces"] == 0 and report.notes[0] in text_table(report)
+    assert report.picture["faces"] == 0 and report.notes[0] in report_table(report)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_photographs_without_faces(tiny, tmp_path):
         (["--only", "sleep"], "allowed: network"),
         (["--size", "big"], "such as 1920x1080"),
         (["--against", "vqfr"], "allowed: gfpgan"),
-        (["--plot", "curve.png"], "add growth"),
+        (["--plot", "curve.png"], "add scaling"),
         (["-o", "no/folder/figures.json"], "make it first"),
     ],
 )
@@ -290,8 +290,8 @@ def test_wrong_use_is_explained(arguments, told, tiny, capsys):
 
 @pytest.mark.gpu
 def test_on_cuda(tiny):
-    options = Options(setup=Setup(tiny), only=("network", "floor"), devices=("cuda",), batches=(2,), repeats=2)
+    options = Options(setup=Setup(tiny), only=("network", "roofline"), devices=("cuda",), batches=(2,), repeats=2)
     report = run_benchmark(options)
     (network,) = report.measurements
     assert network.memory.device > 0 and report.machine["devices"]["cuda"]
-    assert report.costs[0].floor.share > 0 and "device MB" in text_table(report)
+    assert report.costs[0].roofline.share > 0 and "device MB" in report_table(report)

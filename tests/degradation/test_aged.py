@@ -7,12 +7,13 @@ import pytest
 import torch
 from tiny import write_faces
 
-from memgan.degradation import Ageing, Degradation, Thumbnail, age_seeded, thumbnail
+from memgan.degradation import Aging, Degradation, Thumbnail, age_seeded, thumbnail
 from memgan.errors import ConfigError, ImageError, ShapeError
+from memgan.training.config import DataSettings
 from memgan.training.data.photographs import FaceSet
 from memgan.training.data.stream import FaceStream
 
-NOTHING = Ageing(gray=0, faded=0, motion=0, halftone=0, thumbnail=0, grain=0, scratches=0, recompressed=0)
+NOTHING = Aging(gray=0, faded=0, motion=0, halftone=0, thumbnail=0, grain=0, scratches=0, recompressed=0)
 CLEAR = Degradation(blur_sigma=(0, 0), downscale=(1, 1), noise_sigma=(0, 0), jpeg_quality=(100, 100))
 
 
@@ -148,7 +149,7 @@ def test_bad_settings_and_pictures_are_refused() -> None:
         {"scratch_count": (0, 2)},
     ):
         with pytest.raises(ConfigError, match=next(iter(changes))):
-            Ageing(**changes)
+            Aging(**changes)
     with pytest.raises(ShapeError, match="seeds"):
         age_seeded(faces(), [1])
     with pytest.raises(ImageError, match="floating"):
@@ -160,7 +161,7 @@ def test_a_share_of_the_faces_is_degraded_mildly(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
 
     def differences(share: float) -> list[float]:
-        batch = FaceStream(photographs, cpu, seed=1, mild_share=share).batch(24)
+        batch = FaceStream(photographs, cpu, 1, DataSettings(mild=share)).batch(24)
         assert batch.clean.shape == batch.degraded.shape == (24, 3, 64, 64)
         return (batch.clean - batch.degraded).abs().mean((1, 2, 3)).tolist()
 

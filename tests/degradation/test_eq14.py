@@ -12,8 +12,6 @@ from memgan.degradation import (
     Degradation,
     DegradationParameters,
     apply_degradation,
-    degrade,
-    degrade_one,
     degrade_seeded,
     draw_parameters,
     gaussian_blur,
@@ -23,6 +21,10 @@ from memgan.degradation import (
 from memgan.errors import ConfigError, ImageError, ShapeError
 
 OFF = DegradationParameters(blur_sigma=0, downscale=1, noise_sigma=0, jpeg_quality=100)
+
+
+def degrade_one(image: torch.Tensor, seed: int) -> torch.Tensor:
+    return degrade_seeded(image[None], [seed])[0]
 
 
 def pictures(count: int = 2, height: int = 64, width: int = 64) -> Tensor:
@@ -99,15 +101,9 @@ def test_a_seed_fixes_the_picture_whatever_the_batch() -> None:
     assert not torch.equal(degrade_one(images[0], 5), degrade_one(images[0], 6))
 
 
-def test_a_generator_fixes_the_batch_and_moves_on() -> None:
-    images = pictures(2)
-    generator = torch.Generator().manual_seed(1)
-    first, second = degrade(images, generator), degrade(images, generator)
-    assert torch.equal(first, degrade(images, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, second)
-    same = images[:1].expand(2, -1, -1, -1)
-    a, b = degrade(same, generator)
-    assert not torch.equal(a, b)  # each picture of a batch has its own parameters
+def test_each_picture_of_a_batch_has_its_own_parameters() -> None:
+    a, b = degrade_seeded(pictures(1).expand(2, -1, -1, -1), [8, 9])
+    assert not torch.equal(a, b)
 
 
 def test_the_global_random_state_is_left_alone() -> None:
@@ -230,21 +226,19 @@ def test_overshoot_is_clamped_and_gradients_stop() -> None:
 def test_bad_input_is_named() -> None:
     good = pictures(1)
     with pytest.raises(ShapeError, match=r"\(1, 1, 64, 64\)"):
-        degrade(good[:, :1])
+        degrade_seeded(good[:, :1], [0])
     with pytest.raises(ShapeError, match="64, 7"):
-        degrade(good[..., :7])
-    with pytest.raises(ShapeError, match=r"\(3, H, W\)"):
-        degrade_one(good, 0)
+        degrade_seeded(good[..., :7], [0])
     with pytest.raises(ShapeError, match="2 seeds"):
         degrade_seeded(good, [1, 2])
     with pytest.raises(ImageError, match="uint8"):
-        degrade(levels(good).to(torch.uint8))
+        degrade_seeded(levels(good).to(torch.uint8), [0])
     with pytest.raises(ImageError, match="outside"):
-        degrade(levels(good))
+        degrade_seeded(levels(good), [0])
     with pytest.raises(ImageError, match="NaN"):
-        degrade(good * math.nan)
+        degrade_seeded(good * math.nan, [0])
     with pytest.raises(ConfigError, match="codec"):
-        degrade(good, codec="webp")
+        degrade_seeded(good, [0], codec="webp")
 
 
 @pytest.mark.gpu

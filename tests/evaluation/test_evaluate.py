@@ -74,7 +74,7 @@ def test_other_ranges(weights: Path, faces: Path, tmp_path: Path, capsys: pytest
     for wrong, said in (
         ("--noise-sigma 5", "--noise-sigma is '5'; give two numbers"),
         ("--downscale 0.5,2", "downscale is (0.5, 2.0); allowed"),
-        ("--jpeg-quality 60.5,90", "whole numbers"),
+        ("--jpeg-quality 60.5,90", "must be integers"),
         ("--jpeg-quality nan,inf", "allowed"),
     ):
         assert main(f"evaluate {faces} --weights {weights} {wrong}".split()) == 2
@@ -133,6 +133,21 @@ def test_sets_are_compared_with_other_people(
     assert "kd_enlite0_to_others" in report["share_above_truth"]["tiny"]
 
 
+def test_regions(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "all.json"
+    command = f"evaluate {faces} --weights {weights} --metrics psnr,fd_alex --region whole,face,around --device cpu"
+    assert main([*command.split(), "--json", str(figures)]) == 0
+    out = capsys.readouterr().out
+    assert "psnr_face: psnr inside an oval around the face" in out
+    assert "fd_alex_around: fd_alex with the truth inside an oval around the face" in out
+    report = json.loads(figures.read_text())
+    assert list(report["metrics"]) == ["psnr", "psnr_face", "psnr_around", "fd_alex", "fd_alex_face", "fd_alex_around"]
+    means = [{name: spread["mean"] for name, spread in report["means"][one].items()} for one in ("input", "tiny")]
+    for found in means:
+        assert found["psnr_face"] != found["psnr"] != found["psnr_around"]
+        assert 0 < found["fd_alex_face"] < found["fd_alex"]
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -141,6 +156,8 @@ def test_sets_are_compared_with_other_people(
         ("{faces} --real {faces}", "--real DIR"),
         ("{faces} --reference {nothing}", "nothing"),
         ("--real {faces} --metrics psnr", "need a truth"),
+        ("--real {faces} --metrics fd_alex --region face", "need a truth"),
+        ("{faces} --region mouth", "whole, face, around"),
         ("{faces} --sheet-rows 0", "--sheet-rows is 0"),
         ("{faces} --memory-faces 0", "--memory-faces is 0"),
         ("{faces} --seeds 1,x", "1,x"),

@@ -1,4 +1,4 @@
-"""Memory health: usage, entropy and the mean slot, on banks whose state is known; and the memory's pictures."""
+"""Memory diagnostics: usage, entropy and the mean slot, on banks whose state is known; and the memory's sheet."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memgan.errors import ConfigError, DataError
-from memgan.evaluation import FacePictures, MemoryHealthMeter, memory_health, write_memory_sheet
+from memgan.evaluation import EvaluatedFace, MemoryDiagnoser, MemoryDiagnostics, write_memory_sheet
 from memgan.evaluation.memory_diagnostics import ALL, mean_read
 from memgan.evaluation.memory_sheet import _read_alone, principal_colors
 from memgan.image import load_picture
@@ -37,13 +37,20 @@ def network(**changes: object) -> MemGAN:
     return built
 
 
+def diagnose(net: MemGAN, *batches: Tensor) -> MemoryDiagnostics:
+    diagnoser = MemoryDiagnoser(net)
+    for batch in batches:
+        diagnoser.add(batch)
+    return diagnoser.result()
+
+
 @pytest.fixture(scope="module")
 def tiny() -> MemGAN:
     return network()
 
 
 def test_every_bank_is_reported(tiny: MemGAN) -> None:
-    health = memory_health(tiny, [faces(2), faces(1)])
+    health = diagnose(tiny, faces(2), faces(1))
     assert health.num_faces == 3
     assert [bank.scale for bank in health.banks] == list(TINY.fused_scales)
     for bank in health.banks:
@@ -61,7 +68,7 @@ def test_every_bank_is_reported(tiny: MemGAN) -> None:
 
 def test_usage_entropy_and_cosine_are_those_of_all_weights(tiny: MemGAN) -> None:
     pictures = faces()
-    health = memory_health(tiny, [pictures])
+    health = diagnose(tiny, pictures)
     with torch.no_grad():
         features = tiny.encoder(pictures)
     for report in health.banks:
@@ -87,10 +94,10 @@ def test_no_matrix_of_a_whole_picture(tiny: MemGAN, monkeypatch: pytest.MonkeyPa
         largest.append(len(self))
         return softmax(self, dim)
 
-    expected = memory_health(tiny, [faces()])
+    expected = diagnose(tiny, faces())
     monkeypatch.setattr("memgan.evaluation.memory_diagnostics._BLOCK", 1000)
     monkeypatch.setattr(Tensor, "log_softmax", watched)
-    blocked = memory_health(tiny, [faces()])
+    blocked = diagnose(tiny, faces())
     assert max(largest) == 1000
     for one, other in zip(blocked.banks, expected.banks, strict=True):
         assert one.attention_entropy == pytest.approx(other.attention_entropy, abs=1e-6)
@@ -106,7 +113,7 @@ def test_dead_slots_and_cold_attention(tiny: MemGAN) -> None:
         bank.slots.copy_(-mean + 0.01 * torch.randn(bank.slots.shape, generator=torch.Generator().manual_seed(0)))
         bank.slots[3] = mean
         bank.usage.copy_(torch.tensor([5.0, 0, 1, 2, 0, 0, 1, 1]))
-    report = memory_health(cold, [faces()]).banks[0]
+    report = diagnose(cold, faces()).banks[0]
     assert report.used_slots == 1 and report.dead_slots == 7
     assert report.effective_slots == pytest.approx(1)
     assert report.attention_entropy < 0.01
@@ -114,14 +121,14 @@ def test_dead_slots_and_cold_attention(tiny: MemGAN) -> None:
 
 
 def test_one_slot_is_its_own_mean() -> None:
-    health = memory_health(network(memory_max_slots=1), [faces(1)])
+    health = diagnose(network(memory_max_slots=1), faces(1))
     assert all(bank.attention_entropy == 1 for bank in health.banks)
     assert all(change.psnr == math.inf and change.levels == 0 for change in health.changes.values())
 
 
 def test_the_picture_owes_to_the_memory_what_the_mean_slot_takes_away(tiny: MemGAN) -> None:
     pictures = faces()
-    changes = memory_health(tiny, [pictures]).changes
+    changes = diagnose(tiny, pictures).changes
     assert all(change.levels > 0 and math.isfinite(change.psnr) for change in changes.values())
     # By hand for all banks: the read of the mean slot is what the decoder gets.
     with torch.no_grad():
@@ -143,20 +150,20 @@ def test_the_mean_read_is_the_read_of_even_weights(normalize: bool, residual: bo
 def test_what_cannot_be_looked_at_is_named(tiny: MemGAN) -> None:
     without = network(use_memory=False)
     with pytest.raises(ConfigError, match="no memory"):
-        MemoryHealthMeter(without)
+        MemoryDiagnoser(without)
     with pytest.raises(DataError, match="at least one"):
-        memory_health(tiny, [])
+        diagnose(tiny)
     with pytest.raises(ConfigError, match="use_memory"):
         write_memory_sheet(without, [pictures_of(tiny)], "sheet.png")
     with pytest.raises(ConfigError, match="0 faces"):
         write_memory_sheet(tiny, [], "sheet.png")
 
 
-def pictures_of(net: MemGAN, truth: bool = True) -> FacePictures:
+def pictures_of(net: MemGAN, truth: bool = True) -> EvaluatedFace:
     degraded = faces(1)[0]
     with torch.no_grad():
         pictures = {"input": degraded, "ours": net(degraded[None]).image[0].clamp(-1, 1)}
-    return FacePictures(0, 1, "more/a.png", 0, pictures | ({"truth": degraded} if truth else {}))
+    return EvaluatedFace(0, 1, "more/a.png", 0, pictures | ({"truth": degraded} if truth else {}))
 
 
 def test_memory_sheet(tiny: MemGAN, tmp_path: Path) -> None:

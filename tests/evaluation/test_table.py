@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from memgan.errors import ConfigError, OutputError, ShapeError
-from memgan.evaluation import EvaluationResult, FaceScores, import_restorer, paper, text_table, write_contact_sheet
+from memgan.evaluation import (
+    METRICS,
+    EvaluationResult,
+    FaceScores,
+    MetricInfo,
+    import_restorer,
+    paper,
+    result_table,
+    write_contact_sheet,
+)
 from memgan.evaluation.sheets import heat
 from memgan.image import load_picture
 from memgan.runtime.atomic_file import write_json
@@ -27,7 +36,8 @@ def result(**changes: object) -> EvaluationResult:
     values = {
         "faces": faces,
         "restorers": ("ours",),
-        "metrics": ("psnr", "st_lpips", "fd_enlite0", "niqe", "mine"),
+        "metrics": {name: METRICS[name].info for name in ("psnr", "st_lpips", "fd_enlite0", "niqe")}
+        | {"mine": MetricInfo("paired", True, "my formula")},
         "distances": {0: {"input": {"fd_enlite0": 10.0}, "ours": {"fd_enlite0": 2.5}}} | {2: {"input": {}, "ours": {}}},
         "target": {"niqe": 5.0},
         "num_target": 1,
@@ -43,26 +53,26 @@ def row(table: str, name: str) -> str:
 
 
 def test_rows() -> None:
-    table = text_table(result())
+    table = result_table(result())
     assert "1 faces, seeds 0, 2" in table
     before, restored = "25.0000 ± 1.4142", "26.0000 ± 4.2426"
     assert row(table, "psnr").split("  ") and before in row(table, "psnr") and restored in row(table, "psnr")
     assert "1.000 dB" in row(table, "psnr") and row(table, "psnr").endswith("-0.330 dB")
-    assert "x 0.500" in row(table, "st_lpips") and "| LPIPS" in row(table, "st_lpips")
+    assert "x 0.500" in row(table, "st_lpips") and " LPIPS " in row(table, "st_lpips")
     assert row(table, "st_lpips").endswith("x 0.556") and "0.6276" in row(table, "st_lpips")
-    assert "| FID" in row(table, "fd_enlite0") and row(table, "fd_enlite0").endswith("x 0.131")
+    assert " FID " in row(table, "fd_enlite0") and row(table, "fd_enlite0").endswith("x 0.131")
     assert "5.0000" in row(table, "niqe") and row(table, "niqe").rstrip().endswith("-")
     assert "x nan" in row(table, "mine")  # nothing to divide by
     assert "published, CelebA-Test" in table.splitlines()[1]
     assert "niqe: ours / truth = 1.200" in table
     assert "note: few faces" in table and "left out: fid: no network" in table
-    assert "not LPIPS" in table and "not FID" in table
+    assert "not LPIPS" in table and "not FID" in table and "mine: my formula" in table
 
 
 def test_one_seed_has_no_spread_and_references_no_published_column() -> None:
     single = result(faces=result().faces[:1])
-    assert "±" not in text_table(single)
-    table = text_table(result(target_name="reference", num_target=7))
+    assert "±" not in result_table(single)
+    table = result_table(result(target_name="reference", num_target=7))
     assert "7 reference pictures" in table and "published" not in table and "seeds" not in table
 
 

@@ -8,7 +8,7 @@ from tiny import TINY_MOBILE as TINY
 from torch import Tensor, nn
 
 from memgan.errors import StateMismatchError
-from memgan.evaluation import memory_health
+from memgan.evaluation import MemoryDiagnoser
 from memgan.network.conditioning import DegradationConditioning, _variance
 from memgan.network.model import MemGAN, build_memgan
 from memgan.network.window import Window
@@ -125,12 +125,15 @@ def test_gradient_of_the_spread(layout: torch.memory_format) -> None:
         torch.testing.assert_close(_variance(features), features.var((2, 3), correction=0), atol=1e-5, rtol=1e-4)
 
 
-def test_health_replaces_the_read_by_the_conditioned_mean() -> None:
+def test_diagnostics_replace_the_read_by_the_conditioned_mean() -> None:
     network = trained()
-    health = memory_health(network, [picture()])
+    diagnoser = MemoryDiagnoser(network)
+    diagnoser.add(picture())
     for bank in network.memory.values():
         bank.slots.copy_(bank.slots[:1].expand_as(bank.slots))  # nothing but means: replacing them changes nothing
         bank.residual = False
-    assert any(change.levels > 0.01 for change in health.changes.values())
-    for change in memory_health(network, [picture()]).changes.values():
+    assert any(change.levels > 0.01 for change in diagnoser.result().changes.values())
+    diagnoser = MemoryDiagnoser(network)
+    diagnoser.add(picture())
+    for change in diagnoser.result().changes.values():
         assert change.levels < 0.01

@@ -108,7 +108,7 @@ def test_read_and_inspect_change_nothing(bank: MemoryBank) -> None:
     bank.train()
     features = torch.randn(2, 5, 4, 4, requires_grad=True)
     bank.read(features).sum().backward()
-    bank.inspect(features.detach())
+    bank.assign(features.detach())
     bank.statistics(features.detach())
     assert all(torch.equal(value, before[name]) for name, value in bank.state_dict().items())
     assert features.grad is not None and features.grad.abs().sum() > 0
@@ -131,7 +131,7 @@ def test_initialize_with_fewer_positions_than_slots(bank: MemoryBank) -> None:
 
 def test_inspect_finds_the_most_similar_slot(bank: MemoryBank) -> None:
     features = bank.slots.t().reshape(1, 5, 1, 7) * 3
-    evidence = bank.inspect(features)
+    evidence = bank.assign(features)
     assert evidence.slot.flatten().tolist() == list(range(7))
     torch.testing.assert_close(evidence.cosine.flatten(), torch.ones(7))
 

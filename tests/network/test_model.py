@@ -1,22 +1,25 @@
 """The generator as a whole, on small configurations and on the committed slice of the prior's golden pictures."""
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from memgan.errors import ShapeError, StateMismatchError
-from memgan.network.config import MemGANConfig, preset
+from memgan.network.config import FAMILIES, MemGANConfig, preset
 from memgan.network.fusion import AffineFusion, BlendFusion
 from memgan.network.latent import MappingNetwork
-from memgan.network.mobile import inverse_haar
+from memgan.network.mobile import MobileSynthesis, inverse_haar
 from memgan.network.model import MemGAN, build_memgan
 from memgan.network.ops import pixel_norm
 from memgan.network.window import Window
+from memgan.training.rates import parameter_groups
 
 SMALL = {"image_size": 32, "channel_base": 256, "channel_max": 16, "style_dim": 16, "latent_layers": 2}
-FAMILIES = {
+FAMILY_CONFIGS = {
     "stylegan2": MemGANConfig(family="stylegan2", **SMALL),
     "mobile": MemGANConfig(
         family="mobile", fusion_conv="separable", encoder_channels=(12, 12, 8, 6), memory_max_slots=5, **SMALL
@@ -47,10 +50,10 @@ def trained(config: MemGANConfig) -> MemGAN:
     return model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
 @pytest.mark.parametrize("case", CASES)
 def test_every_ablation_case_builds_and_learns(family: str, case: str) -> None:
-    model = built(dataclasses.replace(FAMILIES[family], **CASES[case]))
+    model = built(dataclasses.replace(FAMILY_CONFIGS[family], **CASES[case]))
     image = torch.rand(2, 3, 32, 32) * 2 - 1
     output = model(image)
     assert output.image.shape == (2, 3, 32, 32) and output.latent.shape == (2, 16)
@@ -68,9 +71,9 @@ def test_every_ablation_case_builds_and_learns(family: str, case: str) -> None:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
 def test_untrained_fusion_is_the_prior_itself(family: str) -> None:
-    model = built(FAMILIES[family])
+    model = built(FAMILY_CONFIGS[family])
     w = torch.randn(2, 16)
     memories = {r: torch.randn(2, model.config.encoder_width(r), r, r) for r in model.config.fused_scales}
     x, rgb = model.decoder.synthesis.start(w)
@@ -80,9 +83,9 @@ def test_untrained_fusion_is_the_prior_itself(family: str) -> None:
     torch.testing.assert_close(model.decoder(memories, w), rgb, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
 def test_batch_of_two_equals_two_singles_and_repeats(family: str) -> None:
-    model = trained(FAMILIES[family])
+    model = trained(FAMILY_CONFIGS[family])
     image = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.no_grad():
         both = model(image).image
@@ -92,17 +95,17 @@ def test_batch_of_two_equals_two_singles_and_repeats(family: str) -> None:
     assert (both[0] - both[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
 def test_forward_changes_no_state_even_in_training(family: str) -> None:
-    model = trained(FAMILIES[family]).train()
+    model = trained(FAMILY_CONFIGS[family]).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model(torch.rand(1, 3, 32, 32) * 2 - 1).image.sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
 def test_window_equals_the_crop_of_the_whole_away_from_its_edges(family: str) -> None:
-    config = dataclasses.replace(FAMILIES[family], image_size=64, encoder_channels=None)
+    config = dataclasses.replace(FAMILY_CONFIGS[family], image_size=64, encoder_channels=None)
     model = trained(config)
     image = torch.rand(1, 3, 64, 64) * 2 - 1
     window = Window(scale=16, top=3, left=0, size=10)
@@ -119,11 +122,11 @@ def test_window_equals_the_crop_of_the_whole_away_from_its_edges(family: str) ->
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 64, 64), (1, 1, 32, 32)])
 def test_wrong_input_shape_is_named(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="32, 32"):
-        built(FAMILIES["mobile"])(torch.zeros(shape))
+        built(FAMILY_CONFIGS["mobile"])(torch.zeros(shape))
 
 
 def test_state_that_does_not_fit_is_explained() -> None:
-    model = built(FAMILIES["mobile"])
+    model = built(FAMILY_CONFIGS["mobile"])
     state = model.state_dict()
     state.pop("encoder.levels.0.enter.weight")
     state["extra"] = torch.zeros(1)
@@ -136,7 +139,7 @@ def test_state_that_does_not_fit_is_explained() -> None:
 
 def test_prior_of_another_size_is_refused() -> None:
     prior = {"mapping.0.weight": torch.zeros(2, 2), "synthesis.input": torch.zeros(1)}
-    for config in FAMILIES.values():
+    for config in FAMILY_CONFIGS.values():
         with pytest.raises(StateMismatchError, match="memgan prior import"):
             built(config).load_prior(prior)
 
@@ -171,3 +174,49 @@ def test_presets_have_the_widths_of_their_families() -> None:
     for scale, width in zip((4, 8, 16, 32, 64, 128, 256, 512), (512,) * 5 + (256, 128, 64), strict=True):
         assert paper.channels(scale) == mobile.channels(scale) == paper.encoder_width(scale) == width
         assert paper.slots(scale) == scale and mobile.slots(scale) == min(scale, 64)
+
+
+class Third(MobileSynthesis):
+    """A family that somebody adds."""
+
+    last_blend_rate = 0.5
+
+
+def test_a_family_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "third", SimpleNamespace(Third=Third))
+    monkeypatch.setitem(FAMILIES, "third", "third.Third")
+    config = dataclasses.replace(FAMILY_CONFIGS["mobile"], family="third")
+    network = built(config)
+    assert isinstance(network.decoder.synthesis, Third)
+    assert network(torch.rand(1, 3, 32, 32) * 2 - 1).image.shape == (1, 3, 32, 32)
+    rates = {}
+    for family in ("mobile", "third"):
+        generator = built(dataclasses.replace(config, family=family))
+        last = generator.decoder.blend["32"].pointwise.weight
+        _, groups = parameter_groups(generator, 0.1)
+        rates[family] = next(group["relative"] for group in groups if any(one is last for one in group["params"]))
+    assert rates["third"] == pytest.approx(5 * rates["mobile"])
+
+
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
+@torch.no_grad()
+def test_encoding_and_decoding_are_the_forward_pass(family: str) -> None:
+    model = trained(FAMILY_CONFIGS[family])
+    image, window = torch.rand(2, 3, 32, 32) * 2 - 1, Window(scale=8, top=2, left=1, size=4)
+    for part in (None, window):
+        encoded = model.encode(image, part)
+        output = model(image, window=part)
+        assert torch.equal(model.decode(encoded, part), output.image) and torch.equal(encoded.latent, output.latent)
+    assert encoded.memories[32].shape[-2:] == (16, 16) and encoded.features[32].shape[-2:] == (32, 32)
+
+
+@pytest.mark.parametrize("family", FAMILY_CONFIGS)
+@torch.no_grad()
+def test_the_bare_prior_is_a_decoder_without_fusions(family: str) -> None:
+    model = built(dataclasses.replace(FAMILY_CONFIGS[family], use_affine=False, use_blend=False))
+    w, kept = torch.randn(2, 16), {}
+    image = model.decoder({}, w, keep=kept)
+    synthesis = model.decoder.synthesis
+    assert torch.equal(synthesis(w), image)
+    levels = {scale: features for scale, features, _ in synthesis.levels(w)}
+    assert set(levels) == set(kept) and all(torch.equal(levels[scale], kept[scale]) for scale in kept)

@@ -1,6 +1,5 @@
 """Whether tensors are where they belong when everything runs on another device than the CPU, on a stand-in for it."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from memgan.faces.parsing import mask_maker
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training import engine
-from memgan.training.data.background_swap import change_surroundings
-from memgan.training.data.color_jitter import recolor
+from memgan.training.data.background_swap import swap_backgrounds
+from memgan.training.data.color_jitter import jitter_colors
 
 
 @pytest.fixture
@@ -87,8 +86,8 @@ def test_degradations_and_changes_of_clean_faces() -> None:
         made = {
             "degraded": degrade_seeded(faces, [1, 2]),
             "old": torch.cat(age_seeded(faces, list(range(2)))),
-            "recolored": recolor(faces, random),
-            "elsewhere": change_surroundings(faces, lambda: faces[0].flip(-1), random),
+            "recolored": jitter_colors(faces, random),
+            "elsewhere": swap_backgrounds(faces, lambda: faces[0].flip(-1), random),
         }
         for name, found in made.items():
             assert found.is_cuda and found.isfinite().all(), name
@@ -102,40 +101,41 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(engine, "make_prior_faces", lambda *_: random_prior_faces().to("cuda"))
     monkeypatch.setattr(engine, "load_prior", lambda _: {})
     monkeypatch.setattr(engine, "smaller_prior", lambda *_: None)
-    monkeypatch.setattr("memgan.training.build.identity_network", lambda _, device: Embedding().to(device))
+    monkeypatch.setattr("memgan.training.losses.objective.identity_network", lambda _, device: Embedding().to(device))
     config = settings(
-        steps=2,
-        batch_size=4,
-        perceptual_weight=1.0,
-        perceptual_kind="stlpips_vgg",
-        perceptual_size=48,
-        perceptual_unit_normalize=True,
-        calibrated_weight=1.0,
-        adversarial_from=0,
-        adversarial_paired=True,
-        discriminator_kind="features",
-        discriminator_semantic=True,
-        semantic_weight=1.0,
-        texture_weight=1.0,
-        known_weight=1.0,
-        grid_weight=1.0,
-        mirror_weight=1.0,
-        identity_weight=1.0,
-        prior_match_weight=1.0,
-        synthetic_share=0.4,
-        synthetic_pool=4,
-        aged_share=0.5,
-        mild_share=0.5,
-        recolor_share=0.9,
-        surroundings_share=0.9,
-        component_share=0.9,
-        clip_norm=1.0,
-        l1_levels=3,
+        {
+            "run.steps": 2,
+            "run.batch_size": 4,
+            "losses.perceptual": 1.0,
+            "losses.perceptual_network": "stlpips_vgg",
+            "losses.perceptual_size": 48,
+            "losses.perceptual_unit_normalize": True,
+            "losses.lpips": 1.0,
+            "losses.adversarial_from": 0,
+            "losses.adversarial_paired": True,
+            "discriminator.kind": "features",
+            "discriminator.deep_features": True,
+            "losses.deep_feature": 1.0,
+            "losses.texture": 1.0,
+            "losses.known_detail": 1.0,
+            "losses.checkerboard": 1.0,
+            "losses.identity": 1.0,
+            "losses.prior_match": 1.0,
+            "data.synthetic": 0.4,
+            "data.synthetic_pool": 4,
+            "data.aged": 0.5,
+            "data.mild": 0.5,
+            "data.color_jitter": 0.9,
+            "data.background_swap": 0.9,
+            "window.component_focus": 0.9,
+            "optimizer.clip_norm": 1.0,
+            "losses.l1_levels": 3,
+        }
     )
     faces = write_faces(tmp_path / "faces")
     with OtherDevice():
         engine.train(config, [faces], tmp_path / "prior", tmp_path / "run", identity_weights=tmp_path / "identity")
-        more = dataclasses.replace(config, steps=3)
+        more = config.changed({"run.steps": 3})
         engine.train(
             more,
             [faces],
@@ -156,7 +156,14 @@ def test_the_papers_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     faces = write_faces(tmp_path / "faces")
     with OtherDevice():  # with a discriminator of pictures, R1, and a window
         config = settings(
-            steps=2, adversarial_from=0, window=8, window_scale=16, window_margin=0, discriminator_size=32
+            {
+                "run.steps": 2,
+                "losses.adversarial_from": 0,
+                "window.size": 8,
+                "window.scale": 16,
+                "window.margin": 0,
+                "discriminator.size": 32,
+            }
         )
         engine.train(config, [faces], None, tmp_path / "run")
         start, judge = (tmp_path / "run" / f"{name}.safetensors" for name in ("memgan", "discriminator"))

@@ -19,8 +19,9 @@ def test_the_command_trains_all_cases_and_prints_them_beside_the_paper_s(
     register_tiny(monkeypatch)
     faces, out = write_faces(tmp_path / "faces"), tmp_path / "ablation"
     command = (
-        f"ablate --preset tiny --faces {faces} --test {faces} -o {out} --steps 2 --batch-size 2 --perceptual-weight 0 "
-        "--adversarial-weight 0 --learning-rate 1e-3 --seeds 0,1 --limit 2 --metrics psnr,ssim"
+        f"ablate --recipe memgan-512 --faces {faces} --test {faces} -o {out} --set preset=tiny run.steps=2 "
+        "run.batch_size=2 losses.perceptual=0 losses.adversarial=0 "
+        "optimizer.learning_rate=1e-3 --seeds 0,1 --limit 2 --metrics psnr,ssim"
     ).split()
     own = ["--case", "cooler:memory_temperature=0.1"]
     cases = [part for name in CASES for part in ("--case", name)]
@@ -40,7 +41,7 @@ def test_the_command_trains_all_cases_and_prints_them_beside_the_paper_s(
     # Finished runs are kept: nothing is trained when the same is asked for again.
     monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained again"))
     assert main([*command, *cases, *own]) == 0
-    assert main([*command, *own, "--batch-size", "3"]) == 2
+    assert main([*command, *own, "--set", "run.batch_size=3"]) == 2
     assert "other settings" in capsys.readouterr().err
 
 
@@ -52,11 +53,11 @@ def test_runs_differ_by_seed_and_case_only(tmp_path: Path, monkeypatch: pytest.M
     register_tiny(monkeypatch)
     plans = []
     monkeypatch.setattr(ablation, "train", lambda plan, *_, **__: plans.append(plan) or pytest.skip("far enough"))
-    base = settings(architecture=("memory_max_slots=4",))
+    base = settings({"architecture.memory_max_slots": 4})
     with pytest.raises(pytest.skip.Exception):
         ablate(base, [], None, [], tmp_path, seeds=[3], cases={"Case 3": CASES["Case 3"]})
-    assert plans[0].seed == 3 and plans[0].architecture == ("memory_max_slots=4", "use_affine=false")
-    assert plans[0].learning_rate == base.learning_rate
+    assert plans[0].run.seed == 3 and plans[0].architecture == {"memory_max_slots": 4, "use_affine": False}
+    assert plans[0].optimizer == base.optimizer
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,6 @@ def test_runs_differ_by_seed_and_case_only(tmp_path: Path, monkeypatch: pytest.M
         (["--seeds", "1,1"], "no seed twice"),
         (["--case", "Case 9"], "none of Case 1"),
         (["--case", "x:use_memory=perhaps"], "use_memory"),
-        (["--resume", "run"], "starts alike"),
     ],
 )
 def test_wrong_arguments_are_explained_before_any_training(
@@ -78,15 +78,27 @@ def test_wrong_arguments_are_explained_before_any_training(
 ) -> None:
     register_tiny(monkeypatch)
     monkeypatch.setattr(ablation, "train", lambda *_, **__: pytest.fail("trained"))
-    base = ["ablate", "--preset", "tiny", "--test", str(tmp_path), "-o", str(tmp_path / "out"), "--metrics", "psnr"]
+    base = [
+        "ablate",
+        "--recipe",
+        "memgan-512",
+        "--set",
+        "preset=tiny",
+        "--test",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "out"),
+        "--metrics",
+        "psnr",
+    ]
     assert main([*base, *options]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_the_table_gives_mean_and_spread() -> None:
     results = [
-        CaseResult("Case 2", ("use_memory=false",), 1_500_000, {0: {"psnr": 20.0}, 1: {"psnr": 22.0}}),
-        CaseResult("own", (), 1_000_000, {0: {"psnr": 21.5}}),
+        CaseResult("Case 2", {"use_memory": False}, 1_500_000, {0: {"psnr": 20.0}, 1: {"psnr": 22.0}}),
+        CaseResult("own", {}, 1_000_000, {0: {"psnr": 21.5}}),
     ]
     lines = ablation_table(results).splitlines()
     assert "1.50 M | 21 ± 1.4 | 17.22 | 23.95" in lines[2]

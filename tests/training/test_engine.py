@@ -1,7 +1,6 @@
 """The training command end to end: streams, checkpoints, resuming, and a short run that must learn."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,13 @@ from memgan.apps.cli.main import main
 from memgan.errors import DataError, WeightsError
 from memgan.hub import weight_file
 from memgan.network.model import build_memgan
-from memgan.training import build as parts
+from memgan.training import build
 from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from memgan.training.config import DataSettings
 from memgan.training.data.photographs import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 from memgan.training.discriminators.pictures import Discriminator
 from memgan.training.engine import train
-from memgan.training.profile import SKIPPED, profiled
 from memgan.training.schedule import progress, rate_factor
 from memgan.training.step import Trainer
 
@@ -51,11 +50,11 @@ def test_stream_is_seeded_and_degrades(tmp_path: Path) -> None:
 def test_stream_mixes_in_faces_of_the_prior(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
     prior = random_prior_faces()
-    only = FaceStream([], CPU, seed=0, prior_faces=prior, synthetic_share=1.0).batch(3)[0]
+    only = FaceStream([], CPU, seed=0, prior_faces=prior, data=DataSettings(synthetic=1.0)).batch(3)[0]
     assert only.shape == (3, 3, 64, 64) and not torch.equal(only[0], only[1])
     levels = (only + 1) * 127.5
     torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
-    stream = FaceStream(faces, CPU, seed=0, prior_faces=prior, synthetic_share=0.5)
+    stream = FaceStream(faces, CPU, seed=0, prior_faces=prior, data=DataSettings(synthetic=0.5))
     originals = torch.stack([faces[i] for i in range(4)]).float() / 127.5 - 1
     both = torch.cat([originals, originals.flip(-1)])
     photographs = sum(
@@ -67,7 +66,7 @@ def test_stream_mixes_in_faces_of_the_prior(tmp_path: Path) -> None:
 def test_faces_of_the_prior_come_last_with_their_latent_codes(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
     prior = random_prior_faces()
-    batch = FaceStream(faces, CPU, seed=1, prior_faces=prior, synthetic_share=0.5).batch(8)
+    batch = FaceStream(faces, CPU, seed=1, prior_faces=prior, data=DataSettings(synthetic=0.5)).batch(8)
     assert batch.latent is not None and 0 < len(batch.latent) < 8
     x, rgb = prior.synthesis.start(batch.latent)
     for block in prior.synthesis.blocks:
@@ -81,7 +80,9 @@ def test_faces_of_the_prior_come_last_with_their_latent_codes(tmp_path: Path) ->
 
 
 def test_a_pool_uses_its_faces_again_with_new_degradations() -> None:
-    stream = FaceStream([], CPU, seed=0, prior_faces=random_prior_faces(), synthetic_share=1.0, pool=8)
+    stream = FaceStream(
+        [], CPU, seed=0, prior_faces=random_prior_faces(), data=DataSettings(synthetic=1.0, synthetic_pool=8)
+    )
     first, seen = stream.batch(8), 0
     for face, degraded, latent in zip(*stream.batch(8), strict=True):
         for i in range(8):
@@ -95,7 +96,7 @@ def test_a_pool_is_renewed_little_by_little(monkeypatch: pytest.MonkeyPatch) -> 
     prior, drawn = random_prior_faces(), []
     draw = prior.draw
     monkeypatch.setattr(prior, "draw", lambda count, random: drawn.append(count) or draw(count, random))
-    stream = FaceStream([], CPU, seed=0, prior_faces=prior, synthetic_share=1.0, pool=5)
+    stream = FaceStream([], CPU, seed=0, prior_faces=prior, data=DataSettings(synthetic=1.0, synthetic_pool=5))
     first = stream.batch(5).latent
     for _ in range(60):
         last = stream.batch(4).latent
@@ -128,11 +129,23 @@ def test_checkpoints_resume_exactly(tmp_path: Path) -> None:
             torch.testing.assert_close(other.state_dict()[name], value, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_optimizer_state_belongs_to_parameters_by_name(tmp_path: Path) -> None:
+    first, again = trainer(), trainer()
+    first.step(*torch.rand(2, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    for group in again.generator_optimizer.param_groups:
+        group["params"].reverse()  # as if parameters had been added before others
+    load_checkpoint(save_checkpoint(tmp_path, first, {"elapsed_seconds": 0.0}), again)
+    theirs = dict(again.generator.named_parameters())
+    for name, parameter in first.generator.named_parameters():
+        for entry, value in first.generator_optimizer.state[parameter].items():
+            assert torch.equal(again.generator_optimizer.state[theirs[name]][entry], value), (name, entry)
+
+
 def test_old_checkpoints_go_and_nothing_half_written_counts(tmp_path: Path) -> None:
     made = trainer()
     for step in (1, 2, 3):
         made.step_index = step
-        save_checkpoint(tmp_path, made, {"elapsed_seconds": 0.0}, keep=2)
+        save_checkpoint(tmp_path, made, {"elapsed_seconds": 0.0})
     (tmp_path / ".step-00000009.tmp").mkdir()
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
     assert not list(checkpoints(tmp_path)[0].glob("*.pt*"))  # safetensors and JSON only
@@ -149,7 +162,7 @@ def test_bad_checkpoints_are_explained(tmp_path: Path) -> None:
 
 
 def test_learning_rate_warms_up_and_falls() -> None:
-    config = settings(warmup_steps=10, decay_from=0.5)
+    config = settings({"optimizer.warmup_steps": 10, "optimizer.decay_from": 0.5})
     assert rate_factor(0, 0.0, config) == pytest.approx(0.1)
     assert rate_factor(50, 0.4, config) == 1.0
     falling = [rate_factor(50, done, config) for done in (0.5, 0.6, 0.8, 1.0)]
@@ -157,8 +170,8 @@ def test_learning_rate_warms_up_and_falls() -> None:
 
 
 def test_a_run_ends_by_steps_or_minutes_and_compiling_is_no_progress() -> None:
-    assert progress(30, 1e9, 0.0, settings(steps=100, minutes=None)) == 0.3
-    config = settings(steps=1000, minutes=10)
+    assert progress(30, 1e9, 0.0, settings({"run.steps": 100, "run.minutes": None})) == 0.3
+    config = settings({"run.steps": 1000, "run.minutes": 10})
     assert progress(0, 0.0, 0.0, config) == 0.0
     assert progress(1, 200.0, 200.0, config) == 0.001
     assert progress(50, 400.0, 200.0, config) == 0.5
@@ -170,18 +183,20 @@ def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     register_tiny(monkeypatch)
     faces, run = write_faces(tmp_path / "faces"), tmp_path / "run"
     common = (
-        f"train --preset tiny --faces {faces} -o {run} --batch-size 2 --perceptual-weight 0 --discriminator-size 32 "
-        "--discriminator-base 256 --memory-warmup --window 12 --window-scale 16 --window-margin 4 "
-        "--checkpoint-every 2"
+        f"train --recipe memgan-512 --faces {faces} -o {run} --set preset=tiny run.batch_size=2 losses.perceptual=0 "
+        "discriminator.size=32 discriminator.channel_base=256 memory.warmup=true window.size=12 window.scale=16 "
+        "window.margin=4 run.checkpoint_every=2"
     ).split()
-    assert main([*common, "--steps", "2"]) == 0
+    assert main([*common, "run.steps=2"]) == 0
     loaded = weight_file.read(run / "memgan.safetensors")
     assert loaded.config == TINY and loaded.metadata["train_steps"] == "2"
-    assert json.loads(loaded.metadata["train_config"])["window"] == 12
+    assert json.loads(loaded.metadata["train_config"])["window"]["size"] == 12
     assert (run / "samples" / "step-00000002.png").stat().st_size > 1000
-    assert main([*common, "--steps", "4", "--resume", str(run)]) == 0
+    assert main([*common, "run.steps=4", "--resume", str(run)]) == 0
     assert weight_file.read(run / "memgan.safetensors").metadata["train_steps"] == "4"
-    assert main([*common[:-1], "9", "--steps", "1", "--start-from", str(run / "memgan.safetensors")]) == 0
+    assert (
+        main([*common, "run.checkpoint_every=9", "run.steps=1", "--start-from", str(run / "memgan.safetensors")]) == 0
+    )
 
 
 def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,12 +208,12 @@ def test_a_run_from_weights_draws_faces_of_its_own(tmp_path: Path, monkeypatch: 
             seen.append(super().batch(size))
             return seen[-1]
 
-    monkeypatch.setattr(parts, "FaceStream", Recorded)
+    monkeypatch.setattr(build, "FaceStream", Recorded)
     faces = [write_faces(tmp_path / "faces")]
 
     def degraded_by(name: str, steps: int = 1, **options: Path) -> torch.Tensor:
         seen.clear()
-        train(settings(steps=steps, adversarial_weight=0.0), faces, None, tmp_path / name, **options)
+        train(settings({"run.steps": steps, "losses.adversarial": 0.0}), faces, None, tmp_path / name, **options)
         return seen[-1].degraded
 
     first, start = degraded_by("first"), tmp_path / "first" / "memgan.safetensors"
@@ -216,18 +231,20 @@ def test_networks_are_compiled_on_request(tmp_path: Path, monkeypatch: pytest.Mo
     register_tiny(monkeypatch)
     faces, compiled = write_faces(tmp_path / "faces"), []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, *_, **__: compiled.append(type(module).__name__))
-    train(settings(steps=1, adversarial_weight=0.0, compile=True), [faces], None, tmp_path / "run")
+    train(settings({"run.steps": 1, "losses.adversarial": 0.0, "run.compile": True}), [faces], None, tmp_path / "run")
     assert compiled == ["Encoder", "Decoder"]
-    train(settings(steps=1, adversarial_weight=0.0), [faces], None, tmp_path / "other")
+    train(settings({"run.steps": 1, "losses.adversarial": 0.0}), [faces], None, tmp_path / "other")
     assert len(compiled) == 2
 
 
 def test_the_architecture_of_a_run_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_tiny(monkeypatch)
-    config = settings(steps=1, adversarial_weight=0.0, architecture=("use_affine=false", "image_size=32"))
+    config = settings(
+        {"run.steps": 1, "losses.adversarial": 0.0, "architecture": {"use_affine": False, "image_size": 32}}
+    )
     loaded = weight_file.read(train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run"))
     assert (loaded.config.image_size, loaded.config.use_affine, loaded.config.use_blend) == (32, False, True)
-    assert json.loads(loaded.metadata["train_config"])["architecture"] == ["use_affine=false", "image_size=32"]
+    assert json.loads(loaded.metadata["train_config"])["architecture"] == {"use_affine": False, "image_size": 32}
 
 
 def test_the_discriminator_is_kept_for_fine_tuning(
@@ -235,8 +252,11 @@ def test_the_discriminator_is_kept_for_fine_tuning(
 ) -> None:
     register_tiny(monkeypatch)
     faces = write_faces(tmp_path / "faces")
-    common = f"train --preset tiny --faces {faces} --batch-size 2 --perceptual-weight 0 --discriminator-size 32".split()
-    small = ["--discriminator-base", "256", "--discriminator-max", "16", "--steps", "1"]
+    common = (
+        f"train --recipe memgan-512 --faces {faces} --set preset=tiny run.batch_size=2 losses.perceptual=0 "
+        "discriminator.size=32"
+    ).split()
+    small = ["discriminator.channel_base=256", "discriminator.channel_max=16", "run.steps=1"]
     assert main([*common, *small, "-o", str(tmp_path / "first")]) == 0
     kept = tmp_path / "first" / "discriminator.safetensors"
     state = load_file(kept)
@@ -251,45 +271,16 @@ def test_the_discriminator_is_kept_for_fine_tuning(
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", stop)
-        assert main([*common, *small, *tune, "-o", str(tmp_path / "second"), "--seed", "7"]) == 130
+        assert main([*common, *small, "run.seed=7", *tune, "-o", str(tmp_path / "second")]) == 130
     assert all(torch.equal(started[0][key], value.float()) for key, value in state.items())
 
-    assert main([*common, "--discriminator-base", "128", *tune, "-o", str(tmp_path / "third")]) == 2
-    assert "discriminator_max" in capsys.readouterr().err
+    assert main([*common, "discriminator.channel_base=128", *tune, "-o", str(tmp_path / "third")]) == 2
+    assert "channel_max" in capsys.readouterr().err
     kept.write_bytes(b"cut")
     assert main([*common, *small, *tune, "-o", str(tmp_path / "fourth")]) == 2
     assert "no readable discriminator" in capsys.readouterr().err
-    assert main([*common, *tune, "--adversarial-weight", "0", "-o", str(tmp_path / "fifth")]) == 2
-    assert "adversarial_weight is 0" in capsys.readouterr().err
-
-
-def test_a_profile_says_where_the_time_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    register_tiny(monkeypatch)
-    caplog.set_level("INFO", "memgan.training")
-    config = settings(steps=SKIPPED + 2, adversarial_weight=0.0, profile_steps=2)
-    train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run")
-    (line,) = [record.getMessage() for record in caplog.records if "profile of" in record.getMessage()]
-    found = re.search(r"profile of 2 steps: ([\d.]+) faces/s; ([\d.]+)% .*, ([\d.]+)% outside", line)
-    speed, inside, outside = map(float, found.groups())
-    assert speed > 0 and 10 < inside < 99 and inside + outside == pytest.approx(100, abs=0.11)
-
-
-def test_only_the_steps_asked_for_are_profiled() -> None:
-    a, b, found = torch.rand(256, 256), torch.rand(1 << 16), []
-    step = profiled(lambda: (a @ a, b.sin()), 4, 3, CPU, found.append)
-    for _ in range(SKIPPED + 3):
-        step()
-    assert not found
-    for _ in range(5):
-        step()
-    assert len(found) == 1 and 0 < found[0].convolutions < 1 and "sin" in found[0].others
-    idle = []
-    step = profiled(b.sin, 2, 1, CPU, idle.append)
-    for _ in range(SKIPPED + 2):
-        step()
-    assert idle[0].convolutions == 0
+    assert main([*common, "losses.adversarial=0", *tune, "-o", str(tmp_path / "fifth")]) == 2
+    assert "losses.adversarial is 0" in capsys.readouterr().err
 
 
 def test_windows_that_leave_too_little_are_refused(
@@ -297,8 +288,8 @@ def test_windows_that_leave_too_little_are_refused(
 ) -> None:
     register_tiny(monkeypatch)
     faces = write_faces(tmp_path / "faces")
-    options = "--perceptual-weight 0 --discriminator-size 32 --window 8 --window-scale 16 --window-margin 4"
-    assert main(f"train --preset tiny --faces {faces} -o {tmp_path / 'run'} {options}".split()) == 2
+    options = "preset=tiny losses.perceptual=0 discriminator.size=32 window.size=8 window.scale=16 window.margin=4"
+    assert main(f"train --recipe memgan-512 --faces {faces} -o {tmp_path / 'run'} --set {options}".split()) == 2
     assert "leaves 24 px" in capsys.readouterr().err
 
 
@@ -314,7 +305,14 @@ def test_a_handful_of_faces_is_learnt(tmp_path: Path, monkeypatch: pytest.Monkey
     register_tiny(monkeypatch)
     faces = write_faces(tmp_path / "faces", count=4)
     config = settings(
-        steps=900, batch_size=4, learning_rate=2e-3, adversarial_weight=0.0, l1_weight=1.0, decay_from=0.5
+        {
+            "run.steps": 900,
+            "run.batch_size": 4,
+            "optimizer.learning_rate": 2e-3,
+            "losses.adversarial": 0.0,
+            "losses.l1": 1.0,
+            "optimizer.decay_from": 0.5,
+        }
     )
     path = train(config, [faces], None, tmp_path / "run")
     loaded = weight_file.read(path)

@@ -1,6 +1,5 @@
 """One training step: what moves, what stays, and where the losses look."""
 
-import dataclasses
 import functools
 
 import pytest
@@ -13,34 +12,32 @@ from memgan.errors import ConfigError
 from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
 from memgan.network.model import build_memgan
 from memgan.network.window import Window
-from memgan.training.config import TrainConfig
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.discriminators.pictures import Discriminator
-from memgan.training.losses.checkerboard import grid_distance
+from memgan.training.losses.checkerboard import checkerboard_distance
 from memgan.training.losses.objective import LossNetworks, check_window
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.losses.prior_match import prior_distance
-from memgan.training.recipes import RECIPES, recipe
 from memgan.training.step import Trainer
-from memgan.training.warm_start import begin_at_mean_latent_, return_to_prior_
+from memgan.training.warm_start import begin_at_mean_latent_
 from memgan.training.window import (
     COMPONENTS,
     FOCUS_SHIFT,
+    Area,
     Focus,
-    Region,
     draw_focus,
     draw_window,
-    random_region,
-    valid_region,
+    random_area,
+    valid_area,
 )
 
 
-def trainer(**changes: object) -> Trainer:
+def trainer(changes: dict[str, object] | None = None) -> Trainer:
     torch.manual_seed(0)
-    config = settings(**changes)
-    discriminator = Discriminator(config.discriminator_size or 64, channel_base=256, channel_max=16)
-    perceptual = PerceptualLoss(OneConvolution()) if config.perceptual_weight else None
-    judge = discriminator if config.adversarial_weight else None
+    config = settings(changes)
+    discriminator = Discriminator(config.discriminator.size or 64, channel_base=256, channel_max=16)
+    perceptual = PerceptualLoss(OneConvolution()) if config.losses.perceptual else None
+    judge = discriminator if config.losses.adversarial else None
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
     made.initialize_memory(batch()[1])
     made.set_rate(1.0)
@@ -54,7 +51,7 @@ def batch(size: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_step_updates_every_part() -> None:
-    made = trainer(perceptual_weight=1.0)
+    made = trainer({"losses.perceptual": 1.0})
     parts = {
         "generator": made.generator.state_dict(),
         "averaged": made.averaged.network.state_dict(),
@@ -71,7 +68,7 @@ def test_a_step_updates_every_part() -> None:
 
 
 def test_spectral_norms_are_followed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = settings(perceptual_weight=1.0, discriminator_kind="features")
+    config = settings({"losses.perceptual": 1.0, "discriminator.kind": "features"})
     perceptual = PerceptualLoss(OneConvolution())
     judge = FeatureDiscriminator(perceptual.network.widths)
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
@@ -91,7 +88,7 @@ def changed_names(made: Trainer, before: dict[str, dict[str, torch.Tensor]]) -> 
 
 
 def test_the_prior_stays_frozen_for_its_first_steps() -> None:
-    made = trainer(prior_frozen_steps=1, adversarial_weight=0.0)
+    made = trainer({"optimizer.prior_frozen_steps": 1, "losses.adversarial": 0.0})
     before = {name: p.detach().clone() for name, p in made.generator.decoder.synthesis.named_parameters()}
     made.step(*batch())
     assert all(torch.equal(p, before[n]) for n, p in made.generator.decoder.synthesis.named_parameters())
@@ -101,19 +98,28 @@ def test_the_prior_stays_frozen_for_its_first_steps() -> None:
 
 
 def test_adversarial_loss_waits_for_its_first_step() -> None:
-    made = trainer(adversarial_from=1)
+    made = trainer({"losses.adversarial_from": 1})
     assert "discriminator" not in made.step(*batch())
     assert "discriminator" in made.step(*batch())
 
 
 def test_the_discriminator_has_a_rate_of_its_own() -> None:
-    made = trainer(discriminator_rate=5.0)
+    made = trainer({"discriminator.rate": 5.0})
     made.set_rate(0.5)
-    assert made.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(2.5 * made.config.learning_rate)
+    assert made.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(
+        2.5 * made.config.optimizer.learning_rate
+    )
 
 
 def test_a_paired_discriminator_learns_what_is_missing() -> None:
-    made = trainer(adversarial_paired=True, discriminator_rate=5.0, l1_weight=0.0, learning_rate=1e-3)
+    made = trainer(
+        {
+            "losses.adversarial_paired": True,
+            "discriminator.rate": 5.0,
+            "losses.l1": 0.0,
+            "optimizer.learning_rate": 1e-3,
+        }
+    )
     made.set_rate(1.0)
     made.generator_optimizer.step = lambda *_, **__: None  # the restored faces stay as they are
     losses = [float(made.step(*batch())["discriminator"]) for _ in range(25)]
@@ -126,61 +132,43 @@ def test_a_grid_is_seen_and_other_errors_are_not() -> None:
     noise = 0.1 * torch.randn(2, 3, 128, 128, generator=generator)
     cell = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
     board = 0.1 * cell.repeat(64, 64)
-    assert float(grid_distance(target + board, target)) == pytest.approx(0.01, rel=1e-4)
-    assert float(grid_distance(target + noise, target)) < 0.07 * 0.01  # as strong, but without a place in the grid
-    assert float(grid_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
+    assert float(checkerboard_distance(target + board, target)) == pytest.approx(0.01, rel=1e-4)
+    assert (
+        float(checkerboard_distance(target + noise, target)) < 0.07 * 0.01
+    )  # as strong, but without a place in the grid
+    assert float(checkerboard_distance(target + 0.3, target)) == pytest.approx(0, abs=1e-9)
     half = torch.cat([board[:, :64], -board[:, 64:]], 1)  # the sign may differ from block to block
-    assert float(grid_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
+    assert float(checkerboard_distance(target + half, target)) == pytest.approx(0.01, rel=1e-4)
     wide = 0.1 * torch.cat([cell.repeat(64, 4), -cell.repeat(64, 4)], 1).repeat(1, 8)  # the sign turns every 8 px
     # One of the three grids repeats so.
-    assert float(grid_distance(target + wide, target)) == pytest.approx(0.01 / 3, rel=1e-3)
+    assert float(checkerboard_distance(target + wide, target)) == pytest.approx(0.01 / 3, rel=1e-3)
     patch = torch.zeros(128, 128)
     patch[32:48, 64:80] = board[32:48, 64:80]  # along an edge, say
     share = 16**2 / 128**2
-    assert float(grid_distance(target + patch, target)) > 0.01 * share / 3  # by the finest of three grids in full
-    assert float(grid_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(0.01, rel=1e-4)
+    assert (
+        float(checkerboard_distance(target + patch, target)) > 0.01 * share / 3
+    )  # by the finest of three grids in full
+    assert float(checkerboard_distance((target + board)[..., :30, :45], target[..., :30, :45])) == pytest.approx(
+        0.01, rel=1e-4
+    )
 
 
-@pytest.mark.parametrize(("name", "weight", "share"), [("grid", 100.0, 0.5), ("known", 10.0, 0.9)])
-def test_a_loss_beside_eq_13_is_part_of_a_step(name: str, weight: float, share: float) -> None:
-    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "prior_rate": 1.0}
-    made = trainer(**{f"{name}_weight": weight}, **losses)
+@pytest.mark.parametrize(("name", "weight", "share"), [("checkerboard", 100.0, 0.5), ("known_detail", 10.0, 0.9)])
+def test_a_loss_besides_eq_13_is_part_of_a_step(name: str, weight: float, share: float) -> None:
+    losses = {"losses.l1": 0.0, "losses.adversarial": 0.0, "optimizer.learning_rate": 2e-3, "optimizer.prior_rate": 1.0}
+    made = trainer({**{f"losses.{name}": weight}, **losses})
     found = [float(made.step(*batch())[name]) for _ in range(40)]
     assert found[-1] < share * found[0]
-    assert name not in trainer(**losses).step(*batch())
-
-
-@pytest.mark.parametrize(
-    "windowed", [{}, {"window": 12, "window_scale": 16, "window_margin": 4}], ids=["whole", "part"]
-)
-def test_a_face_and_its_mirror_image_come_closer(windowed: dict[str, int]) -> None:
-    losses = {"l1_weight": 0.0, "adversarial_weight": 0.0, "learning_rate": 2e-3, "ema_decay": 0.5}
-    made = trainer(mirror_weight=1.0, **losses, **windowed)
-    found = [float(made.step(*batch())["mirror"]) for _ in range(40)]
-    assert found[-1] < 0.5 * found[0]
-    assert not any(p.requires_grad for p in made.averaged.network.parameters())
-    assert "mirror" not in trainer(**losses).step(*batch())
-
-
-def test_the_mirror_image_is_restored_in_the_same_part() -> None:
-    made, degraded = trainer(window_margin=16), batch()[1]
-    whole = made.restore_mirrored(degraded, None)
-    torch.testing.assert_close(whole, made.averaged.network(degraded.flip(-1)).image.flip(-1))
-    assert not whole.requires_grad
-    for left in (0, 2, 6):
-        window = Window(16, 3, left, 10)
-        valid = valid_region(window, 64, 16)
-        part, wanted = valid.crop(made.restore_mirrored(degraded, window)), valid.within(window, 64).crop(whole)
-        torch.testing.assert_close(part, wanted, atol=1e-4, rtol=0)
+    assert name not in trainer(losses).step(*batch())
 
 
 def test_discriminator_sees_crops() -> None:
-    made = trainer(discriminator_size=32)
+    made = trainer({"discriminator.size": 32})
     assert torch.isfinite(made.step(*batch())["discriminator"])
 
 
 def test_memory_positions_bound_the_sample_without_bias() -> None:
-    made = trainer(memory_positions=256, adversarial_weight=0.0)
+    made = trainer({"memory.positions": 256, "losses.adversarial": 0.0})
     features = torch.arange(64.0 * 64).reshape(1, 1, 64, 64)
     seen = torch.cat([made._sampled(features).flatten() for _ in range(200)])
     assert made._sampled(features).numel() == 256
@@ -201,9 +189,9 @@ def test_window_scale_and_margin() -> None:
             seen[axis, start : start + 12] += 1 / drawn
     # The border has its turn: of squares that begin anywhere it is in a twelfth as many as the middle.
     assert seen.min() > 0.3 * seen.max()
-    assert valid_region(Window(32, 0, 4, 12), 512, 32) == Region(0, 32, 160, 128)
-    assert valid_region(Window(32, 20, 20, 12), 512, 32) == Region(32, 32, 160, 160)
-    assert valid_region(None, 512, 32) == Region(0, 0, 512, 512)
+    assert valid_area(Window(32, 0, 4, 12), 512, 32) == Area(0, 32, 160, 128)
+    assert valid_area(Window(32, 20, 20, 12), 512, 32) == Area(32, 32, 160, 160)
+    assert valid_area(None, 512, 32) == Area(0, 0, 512, 512)
 
 
 def test_windows_and_crops_around_eyes_and_mouth() -> None:
@@ -225,39 +213,39 @@ def test_windows_and_crops_around_eyes_and_mouth() -> None:
     image = torch.zeros(1, 3, 512, 512)
     for focus in found:
         window = draw_window(24, 64, 512, generator, focus)
-        region = valid_region(window, 512, 16).within(window, 512)
-        crop = random_region(region.crop(image), 128, generator, focus.within(region, 512))
+        region = valid_area(window, 512, 16).within(window, 512)
+        crop = random_area(region.crop(image), 128, generator, focus.within(region, 512))
         assert region.left + crop.left + 64 == pytest.approx(focus.right * 512, abs=24)
         assert region.top + crop.top + 64 == pytest.approx(focus.down * 512, abs=24)
     corner = Focus(0.01, 0.99)
     assert draw_window(24, 64, 512, generator, corner) == Window(64, 40, 0, 24)
-    assert random_region(image, 128, generator, corner.within(Region(0, 0, 512, 512), 512)) == Region(384, 0, 128, 128)
+    assert random_area(image, 128, generator, corner.within(Area(0, 0, 512, 512), 512)) == Area(384, 0, 128, 128)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
-            {"window": 12, "window_margin": 9, "known_weight": 1.0},
-            r"leaves 30 px .* need 61: .*or set known_weight to 0",
+            {"window.size": 12, "window.margin": 9, "losses.known_detail": 1.0},
+            r"leaves 30 px .* need 61: .*or set losses.known_detail to 0",
         ),
-        ({"window": 12, "window_margin": 9, "texture_weight": 1.0}, r"need 37: .*or set texture_weight to 0"),
-        ({"window": 12, "window_margin": 9}, r"need 32: .*or train on whole pictures"),
-        ({"window": 8, "window_margin": 0, "discriminator_size": 64}, r"leaves 32 px .* need 64: .*lower the disc"),
-        ({"known_weight": 1.0}, r"need pictures of 61 px, these have 32: set known_weight to 0"),
+        ({"window.size": 12, "window.margin": 9, "losses.texture": 1.0}, r"need 37: .*or set losses.texture to 0"),
+        ({"window.size": 12, "window.margin": 9}, r"need 32: .*or train on whole pictures"),
+        ({"window.size": 8, "window.margin": 0, "discriminator.size": 64}, r"leaves 32 px .* need 64: .*lower disc"),
+        ({"losses.known_detail": 1.0}, r"need pictures of 61 px, these have 32: set losses.known_detail to 0"),
     ],
 )
 def test_losses_have_enough_to_look_at(changes: dict[str, object], message: str) -> None:
-    windowed = settings(**{"window_scale": 16, **changes})
+    windowed = settings({"window.scale": 16, **changes})
     with pytest.raises(ConfigError, match=message):
-        check_window(windowed, 64 if windowed.window else 32)
+        check_window(windowed, 64 if windowed.window.size else 32)
     check_window(windowed, 512)
     if "known_weight" in changes:
-        check_window(dataclasses.replace(windowed, known_weight=0.0, window=None), 32)
+        check_window(windowed.changed({"losses.known_detail": 0.0, "window.size": None}), 32)
 
 
 def test_window_training_reaches_all_parts() -> None:
-    made = trainer(window=12, window_scale=16, window_margin=4, adversarial_weight=0.0)
+    made = trainer({"window.size": 12, "window.scale": 16, "window.margin": 4, "losses.adversarial": 0.0})
     made.step(*batch())
     for name, parameter in made.generator.named_parameters():
         assert parameter.grad is not None, name
@@ -267,7 +255,13 @@ def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
     torch.manual_seed(0)
     prior = random_prior_faces()
     config = settings(
-        adversarial_weight=0.0, l1_weight=0.0, synthetic_share=1.0, prior_match_weight=1.0, prior_match_scale=16
+        {
+            "losses.adversarial": 0.0,
+            "losses.l1": 0.0,
+            "data.synthetic": 1.0,
+            "losses.prior_match": 1.0,
+            "losses.prior_match_scale": 16,
+        }
     )
     networks = LossNetworks(prior_features=functools.partial(prior.features, up_to=16))
     made = Trainer(config, build_memgan(TINY), None, networks)
@@ -283,7 +277,14 @@ def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
 def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> None:
     prior = random_prior_faces()
     made = Trainer(
-        settings(adversarial_weight=0.0, synthetic_share=0.5, prior_match_weight=1.0, prior_match_until=0.5),
+        settings(
+            {
+                "losses.adversarial": 0.0,
+                "data.synthetic": 0.5,
+                "losses.prior_match": 1.0,
+                "losses.prior_match_until": 0.5,
+            }
+        ),
         build_memgan(TINY),
         None,
         LossNetworks(prior_features=functools.partial(prior.features, up_to=64)),
@@ -292,7 +293,7 @@ def test_matching_ends_and_keeps_the_latent_code_out_of_the_other_losses() -> No
     made.initialize_memory(degraded)
     latent = torch.randn(1, TINY.style_dim)
     made.set_rate(1.0, progress=0.25)
-    assert made.objective.match_share == pytest.approx(0.5)
+    assert made.objective.weights["prior_match"] == pytest.approx(0.5)
     assert "prior_match" in made.step(clean, degraded, latent)
     assert any(p.grad.any() for p in made.generator.latent.parameters())
     made.set_rate(1.0, progress=0.6)
@@ -310,7 +311,7 @@ def test_prior_distance_is_the_missed_share_of_the_variance() -> None:
 
 
 def test_averaged_weights_follow_slowly_and_buffers_at_once() -> None:
-    made = trainer(adversarial_weight=0.0)
+    made = trainer({"losses.adversarial": 0.0})
     start = [p.clone() for p in made.generator.parameters()]
     made.step(*batch())
     pairs = zip(start, made.averaged.network.parameters(), made.generator.parameters(), strict=True)
@@ -333,71 +334,3 @@ def test_training_begins_at_the_mean_latent_code() -> None:
 
     assert distance(begun) < 0.5 * distance(by_chance)
     assert distance(begun) == pytest.approx(left, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("steps", 0),
-        ("learning_rate", float("nan")),
-        ("ema_decay", 1.5),
-        ("minutes", 0.0),
-        ("window", 2),
-        ("window", 65),
-        ("window_scale", 48),
-        ("perceptual_size", 16),
-        ("memory_positions", 0),
-        ("synthetic_share", -0.1),
-        ("synthetic_pool", 0),
-        ("prior_match_until", 1.1),
-        ("prior_match_weight", 1.0),  # without synthetic_share there is nothing to match
-    ],
-)
-def test_settings_out_of_range_are_named(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=field):
-        TrainConfig(**{field: value})
-
-
-def test_recipes_keep_the_paper_for_memgan_512() -> None:
-    paper = recipe("memgan-512")
-    assert (paper.learning_rate, paper.batch_size, paper.steps, paper.beta1, paper.beta2) == (
-        0.002,
-        12,
-        300_000,
-        0,
-        0.99,
-    )
-    assert (paper.l1_weight, paper.perceptual_weight, paper.adversarial_weight, paper.r1_every) == (0.1, 1.0, 0.1, 16)
-    assert all(recipe(name).preset == name for name in RECIPES)
-    with pytest.raises(ConfigError, match="memgan-512"):
-        recipe("other")
-    with pytest.raises(ConfigError, match="color"):
-        recipe("memgan-512", color=1)
-
-
-def test_large_scales_are_given_back_to_the_prior() -> None:
-    torch.manual_seed(0)
-    fresh, made = build_memgan(TINY), build_memgan(TINY)
-    with torch.no_grad():
-        for parameter in made.decoder.parameters():
-            parameter.add_(0.1)
-    before = {name: value.clone() for name, value in made.state_dict().items()}
-    return_to_prior_(made, fresh, 16)
-    for index, scale in enumerate(TINY.scales[1:]):
-        for part in ("affine", "blend"):
-            fusion = getattr(made.decoder, part)
-            if str(scale) in fusion:
-                memory, features = (
-                    torch.rand(1, TINY.encoder_width(scale), 4, 4),
-                    torch.rand(1, TINY.channels(scale), 4, 4),
-                )
-                neutral = torch.allclose(fusion[str(scale)](memory, features), features, atol=1e-6)
-                assert neutral == (scale > 16), (part, scale)
-        block = f"decoder.synthesis.blocks.{index}."
-        source = fresh.state_dict() if scale > 16 else before
-        for name, value in made.state_dict().items():
-            if name.startswith(block):
-                assert torch.equal(value, source[name]), name
-    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items() if "decoder" not in name)
-    with pytest.raises(ConfigError, match="allowed: 4, 8"):
-        return_to_prior_(made, fresh, 20)

@@ -2,12 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from memgan.apps.cli import train as training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of ``memgan train``, and what to compare; ``--minutes`` or ``--steps`` is the budget of each run."""
+    """Add what to compare, and the arguments of each run; run.minutes or run.steps is the budget of each."""
     parser.add_argument(
         "--test", type=Path, nargs="+", required=True, metavar="FACES", help="clean faces to judge on, not trained on"
     )
@@ -18,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--case",
         action="append",
         metavar="NAME[:CHANGE,CHANGE]",
-        help="'Case 2' of Table 2, or a case of one's own, such as 'cooler:memory_temperature=0.1'; may be repeated "
+        help="'Case 2' of Table 2, or another, such as 'cooler:memory_temperature=0.1'; may be repeated "
         "(default: Cases 1 to 5)",
     )
-    training.add_arguments(parser)
+    training.add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,20 +36,12 @@ def run(args: argparse.Namespace) -> int:
     from memgan.training.ablation import CASES, ablate, ablation_table
     from memgan.training.architecture import architecture
 
-    for name in ("resume", "start_from", "discriminator_from"):
-        if getattr(args, name) is not None:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is for memgan train; every case of an ablation starts alike."
-            )
+    if args.output is None:
+        raise ConfigError("Where to train is not given: name a folder for the runs with -o.")
     seeds = parse_ints("--seeds", args.seeds)
-    cases = None
+    cases: dict[str, dict[str, Any]] | None = None
     if args.case:
-        cases = {}
-        for text in args.case:
-            name, colon, changes = text.partition(":")
-            if not colon and name not in CASES:
-                raise ConfigError(f"--case {text!r} is none of {', '.join(CASES)}; give its changes after a colon.")
-            cases[name] = tuple(part for part in changes.split(",") if part) if colon else CASES[name]
+        cases = dict(_case(text, CASES) for text in args.case)
     logging.basicConfig(level=logging.WARNING)
     config = training.config_from(args)
     size = architecture(config).image_size
@@ -71,3 +64,16 @@ def run(args: argparse.Namespace) -> int:
         temporary.write_text(table + "\n", encoding="utf-8")
     print(table)
     return 0
+
+
+def _case(text: str, known: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Name and changes of a case, from ``NAME`` or ``NAME:CHANGE,CHANGE``."""
+    from memgan.errors import ConfigError
+    from memgan.training.settings import parse_change
+
+    name, colon, changes = text.partition(":")
+    if colon:
+        return name, dict(parse_change(change) for change in changes.split(",") if change)
+    if name not in known:
+        raise ConfigError(f"--case {text!r} is none of {', '.join(known)}; give its changes after a colon.")
+    return name, known[name]

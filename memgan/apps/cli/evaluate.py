@@ -3,9 +3,8 @@
 import argparse
 import dataclasses
 import functools
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from memgan.apps.cli.ranges import add_range_arguments, degradation_of
 
@@ -13,10 +12,10 @@ if TYPE_CHECKING:
     import torch
 
     from memgan.degradation import Degradation
-    from memgan.evaluation import EvaluationResult, FacePictures, MetricSet
+    from memgan.evaluation import EvaluatedFace, EvaluationResult, MetricSet
     from memgan.network.model import MemGAN
 
-_SHEET_MEMORY_FACES = 4  # three rows each
+_MEMORY_SHEET_FACES = 4  # three rows each
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference",
         type=Path,
         metavar="DIR",
-        help="good aligned faces of other people to compare the sets with: --real's, or degraded, restored and clean "
-        "FACES, of the latter with as many",
+        help="good aligned faces of other people, for distances of sets: to the faces of --real, or to degraded, "
+        "restored and clean FACES (as many of each)",
     )
     parser.add_argument(
         "--weights",
@@ -45,15 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[NAME=]MODULE:CALLABLE",
-        help="also judge this callable on (B, 3, 512, 512) RGB in [-1, 1]; may be repeated",
+        help="also evaluate this callable on (B, 3, 512, 512) RGB in [-1, 1]; may be repeated",
     )
     parser.add_argument(
         "--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)"
     )
     parser.add_argument(
-        "--self-ensemble", action="store_true", help="average what the weights draw of a face and of its mirror image"
+        "--region",
+        default="whole",
+        metavar="NAMES",
+        help="where metrics look, such as whole,face,around: the whole picture, inside or outside of an oval around "
+        "the face (default: whole)",
     )
-    parser.add_argument("--download", action="store_true", help="let LPIPS and FID fetch their networks")
+    parser.add_argument(
+        "--self-ensemble", action="store_true", help="average the restored face and its restored mirror image"
+    )
+    parser.add_argument("--download", action="store_true", help="let LPIPS and FID download their networks")
     parser.add_argument(
         "--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)"
     )
@@ -68,12 +74,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PNG",
         help=f"also draw what the memory recognizes, and the features before and after it, of "
-        f"{_SHEET_MEMORY_FACES} faces",
+        f"{_MEMORY_SHEET_FACES} faces",
     )
     parser.add_argument(
         "--memory-health",
         action="store_true",
-        help="also report slot usage, attention entropy, and what the picture owes to each bank",
+        help="also report slot usage, attention entropy, and the effect of each bank on the picture",
     )
     parser.add_argument(
         "--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)"
@@ -86,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     from memgan.degradation import Degradation
     from memgan.errors import ConfigError
     from memgan.evaluation import (
-        MemoryHealthMeter,
+        MemoryDiagnoser,
         choose_metrics,
         import_restorer,
-        text_table,
+        result_table,
         write_memory_sheet,
     )
     from memgan.evaluation.paper import table_1_text, table_3_text
@@ -123,25 +129,30 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
         restorers[name] = one
     first = next(iter(networks.values()))
-    size = first.config.image_size
-    names = args.metrics.split(",") if args.metrics is not None else None
-    metrics = choose_metrics(names, device=device, size_px=size, download=args.download, with_truth=not args.real)
-    meter = MemoryHealthMeter(first) if args.memory_health else None
-    sheet: list[FacePictures] = []
-    memory_faces: list[FacePictures] = []
+    metrics = choose_metrics(
+        None if args.metrics is None else args.metrics.split(","),
+        regions=cast(Any, args.region.split(",")),
+        device=device,
+        size_px=first.config.image_size,
+        download=args.download,
+        with_truth=not args.real,
+    )
+    diagnoser = MemoryDiagnoser(first) if args.memory_health else None
+    sheet: list[EvaluatedFace] = []
+    memory_sheet: list[EvaluatedFace] = []
 
-    def keep(face: "FacePictures") -> None:
-        if face.seed != seeds[0]:
+    def keep(face: "EvaluatedFace") -> None:
+        if not args.real and face.seed != seeds[0]:
             return
-        if meter is not None and _chosen(face, args.memory_faces):
-            meter.add(face.pictures["input"][None])
-        if args.sheet and _chosen(face, args.sheet_rows):
+        if diagnoser is not None and _is_chosen(face, args.memory_faces):
+            diagnoser.add(face.images["input"][None])
+        if args.sheet and _is_chosen(face, args.sheet_rows):
             sheet.append(_on_cpu(face))
-        if args.memory_sheet and _chosen(face, _SHEET_MEMORY_FACES):
-            memory_faces.append(_on_cpu(face))
+        if args.memory_sheet and _is_chosen(face, _MEMORY_SHEET_FACES):
+            memory_sheet.append(_on_cpu(face))
 
-    result = _evaluate(args, restorers, seeds, degradation, metrics, size, device, keep)
-    print(text_table(result))
+    result = _evaluate(args, restorers, seeds, degradation, metrics, first.config.image_size, device, keep)
+    print(result_table(result))
     if args.self_ensemble:
         print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
     print()
@@ -149,15 +160,15 @@ def run(args: argparse.Namespace) -> int:
     report = result.to_dict() | {"self_ensemble": args.self_ensemble}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
-    if meter is not None:
-        health = meter.result()
+    if diagnoser is not None:
+        diagnostics = diagnoser.result()
         print()
-        print(health.table())
-        report["memory_health"] = health.to_dict()
+        print(diagnostics.table())
+        report["memory_health"] = diagnostics.to_dict()
     if args.sheet:
         _write_sheet(sheet, args.sheet)
     if args.memory_sheet:
-        write_memory_sheet(first, memory_faces, args.memory_sheet)
+        write_memory_sheet(first, memory_sheet, args.memory_sheet)
     if args.json:
         write_json(args.json, report | {"published": _published()})
     return 0
@@ -175,16 +186,13 @@ def _evaluate(
 ) -> "EvaluationResult":
     from memgan.evaluation import evaluate, evaluate_real
 
-    def show(done: int, total: int) -> None:
-        print(f"\r{done}/{total} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
     common: dict[str, Any] = {
         "limit": args.limit,
         "metrics": metrics,
         "size_px": size,
         "batch_size": args.batch_size,
         "device": device,
-        "progress": show if sys.stderr.isatty() else None,
+        "show_progress": True,
         "on_face": keep,
     }
     if args.real:
@@ -215,23 +223,23 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     return networks
 
 
-def _chosen(face: "FacePictures", count: int) -> bool:
+def _is_chosen(face: "EvaluatedFace", count: int) -> bool:
     """Whether a face is one of ``count`` that are spread evenly over all."""
     count = min(count, face.total)
     return face.index in {step * face.total // count for step in range(count)}
 
 
-def _on_cpu(face: "FacePictures") -> "FacePictures":
-    return face._replace(pictures={name: picture.cpu() for name, picture in face.pictures.items()})
+def _on_cpu(face: "EvaluatedFace") -> "EvaluatedFace":
+    return dataclasses.replace(face, images={name: image.cpu() for name, image in face.images.items()})
 
 
-def _write_sheet(faces: "list[FacePictures]", path: Path) -> None:
+def _write_sheet(faces: "list[EvaluatedFace]", path: Path) -> None:
     from memgan.evaluation import write_contact_sheet
 
     captions = [
-        [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.pictures] for face in faces
+        [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.images] for face in faces
     ]
-    write_contact_sheet([list(face.pictures.values()) for face in faces], path, captions=captions)
+    write_contact_sheet([list(face.images.values()) for face in faces], path, captions=captions)
 
 
 def _published() -> dict[str, Any]:

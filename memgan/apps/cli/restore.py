@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgan.apps.cli.arguments import add_options, options_from
-from memgan.apps.cli.restore_options import (
-    COMPARED,
-    CROPPED,
-    FOLDERS,
-    PICTURES,
-    RESTORED,
-    FileOptions,
-    PartOptions,
-)
+from memgan.apps.cli.restore_options import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, FileOptions, PartOptions
 from memgan.errors import ConfigError, OutputError
 from memgan.restoration.options import RestoreOptions
 

@@ -31,13 +31,7 @@ class FileOptions:
         parse=Path,
     )
     input: Sequence[Path] = option(
-        (),
-        "the same, with a name",
-        group="files",
-        words=("-i", "--input"),
-        metavar="INPUT",
-        parse=Path,
-        repeated=True,
+        (), "the same, with a name", group="files", words=("-i", "--input"), metavar="INPUT", parse=Path, repeated=True
     )
     recursive: bool = option(
         False, "also look into folders of the input folders", group="files", words=("-r", "--recursive")
@@ -101,16 +95,10 @@ class PartOptions:
         None, "name, .safetensors file or folder (default: the embedded weights)", group="work", metavar="WEIGHTS"
     )
     device: str | None = option(
-        None,
-        "such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)",
-        group="work",
-        metavar="DEVICE",
+        None, "such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)", group="work", metavar="DEVICE"
     )
     dtype: str | None = option(
-        None,
-        "precision of the network (float16: CUDA only; default: float32)",
-        group="work",
-        choices=DTYPES,
+        None, "precision of the network (float16: CUDA only; default: float32)", group="work", choices=DTYPES
     )
     half: bool = option(False, "the same as --dtype float16", group="work")
     backend: str = option("torch", "what runs the network on a CPU (default: torch)", group="work", choices=BACKENDS)

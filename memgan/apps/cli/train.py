@@ -1,77 +1,81 @@
 """``memgan train``: train a network."""
 
 import argparse
-import dataclasses
+import json
 import logging
-import types
-import typing
+import textwrap
 from pathlib import Path
-from typing import Any
 
-from memgan.training.config import TrainConfig
-from memgan.training.recipes import RECIPES, recipe
+from memgan.training.config import TrainConfig, recipe, recipe_names
+from memgan.training.settings import parse_change
+
+DEFAULT_RECIPE = "memgan-mobile-512"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add paths and one option per field of :class:`TrainConfig`; an option not given keeps the preset's recipe."""
-    parser.add_argument("--faces", type=Path, nargs="*", default=[], help="folders or tar files of clean aligned faces")
-    parser.add_argument("--prior", type=Path, help="imported prior, see `memgan prior import`")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
-    parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
-    parser.add_argument("--resume", type=Path, help="run or checkpoint to go on with")
+    """Add this command's arguments to ``parser``."""
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--print-config", action="store_true", help="print all settings as JSON, which is a recipe too, and stop"
+    )
+    parser.add_argument("--resume", type=Path, help="run or checkpoint to continue")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimizers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every training run needs: paths, the recipe and changes of it; the help explains every setting."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = settings_help()
+    parser.add_argument("--faces", type=Path, nargs="*", default=[], help="folders or tar files of clean aligned faces")
+    parser.add_argument("--prior", type=Path, help="imported prior, see `memgan prior import`")
+    parser.add_argument("-o", "--output", type=Path, help="the run's folder")
     parser.add_argument(
-        "--prior-above",
-        type=int,
-        metavar="PX",
-        help="with --start-from: scales above this one begin anew from the prior",
+        "--recipe",
+        default=DEFAULT_RECIPE,
+        metavar="NAME|FILE",
+        help=f"settings: {', '.join(recipe_names())}, or a JSON file (default: {DEFAULT_RECIPE})",
     )
-    hints = typing.get_type_hints(TrainConfig)
-    for field in dataclasses.fields(TrainConfig):
-        name = "--" + field.name.replace("_", "-")
-        hint = hints[field.name]
-        options: dict[str, Any] = {"dest": f"set_{field.name}", "default": None}
-        if hint is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        elif typing.get_origin(hint) is typing.Literal:
-            options["choices"] = typing.get_args(hint)
-        elif field.name == "preset":
-            options |= {"choices": sorted(RECIPES)}
-        elif typing.get_origin(hint) is tuple:
-            options |= {"nargs": "*", "metavar": "NAME=VALUE"}
-        else:
-            options["type"] = _scalar(hint)
-        parser.add_argument(
-            name, help=f"default: {field.default}, unless the preset's recipe says otherwise", **options
-        )
+    parser.add_argument(
+        "--set",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="settings that differ from the recipe, such as losses.checkerboard=800 run.minutes=None; may be repeated",
+    )
+    parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
+    parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
 
 
-def _scalar(hint: Any) -> type:
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
-    return hint
+def settings_help() -> str:
+    """Name, type, default and help of every setting, as they stand under the options."""
+    lines = ["settings (names for --set, with types and the defaults that a recipe may change):"]
+    for name, kind, default, text in TrainConfig.describe():
+        lines.append(f"  {name} ({kind}, default {json.dumps(default)})")
+        lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:
-    """The preset's recipe with the options that were given."""
-    given = {
-        name.removeprefix("set_"): value
-        for name, value in vars(args).items()
-        if name.startswith("set_") and value is not None
-    }
-    chosen = given.pop("preset", "memgan-mobile-512")
-    return recipe(chosen, **given)
+    """The recipe with the settings that were given."""
+    return recipe(args.recipe, dict(parse_change(text) for text in args.set))
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as the arguments say; returns the exit status."""
+    config = config_from(args)
+    if args.print_config:
+        print(config.to_json())
+        return 0
+    from memgan.errors import ConfigError
     from memgan.training.engine import train
 
+    if args.output is None:
+        raise ConfigError("Where to train is not given: name the run's folder with -o.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     path = train(
-        config_from(args),
+        config,
         args.faces,
         args.prior,
         args.output,
@@ -80,7 +84,6 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         start_from=args.start_from,
         discriminator_from=args.discriminator_from,
-        prior_above=args.prior_above,
     )
     print(path)
     return 0

@@ -1,1 +1,1 @@
-"""Metrics by name, and what they compute."""
+"""Metrics of restored faces and their registry."""

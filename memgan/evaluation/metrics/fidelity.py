@@ -1,4 +1,4 @@
-"""Fidelity of a restored picture to the truth: PSNR and SSIM, per picture."""
+"""Computes PSNR and SSIM of pictures and their truths."""
 
 import torch
 import torch.nn.functional as F

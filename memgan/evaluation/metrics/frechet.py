@@ -1,4 +1,4 @@
-"""Frechet distance of two sets of features, each taken as a Gaussian (Heusel et al., NeurIPS 2017; Dowson and Landau).
+"""Computes the Frechet distance of two sets of features as Gaussians (Heusel et al., NeurIPS 2017; Dowson and Landau).
 
 d = |m_a - m_b|^2 + tr C_a + tr C_b - 2 tr (C_a C_b)^(1/2). With C_a = A'A and C_b = B'B the last trace is the sum of
 the singular values of A B': no matrix square root, no regularization, exact also where covariances are singular.
@@ -13,10 +13,9 @@ from memgan.errors import DataError, ShapeError
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Distance of two samples of features; 0 for equal ones, lower is more alike, in squared units of a feature.
 
-    With fewer pictures than features the covariances are singular. The distance is still that of the two samples, but
-    lies above the distance of what they were drawn from, the more so the fewer they are. The remedy is to compare only
-    distances of equally many pictures (ratios of such distances mean something, the values alone do not), or to take
-    more pictures; :func:`small_sample_note` says so.
+    With fewer pictures than features the covariances are singular, and the distance is biased upwards, more so for
+    fewer pictures. Compare only distances of equally many pictures, whose ratios mean something, or take more
+    pictures; see :func:`small_sample_note`.
 
     Args:
         a: (N, D) features of one set, any float dtype.
@@ -43,7 +42,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def small_sample_note(num_pictures: int, num_features: int) -> str | None:
-    """What to know about a distance of so few pictures; ``None`` if they are enough."""
+    """Caveat of a distance of so few pictures; ``None`` if they are enough."""
     if num_pictures > num_features:
         return None
     return (

@@ -1,7 +1,7 @@
-"""Identity distance: how far apart two aligned faces lie for dlib's face recognition network (King, 2017).
+"""Computes the identity distance of aligned faces by dlib's face recognition network (King, 2017).
 
 The network (public domain) comes with the PyPI package ``face-recognition-models`` and is run by ``dlib`` (package
-``dlib-bin``); the first is read without importing it. Only this file knows them.
+``dlib-bin``). The file is read without importing the former.
 """
 
 from pathlib import Path
@@ -16,19 +16,19 @@ from memgan.evaluation.networks.packages import package_folder
 from memgan.image import to_uint8
 
 SAME_PERSON = 0.6
-"""Below this distance dlib's authors take two photographs for the same person."""
+"""dlib's authors take two photographs with a smaller distance for the same person."""
 
 _PACKAGE = "face_recognition_models"
 _FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
 _CHIP_PX = 150
-# The square of a face aligned to the FFHQ template that dlib's own alignment cuts out on average, as parts of
-# the side: left, top, size. A fixed cut, because landmarks found on a degraded face would move it, and the distance
+# Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
+# as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
 # would measure the landmarks.
 _CUT = (0.167, 0.257, 0.677)
 
 
 class IdentityDistance:
-    """Distance of descriptors of 128 numbers: 0 for equal faces, lower is more alike, above 0.6 another person.
+    """Distance of 128-dimensional descriptors: 0 for equal faces, lower is more alike, above 0.6 another person.
 
     Args:
         weights: ``dlib_face_recognition_resnet_model_v1.dat``; ``None``: the installed package's.
@@ -84,17 +84,17 @@ class IdentityDistance:
 
 
 def recognition_chip(image: Tensor) -> Tensor:
-    """What the network is shown of an aligned face: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
+    """Crop aligned faces for the network: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
     return square_cut(image.float(), _CUT, _CHIP_PX)
 
 
 def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:
-    """A square part of pictures (B, 3, S, S), resized to (B, 3, side_px, side_px); differentiable.
+    """Crop a square of (B, 3, S, S) and resize it to (B, 3, side_px, side_px); differentiable.
 
     Args:
-        image: the pictures.
-        box: left, top and side of the square, as parts of S.
-        side_px: side of what is handed out.
+        image: (B, 3, S, S).
+        box: left, top and side of the square, as shares of S.
+        side_px: side of the result.
     """
     left, top, side = (round(part * image.shape[-1]) for part in box)
     cut = image[..., top : top + side, left : left + side]

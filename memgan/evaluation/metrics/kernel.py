@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features: a maximum mean discrepancy without bias, whatever their number.
+"""Computes the kernel distance of two sets of features: the unbiased squared maximum mean discrepancy.
 
 Reference: Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018, whose kernel (x . y / D + 1)^3
 is used; estimators of Gretton et al., "A Kernel Two-Sample Test", JMLR 2012.
@@ -13,15 +13,14 @@ from memgan.errors import DataError, ShapeError
 def kernel_distance(a: Tensor, b: Tensor, *, pairs: bool = False) -> float:
     """Squared maximum mean discrepancy of two samples of features; about 0 for samples of one distribution.
 
-    Unlike :func:`memgan.evaluation.metrics.frechet.frechet_distance` it has the same expectation for few pictures as
-    for many, so that it can be below 0 by chance. It spreads by about one over the square root of their number.
+    Unlike :func:`memgan.evaluation.metrics.frechet.frechet_distance` it is unbiased for few pictures, so that it can
+    fall below 0. Its standard deviation is about one over the square root of their number.
 
     Args:
         a: (N, D) features of one set, any float dtype.
         b: (M, D) features of the other.
-        pairs: rows of the two belong together (a face, and the same face restored). A restored face is then compared
-            with all true ones but its own, else it would count how near each is to its own truth, and not how near the
-            two sets are.
+        pairs: rows of the two are of the same faces. A restored face is then compared with all truths but its own,
+            because its similarity to that one is not a property of the sets.
 
     Raises:
         ShapeError: if the shapes are not of that form, or ``pairs`` differ in number.

@@ -1,7 +1,7 @@
-"""The published LPIPS and FID, by the packages ``lpips`` and ``torch-fidelity``.
+"""Computes the published LPIPS and FID by the packages ``lpips`` and ``torch-fidelity``.
 
-Their networks (AlexNet of torchvision, Inception of 2015) come with no package: they lie in torch's cache of downloads
-once somebody fetched them. Nothing is fetched here unless that is asked for.
+Their networks (AlexNet of torchvision, Inception of 2015) are in no package but in torch's download cache. Nothing is
+downloaded unless asked for.
 """
 
 import warnings
@@ -39,7 +39,7 @@ def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Ca
     _require(ALEXNET_FILE, "LPIPS needs torchvision's AlexNet", download)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips asks torchvision for AlexNet in a way that is deprecated
+            warnings.simplefilter("ignore")  # lpips requests AlexNet in a way that torchvision deprecates
             network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(f"AlexNet cannot be fetched or read ({error}); see {_cache() / ALEXNET_FILE}.") from error

@@ -1,4 +1,4 @@
-"""NIQE: how natural a picture looks, without a truth (Mittal, Soundararajan and Bovik, IEEE SPL 2013).
+"""Computes NIQE, the naturalness of a picture without a truth (Mittal, Soundararajan and Bovik, IEEE SPL 2013).
 
 Written after the paper, with the conventions of its authors' MATLAB release: BT.601 gray in whole counts, the upper
 left blocks of 96 px, a 7 x 7 window, bicubic halving with anti-aliasing. ``niqe_pristine.npz`` holds the release's
@@ -20,7 +20,7 @@ from memgan.errors import ShapeError
 from memgan.image import to_uint8
 
 BLOCK_PX = 96
-"""Side of the blocks whose features are compared; a picture needs two of them at least, see :func:`niqe`."""
+"""Side of the blocks whose features are compared; a picture needs at least two along each side."""
 
 _PARAMETERS = Path(__file__).with_name("niqe_pristine.npz")
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -30,7 +30,7 @@ _GRAY = (0.298936021293776, 0.587043074451121, 0.114020904255103)  # rgb2gray's
 def niqe(image: Tensor) -> Tensor:
     """Distance of a picture's local statistics from those of pristine photographs; lower is more natural.
 
-    Sharp photographs give about 3 to 6. Of sides that are no multiple of 96 px the rest is not looked at.
+    Sharp photographs give about 3 to 6. What is beyond a multiple of 96 px on the right and below is ignored.
 
     Args:
         image: (B, 3, H, W) RGB in [-1, 1], rounded to 8 bit here; sides of at least 192 px.

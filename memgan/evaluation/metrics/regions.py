@@ -1,4 +1,4 @@
-"""Metrics of a part of the picture: the face, or what is around it."""
+"""Restricts metrics to a region of the picture: the face, or everything around it."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from memgan.degradation import gaussian_blur
 
-Part = Literal["face", "around"]
-"""Inside of an oval around the face, or outside of it."""
+Region = Literal["whole", "face", "around"]
+"""The whole picture, the inside of an oval around the face, or its outside."""
 _CENTER = (0.5, 0.54)
 _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
 _SOFT = 0.01
-"""Standard deviation of a join's softness, as a share of the side: an edge would be seen by networks."""
+"""Standard deviation of the soft edge of a composite, as a share of the side: networks respond to a hard edge."""
 
 
 def oval(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> Tensor:
@@ -24,29 +24,43 @@ def oval(height: int, width: int, center: tuple[float, float], radii: tuple[floa
     return down[:, None] ** 2 + right[None, :] ** 2 < 1
 
 
-def face_oval(height: int, width: int) -> Tensor:
-    """(height, width) bool on the CPU: where a face aligned to FFHQ's template is, without hair, ears and neck."""
-    return oval(height, width, _CENTER, _RADII)
+def region_mask(region: Region, height: int, width: int) -> Tensor:
+    """(height, width) bool on the CPU: the pixels of a region of a face aligned to FFHQ's template."""
+    if region == "whole":
+        return torch.ones(height, width, dtype=torch.bool)
+    face = oval(height, width, _CENTER, _RADII)
+    return face if region == "face" else ~face
 
 
-def within(metric: Callable[[Tensor, Tensor, Tensor], Tensor], part: Part) -> Callable[[Tensor, Tensor], Tensor]:
-    """``metric`` of picture, truth and the pixels that count, as one of picture and truth that looks at a part."""
-
-    def of_part(picture: Tensor, truth: Tensor) -> Tensor:
-        face = face_oval(*picture.shape[-2:])
-        return metric(picture, truth, face if part == "face" else ~face)
-
-    return of_part
-
-
-def only(part: Part, picture: Tensor, truth: Tensor) -> Tensor:
-    """The truth with a part of another picture of it, joined softly, so that nothing else differs.
+def composite(region: Region, image: Tensor, truth: Tensor) -> Tensor:
+    """Show a region of ``image`` and the truth elsewhere, with a soft edge, so that nothing else differs.
 
     Args:
-        part: which.
-        picture: (B, 3, H, W).
+        region: what is shown of ``image``.
+        image: (B, 3, H, W).
         truth: (B, 3, H, W), of the same faces.
     """
-    face = face_oval(*picture.shape[-2:]).to(picture)
-    share = gaussian_blur(face[None], _SOFT * picture.shape[-1])[0]
-    return torch.lerp(truth, picture, share if part == "face" else 1 - share)
+    if region == "whole":
+        return image
+    face = region_mask("face", *image.shape[-2:]).to(image)
+    share = gaussian_blur(face[None], _SOFT * image.shape[-1])[0]
+    return torch.lerp(truth, image, share if region == "face" else 1 - share)
+
+
+def in_region(
+    compute: Callable[..., Tensor], region: Region, *, takes_mask: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Restrict a metric of an image and its truth to a region.
+
+    Args:
+        compute: the metric.
+        region: where it looks.
+        takes_mask: its third argument is an (H, W) bool mask of the pixels that count; else it is given composites.
+    """
+
+    def restricted(image: Tensor, truth: Tensor) -> Tensor:
+        if takes_mask:
+            return compute(image, truth, region_mask(region, *image.shape[-2:]))
+        return compute(composite(region, image, truth), truth)
+
+    return compute if region == "whole" else restricted

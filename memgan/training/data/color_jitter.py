@@ -1,4 +1,4 @@
-"""Other colors and light for a photograph, so that none is strange to the network."""
+"""Gives photographs other colors and light, so that none is strange to the network."""
 
 import math
 
@@ -26,7 +26,7 @@ _EXPOSURE = (0.25, 1.3)
 _GAMMA = (0.7, 1.3)
 
 
-def recolor(images: Tensor, random: torch.Generator) -> Tensor:
+def jitter_colors(images: Tensor, random: torch.Generator) -> Tensor:
     """Turn the hue, change saturation, color cast, exposure and gamma, each picture's by its own draw.
 
     Portraits are mostly of one light and of the colors of skin and hair; a network that saw no others pulls bright

@@ -1,4 +1,4 @@
-"""Which part of a portrait is the person: found by its colors from where the template has a head and shoulders."""
+"""Cuts persons out of portraits, by their colors, starting from the template's head and shoulders."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,7 +110,7 @@ def _grab_cut(picture: np.ndarray) -> np.ndarray:
     labels[_within(_SURELY)] = cv2.GC_FGD
     cv2.setRNGSeed(0)  # it clusters colors from a random start, which every thread has of its own
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, labels, (0, 0, 0, 0), *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return labels & 1  # both kinds of foreground are odd
 
 

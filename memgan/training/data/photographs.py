@@ -1,4 +1,4 @@
-"""Clean, aligned face photographs by number."""
+"""Reads clean, aligned face photographs by number."""
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ class FaceSet(torch.utils.data.Dataset[Tensor]):
     Args:
         sources: see :class:`memgan.image.collection.PictureSource`.
         size_px: side of the faces that are handed out; others are resized, bicubic with anti-aliasing.
-        mirrored: append every face once more, flipped left to right.
         cache: keep decoded faces in memory (0.75 MiB each at 512 px).
 
     Raises:
@@ -22,24 +21,23 @@ class FaceSet(torch.utils.data.Dataset[Tensor]):
         DataError: if there is no picture.
     """
 
-    def __init__(self, sources: Sources, *, size_px: int = 512, mirrored: bool = False, cache: bool = False) -> None:
+    def __init__(self, sources: Sources, *, size_px: int = 512, cache: bool = False) -> None:
         if size_px < 8:
             raise ConfigError(f"size_px is {size_px}; it must be at least 8.")
         self._source = PictureSource(sources)
         self._kept: dict[int, Tensor] | None = {} if cache else None
         self.size_px = size_px
-        self.mirrored = mirrored
 
     def __len__(self) -> int:
-        return len(self._source) * (2 if self.mirrored else 1)
+        return len(self._source)
 
     @property
     def names(self) -> list[str]:
-        """File names within their sources; without the mirrored faces."""
+        """File names within their sources."""
         return self._source.names
 
     def __getitem__(self, index: int) -> Tensor:
-        """Face number ``index``: (3, size_px, size_px) uint8 RGB, a tensor of its own.
+        """Face number ``index``: (3, size_px, size_px) uint8 RGB, which the caller may change.
 
         Raises:
             IndexError: if there is no such face.
@@ -47,9 +45,7 @@ class FaceSet(torch.utils.data.Dataset[Tensor]):
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"face {index} of {len(self)}")
-        half, number = divmod(index % len(self), len(self._source))
-        face = self._face(number)
-        return face.flip(-1) if half else face.clone()
+        return self._face(index % len(self)).clone()
 
     def _face(self, number: int) -> Tensor:
         if self._kept is not None and number in self._kept:

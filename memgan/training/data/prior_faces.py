@@ -1,4 +1,4 @@
-"""Clean faces for training: photographs and, without limit, faces drawn from the prior."""
+"""Draws clean faces, and the features behind them, from an imported prior."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from memgan.network.config import MemGANConfig
 from memgan.network.latent import MappingNetwork
 from memgan.network.model import build_memgan
+
+TRUNCATION = 0.8
+"""Psi: latent codes are pulled towards their mean by ``1 - psi``."""
 
 
 class DrawnFaces(NamedTuple):
@@ -27,7 +30,6 @@ class PriorFaces(nn.Module):
     Args:
         config: a generator configuration of the prior's family and size.
         prior: imported tensors, see :mod:`memgan.training.priors`.
-        truncation: psi; latent codes are pulled towards their mean by ``1 - psi``.
         autocast: context of the synthesis layers; the picture itself is always computed in float32.
     """
 
@@ -37,16 +39,14 @@ class PriorFaces(nn.Module):
         self,
         config: MemGANConfig,
         prior: dict[str, Tensor],
-        truncation: float = 0.8,
         *,
-        autocast: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         super().__init__()
         generator = build_memgan(config)
         generator.load_prior(prior)
         self.mapping: MappingNetwork = generator.latent.mapping
         self.synthesis = generator.decoder.synthesis
-        self.truncation = truncation
         self.style_dim = config.style_dim
         self.autocast = autocast
         self.requires_grad_(False).eval()
@@ -62,7 +62,7 @@ class PriorFaces(nn.Module):
             generator: CPU generator of the latent codes.
         """
         z = torch.randn(count, self.style_dim, generator=generator).to(self.mean_latent.device)
-        w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), self.truncation)
+        w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), TRUNCATION)
         return DrawnFaces(self.synthesis(w, self.autocast).clamp(-1, 1), w)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Endless batches of clean and degraded faces, on the device that trains."""
+"""Draws endless batches of clean and degraded faces, on the device that trains."""
 
 import itertools
 import zlib
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.runtime.prefetch import prefetch
-from memgan.training.data.background_swap import change_surroundings
-from memgan.training.data.color_jitter import recolor
+from memgan.training.config import DataSettings
+from memgan.training.data.background_swap import swap_backgrounds
+from memgan.training.data.color_jitter import jitter_colors
 from memgan.training.data.cut_out import CutOuts
 from memgan.training.data.prior_faces import PriorFaces
 
@@ -45,23 +46,15 @@ class FaceStream:
     """Draws faces, flips half of the photographs, degrades all by Eq. 14.
 
     Args:
-        photographs: clean faces; may be empty if ``synthetic_share`` is 1.
+        photographs: clean faces; may be empty if all faces are drawn from the prior.
         device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
         seed: of everything drawn; give every process its own.
+        data: shares of what is done to the faces; ``None``: photographs by the paper's Eq. 14. Backgrounds, colors and
+            age of photographs alone are changed, in this order and before Eq. 14, never of drawn faces, as their
+            features are matched. Once there are ``synthetic_pool`` drawn faces, every tenth is still a new one, in the
+            place of the oldest: of faces that stay, the network learns the latent codes by heart.
         prior_faces: source of drawn faces.
-        synthetic_share: share of faces that come from it.
-        pool: keep so many faces of the prior and use them again, each time degraded anew. Once there are so many, every
-            tenth is still a new one, in the place of the oldest: of faces that stay, the network learns the latent
-            codes by heart. ``None``: always new ones.
         degradation: ranges of Eq. 14; ``None``: the paper's.
-        aged_share: share of the photographs that are made old ones first, see
-            :func:`memgan.degradation.aged.age_seeded`. Never the drawn faces: their features are matched.
-        mild_share: share of the other faces that are degraded mildly, see
-            :meth:`memgan.degradation.Degradation.mild`.
-        recolor_share: share of the photographs that get other colors and light before anything else, see
-            :func:`memgan.training.data.color_jitter.recolor`. Never the drawn faces.
-        surroundings_share: share of the photographs that get other surroundings before that, see
-            :func:`memgan.training.data.background_swap.change_surroundings`. Never the drawn faces.
     """
 
     def __init__(
@@ -69,29 +62,22 @@ class FaceStream:
         photographs: Photographs,
         device: torch.device,
         seed: int,
+        data: DataSettings | None = None,
         *,
         prior_faces: PriorFaces | None = None,
-        synthetic_share: float = 0.0,
-        pool: int | None = None,
         degradation: Degradation | None = None,
-        aged_share: float = 0.0,
-        mild_share: float = 0.0,
-        recolor_share: float = 0.0,
-        surroundings_share: float = 0.0,
     ) -> None:
         self.photographs = photographs
         self.device = device
         self.random = torch.Generator().manual_seed(seed)
         self.prior_faces = prior_faces
-        self.synthetic_share = synthetic_share if prior_faces is not None else 0.0
+        self.data = data or DataSettings()
+        self.synthetic = self.data.synthetic if prior_faces is not None else 0.0
         self.degradation = degradation or Degradation()
-        self.aged_share = aged_share
-        self.mild_share = mild_share
-        self.recolor_share = recolor_share
-        self.surroundings_share = surroundings_share
-        self.pool = pool
-        self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=pool)  # uint8 picture, latent code
-        self.cut_outs = CutOuts(len(photographs) if surroundings_share else 0)
+        self._pooled: deque[tuple[Tensor, Tensor]] = deque(
+            maxlen=self.data.synthetic_pool
+        )  # uint8 picture, latent code
+        self.cut_outs = CutOuts(len(photographs) if self.data.background_swap else 0)
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
@@ -107,8 +93,9 @@ class FaceStream:
 
     def keep_drawn(self) -> None:
         """Fill the pool and never renew it: from here on the prior is not needed, as in processes that have no GPU."""
-        for start in range(0, self.pool, _AT_ONCE):
-            self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, self.pool - start)), strict=True))
+        pool = self.data.synthetic_pool or 0
+        for start in range(0, pool, _AT_ONCE):
+            self._pooled.extend(zip(*self._fresh(min(_AT_ONCE, pool - start)), strict=True))
         self.prior_faces = None
 
     def _next_index(self) -> int:
@@ -121,9 +108,9 @@ class FaceStream:
         endless = (self.batch(size) for _ in itertools.repeat(None))
         if not overlap:
             return endless
-        return prefetch(self._beside(endless) if self.device.type == "cuda" else endless)
+        return prefetch(self._on_own_stream(endless) if self.device.type == "cuda" else endless)
 
-    def _beside(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _on_own_stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Made on a CUDA stream of their own: on the training's, whatever waits for a result would wait for a step."""
         training, own = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         own.wait_stream(training)
@@ -138,27 +125,27 @@ class FaceStream:
 
     def batch(self, size: int) -> Batch:
         """``size`` clean faces and their degraded versions."""
-        count = len(self._some(size, self.synthetic_share))
+        count = len(self._some(size, self.synthetic))
         numbers = [self._next_index() for _ in range(size - count)]
         # The prior draws either side as often, and its features have no mirror image: only photographs are flipped.
         flip = torch.rand(size - count, generator=self.random) < 0.5
-        parts, latent = [], None
+        pieces, latent = [], None
         if numbers:
             faces = self._photographs(numbers)
-            parts.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
+            pieces.append(torch.where(flip.to(self.device)[:, None, None, None], faces.flip(-1), faces))
         if count:
             faces, latent = self._drawn(count)
-            parts.append(faces)
-        clean = to_float(torch.cat(parts))
+            pieces.append(faces)
+        clean = to_float(torch.cat(pieces))
         seeds = torch.randint(0, 2**62, (size,), generator=self.random).tolist()
         # The photographs come first.
-        chosen = self._some(size - count, self.surroundings_share)
+        chosen = self._some(size - count, self.data.background_swap)
         images = clean[chosen]
         people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
-        clean[chosen] = change_surroundings(images, self._another, self.random, people)
-        chosen = self._some(size - count, self.recolor_share)
-        clean[chosen] = recolor(clean[chosen], self.random)
-        aged = len(self._some(size - count, self.aged_share))
+        clean[chosen] = swap_backgrounds(images, self._another, self.random, people)
+        chosen = self._some(size - count, self.data.color_jitter)
+        clean[chosen] = jitter_colors(clean[chosen], self.random)
+        aged = len(self._some(size - count, self.data.aged))
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
         return Batch(
             torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
@@ -182,7 +169,7 @@ class FaceStream:
     def _degraded(self, clean: Tensor, seeds: list[int]) -> Tensor:
         """Eq. 14, of some faces mildly."""
         degraded = torch.empty_like(clean)
-        mild = self._some(len(clean), self.mild_share)
+        mild = self._some(len(clean), self.data.mild)
         others = [i for i in range(len(clean)) if i not in mild]
         for places, settings in ((mild, self.degradation.mild()), (others, self.degradation)):
             degraded[places] = degrade_seeded(clean[places], [seeds[i] for i in places], settings=settings)
@@ -190,11 +177,12 @@ class FaceStream:
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Faces of the prior, (count, 3, S, S) uint8 like the photographs, and their latent codes (count, D)."""
-        if self.pool is None:
+        pool = self.data.synthetic_pool
+        if pool is None:
             return self._fresh(count)
         new = 0
         if self.prior_faces is not None:
-            new = max(min(count, self.pool - len(self._pooled)), len(self._some(count, _RENEWED)))
+            new = max(min(count, pool - len(self._pooled)), len(self._some(count, _RENEWED)))
         chosen = list(zip(*self._fresh(new), strict=True)) if new else []
         self._pooled.extend(chosen)
         again = torch.randint(0, len(self._pooled), (count - new,), generator=self.random).tolist()
@@ -202,6 +190,7 @@ class FaceStream:
         return torch.stack(faces), torch.stack(latents)
 
     def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
+        assert self.prior_faces is not None  # without one no face is drawn
         image, latent = self.prior_faces.draw(count, self.random)
         return to_levels(image).to(self.device), latent.to(self.device)
 

@@ -1,4 +1,4 @@
-"""Batches made by processes of their own on the CPU, for a GPU that would have to wait for them otherwise."""
+"""Makes batches in processes on the CPU, for a GPU that would have to wait for them otherwise."""
 
 import multiprocessing
 from collections.abc import Generator, Iterator
@@ -58,7 +58,9 @@ class _Endless(IterableDataset):
         self.size = size
 
     def __iter__(self) -> Iterator[Batch]:
-        self.stream.reseed(get_worker_info().seed)
+        info = get_worker_info()
+        assert info is not None  # only worker processes iterate
+        self.stream.reseed(info.seed)
         while True:
             counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
             yield _joined([self._part(count) for count in counts])

@@ -1,4 +1,4 @@
-"""Discriminator on the perceptual loss's network: it judges features that were learnt from millions of photographs."""
+"""Tells real from restored pictures by features that a fixed network learned from millions of photographs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from memgan.errors import ConfigError, ShapeError
 from memgan.training.sync import average_
 
 GRID = 8
-"""Judgments per side of a picture: one for each of the squares of this grid and each tap."""
+"""Logits per side of a picture: one for each of the squares of this grid and each tap."""
 _MOMENTUM = 0.01
 _SLOPE = 0.2
 
@@ -31,6 +31,9 @@ class FeatureDiscriminator(nn.Module):
         ConfigError: without taps, or if a width is below 1.
     """
 
+    square: Tensor
+    """Running mean square of the taps of real faces; taps differ in size by orders of magnitude."""
+
     def __init__(self, widths: Sequence[int], *, hidden: int = 64) -> None:
         super().__init__()
         if not widths or min(*widths, hidden) < 1:
@@ -48,7 +51,6 @@ class FeatureDiscriminator(nn.Module):
         )
         self.gain = nn.Parameter(torch.ones(len(self.widths)))
         self.register_buffer("square", torch.zeros(len(self.widths)))
-        """Running mean square of the taps of real faces; taps differ in size by orders of magnitude."""
 
     def forward(self, taps: Sequence[Tensor]) -> Tensor:
         """Judge pictures.
@@ -78,15 +80,3 @@ class FeatureDiscriminator(nn.Module):
         """Let the scale of the taps follow those of real faces; call it once a step, before judging."""
         square = average_(torch.stack([tap.float().square().mean() for tap in taps]))
         self.square.copy_(torch.where(self.square == 0, square, self.square.lerp(square, _MOMENTUM)))
-
-    def extended(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The state of a discriminator of the first of these taps, and what is here of the others."""
-        known = len(state.get("gain", self.gain))
-        whole = dict(state)
-        for name, own in self.state_dict().items():
-            kind, _, rest = name.partition(".")
-            if kind == "heads" and int(rest.partition(".")[0]) >= known:
-                whole[name] = own
-            elif kind != "heads" and name in state:
-                whole[name] = torch.cat([state[name], own[known:].to(state[name])])
-        return whole

@@ -1,4 +1,4 @@
-"""Discriminator of StyleGAN2: residual blocks, filtered down-sampling, minibatch standard deviation."""
+"""Tells real from restored pictures by StyleGAN2's discriminator (Sec. 3.4)."""
 
 import math
 
@@ -10,6 +10,8 @@ from memgan.network.layers import EqualConv2d, EqualLinear, ScaledLeakyReLU
 from memgan.network.ops import scaled_leaky_relu
 
 _FINAL_SCALE = 4
+_STDDEV_GROUP = 4
+"""Samples per group of the minibatch standard deviation."""
 
 
 class ResidualBlock(nn.Module):
@@ -32,20 +34,19 @@ class ResidualBlock(nn.Module):
         return (y + self.skip(x)) / math.sqrt(2)
 
 
-def minibatch_stddev(x: Tensor, group_size: int = 4) -> Tensor:
+def minibatch_stddev(x: Tensor) -> Tensor:
     """Append a constant channel with the mean standard deviation over a group of samples.
 
-    Sample n belongs to group n modulo (B / g), where g is the largest divisor of B up to ``group_size``.
+    Sample n belongs to group n modulo (B / g), where g is the largest divisor of B up to :data:`_STDDEV_GROUP`.
 
     Args:
         x: (B, C, H, W).
-        group_size: wanted samples per group.
 
     Returns:
         (B, C + 1, H, W) in the dtype of ``x``; the statistic is taken in float32 at least.
     """
     batch, _, height, width = x.shape
-    group = next(g for g in range(min(group_size, batch), 0, -1) if batch % g == 0)
+    group = next(g for g in range(min(_STDDEV_GROUP, batch), 0, -1) if batch % g == 0)
     grouped = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (group, batch // group))
     deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
     channel = deviation.repeat(group).view(batch, 1, 1, 1).expand(-1, -1, height, width)
@@ -59,30 +60,23 @@ class Discriminator(nn.Module):
         image_size: side of the pictures in pixels, a power of two from 8 to 1024.
         channel_base: the width at scale r is ``min(channel_max, channel_base // r)``.
         channel_max: upper limit of the width.
-        stddev_group: samples per group of the minibatch standard deviation.
 
     Raises:
         ConfigError: if a value is not allowed.
     """
 
-    def __init__(
-        self, image_size: int = 512, *, channel_base: int = 32768, channel_max: int = 512, stddev_group: int = 4
-    ) -> None:
+    def __init__(self, image_size: int = 512, *, channel_base: int = 32768, channel_max: int = 512) -> None:
         super().__init__()
         if image_size not in (8, 16, 32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"image_size is {image_size!r}; allowed: a power of two from 8 to 1024.")
-        for name, value, least in (
-            ("channel_base", channel_base, image_size),
-            ("channel_max", channel_max, 1),
-            ("stddev_group", stddev_group, 1),
-        ):
+        for name, value, least in (("channel_base", channel_base, image_size), ("channel_max", channel_max, 1)):
             if value < least:
                 raise ConfigError(f"{name} is {value}; it must be at least {least}.")
 
         def width(scale: int) -> int:
             return min(channel_max, channel_base // scale)
 
-        self.image_size, self.stddev_group = image_size, stddev_group
+        self.image_size = image_size
         self.from_rgb = EqualConv2d(3, width(image_size), 1)
         scales = [image_size >> level for level in range(int(math.log2(image_size // _FINAL_SCALE)))]
         self.blocks = nn.Sequential(*(ResidualBlock(width(scale), width(scale // 2)) for scale in scales))
@@ -106,5 +100,5 @@ class Discriminator(nn.Module):
         if image.dim() != 4 or image.shape[0] == 0 or tuple(image.shape[1:]) != (3, size, size):
             raise ShapeError(f"The discriminator was given {tuple(image.shape)}; it needs (B, 3, {size}, {size}).")
         x = self.blocks(scaled_leaky_relu(self.from_rgb(image)))
-        x = scaled_leaky_relu(self.conv(minibatch_stddev(x, self.stddev_group)))
+        x = scaled_leaky_relu(self.conv(minibatch_stddev(x)))
         return self.head(x.flatten(1))

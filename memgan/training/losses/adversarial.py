@@ -1,4 +1,4 @@
-"""Adversarial losses (Eq. 11 and 12) and the R1 penalty of the discriminator."""
+"""Computes the adversarial losses (Eq. 11 and 12) and the discriminator's R1 penalty."""
 
 import torch
 import torch.nn.functional as F

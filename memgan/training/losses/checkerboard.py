@@ -1,4 +1,4 @@
-"""A loss against the grids that up-sampling leaves: what repeats every few pixels although the faces do not."""
+"""Measures the grids that up-sampling leaves: errors that repeat every few pixels although the faces do not."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +9,7 @@ CELLS = 4
 """Side, in periods, of the squares within which the strength of a grid may differ: edges show it, flat parts do not."""
 
 
-def grid_distance(restored: Tensor, target: Tensor) -> Tensor:
+def checkerboard_distance(restored: Tensor, target: Tensor) -> Tensor:
     """How far the errors depend on a pixel's place in a grid of 4, 8 or 16 px; scalar float32, 0 for none.
 
     A network that doubles its features' sides can treat the pixels that come of one feature differently. The pattern is

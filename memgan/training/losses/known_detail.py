@@ -1,9 +1,9 @@
-"""A loss on the detail that the degraded picture still shows, weighted by how much of it that is."""
+"""Compares the detail that the degraded picture still shows, weighted by how much of it that is."""
 
 import torch
 from torch import Tensor
 
-from memgan.training.losses.texture import FLOOR, check_sides, pooled, split
+from memgan.training.losses.texture import FLOOR, pooled, split
 
 LEVELS = 4
 """Bands that are compared, each an octave below the one before; the first is the picture's finest."""
@@ -26,11 +26,7 @@ def known_detail_distance(restored: Tensor, target: Tensor, degraded: Tensor) ->
 
     Returns:
         mean over bands and squares of share times relative difference.
-
-    Raises:
-        ShapeError: if a side is too short for the last band.
     """
-    check_sides(restored, MIN_SIDE_PX, "the loss on known detail", "known_weight")
     found, wanted, given = (image.float().contiguous() for image in (restored, target, degraded))
     total = found.new_zeros(())
     for _ in range(LEVELS):

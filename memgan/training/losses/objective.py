@@ -1,37 +1,45 @@
-"""What the generator is trained towards: Eq. 13 and the terms beside it, of one forward pass."""
+"""Combines the generator's losses: Eq. 13 and further terms of one forward pass.
 
-import dataclasses
+A loss is an entry of :func:`make_terms` under the name of its weight in
+:class:`memgan.training.config.LossSettings`.
+"""
+
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from memgan.errors import ConfigError
-from memgan.training.config import TrainConfig
-from memgan.training.losses import known_detail, texture
+from memgan.evaluation.networks.efficientnet import EfficientNetLite
+from memgan.training.config import LossSettings, TrainConfig
+from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.losses import deep_features, known_detail, texture
 from memgan.training.losses.adversarial import generator_adversarial_loss
-from memgan.training.losses.checkerboard import grid_distance
-from memgan.training.losses.deep_features import SemanticLoss
-from memgan.training.losses.identity import IdentityLoss
+from memgan.training.losses.checkerboard import checkerboard_distance
+from memgan.training.losses.deep_features import DeepFeatureLoss
+from memgan.training.losses.feature_networks import feature_network
+from memgan.training.losses.identity import IdentityLoss, identity_network
 from memgan.training.losses.known_detail import known_detail_distance
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.losses.pixel import l1_loss
 from memgan.training.losses.prior_match import prior_distance
 from memgan.training.losses.texture import texture_distance
-from memgan.training.window import Focus, Region, random_region
+from memgan.training.window import Area, Focus, random_area
 
-Taps = tuple[list[Tensor], list[Tensor]]
+TapPair = tuple[list[Tensor], list[Tensor]]
 """Features of the restored and of the true picture, shallow to deep."""
 
 
-class Seen(NamedTuple):
-    """What fixed networks see in a forward pass; ``None``: no loss looks through that one."""
+class FeatureTaps(NamedTuple):
+    """Features that losses and discriminator share; empty lists: no loss needs them."""
 
-    perceptual: Taps | None = None
+    perceptual: TapPair = ([], [])
     """Of a crop at full resolution."""
-    semantic: Taps | None = None
-    """Of the part in its surroundings, at the scale of whole faces."""
+    deep: TapPair = ([], [])
+    """Of the area in its surroundings, at the scale of whole faces."""
 
 
 class Pass(NamedTuple):
@@ -41,43 +49,77 @@ class Pass(NamedTuple):
     """(B, 3, S, S) in [-1, 1]: the truth."""
     degraded: Tensor
     """(B, 3, S, S) in [-1, 1]: what the generator was given."""
-    region: Region
-    """The part that the losses look at."""
+    area: Area
+    """The area that the losses look at."""
     restored: Tensor
-    """(B, 3, h, w): that part, restored."""
+    """(B, 3, h, w): that area, restored."""
     decoded: dict[int, Tensor]
     """Decoded features by scale."""
-    found: Tensor
+    latent_pred: Tensor
     """(B, D) latent codes."""
-    latent: Tensor | None
+    latent_true: Tensor | None
     """(N, D) true codes of the last N faces, if the prior drew them."""
-    mirrored: Tensor | None = None
-    """(B, 3, h, w): that part as the averaged weights restore it from the mirror image; ``None``: not asked for."""
     focus: Focus | None = None
     """Where crops for perceptual loss and discriminator lie; ``None``: anywhere."""
+    taps: FeatureTaps = FeatureTaps()
+    """See :meth:`Objective.look`."""
+    fake_logits: Tensor | None = None
+    """The discriminator's of the restored area; ``None``: no adversarial loss in this step."""
+    real_logits: Tensor | None = None
+    """The discriminator's of its truth, without gradient; ``None``: not compared."""
 
-    def draw_region(self, side: int | None, random: torch.Generator) -> Region:
-        """A square of ``side`` pixels of the restored part, around the focus if there is one."""
-        around = None if self.focus is None else self.focus.within(self.region, self.clean.shape[-1])
-        return random_region(self.restored, side, random, around)
+    def draw_area(self, side: int | None, random: torch.Generator) -> Area:
+        """A square of ``side`` pixels of the restored area, around the focus if there is one."""
+        around = None if self.focus is None else self.focus.within(self.area, self.clean.shape[-1])
+        return random_area(self.restored, side, random, around)
 
     @property
     def target(self) -> Tensor:
-        """(B, 3, h, w): the truth of that part."""
-        return self.region.crop(self.clean)
+        """(B, 3, h, w): the truth of that area."""
+        return self.area.crop(self.clean)
 
 
 class LossNetworks(NamedTuple):
-    """The frozen networks that losses look through; ``None``: that loss is left out."""
+    """The frozen networks that losses look through; ``None``: those losses are left out."""
 
     perceptual: PerceptualLoss | None = None
-    """Eq. 10."""
+    """Eq. 10 and LPIPS."""
     identity: IdentityLoss | None = None
-    """Who it is."""
-    semantic: SemanticLoss | None = None
+    """Recognition."""
+    deep_feature: DeepFeatureLoss | None = None
     """Deep features."""
     prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None
-    """The prior's features for latent codes (B, D), by scale; needed to match them."""
+    """The prior's features for latent codes (B, D), by scale."""
+
+
+Term = Callable[[Pass], Tensor | None]
+"""A loss of a forward pass, a scalar; ``None``: it does not apply to this one."""
+
+
+def make_terms(losses: LossSettings, networks: LossNetworks, random: torch.Generator) -> dict[str, Term]:
+    """The losses whose weight is above 0, by its name.
+
+    Args:
+        losses: weights and further settings.
+        networks: what losses look through.
+        random: draws shifts.
+    """
+    perceptual, identity, deep_feature, prior_features = networks
+    terms: dict[str, Term | None] = {
+        "l1": lambda run: l1_loss(run.restored, run.target, losses.l1_levels, losses.l1_finest),
+        "perceptual": None if perceptual is None else lambda run: perceptual.distance(*run.taps.perceptual),
+        "adversarial": lambda run: (
+            None if run.fake_logits is None else generator_adversarial_loss(run.fake_logits, run.real_logits)
+        ),
+        "lpips": None if perceptual is None else lambda run: perceptual.calibrated_distance(*run.taps.perceptual),
+        "identity": None if identity is None else lambda run: identity(run.restored, run.area, run.clean, random),
+        "deep_feature": None if deep_feature is None else lambda run: deep_feature.distance(*run.taps.deep),
+        "checkerboard": lambda run: checkerboard_distance(run.restored, run.target),
+        "known_detail": lambda run: known_detail_distance(run.restored, run.target, run.area.crop(run.degraded)),
+        "texture": lambda run: texture_distance(run.restored, run.target),
+        "prior_match": None if prior_features is None else lambda run: _prior_match(run, prior_features),
+    }
+    return {name: term for name, term in terms.items() if term is not None and getattr(losses, name)}
 
 
 class Objective:
@@ -90,148 +132,116 @@ class Objective:
     """
 
     def __init__(self, config: TrainConfig, networks: LossNetworks, random: torch.Generator) -> None:
-        self.config = config
+        self.losses = config.losses
         self.networks = networks
         self.random = random
-        self.weights = LossWeights(config.l1_weight, config.perceptual_weight, config.adversarial_weight)
-        self.match_weight = config.prior_match_weight if networks.prior_features is not None else 0.0
-        self.match_share = 1.0
+        self.terms = make_terms(config.losses, networks, random)
+        self.weights: dict[str, float] = {name: getattr(config.losses, name) for name in self.terms}
+
+    @property
+    def matches_prior(self) -> bool:
+        """Whether features and latent code learn from the prior's own; no other loss reaches the latent code then."""
+        return "prior_match" in self.terms
 
     def set_progress(self, progress: float) -> None:
-        """Let the weight of the match fall with the share of the run that is done, 0 to 1."""
-        if self.match_weight:
-            until = self.config.prior_match_until
-            self.match_share = max(1 - progress / until, 0.0) if until else 0.0
+        """Let the weight of the prior match fall with the share of the run that is done, 0 to 1."""
+        if self.matches_prior:
+            until = self.losses.prior_match_until
+            share = max(1 - progress / until, 0.0) if until else 0.0
+            self.weights["prior_match"] = self.losses.prior_match * share
 
-    def see(self, run: Pass) -> Seen:
-        """The features that losses and discriminator look at; call it under autocast."""
-        perceptual, _, semantic, _ = self.networks
-        crop = None if perceptual is None else run.draw_region(self.config.perceptual_size, self.random)
-        return Seen(
-            None if crop is None else perceptual.features(crop.crop(run.restored), crop.crop(run.target)),
-            None if semantic is None else semantic.taps(run.restored, run.region, run.clean),
-        )
+    def look(self, run: Pass) -> Pass:
+        """The pass with the features that losses and discriminator share; call it under autocast."""
+        perceptual, deep_feature = self.networks.perceptual, self.networks.deep_feature
+        taps = FeatureTaps()
+        if perceptual is not None:
+            crop = run.draw_area(self.losses.perceptual_size, self.random)
+            taps = taps._replace(perceptual=perceptual.features(crop.crop(run.restored), crop.crop(run.target)))
+        if deep_feature is not None:
+            taps = taps._replace(deep=deep_feature.taps(run.restored, run.area, run.clean))
+        return run._replace(taps=taps)
 
-    def __call__(
-        self, run: Pass, seen: Seen, fake_logits: Tensor | None, real_logits: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a forward pass; call it under autocast.
-
-        Args:
-            run: the forward pass.
-            seen: see :meth:`see`.
-            fake_logits: the discriminator of the restored part; ``None``: no adversarial loss.
-            real_logits: of its truth, without gradient; used if the settings judge in pairs.
+    def __call__(self, run: Pass) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a forward pass that :meth:`look` was given; call it under autocast.
 
         Returns:
-            the loss to minimize, and the terms by name, detached.
+            the loss to minimize, and the terms by name before weighting, detached; the checkerboard's as the root mean
+            square of the grids in levels of 255.
         """
-        config = self.config
-        perceptual, identity, semantic, _ = self.networks
-        taps = seen.perceptual
-        main = generator_loss(
-            run.restored,
-            run.target,
-            perceptual=None if taps is None else perceptual.distance(*taps),
-            fake_logits=fake_logits,
-            real_logits=real_logits if config.adversarial_paired else None,
-            weights=self.weights,
-            l1_levels=config.l1_levels,
-            l1_finest=config.l1_finest,
-        )
-        beside: dict[str, tuple[float, Tensor]] = {}
-        if config.calibrated_weight:
-            beside["calibrated"] = config.calibrated_weight, perceptual.calibrated_distance(*taps)
-        if identity is not None:
-            distance = identity(run.restored, run.region, run.clean, self.random)
-            beside["identity"] = config.identity_weight, distance
-        if semantic is not None:
-            beside["semantic"] = config.semantic_weight, semantic.distance(*seen.semantic)
-        if config.grid_weight:
-            beside["grid"] = config.grid_weight, grid_distance(run.restored, run.target)
-        if config.known_weight:
-            given = run.region.crop(run.degraded)
-            beside["known"] = config.known_weight, known_detail_distance(run.restored, run.target, given)
-        if config.texture_weight:
-            beside["texture"] = config.texture_weight, texture_distance(run.restored, run.target)
-        if run.mirrored is not None:
-            distance = l1_loss(run.restored, run.mirrored, config.l1_levels, config.l1_finest)
-            beside["mirror"] = config.mirror_weight, distance
-        total = main.total
-        if self.match_weight:
-            match = self._match(run)
-            if match is not None:
-                beside["prior_match"] = self.match_weight * self.match_share, match
-            else:
-                total = total + 0.0 * run.found.float().sum()  # every process needs all gradients, also zero ones
-        for weight, term in beside.values():
-            total = total + weight * term
-        report = {"loss": main.total.detach(), "l1": main.l1, "perceptual": main.perceptual}
-        report |= {name: term.detach() for name, (_, term) in beside.items()}
-        if "grid" in report:
-            report["grid"] = report["grid"].sqrt() * 127.5  # in levels
-        if fake_logits is not None:
-            report["adversarial"] = main.adversarial
-        return total, report
-
-    def _match(self, run: Pass) -> Tensor | None:
-        if run.latent is None or not self.match_share:
-            return None
-        count = len(run.latent)
-        reference = self.networks.prior_features(run.latent)
-        decoded = {scale: run.decoded[scale][-count:] for scale in reference}
-        return prior_distance(decoded, reference, run.found[-count:], run.latent)
+        # All processes need the same gradients, also zero ones.
+        total = 0.0 * (run.restored.float().sum() + run.latent_pred.float().sum())
+        report: dict[str, Tensor] = {}
+        for name, term in self.terms.items():
+            value = term(run) if self.weights[name] else None
+            if value is not None:
+                total = total + self.weights[name] * value
+                report[name] = value.detach()
+        if "checkerboard" in report:
+            report["checkerboard"] = report["checkerboard"].sqrt() * 127.5
+        return total, {"loss": total.detach(), **report}
 
 
-@dataclasses.dataclass(frozen=True)
-class LossWeights:
-    """The alphas of Eq. 13; the defaults are the paper's."""
-
-    l1: float = 0.1
-    perceptual: float = 1.0
-    adversarial: float = 0.1
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value >= 0:
-                raise ConfigError(f"The loss weight {field.name} is {value!r}; it must be at least 0.")
+def _prior_match(run: Pass, prior_features: Callable[[Tensor], dict[int, Tensor]]) -> Tensor | None:
+    if run.latent_true is None:
+        return None
+    count = len(run.latent_true)
+    reference = prior_features(run.latent_true)
+    decoded = {scale: run.decoded[scale][-count:] for scale in reference}
+    return prior_distance(decoded, reference, run.latent_pred[-count:], run.latent_true)
 
 
-class GeneratorLoss(NamedTuple):
-    """Terms of Eq. 13, scalars; ``l1``, ``perceptual`` and ``adversarial`` are before weighting and detached."""
-
-    total: Tensor
-    l1: Tensor
-    perceptual: Tensor
-    adversarial: Tensor
-
-
-def generator_loss(
-    restored: Tensor,
-    target: Tensor,
+def make_loss_networks(
+    config: TrainConfig,
+    device: torch.device,
     *,
-    perceptual: Tensor | None = None,
-    fake_logits: Tensor | None = None,
-    real_logits: Tensor | None = None,
-    weights: LossWeights | None = None,
-    l1_levels: int = 1,
-    l1_finest: float = 1.0,
-) -> GeneratorLoss:
-    """The generator's loss (Eq. 13); a term whose ``perceptual`` or ``fake_logits`` is ``None`` is left out (zero).
+    perceptual_weights: Path | None = None,
+    identity_weights: Path | None = None,
+    prior_faces: PriorFaces | None = None,
+) -> LossNetworks:
+    """The networks of the losses whose weight is above 0.
 
-    ``perceptual`` is Eq. 10 of the two pictures; for ``l1_levels`` and ``l1_finest`` see
-    :func:`l1_loss`.
+    Args:
+        config: the settings.
+        device: where they are needed.
+        perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package's.
+        identity_weights: see :func:`memgan.training.losses.identity.identity_network`.
+        prior_faces: the prior whose features are matched; ``None``: there is none.
 
-    With ``real_logits`` the adversarial term is the paired one, see :func:`discriminator_loss`.
+    Raises:
+        ConfigError: if only one of the identity loss's weight and its network is given.
     """
-    weights = weights or LossWeights()
-    pixel = l1_loss(restored, target, l1_levels, l1_finest)
-    zero = torch.zeros_like(pixel)
-    feature = zero if perceptual is None else perceptual
-    adversarial = zero if fake_logits is None else generator_adversarial_loss(fake_logits, real_logits)
-    total = weights.l1 * pixel + weights.perceptual * feature + weights.adversarial * adversarial
-    return GeneratorLoss(total, pixel.detach(), feature.detach(), adversarial.detach())
+    losses = config.losses
+    if bool(losses.identity) != (identity_weights is not None):
+        raise ConfigError(
+            f"losses.identity is {losses.identity:g} and the identity network {identity_weights}: give both, or "
+            "neither."
+        )
+    deep_feature = DeepFeatureLoss(EfficientNetLite(deep_features.VARIANT)) if losses.deep_feature else None
+    return LossNetworks(
+        make_perceptual(config, perceptual_weights, device),
+        None if identity_weights is None else IdentityLoss(identity_network(identity_weights, device)),
+        None if deep_feature is None else deep_feature.to(device).to(memory_format=torch.channels_last),
+        functools.partial(prior_faces.features, up_to=losses.prior_match_scale)
+        if prior_faces is not None and losses.prior_match
+        else None,
+    )
+
+
+def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
+    """Eq. 10 with its feature network, or ``None`` if no loss looks at features."""
+    losses = config.losses
+    if not losses.use_perceptual_features:
+        return None
+    # The first taps suffice for Eq. 10 alone; LPIPS and the discriminator look at all.
+    discriminated = losses.adversarial and config.discriminator.kind == "features"
+    built = None if losses.lpips or discriminated else losses.perceptual_taps
+    network = feature_network(losses.perceptual_network, weights, built)
+    loss = PerceptualLoss(network, unit_normalize=losses.perceptual_unit_normalize, taps=losses.perceptual_taps)
+    if config.run.compile:
+        network.compile()
+        loss.distance = torch.compile(loss.distance)  # type: ignore[method-assign]
+        loss.calibrated_distance = torch.compile(loss.calibrated_distance)  # type: ignore[method-assign]
+    return loss.to(device).to(memory_format=torch.channels_last)
 
 
 def check_window(config: TrainConfig, image_size: int) -> None:
@@ -240,23 +250,26 @@ def check_window(config: TrainConfig, image_size: int) -> None:
     Raises:
         ConfigError: naming the sizes.
     """
-    windowed = config.window is not None and image_size > config.window_scale
-    side = config.window * (image_size // config.window_scale) - 2 * config.window_margin if windowed else image_size
+    losses, window, discriminator = config.losses, config.window, config.discriminator
+    side = image_size
     needs = {
-        "set texture_weight to 0": texture.MIN_SIDE_PX if config.texture_weight else 0,
-        "set known_weight to 0": known_detail.MIN_SIDE_PX if config.known_weight else 0,
+        "set losses.texture to 0": texture.MIN_SIDE_PX if losses.texture else 0,
+        "set losses.known_detail to 0": known_detail.MIN_SIDE_PX if losses.known_detail else 0,
     }
-    if windowed:
-        judged = config.discriminator_size or 0 if config.adversarial_weight else 0
-        needs |= {"lower the discriminator_size": judged, "train on whole pictures": 32}
+    if windowed := window.size is not None and image_size > window.scale:
+        side = window.size * (image_size // window.scale) - 2 * window.margin
+        crops = losses.adversarial and discriminator.kind == "picture"
+        needs |= {
+            "lower discriminator.size": discriminator.size or 0 if crops else 0,
+            "train on whole pictures": 32,
+        }
     remedy, needed = max(needs.items(), key=lambda need: need[1])
     if side >= needed:
         return
     if windowed:
         raise ConfigError(
-            f"A window of {config.window} at scale {config.window_scale} with a margin of {config.window_margin} px "
-            f"leaves {side} px of the picture for the losses, which need {needed}: enlarge the window, lower the "
-            f"margin, or {remedy}."
+            f"A window of {window.size} at scale {window.scale} with a margin of {window.margin} px leaves {side} px "
+            f"of the picture for the losses, which need {needed}: enlarge the window, lower the margin, or {remedy}."
         )
     raise ConfigError(
         f"The losses need pictures of {needed} px, these have {image_size}: {remedy}, or train at a larger size."

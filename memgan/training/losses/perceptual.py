@@ -1,4 +1,4 @@
-"""Perceptual loss (Eq. 10)."""
+"""Compares the features of two pictures (Eq. 10, LPIPS)."""
 
 from collections.abc import Sequence
 
@@ -15,32 +15,16 @@ class PerceptualLoss(nn.Module):
 
     Args:
         network: see :func:`memgan.training.losses.feature_networks.feature_network`.
-        weights: one per tap; ``None``: the network's own.
         unit_normalize: divide the features at every position by their root mean square over channels first, so that
-            every tap counts alike whatever its scale (and the weights default to one divided by the number of taps).
-            Off: the literal Eq. 10.
+            every tap counts alike whatever its scale. Off: the literal Eq. 10, with the network's own weights.
         taps: how many of the network's taps count, from the input on; ``None``: all.
-
-    Raises:
-        ConfigError: if there are not as many weights as taps.
     """
 
-    def __init__(
-        self,
-        network: FeatureNetwork,
-        weights: Sequence[float] | None = None,
-        *,
-        unit_normalize: bool = False,
-        taps: int | None = None,
-    ) -> None:
+    def __init__(self, network: FeatureNetwork, *, unit_normalize: bool = False, taps: int | None = None) -> None:
         super().__init__()
-        count = len(network.default_weights) if taps is None else taps
-        if weights is None:
-            weights = (1 / count,) * count if unit_normalize else network.default_weights[:count]
-        if len(weights) != count:
-            raise ConfigError(f"{len(weights)} weights were given for {count} taps; give one for each.")
         self.network = network
-        self.weights = tuple(float(weight) for weight in weights)
+        own = network.default_weights[:taps]
+        self.weights = (1 / len(own),) * len(own) if unit_normalize else own
         self.unit_normalize = unit_normalize
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pixel loss (Eq. 9)."""
+"""Compares pixels (Eq. 9)."""
 
 import torch.nn.functional as F
 from torch import Tensor

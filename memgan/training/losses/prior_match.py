@@ -1,11 +1,11 @@
-"""Learning to use the prior: on faces that it drew itself, its own features and latent codes are known."""
+"""Compares features and latent codes with those of the prior, which are known for the faces that it drew."""
 
 import torch
 from torch import Tensor
 
 
 def prior_distance(
-    decoded: dict[int, Tensor], reference: dict[int, Tensor], latent: Tensor, true_latent: Tensor
+    decoded: dict[int, Tensor], reference: dict[int, Tensor], latent_pred: Tensor, latent_true: Tensor
 ) -> Tensor:
     """Squared distance of the decoded features and the latent code to those that the prior drew the face from.
 
@@ -16,14 +16,14 @@ def prior_distance(
     Args:
         decoded: F^D by scale, (B, C_r, r, r).
         reference: the prior's F^GAN2 by scale; its scales are compared.
-        latent: (B, D) latent codes of the degraded faces.
-        true_latent: (B, D) latent codes of the clean faces.
+        latent_pred: (B, D) latent codes of the degraded faces.
+        latent_true: (B, D) latent codes of the clean faces.
 
     Returns:
         scalar float32; every scale, and the code, counts as the share of the variance that is missed, averaged.
     """
     terms = [missed_share(decoded[scale], features) for scale, features in reference.items()]
-    return torch.stack([*terms, missed_share(latent, true_latent)]).mean()
+    return torch.stack([*terms, missed_share(latent_pred, latent_true)]).mean()
 
 
 def missed_share(found: Tensor, true: Tensor) -> Tensor:

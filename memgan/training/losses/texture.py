@@ -1,10 +1,8 @@
-"""A loss on the statistics of fine detail: how much there is in a spot, and which way it runs, not where it lies."""
+"""Compares the statistics of fine detail: how much there is in a spot and which way it runs, not where it lies."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from memgan.errors import ShapeError
 
 LEVELS = 3
 """Bands that are compared, each an octave below the one before; the first is the picture's finest."""
@@ -31,11 +29,7 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         mean difference of the logarithm of amplitudes plus that of the correlations, averaged over the bands.
-
-    Raises:
-        ShapeError: if a side is too short for the last band.
     """
-    check_sides(restored, MIN_SIDE_PX, "the texture loss", "texture_weight")
     found, wanted = restored.float().contiguous(), target.float().contiguous()  # bands are taken plane by plane
     total = found.new_zeros(())
     for _ in range(LEVELS):
@@ -43,19 +37,6 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
         (amplitude, correlation), (true_amplitude, true_correlation) = _statistics(band), _statistics(true_band)
         total = total + (amplitude - true_amplitude).abs().mean() + (correlation - true_correlation).abs().mean()
     return total / LEVELS
-
-
-def check_sides(image: Tensor, least: int, loss: str, setting: str) -> None:
-    """Refuse a picture of which the last band of a loss would be empty.
-
-    Raises:
-        ShapeError: if a side is below ``least``; the remedy names the loss's ``setting``.
-    """
-    if min(image.shape[-2:]) < least:
-        raise ShapeError(
-            f"The pictures have shape {tuple(image.shape)}; {loss} needs sides of at least {least} px: train on larger "
-            f"pictures or windows, or set {setting} to 0."
-        )
 
 
 def split(image: Tensor) -> tuple[Tensor, Tensor]:

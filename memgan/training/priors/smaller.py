@@ -58,7 +58,7 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor], seed: int = 0)
 def _fitted_head(faces: PriorFaces, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Least-squares weight (3, C) and bias (3,) from the features at ``size`` to the pictures, shrunk to it."""
     generator = torch.Generator().manual_seed(seed)
-    gram, product = 0, 0
+    gram, product = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for _ in range(FITTED_FACES):
         drawn = faces.draw(1, generator)
         found = faces.features(drawn.latent, size)[size].float()

@@ -11,9 +11,11 @@ from skimage import data
 from torch import Tensor
 
 from memgan.errors import DataError, MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.evaluation import EfficientNetLite0, frechet_distance
+from memgan.evaluation import enlite0_features, frechet_distance
 from memgan.evaluation.metrics.frechet import small_sample_note
 from memgan.evaluation.networks import efficientnet
+from memgan.evaluation.networks.efficientnet import EfficientNetLite
+from memgan.evaluation.networks.pooled import PooledFeatures
 from memgan.image import to_tensor
 
 
@@ -81,20 +83,20 @@ def test_bad_features_are_named() -> None:
 
 
 @pytest.fixture(scope="module")
-def network() -> EfficientNetLite0:
-    return EfficientNetLite0()
+def network() -> PooledFeatures:
+    return enlite0_features()
 
 
 # ImageNet's classes: 281 to 285 are cats, 967 is espresso.
 @pytest.mark.parametrize(("name", "classes"), [("chelsea", range(281, 286)), ("coffee", [967])])
-def test_it_sees_what_there_is(network: EfficientNetLite0, name: str, classes: list[int]) -> None:
+def test_it_sees_what_there_is(network: PooledFeatures, name: str, classes: list[int]) -> None:
     rgb = getattr(data, name)()
     left = (rgb.shape[1] - rgb.shape[0]) // 2
     square = to_tensor(np.ascontiguousarray(rgb[:, left : left + rgb.shape[0]]))[None]
-    assert network.classify(square).softmax(1)[0, list(classes)].sum() > 0.8
+    assert network.network._fc(network(square)).softmax(1)[0, list(classes)].sum() > 0.8
 
 
-def test_features(network: EfficientNetLite0) -> None:
+def test_features(network: PooledFeatures) -> None:
     pictures = torch.rand(2, 3, 80, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
     features = network(pictures)
     assert features.shape == (2, 1280) and features.dtype == torch.float32
@@ -123,13 +125,13 @@ def test_odd_padding_lies_at_the_right_and_the_bottom() -> None:
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [name for name in sys.modules if name.startswith("efficientnet_lite0")]  # read, not imported
     with pytest.raises(WeightsNotFoundError, match=r"none\.pth"):
-        EfficientNetLite0(tmp_path / "none.pth")
+        EfficientNetLite(0, tmp_path / "none.pth")
     (tmp_path / "bad.pth").write_bytes(b"nothing")
     torch.save({"_fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
     for name in ("bad.pth", "other.pth"):
         with pytest.raises(WeightsError, match=name):
-            EfficientNetLite0(tmp_path / name)
+            EfficientNetLite(0, tmp_path / name)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"memgan\[eval\]"):
-        EfficientNetLite0()
-    assert EfficientNetLite0("random")(torch.zeros(1, 3, 32, 32)).shape == (1, 1280)
+        EfficientNetLite(0)
+    assert PooledFeatures(EfficientNetLite(0, "random"))(torch.zeros(1, 3, 32, 32)).shape == (1, 1280)

@@ -9,7 +9,7 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from memgan.degradation import degrade_one
+from memgan.degradation import degrade_seeded
 from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
 from memgan.evaluation import IdentityDistance
 from memgan.evaluation.metrics.identity import SAME_PERSON, recognition_chip
@@ -36,7 +36,7 @@ def someone() -> Tensor:
 def test_the_same_face_is_near_and_another_far(distance: IdentityDistance, someone: Tensor) -> None:
     other = face(load_picture(PHOTO).rgb8, 341, 173, 259)
     mirrored = someone.flip(-1)
-    degraded = degrade_one(someone[0], 3)[None]
+    degraded = degrade_seeded(someone, [3])
     pairs = torch.cat([someone, mirrored, degraded, other])
     same, flipped, worse, stranger = distance(pairs, someone.expand(4, -1, -1, -1)).tolist()
     assert same == 0

@@ -8,11 +8,11 @@ import torch
 import torchvision
 
 from memgan.errors import ConfigError, MissingDependencyError, WeightsError, WeightsNotFoundError
-from memgan.evaluation import METRICS, MetricSet, choose_metrics
-from memgan.evaluation.accumulator import Tally
+from memgan.evaluation import METRICS, Metric, MetricInfo, MetricSet, choose_metrics
+from memgan.evaluation.accumulator import ScoreAccumulator
 from memgan.evaluation.metrics import lpips_fid as published
 from memgan.evaluation.metrics.lpips_fid import ALEXNET_FILE, INCEPTION_FILE, inception_features, lpips_alex
-from memgan.evaluation.metrics.regions import only
+from memgan.evaluation.metrics.regions import Region, composite
 
 OFFLINE = ["psnr", "ssim", "st_lpips", "fd_enlite0", "kd_enlite0", "fd_alex", "kd_alex", "niqe", "identity"]
 
@@ -31,15 +31,18 @@ def test_what_works_offline_is_the_default(cache: Path) -> None:
     assert metrics.names == OFFLINE
     assert set(metrics.left_out) == {"lpips", "fid"}
     assert all("--download" in reason and str(cache) in reason for reason in metrics.left_out.values())
-    assert list(metrics.single) == ["niqe"] and list(metrics.sets) == OFFLINE[3:7]
+    kinds = {metric.name: metric.info.kind for metric in metrics.metrics}
+    assert [name for name in OFFLINE if kinds[name] == "single"] == ["niqe"]
+    assert [name for name in OFFLINE if kinds[name] == "sets"] == OFFLINE[3:7]
     pictures = torch.zeros(2, 3, 64, 64)
-    assert all(metric(pictures, pictures).shape == (2,) for metric in metrics.paired.values())
+    assert all(
+        metric.compute(pictures, pictures).shape == (2,) for metric in metrics.metrics if metric.info.kind == "paired"
+    )
 
 
-def test_parts_of_the_picture_only_by_name(cache: Path) -> None:
-    parts = ["psnr_face", "ssim_face", "psnr_around", "ssim_around"]
-    metrics = choose_metrics(parts)
-    assert metrics.names == parts
+def test_paired_metrics_of_regions(cache: Path) -> None:
+    metrics = choose_metrics(["st_lpips", "ssim", "psnr"], regions=["face", "around"])
+    assert metrics.names == ["psnr_face", "psnr_around", "ssim_face", "ssim_around", "st_lpips_face", "st_lpips_around"]
     truth = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     right = torch.linspace(0, 1, 128)
     # Eyes, nose, mouth and chin of the template count as face; corners, ears and forehead's hair do not.
@@ -52,45 +55,66 @@ def test_parts_of_the_picture_only_by_name(cache: Path) -> None:
     ):
         spot = ((right[:, None] - y) ** 2 + (right[None, :] - x) ** 2 < 0.02**2).float()
         spoiled = truth + 0.5 * spot
-        values = {name: metric(spoiled, truth) for name, metric in metrics.paired.items()}
+        values = {metric.name: metric.compute(spoiled, truth) for metric in metrics.metrics}
         touched, other = ("face", "around") if in_face else ("around", "face")
         assert (values[f"psnr_{touched}"] < 60).all() and values[f"psnr_{other}"].isinf().all()
         assert (values[f"ssim_{touched}"] < 0.9999).all() and (values[f"ssim_{other}"] > 0.9999).all()
-    for name in ("ssim_face", "kd_enlite0_around"):
-        with pytest.raises(ConfigError, match="need a truth"):
-            choose_metrics([name], with_truth=False)
+        assert (values[f"st_lpips_{touched}"] > 1e-4).all() and (values[f"st_lpips_{other}"] < 1e-6).all()
 
 
-def test_distances_of_sets_in_a_part_of_the_picture() -> None:
+def test_regions_are_checked(cache: Path) -> None:
+    assert choose_metrics(["psnr"], regions=["whole", "face", "face"]).names == ["psnr", "psnr_face"]
+    metrics = choose_metrics(["niqe", "psnr"], regions=["whole", "around"])
+    assert metrics.names == ["psnr", "psnr_around", "niqe"] and set(metrics.left_out) == {"niqe_around"}
+    info = metrics.metrics[1].info
+    assert info.region == "around" and info.published is None and "outside an oval" in info.made_by
+    with pytest.raises(ConfigError, match="niqe has no regions"):
+        choose_metrics(["niqe"], regions=["face"])
+    with pytest.raises(ConfigError, match=r"'mouth'.*whole, face, around"):
+        choose_metrics(["psnr"], regions=["face", "mouth"])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="allowed: one or more"):
+        choose_metrics(["psnr"], regions=[])
+    with pytest.raises(ConfigError, match="need a truth"):
+        choose_metrics(["kd_enlite0"], regions=["around"], with_truth=False)
+
+
+def test_distances_of_sets_in_a_region() -> None:
     generator = torch.Generator().manual_seed(2)
     truth = torch.rand(6, 3, 64, 64, generator=generator) * 2 - 1
     corner = truth.clone()
     corner[..., :16, :16] += 1.0
     nose = truth.clone()
     nose[..., 30:40, 28:36] += 1.0
+    passes = []
 
     def own(pictures: torch.Tensor) -> torch.Tensor:
+        passes.append(len(pictures))
         return pictures[..., ::2, ::2].flatten(1)
 
-    # One network, as `choose_metrics` gives it, and a metric of the caller's that happens to end like a part's.
-    names = ("fd_enlite0", "fd_enlite0_face", "fd_enlite0_around", "own_face")
-    tally = Tally(MetricSet(sets=dict.fromkeys(names, own)), ["corner", "nose"])
-    tally.add(list("abcdef"), 0, {"corner": corner, "nose": nose}, truth)
-    tally.add_target(truth)
-    found = tally.result().distances[0]
-    assert found["corner"]["fd_enlite0"] == pytest.approx(found["corner"]["fd_enlite0_around"], rel=1e-3)
-    assert found["nose"]["fd_enlite0"] == pytest.approx(found["nose"]["fd_enlite0_face"], rel=0.05)
-    assert abs(found["corner"]["fd_enlite0_face"]) < 1e-3 * found["corner"]["fd_enlite0"]
-    assert abs(found["nose"]["fd_enlite0_around"]) < 1e-3 * found["nose"]["fd_enlite0"]
-    assert found["nose"]["own_face"] == found["nose"]["fd_enlite0"]
+    def row(name: str, region: Region) -> Metric:
+        return Metric(name, MetricInfo("sets", False, "pixels", region=region), own)
+
+    # One network, as `choose_metrics` gives it; a region is what is said, not what a name ends in.
+    rows = (row("fd", "whole"), row("fd_face", "face"), row("fd_around", "around"), row("own_face", "whole"))
+    accumulator = ScoreAccumulator(MetricSet(rows), ["corner", "nose"])
+    accumulator.add(list("abcdef"), 0, {"corner": corner, "nose": nose}, truth)
+    accumulator.add_target(truth)
+    assert len(passes) == 2 * 3 + 1  # one for each region, and for the truths
+    found = accumulator.result().distances[0]
+    assert found["corner"]["fd"] == pytest.approx(found["corner"]["fd_around"], rel=1e-3)
+    assert found["nose"]["fd"] == pytest.approx(found["nose"]["fd_face"], rel=0.05)
+    assert abs(found["corner"]["fd_face"]) < 1e-3 * found["corner"]["fd"]
+    assert abs(found["nose"]["fd_around"]) < 1e-3 * found["nose"]["fd"]
+    assert found["nose"]["own_face"] == found["nose"]["fd"]
 
 
-def test_only_joins_softly() -> None:
+def test_composites_have_a_soft_edge() -> None:
     truth, picture = torch.zeros(1, 3, 128, 128), torch.ones(1, 3, 128, 128)
-    face, around = only("face", picture, truth), only("around", picture, truth)
+    face, around = composite("face", picture, truth), composite("around", picture, truth)
     assert torch.allclose(face + around, picture, atol=1e-6)
     assert face[..., 69, 64] == pytest.approx(torch.ones(1, 3), abs=1e-4) and (face[..., 0, 0] == 0).all()
     assert (face[..., 1:, :] - face[..., :-1, :]).abs().max() < 0.4  # an edge would be 1
+    assert composite("whole", picture, truth) is picture
 
 
 def test_small_pictures_have_no_niqe(cache: Path) -> None:
@@ -122,23 +146,18 @@ def test_a_missing_package_is_left_out_or_named(cache: Path, monkeypatch: pytest
         choose_metrics(["identity"])
 
 
-def test_own_metrics_come_last() -> None:
-    metrics = MetricSet(paired={"mine": lambda a, b: a.mean((1, 2, 3))}, single={"niqe": lambda a: a.mean((1, 2, 3))})
-    assert metrics.names == ["niqe", "mine"]
-
-
 def test_distances_of_one_network_share_it() -> None:
     for order in (OFFLINE[3:7], OFFLINE[6:2:-1]):
-        sets = choose_metrics(order).sets
-        assert sets["fd_enlite0"] is sets["kd_enlite0"] and sets["fd_alex"] is sets["kd_alex"]
-        assert sets["fd_enlite0"] is not sets["fd_alex"]
-    assert list(choose_metrics(["kd_enlite0"]).sets) == ["kd_enlite0"]
+        compute = {metric.name: metric.compute for metric in choose_metrics(order).metrics}
+        assert compute["fd_enlite0"] is compute["kd_enlite0"] and compute["fd_alex"] is compute["kd_alex"]
+        assert compute["fd_enlite0"] is not compute["fd_alex"]
+    assert choose_metrics(["kd_enlite0"]).names == ["kd_enlite0"]
 
 
 def test_no_substitute_is_called_lpips_or_fid() -> None:
-    assert "not LPIPS" in METRICS["st_lpips"].made_by
+    assert "not LPIPS" in METRICS["st_lpips"].info.made_by
     for network in ("enlite0", "alex"):
-        assert "not KID" in METRICS[f"kd_{network}"].made_by and "not FID" in METRICS[f"fd_{network}"].made_by
+        assert "not KID" in METRICS[f"kd_{network}"].info.made_by and "not FID" in METRICS[f"fd_{network}"].info.made_by
 
 
 def test_a_download_is_tried_only_when_asked_for(cache: Path) -> None:
@@ -162,7 +181,7 @@ def test_a_damaged_network_is_named(cache: Path) -> None:
 def test_lpips_with_a_network_in_the_cache(cache: Path) -> None:
     torch.manual_seed(0)
     torch.save(torchvision.models.alexnet(weights=None).state_dict(), cache / ALEXNET_FILE)
-    metric = choose_metrics(["lpips"]).paired["lpips"]
+    metric = choose_metrics(["lpips"]).metrics[0].compute
     clean = torch.rand(2, 3, 64, 64) * 2 - 1
     near, far = metric(clean + 0.01 * torch.randn(2, 3, 64, 64), clean), metric(clean.flip(-1), clean)
     assert near.shape == (2,) and (near < far).all() and metric(clean, clean).abs().max() < 1e-6
@@ -181,7 +200,7 @@ def test_fid_features_with_a_network_in_the_cache(cache: Path, monkeypatch: pyte
         patch.setattr(package.nn.Module, "load_state_dict", lambda self, state: None)
         structure = package.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     torch.save(structure.state_dict(), cache / INCEPTION_FILE)
-    describe = choose_metrics(["fid"]).sets["fid"]
+    describe = choose_metrics(["fid"]).metrics[0].compute
     picture = torch.rand(2, 3, 64, 64) * 2 - 1
     features = describe(picture)
     assert features.shape == (2, 2048) and features.isfinite().all()

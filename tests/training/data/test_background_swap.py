@@ -2,7 +2,7 @@
 
 import torch
 
-from memgan.training.data.background_swap import change_surroundings
+from memgan.training.data.background_swap import swap_backgrounds
 from memgan.training.data.cut_out import CutOuts, cut_out
 
 SIDE = 256
@@ -60,7 +60,7 @@ def test_the_person_stays_and_the_rest_is_another_photograph() -> None:
     image, _ = portrait()
     images = image.expand(6, -1, -1, -1).clamp(-1, 1).double()
     stripes = torch.linspace(-1, 1, SIDE).expand(3, SIDE, SIDE)  # red, green and blue alike: gray
-    changed = change_surroundings(images, lambda: stripes, torch.Generator().manual_seed(2))
+    changed = swap_backgrounds(images, lambda: stripes, torch.Generator().manual_seed(2))
     assert changed.shape == images.shape and changed.dtype == images.dtype and changed.abs().max() <= 1
     mask = cut_out(images[:1])[0]
     sure, none = mask == 1, mask == 0
@@ -69,9 +69,9 @@ def test_the_person_stays_and_the_rest_is_another_photograph() -> None:
     assert (behind[:, 0] - behind[:, 2]).abs().max() < 1e-5  # nothing of the blue is left
     light = behind.mean((1, 2))
     assert light.std() > 0.1  # each has its own draw
-    again = change_surroundings(images, lambda: stripes, torch.Generator().manual_seed(2))
+    again = swap_backgrounds(images, lambda: stripes, torch.Generator().manual_seed(2))
     assert torch.equal(changed, again)
-    assert change_surroundings(images[:0], lambda: stripes, torch.Generator()).shape == (0, 3, SIDE, SIDE)
+    assert swap_backgrounds(images[:0], lambda: stripes, torch.Generator()).shape == (0, 3, SIDE, SIDE)
 
 
 def test_backgrounds_are_near_and_far_sharp_and_blurred_dark_and_light() -> None:
@@ -87,7 +87,7 @@ def test_backgrounds_are_near_and_far_sharp_and_blurred_dark_and_light() -> None
     counts, detail, light = [], [], []
     for seed in range(24):
         asked.clear()
-        changed = change_surroundings(image[None], noise, torch.Generator().manual_seed(seed))[0, :, :40]
+        changed = swap_backgrounds(image[None], noise, torch.Generator().manual_seed(seed))[0, :, :40]
         counts.append(len(asked))
         light.append(float(changed[:, none].mean()))
         detail.append(float((changed.diff(dim=-1)[:, none[:, 1:] & none[:, :-1]]).abs().mean()))

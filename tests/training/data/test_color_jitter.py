@@ -2,7 +2,7 @@
 
 import torch
 
-from memgan.training.data.color_jitter import _color_matrix, recolor
+from memgan.training.data.color_jitter import _color_matrix, jitter_colors
 
 
 def lightness(image: torch.Tensor) -> torch.Tensor:
@@ -24,19 +24,19 @@ def test_turning_the_hue_keeps_lightness_and_gray() -> None:
 
 def test_each_picture_has_its_own_draw_and_black_stays_black() -> None:
     image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(2)) * 1.6 - 0.8
-    both = recolor(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3))
+    both = jitter_colors(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3))
     assert both.shape == (2, 3, 16, 16) and both.dtype == image.dtype and both.abs().max() <= 1
     assert (both[0] - both[1]).abs().mean() > 0.02 < (both[0] - image[0]).abs().mean()
-    assert torch.equal(both, recolor(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3)))
-    assert recolor(-torch.ones(4, 3, 8, 8), torch.Generator().manual_seed(4)).max() == -1
-    assert recolor(image[:0], torch.Generator()).shape == (0, 3, 16, 16)
+    assert torch.equal(both, jitter_colors(image.expand(2, -1, -1, -1), torch.Generator().manual_seed(3)))
+    assert jitter_colors(-torch.ones(4, 3, 8, 8), torch.Generator().manual_seed(4)).max() == -1
+    assert jitter_colors(image[:0], torch.Generator()).shape == (0, 3, 16, 16)
 
 
 def test_dim_light_and_strong_colors_are_among_them() -> None:
     gray = torch.zeros(64, 3, 8, 8)
-    light = lightness(recolor(gray, torch.Generator().manual_seed(5))).mean((1, 2))
+    light = lightness(jitter_colors(gray, torch.Generator().manual_seed(5))).mean((1, 2))
     assert light.min() < -0.35 and light.max() > 0.05
     skin = torch.tensor([0.6, 0.2, 0.0]).view(1, 3, 1, 1).expand(64, 3, 8, 8)
-    colors = recolor(skin, torch.Generator().manual_seed(6))
+    colors = jitter_colors(skin, torch.Generator().manual_seed(6))
     strength = colors.amax(1) - colors.amin(1)
     assert strength.min() < 0.3 and strength.max() > 0.9

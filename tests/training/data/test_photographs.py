@@ -78,13 +78,6 @@ def test_a_set_travels_to_other_processes(tmp_path: Path) -> None:
     assert torch.equal(batch, torch.stack([faces[0], faces[1]]))
 
 
-def test_mirrored_faces_come_after_the_others(folder: Path) -> None:
-    faces = FaceSet(folder, size_px=32, mirrored=True)
-    assert len(faces) == 6 and len(faces.names) == 3
-    for index in range(3):
-        assert torch.equal(faces[index + 3], faces[index].flip(-1))
-
-
 @pytest.mark.parametrize("cache", [False, True])
 def test_faces_are_the_caller_s_own(folder: Path, cache: bool) -> None:
     faces = FaceSet(folder, size_px=32, cache=cache)

@@ -12,6 +12,7 @@ from tiny import register_tiny, settings, write_faces
 from memgan.errors import ConfigError
 from memgan.hub import weight_file
 from memgan.training.build import make_stream
+from memgan.training.config import DataSettings
 from memgan.training.data.photographs import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 from memgan.training.data.workers import worker_batches
@@ -21,7 +22,15 @@ CPU = torch.device("cpu")
 
 
 def made(folder: Path, count: int, seed: int = 3, workers: int = 2) -> list[Batch]:
-    config = settings(workers=workers, synthetic_share=0.5, synthetic_pool=5, aged_share=0.3, recolor_share=0.5)
+    config = settings(
+        {
+            "run.workers": workers,
+            "data.synthetic": 0.5,
+            "data.synthetic_pool": 5,
+            "data.aged": 0.3,
+            "data.color_jitter": 0.5,
+        }
+    )
     torch.manual_seed(0)
     stream = make_stream(config, 64, FaceSet([folder], size_px=64), random_prior_faces(), CPU, seed)
     with contextlib.closing(worker_batches(stream, 4, workers, CPU, seed)) as batches:
@@ -57,7 +66,7 @@ def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -
 
 def test_processes_keep_together_what_was_cut_out(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path, count=12)], size_px=64)
-    stream = FaceStream(faces, CPU, seed=1, surroundings_share=1.0)
+    stream = FaceStream(faces, CPU, 1, DataSettings(background_swap=1.0))
     with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
         for _ in range(4):
             next(batches)
@@ -69,7 +78,7 @@ def test_drawn_faces_come_last_with_their_codes(processes: bool, tmp_path: Path)
     torch.manual_seed(0)
     prior = random_prior_faces()
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
-    stream = FaceStream(faces, CPU, seed=1, prior_faces=prior, synthetic_share=0.5, pool=20)
+    stream = FaceStream(faces, CPU, 1, DataSettings(synthetic=0.5, synthetic_pool=20), prior_faces=prior)
     stream.keep_drawn()
     made = worker_batches(stream, 42, 1, CPU, 1) if processes else stream.batches(42)
     with contextlib.closing(made) as batches:
@@ -89,14 +98,14 @@ def test_drawn_faces_come_last_with_their_codes(processes: bool, tmp_path: Path)
 
 def test_a_run_with_processes_learns_from_their_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_tiny(monkeypatch)
-    config = settings(workers=2, steps=3, adversarial_weight=0.0)
+    config = settings({"run.workers": 2, "run.steps": 3, "losses.adversarial": 0.0})
     path = train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run")
     assert weight_file.read(path).metadata["train_steps"] == "3"
 
 
 def test_processes_need_to_know_how_many_faces_to_keep() -> None:
     with pytest.raises(ConfigError, match="synthetic_pool"):
-        settings(workers=2, synthetic_share=0.5)
+        settings({"run.workers": 2, "data.synthetic": 0.5})
     with pytest.raises(ConfigError, match="workers"):
-        settings(workers=-1)
-    assert settings(workers=2).workers == 2
+        settings({"run.workers": -1})
+    assert settings({"run.workers": 2}).run.workers == 2

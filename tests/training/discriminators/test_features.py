@@ -1,6 +1,5 @@
 """The discriminator on features: what it sees, that it learns, and how a training step uses it."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from memgan.training.build import make_discriminator
 from memgan.training.checkpoint import load_discriminator, save_discriminator
 from memgan.training.discriminators.features import FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss
-from memgan.training.losses.deep_features import SemanticLoss
+from memgan.training.losses.deep_features import DeepFeatureLoss
 from memgan.training.losses.objective import LossNetworks
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.step import Trainer
@@ -80,19 +79,6 @@ def test_it_learns_what_is_missing() -> None:
     assert loss.item() < 0.5  # chance: 0.69
 
 
-def test_it_goes_on_with_more_taps() -> None:
-    few, more = FeatureDiscriminator((4, 6), hidden=8).eval(), FeatureDiscriminator((4, 6, 8), hidden=8).eval()
-    few.observe_(taps(1)[:2])
-    fresh = more(taps(0))
-    more.load_state_dict(more.extended(few.state_dict()))
-    assert torch.allclose(more(taps(0))[:, :2], few(taps(0)[:2]), atol=1e-6)
-    assert torch.equal(more(taps(0))[:, 2], fresh[:, 2])
-    more.observe_(taps(1))
-    assert torch.allclose(more.square[:2], few.square) and more.square[2] == pytest.approx(taps(1)[2].square().mean())
-    for same in (few.state_dict(), {}):
-        assert few.extended(same).keys() == same.keys()
-
-
 def test_other_features_are_refused() -> None:
     judge = FeatureDiscriminator((4, 6, 8))
     for wrong in (taps(0)[:2], taps(0)[::-1]):
@@ -105,7 +91,7 @@ def test_other_features_are_refused() -> None:
 
 def test_a_step_teaches_both_sides() -> None:
     torch.manual_seed(0)
-    config = settings(discriminator_kind="features", perceptual_weight=1.0, adversarial_paired=True)
+    config = settings({"discriminator.kind": "features", "losses.perceptual": 1.0, "losses.adversarial_paired": True})
     perceptual = PerceptualLoss(OneConvolution())
     judge = FeatureDiscriminator(perceptual.network.widths)
     made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual))
@@ -124,50 +110,51 @@ def test_a_step_teaches_both_sides() -> None:
 
 
 def test_features_need_a_network_that_computes_them() -> None:
-    with pytest.raises(ConfigError, match="perceptual_weight"):
-        settings(discriminator_kind="features", perceptual_weight=0.0, adversarial_weight=0.1)
-    settings(discriminator_kind="features", perceptual_weight=0.0, adversarial_weight=0.0)
+    with pytest.raises(ConfigError, match=r"losses\.perceptual"):
+        settings({"discriminator.kind": "features", "losses.perceptual": 0.0, "losses.adversarial": 0.1})
+    settings({"discriminator.kind": "features", "losses.perceptual": 0.0, "losses.adversarial": 0.0})
 
 
 def test_it_sees_whole_objects_as_well() -> None:
     torch.manual_seed(0)
     config = settings(
-        discriminator_kind="features",
-        perceptual_weight=1.0,
-        semantic_weight=1.0,
-        discriminator_semantic=True,
-        adversarial_paired=True,
+        {
+            "discriminator.kind": "features",
+            "losses.perceptual": 1.0,
+            "losses.deep_feature": 1.0,
+            "discriminator.deep_features": True,
+            "losses.adversarial_paired": True,
+        }
     )
-    perceptual, semantic = PerceptualLoss(OneConvolution()), SemanticLoss(EfficientNetLite(0, "random"))
-    judge = make_discriminator(config, 64, perceptual, semantic, torch.device("cpu"))
+    perceptual, deep = PerceptualLoss(OneConvolution()), DeepFeatureLoss(EfficientNetLite(0, "random"))
+    networks = LossNetworks(perceptual, deep_feature=deep)
+    judge = make_discriminator(config, 64, networks, torch.device("cpu"))
     assert judge.widths == (*perceptual.network.widths, 24, 40, 112, 1280)
-    made = Trainer(config, build_memgan(TINY), judge, LossNetworks(perceptual, semantic=semantic))
+    made = Trainer(config, build_memgan(TINY), judge, networks)
     clean = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * 2 - 1
     degraded = nn.functional.avg_pool2d(clean, 5, stride=1, padding=2)
     made.initialize_memory(degraded)
     made.set_rate(1.0)
     before = judge.heads[-1][0].parametrizations.weight.original.clone()
     report = made.step(clean, degraded)
-    assert all(torch.isfinite(value) for value in report.values()) and "semantic" in report
+    assert all(torch.isfinite(value) for value in report.values()) and "deep_feature" in report
     assert not torch.equal(judge.heads[-1][0].parametrizations.weight.original, before)
     assert (judge.square > 0).all()
-    for wrong in ({"discriminator_kind": "picture"}, {"semantic_weight": 0.0}):
-        with pytest.raises(ConfigError, match="discriminator_semantic"):
-            settings(**{**dataclasses.asdict(config), **wrong})
+    for wrong in ({"discriminator.kind": "picture"}, {"losses.deep_feature": 0.0}):
+        with pytest.raises(ConfigError, match=r"discriminator\.deep_features"):
+            config.changed(wrong)
 
 
-def test_a_kept_discriminator_may_have_seen_fewer_taps(tmp_path: Path) -> None:
+def test_a_kept_discriminator_has_seen_the_same_taps(tmp_path: Path) -> None:
     def trainer(widths: tuple[int, ...]) -> Trainer:
         return Trainer(settings(), build_memgan(TINY), FeatureDiscriminator(widths, hidden=8))
 
-    few, more, other = trainer((4, 6)), trainer((4, 6, 8)), trainer((4, 5, 8))
-    few.discriminator.observe_(taps(1)[:2])
-    save_discriminator(tmp_path / "few.safetensors", few)
-    load_discriminator(tmp_path / "few.safetensors", more)
-    judged = [made.discriminator.eval()(taps(0)[:count])[:, :2] for made, count in ((few, 2), (more, 3))]
+    first, again, other = trainer((4, 6)), trainer((4, 6)), trainer((4, 6, 8))
+    first.discriminator.observe_(taps(1)[:2])
+    kept = tmp_path / "kept.safetensors"
+    save_discriminator(kept, first.discriminator, {})
+    load_discriminator(kept, again)
+    judged = [made.discriminator.eval()(taps(0)[:2]) for made in (first, again)]
     assert torch.allclose(*judged, atol=1e-2)  # kept in half precision
-    with pytest.raises(StateMismatchError, match="few"):
-        load_discriminator(tmp_path / "few.safetensors", other)
-    save_discriminator(tmp_path / "more.safetensors", more)
-    with pytest.raises(StateMismatchError, match="more"):
-        load_discriminator(tmp_path / "more.safetensors", few)
+    with pytest.raises(StateMismatchError, match="kept"):
+        load_discriminator(kept, other)

@@ -11,9 +11,9 @@ from memgan.errors import ConfigError, ShapeError
 from memgan.training.discriminators.pictures import Discriminator, minibatch_stddev
 
 
-def small(size: int = 16, **options) -> Discriminator:
+def small(size: int = 16) -> Discriminator:
     torch.manual_seed(0)
-    return Discriminator(size, channel_base=64, channel_max=6, **options)
+    return Discriminator(size, channel_base=64, channel_max=6)
 
 
 def pictures(batch: int, size: int = 16, seed: int = 1) -> Tensor:
@@ -44,7 +44,7 @@ def reference(net: Discriminator, x: Tensor) -> Tensor:
     for i in range(len(net.blocks)):
         long = activate(conv(activate(conv(x, f"blocks.{i}.conv1")), f"blocks.{i}.conv2", down=True))
         x = (long + conv(x, f"blocks.{i}.skip", down=True)) / math.sqrt(2)
-    x = activate(conv(minibatch_stddev(x, net.stddev_group), "conv")).flatten(1)
+    x = activate(conv(minibatch_stddev(x), "conv")).flatten(1)
     for name, last in (("head.0", False), ("head.2", True)):
         weight = state[f"{name}.weight"]
         x = x @ weight.T / math.sqrt(weight.shape[1]) + state[f"{name}.bias"]
@@ -78,7 +78,7 @@ def test_the_full_size_has_as_many_parameters_as_stylegan2():
 @pytest.mark.parametrize(("batch", "group"), [(1, 1), (2, 2), (4, 4), (5, 1), (6, 3), (8, 4)])
 def test_minibatch_stddev_equals_a_naive_loop(batch, group):
     x = torch.randn(batch, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    y = minibatch_stddev(x, 4)
+    y = minibatch_stddev(x)
     assert torch.equal(y[:, :3], x)
     count = batch // group
     for n in range(batch):
@@ -137,6 +137,6 @@ def test_wrong_pictures_and_numbers_are_errors():
     for shape in ((1, 3, 8, 8), (1, 1, 16, 16), (3, 16, 16), (0, 3, 16, 16)):
         with pytest.raises(ShapeError, match=r"\(B, 3, 16, 16\)"):
             net(torch.zeros(shape))
-    for options in ({"image_size": 48}, {"channel_base": 100}, {"channel_max": 0}, {"stddev_group": 0}):
+    for options in ({"image_size": 48}, {"channel_base": 100}, {"channel_max": 0}):
         with pytest.raises(ConfigError, match=next(iter(options))):
             Discriminator(**options)

@@ -7,12 +7,12 @@ import torch
 
 from memgan.errors import MissingDependencyError
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
-from memgan.training.build import make_semantic
 from memgan.training.config import TrainConfig
-from memgan.training.losses.deep_features import SemanticLoss, semantic_network
-from memgan.training.window import Region
+from memgan.training.losses.deep_features import DeepFeatureLoss
+from memgan.training.losses.objective import make_loss_networks
+from memgan.training.window import Area
 
-REGION = Region(120, 0, 160, 176)
+AREA = Area(120, 0, 160, 176)
 
 
 def faces(size: int = 256) -> torch.Tensor:
@@ -21,22 +21,22 @@ def faces(size: int = 256) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def loss() -> SemanticLoss:
+def loss() -> DeepFeatureLoss:
     torch.manual_seed(0)
-    return SemanticLoss(EfficientNetLite(0, "random"))
+    return DeepFeatureLoss(EfficientNetLite(0, "random"))
 
 
-def test_equal_parts_cost_nothing_and_others_do(loss: SemanticLoss) -> None:
+def test_equal_parts_cost_nothing_and_others_do(loss: DeepFeatureLoss) -> None:
     clean = faces()
-    region = Region(40, 50, 120, 100)
+    region = Area(40, 50, 120, 100)
     assert loss(region.crop(clean), region, clean).item() == 0
     near, far = region.crop(clean) + 0.05, -region.crop(clean)
     assert 0 < loss(near, region, clean).item() < loss(far, region, clean).item()
 
 
-def test_only_the_part_gets_gradients(loss: SemanticLoss) -> None:
+def test_only_the_part_gets_gradients(loss: DeepFeatureLoss) -> None:
     clean = faces().requires_grad_()
-    region = Region(40, 50, 120, 100)
+    region = Area(40, 50, 120, 100)
     part = (-region.crop(clean)).detach().requires_grad_()
     loss(part, region, clean.detach()).backward()
     assert part.grad.abs().sum() > 0
@@ -48,23 +48,23 @@ def test_the_network_sees_the_part_in_its_surroundings_at_its_own_scale(monkeypa
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(network, "taps", lambda image: seen.append(image) or [image])
     clean = faces(512)
-    SemanticLoss(network)(REGION.crop(clean), REGION, clean)
+    DeepFeatureLoss(network)(AREA.crop(clean), AREA, clean)
     # 32 px more at the top, the bottom and the right; at the left the picture ends.
     assert seen[0].shape[-2:] == (round(224 * 224 / 512), round(208 * 224 / 512))
     torch.testing.assert_close(*seen)
 
 
 def test_surroundings_end_with_the_picture() -> None:
-    assert REGION.enlarged(32, 512) == Region(88, 0, 224, 208)
-    assert Region(0, 0, 64, 64).enlarged(8, 64) == Region(0, 0, 64, 64)
+    assert AREA.enlarged(32, 512) == Area(88, 0, 224, 208)
+    assert Area(0, 0, 64, 64).enlarged(8, 64) == Area(0, 0, 64, 64)
 
 
 def test_it_is_made_on_request_and_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    assert make_semantic(TrainConfig(), cpu) is None
+    cpu, plain = torch.device("cpu"), TrainConfig().changed({"losses.perceptual": 0.0})
+    assert make_loss_networks(plain, cpu).deep_feature is None
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"memgan\[train\]"):
-        make_semantic(TrainConfig(semantic_weight=1.0), cpu)
+        make_loss_networks(plain.changed({"losses.deep_feature": 1.0}), cpu)
 
 
 def test_the_larger_variant_is_read_from_a_file(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_larger_variant_is_read_from_a_file(tmp_path: Path) -> None:
     made = EfficientNetLite(2, "random")
     torch.save(made.state_dict(), file)
     picture = torch.rand(1, 3, 64, 64) * 2 - 1
-    for found, expected in zip(semantic_network(file).taps(picture), made.taps(picture), strict=True):
+    for found, expected in zip(EfficientNetLite(2, file).taps(picture), made.taps(picture), strict=True):
         assert torch.equal(found, expected)
     assert [tap.shape[1:] for tap in made.taps(picture)] == [(24, 16, 16), (48, 8, 8), (120, 4, 4), (1280, 2, 2)]
     assert len(made._blocks) == 21 and len(EfficientNetLite(0, "random")._blocks) == 16

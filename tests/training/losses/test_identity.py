@@ -8,10 +8,10 @@ from fakes import Embedding
 from torch import nn
 
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
-from memgan.training.build import make_identity
 from memgan.training.config import TrainConfig
 from memgan.training.losses.identity import IdentityLoss, arcface_chip, identity_network
-from memgan.training.window import Region
+from memgan.training.losses.objective import make_loss_networks
+from memgan.training.window import Area
 
 # The five points of facexlib's 512 px template and of ArcFace's 112 px one.
 FFHQ = torch.tensor([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
@@ -35,7 +35,7 @@ def test_the_cut_maps_one_template_onto_the_other() -> None:
 
 
 def test_equal_parts_cost_nothing_and_others_do() -> None:
-    loss, clean, region = IdentityLoss(Embedding()), faces(), Region(40, 50, 40, 40)
+    loss, clean, region = IdentityLoss(Embedding()), faces(), Area(40, 50, 40, 40)
     random = torch.Generator().manual_seed(0)
     assert loss(region.crop(clean), region, clean, random).item() < 2e-3
     assert loss(-region.crop(clean), region, clean, random).item() > 0.05
@@ -49,7 +49,7 @@ def test_both_faces_are_shifted_alike() -> None:
             seen.append(faces)
             return super().forward(faces)
 
-    loss, clean, region = IdentityLoss(Recording()), faces(), Region(40, 50, 40, 40)
+    loss, clean, region = IdentityLoss(Recording()), faces(), Area(40, 50, 40, 40)
     random = torch.Generator().manual_seed(0)
     for _ in range(8):
         loss(region.crop(clean), region, clean, random)
@@ -60,7 +60,7 @@ def test_both_faces_are_shifted_alike() -> None:
 
 def test_gradients_reach_the_part_only() -> None:
     network = Embedding()
-    loss, clean, region = IdentityLoss(network), faces().requires_grad_(), Region(40, 50, 40, 40)
+    loss, clean, region = IdentityLoss(network), faces().requires_grad_(), Area(40, 50, 40, 40)
     part = (-region.crop(clean)).detach().requires_grad_()
     loss(part, region, clean.detach(), torch.Generator().manual_seed(0)).backward()
     assert part.grad.abs().sum() > 0 and network.weight.grad is None
@@ -71,7 +71,7 @@ def test_gradients_reach_the_part_only() -> None:
 
 def test_the_whole_picture_may_be_restored() -> None:
     clean = faces()
-    found = IdentityLoss(Embedding())(-clean, Region(0, 0, 128, 128), clean, torch.Generator().manual_seed(0))
+    found = IdentityLoss(Embedding())(-clean, Area(0, 0, 128, 128), clean, torch.Generator().manual_seed(0))
     assert found.item() == pytest.approx(2, abs=1e-2)  # the opposite direction
 
 
@@ -114,8 +114,8 @@ def test_a_network_goes_to_the_device_that_trains(tmp_path: Path) -> None:
 
 
 def test_weight_and_network_go_together(tmp_path: Path) -> None:
-    cpu = torch.device("cpu")
-    assert make_identity(TrainConfig(), None, cpu) is None
-    for config, file in ((TrainConfig(identity_weight=1.0), None), (TrainConfig(), tmp_path / "some.pt2")):
+    cpu, plain = torch.device("cpu"), TrainConfig().changed({"losses.perceptual": 0.0})
+    assert make_loss_networks(plain, cpu).identity is None
+    for config, file in ((plain.changed({"losses.identity": 1.0}), None), (plain, tmp_path / "some.pt2")):
         with pytest.raises(ConfigError, match="both, or neither"):
-            make_identity(config, file, cpu)
+            make_loss_networks(config, cpu, identity_weights=file)

@@ -1,6 +1,5 @@
 """Eq. 9 to 13, R1, and the feature networks with their weight files."""
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -11,19 +10,19 @@ from torch import Tensor, nn
 
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
 from memgan.evaluation.networks.stlpips import STLPIPS
-from memgan.training.build import make_discriminator, make_perceptual
+from memgan.training.build import make_discriminator
+from memgan.training.config import TrainConfig, recipe
 from memgan.training.losses.adversarial import discriminator_loss, generator_adversarial_loss, r1_penalty
 from memgan.training.losses.feature_networks import (
     FeatureNetwork,
     StlpipsVgg,
     Vgg19,
-    Vgg19Normalized,
     feature_network,
 )
-from memgan.training.losses.objective import LossWeights, generator_loss
+from memgan.training.losses.objective import LossNetworks, Objective, Pass, make_perceptual
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.losses.pixel import l1_loss
-from memgan.training.recipes import recipe
+from memgan.training.window import Area
 
 
 class Slope(FeatureNetwork):
@@ -75,9 +74,6 @@ def test_l1_can_mind_the_finest_detail_less() -> None:
 def test_perceptual_loss_is_the_weighted_l1_of_the_taps() -> None:
     a, b = torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 0.5)
     assert PerceptualLoss(Slope())(a, b).item() == pytest.approx(0.5 * 1.0 + 3 * 0.5)
-    assert PerceptualLoss(Slope(), [1, 0])(a, b).item() == pytest.approx(1.0)
-    with pytest.raises(ConfigError, match="3 weights"):
-        PerceptualLoss(Slope(), [1, 2, 3])
 
 
 def test_unit_normalized_features_forget_their_scale() -> None:
@@ -140,31 +136,28 @@ def test_r1_of_a_known_critic() -> None:
         r1_penalty(real.sum(), real.detach())
 
 
-def test_generator_loss_adds_the_weighted_terms() -> None:
+def test_the_objective_adds_the_weighted_terms() -> None:
     restored, target = noise(1, 3, 32, 32), noise(1, 3, 32, 32, seed=1)
-    logits = torch.tensor([0.3])
-    perceptual = PerceptualLoss(Slope())
-    full = generator_loss(restored, target, perceptual=perceptual(restored, target), fake_logits=logits)
-    assert full.l1.item() == pytest.approx(l1_loss(restored, target).item())
-    assert full.perceptual.item() == pytest.approx(perceptual(restored, target).item())
-    assert full.adversarial.item() == pytest.approx(generator_adversarial_loss(logits).item())
-    expected = 0.1 * full.l1 + 1.0 * full.perceptual + 0.1 * full.adversarial
-    assert full.total.item() == pytest.approx(expected.item())
-    bare = generator_loss(restored, target, weights=LossWeights(l1=2))
-    assert bare.total.item() == pytest.approx(2 * full.l1.item())
-    assert bare.perceptual.item() == bare.adversarial.item() == 0
-    with pytest.raises(ConfigError, match="l1 is -1"):
-        LossWeights(l1=-1)
+    logits, perceptual = torch.tensor([0.3]), PerceptualLoss(Slope())
+    run = Pass(target, target, Area(0, 0, 32, 32), restored, {}, torch.zeros(1, 4), None)
+    objective = Objective(TrainConfig(), LossNetworks(perceptual), torch.Generator())
+    total, report = objective(objective.look(run)._replace(fake_logits=logits))
+    assert report["l1"].item() == pytest.approx(l1_loss(restored, target).item())
+    assert report["perceptual"].item() == pytest.approx(perceptual(restored, target).item())
+    assert report["adversarial"].item() == pytest.approx(generator_adversarial_loss(logits).item())
+    expected = 0.1 * report["l1"] + 1.0 * report["perceptual"] + 0.1 * report["adversarial"]
+    assert total.item() == report["loss"].item() == pytest.approx(expected.item())
+    _, bare = Objective(TrainConfig().changed({"losses.l1": 2}), LossNetworks(), torch.Generator())(run)
+    assert set(bare) == {"loss", "l1"} and bare["loss"].item() == pytest.approx(2 * bare["l1"].item())
 
 
 @pytest.mark.parametrize(
     ("network", "widths", "sides"),
     [
         (lambda taps: Vgg19(None, taps), [64, 128, 256, 512, 512], [32, 16, 8, 4, 2]),
-        (lambda taps: Vgg19Normalized(None, taps), [64, 128, 256], [32, 16, 8]),
         (lambda taps: StlpipsVgg("random", taps), [64, 128, 256, 512, 512], [32, 17, 9, 5, 3]),
     ],
-    ids=["vgg19", "vgg19_normalized", "stlpips_vgg"],
+    ids=["vgg19", "stlpips_vgg"],
 )
 def test_feature_networks(network: type, widths: list[int], sides: list[int]) -> None:
     whole = network(5)
@@ -203,28 +196,6 @@ def test_vgg19_equals_torchvision_s(tmp_path: Path) -> None:
         feature_network("vgg19", tmp_path / "vgg19.safetensors", 3)
 
 
-def test_normalized_vgg19_reads_its_layout(tmp_path: Path) -> None:
-    state = {}
-    for name, (inputs, outputs) in {"2": (3, 64), "5": (64, 64), "9": (64, 128), "12": (128, 128)}.items():
-        state[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3).half() / (3 * inputs**0.5)
-        state[f"{name}.bias"] = torch.randn(outputs)
-    state |= {"0.weight": torch.eye(3).view(3, 3, 1, 1) * 255, "0.bias": torch.full((3,), -120.0)}
-    save_file(state, tmp_path / "vgg.safetensors")
-    network = feature_network("vgg19_normalized", tmp_path / "vgg.safetensors", 2)
-    image = noise(1, 3, 32, 32)
-    x = (image + 1) * 127.5 - 120
-    for name in ("2", "5", "pool", "9", "12"):
-        if name == "pool":
-            first, x = x, nn.functional.max_pool2d(x, 2)
-            continue
-        x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
-        x = nn.functional.conv2d(x, state[f"{name}.weight"].float(), state[f"{name}.bias"]).relu()
-    for tap, expected in zip(network(image), (first, x)):
-        assert (tap - expected).abs().max() < 1e-4 * expected.abs().max()
-    with pytest.raises(WeightsError, match=r"16\.bias"):
-        feature_network("vgg19_normalized", tmp_path / "vgg.safetensors")  # relu3_1 is not in this file
-
-
 def test_the_installed_trunk_prefers_like_pictures() -> None:
     loss = PerceptualLoss(feature_network("stlpips_vgg", num_taps=2))
     y, x = torch.meshgrid(torch.linspace(0, 1, 48), torch.linspace(0, 1, 48), indexing="ij")
@@ -246,8 +217,8 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         feature_network("resnet")
     with pytest.raises(ConfigError, match="needs the path"):
         feature_network("vgg19")
-    with pytest.raises(ConfigError, match="1 to 3"):
-        feature_network("vgg19_normalized", tmp_path, 4)
+    with pytest.raises(ConfigError, match="1 to 5"):
+        feature_network("vgg19", tmp_path, 6)
     with pytest.raises(WeightsNotFoundError, match=r"none\.pth"):
         feature_network("vgg19", tmp_path / "none.pth")
     for name in ("text.pth", "text.safetensors"):
@@ -275,17 +246,17 @@ def test_distances_are_compiled_on_request(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function.__name__) or function)
     cpu, config = torch.device("cpu"), recipe("memgan-mobile-512")
     assert make_perceptual(config, None, cpu) is not None and not compiled
-    make_perceptual(dataclasses.replace(config, compile_losses=True), None, cpu)
-    assert compiled == ["distance", "calibrated_distance"]
+    make_perceptual(config.changed({"run.compile": True}), None, cpu)
+    assert len(compiled) == 3 and compiled[1:] == ["distance", "calibrated_distance"]  # and the network
 
 
 def test_only_what_the_losses_look_at_is_built() -> None:
-    cpu, config = torch.device("cpu"), recipe("memgan-mobile-512", perceptual_taps=2, calibrated_weight=0.0)
-    judged = dataclasses.replace(config, discriminator_semantic=False)
-    plain = dataclasses.replace(judged, discriminator_kind="picture")
-    assert make_perceptual(dataclasses.replace(plain, perceptual_weight=0.0), None, cpu) is None
-    for settings, built in ((plain, 2), (judged, 5), (dataclasses.replace(plain, calibrated_weight=1.0), 5)):
+    cpu, config = torch.device("cpu"), recipe("memgan-mobile-512", {"losses.perceptual_taps": 2, "losses.lpips": 0.0})
+    judged = config.changed({"discriminator.deep_features": False})
+    plain = judged.changed({"discriminator.kind": "picture"})
+    assert make_perceptual(plain.changed({"losses.perceptual": 0.0}), None, cpu) is None
+    for settings, built in ((plain, 2), (judged, 5), (plain.changed({"losses.lpips": 1.0}), 5)):
         loss = make_perceptual(settings, None, cpu)
         assert len(loss.network.widths) == built and len(loss.weights) == 2
-    judge = make_discriminator(judged, 512, make_perceptual(judged, None, cpu), None, cpu)
+    judge = make_discriminator(judged, 512, LossNetworks(make_perceptual(judged, None, cpu)), cpu)
     assert judge.widths == (64, 128, 256, 512, 512)

@@ -10,11 +10,10 @@ from ir_writer import tiny_random_face
 from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig, preset
 from memgan.training.architecture import architecture
-from memgan.training.config import TrainConfig
+from memgan.training.config import TrainConfig, recipe
 from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.priors.mobile import convert_random_face
 from memgan.training.priors.smaller import FITTED_FACES, smaller_prior
-from memgan.training.recipes import recipe
 
 FULL = MemGANConfig(
     name="full",
@@ -70,27 +69,30 @@ def test_a_prior_that_fits_or_is_of_another_family_is_left_alone() -> None:
 def test_architecture_is_the_preset_with_the_changes() -> None:
     assert architecture(TrainConfig()) == preset("memgan-512")
     changed = architecture(
-        recipe("memgan-mobile-512", architecture=["image_size=64", "use_memory=false", "memory_temperature=0.1"])
+        recipe(
+            "memgan-mobile-512", {"architecture": {"image_size": 64, "use_memory": False, "memory_temperature": 0.1}}
+        )
     )
     base = preset("memgan-mobile-512")
     assert (changed.image_size, changed.use_memory, changed.memory_temperature) == (64, False, 0.1)
     assert changed.encoder_channels == base.encoder_channels[:5]
     assert changed.encoder_blocks == base.encoder_blocks[:5]
     assert changed.name != base.name
-    given = architecture(recipe("memgan-mobile-512", architecture=("image_size=32", "encoder_blocks=[0,1,0,1]")))
+    given = architecture(
+        recipe("memgan-mobile-512", {"architecture": {"image_size": 32, "encoder_blocks": [0, 1, 0, 1]}})
+    )
     assert given.encoder_blocks == (0, 1, 0, 1)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("use_memory", "no '='"),
-        ("memory_size=3", "memory_size"),
-        ("image_size=100", "image_size is 100"),
-        ("family=large", "family is 'large'"),
-        ("use_memory=maybe", "use_memory is 'maybe'"),
+        ({"memory_size": 3}, "memory_size"),
+        ({"image_size": 100}, "image_size is 100"),
+        ({"family": "large"}, "family is 'large'"),
+        ({"use_memory": "maybe"}, "use_memory is 'maybe'"),
     ],
 )
-def test_wrong_changes_are_explained(change: str, message: str) -> None:
+def test_wrong_changes_are_explained(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        architecture(TrainConfig(architecture=(change,)))
+        architecture(TrainConfig().changed({"architecture": change}))

@@ -1,14 +1,13 @@
-"""The AlexNet of FD-Alex: the trunk of ST-LPIPS, pooled."""
-
-from pathlib import Path
+"""Pooled features of the AlexNet of ST-LPIPS."""
 
 import pytest
 import torch
 import torchvision
 from skimage import data
 
-from memgan.errors import ShapeError, WeightsNotFoundError
-from memgan.evaluation import STLPIPS, EfficientNetLite0, PooledAlexNet, kernel_distance
+from memgan.errors import ShapeError
+from memgan.evaluation import STLPIPS, alex_features, enlite0_features, kernel_distance
+from memgan.evaluation.networks.pooled import PooledFeatures
 from memgan.image import to_tensor
 
 
@@ -23,11 +22,11 @@ def photographs() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def network() -> PooledAlexNet:
-    return PooledAlexNet()
+def network() -> PooledFeatures:
+    return alex_features()
 
 
-def test_features(network: PooledAlexNet) -> None:
+def test_features(network: PooledFeatures) -> None:
     pictures = textures(2, seed=0)
     features = network(pictures)
     assert features.shape == (2, 256) and features.dtype == torch.float32 and features.min() >= 0
@@ -40,19 +39,19 @@ def test_features(network: PooledAlexNet) -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_they_are_the_last_tap_of_st_lpips(network: PooledAlexNet) -> None:
+def test_they_are_the_last_tap_of_st_lpips(network: PooledFeatures) -> None:
     metric, picture = STLPIPS("alex"), textures(1, seed=1)
     resized = torch.nn.functional.interpolate(picture, (224, 224), mode="bicubic", antialias=True)
     last = metric.net(metric.scaling_layer(resized))[-1]
     torch.testing.assert_close(network(picture), 100 * last.mean((2, 3)))
 
 
-def test_the_scale_is_that_of_efficientnet(network: PooledAlexNet) -> None:
-    own, other = (describe(photographs()).square().mean().sqrt() for describe in (network, EfficientNetLite0()))
+def test_the_scale_is_that_of_efficientnet(network: PooledFeatures) -> None:
+    own, other = (describe(photographs()).square().mean().sqrt() for describe in (network, enlite0_features()))
     assert 0.8 < own / other < 1.25
 
 
-def test_a_set_is_further_the_more_it_is_blurred(network: PooledAlexNet) -> None:
+def test_a_set_is_further_the_more_it_is_blurred(network: PooledFeatures) -> None:
     truth = photographs()
     describe = network(truth)
     distances = [
@@ -60,8 +59,3 @@ def test_a_set_is_further_the_more_it_is_blurred(network: PooledAlexNet) -> None
         for side in (3, 9, 25)
     ]
     assert distances == sorted(distances) and distances[2] > 0.05
-
-
-def test_weights_of_another_place(tmp_path: Path) -> None:
-    with pytest.raises(WeightsNotFoundError, match=r"none\.pth"):
-        PooledAlexNet(tmp_path / "none.pth")

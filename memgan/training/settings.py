@@ -1,0 +1,185 @@
+"""Groups of settings as frozen dataclasses whose fields carry their help and check their values.
+
+A field is declared with :func:`setting`. The types that a field may have are those of JSON: bool, int, float, str,
+``Literal`` of strings, a mapping, and each of them or ``None``.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from memgan.errors import ConfigError
+
+S = TypeVar("S", bound="Settings")
+_WORDS = {"None": None, "True": True, "False": False}
+
+
+def setting(
+    default: Any, help: str, *, least: float | None = None, above: float | None = None, most: float | None = None
+) -> Any:
+    """A field of a :class:`Settings` class.
+
+    Args:
+        default: its value unless another is given.
+        help: what it does, with unit and range where the name does not tell.
+        least, above, most: bounds of its values; ``above`` is not allowed itself. ``None``: none.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "least": least, "above": above, "most": most})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base of a group of settings; ``path`` is the group's dotted name with a dot behind it.
+
+    Raises:
+        ConfigError: if a value has another type than its field, or is out of range.
+    """
+
+    path: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            if not isinstance(getattr(self, field.name), Settings):
+                value = _checked(self.path + field.name, hints[field.name], getattr(self, field.name), field.metadata)
+                object.__setattr__(self, field.name, value)
+
+    @classmethod
+    def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
+        """Settings of a (nested) mapping, such as JSON gives; what it leaves out keeps its default.
+
+        Raises:
+            ConfigError: if a name is unknown or a value not allowed.
+        """
+        hints = typing.get_type_hints(cls)
+        known = [field.name for field in dataclasses.fields(cls)]
+        given: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise ConfigError(f"There is no setting {cls.path}{name}; there are: {', '.join(known)}.")
+            if isinstance(hints[name], type) and issubclass(hints[name], Settings):
+                if not isinstance(value, Mapping):
+                    raise ConfigError(f"{cls.path}{name} is {value!r}; it is a group of settings: name one of them.")
+                value = hints[name].from_dict(value)
+            given[name] = value
+        return cls(**given)
+
+    def changed(self: S, changes: Mapping[str, Any]) -> S:
+        """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``.
+
+        Raises:
+            ConfigError: if a name is unknown or a value not allowed.
+        """
+        return self.from_dict(merged(dataclasses.asdict(self), nested(changes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings, nested, of the types that JSON has."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """All settings as a JSON object, which :meth:`from_dict` reads."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def describe(cls) -> Iterator[tuple[str, str, Any, str]]:
+        """Dotted name, type, default and help of every setting."""
+        hints = typing.get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            hint = hints[field.name]
+            if isinstance(hint, type) and issubclass(hint, Settings):
+                yield from hint.describe()
+            else:
+                default = {} if field.default is dataclasses.MISSING else field.default
+                yield cls.path + field.name, _type_name(hint), default, field.metadata["help"]
+
+
+def parse_change(text: str) -> tuple[str, Any]:
+    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words.
+
+    Raises:
+        ConfigError: if it is not of that form.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(f"{text!r} is no setting; give NAME=VALUE, such as losses.checkerboard=800.")
+    value = value.strip()
+    if value in _WORDS:
+        return name.strip(), _WORDS[value]
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1, "a.c": 2}`` to ``{"a": {"b": 1, "c": 2}}``."""
+    result: dict[str, Any] = {}
+    for name, value in changes.items():
+        *groups, last = name.split(".")
+        place = result
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return result
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``changes``, mapping by mapping."""
+    result = dict(base)
+    for name, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = merged(result[name], value) if both else value
+    return result
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
+    kinds = _kinds(hint)
+    return " or ".join(
+        " or ".join(typing.get_args(kind)) if typing.get_origin(kind) is typing.Literal else names.get(kind, "group")
+        for kind in kinds
+    )
+
+
+def _checked(name: str, hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any:
+    """The value, a whole number as a float where floats are wanted."""
+    kinds = _kinds(hint)
+    if value is None and types.NoneType in kinds:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
+        value = float(value)
+    if not any(_is_a(kind, value) for kind in kinds):
+        raise ConfigError(f"{name} is {value!r}; allowed: {_type_name(hint)}.")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        words = []
+        least, above, most = bounds["least"], bounds["above"], bounds["most"]
+        if least is not None:
+            words.append(f"at least {least}")
+        if above is not None:
+            words.append(f"above {above}")
+        if most is not None:
+            words.append(f"at most {most}")
+        inside = (least is None or value >= least) and (above is None or value > above)
+        if not (inside and (most is None or value <= most) and value == value):
+            allowed = " and ".join(words) or "a number"
+            raise ConfigError(f"{name} is {value!r}; it must be {allowed}{_or_none(kinds)}.")
+    return value
+
+
+def _or_none(kinds: tuple[Any, ...]) -> str:
+    return ", or None" if types.NoneType in kinds else ""
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    if typing.get_origin(kind) is typing.Literal:
+        return isinstance(value, str) and value in typing.get_args(kind)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, typing.get_origin(kind) or kind)
