@@ -202,7 +202,12 @@ def _is_intact(path: Path) -> bool:
     """Whether a cached file is what the hub sent: large files are stored under their SHA-256."""
     content = path.resolve()
     if re.fullmatch("[0-9a-f]{64}", content.name):
-        return sha256_of(content) == content.name
+        try:
+            return sha256_of(content) == content.name
+        except WeightsError:
+            if content.exists():
+                raise
+            return False  # damaged: another process has just put it aside
     return path.suffix != ".safetensors" or is_whole(path)
 
 

@@ -16,7 +16,8 @@ from memgan import MemGAN, build_memgan, hub
 from memgan.errors import OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.hub.card import Metrics, metrics_of
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "memgan" / "hub" / "README.md"
 
 
 @pytest.fixture
@@ -119,11 +120,11 @@ def test_publishing_as_the_readme_says(
     monkeypatch.setitem(hub.REGISTRY, hub.DEFAULT_NAME, spec)
     monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_TOKEN", "writer")
-    monkeypatch.chdir(README.parent)
+    monkeypatch.chdir(ROOT)
     exec(shlex.split(command)[2])
     assert capsys.readouterr().out.strip() == SECOND
     files = server.commits["you/memgan-mobile-512"][SECOND]
-    assert files["README.md"] == (README.parent / "weights" / "README.md").read_bytes()
+    assert files["README.md"] == (ROOT / "weights" / "README.md").read_bytes()
     assert files["model.safetensors"] == path.read_bytes()  # so that the registered SHA-256 holds there too
     spec = dataclasses.replace(spec, filename="x", repo_id="you/memgan-mobile-512", revision=SECOND)
     monkeypatch.setitem(hub.REGISTRY, hub.DEFAULT_NAME, spec)

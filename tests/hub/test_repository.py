@@ -388,6 +388,23 @@ def test_several_processes_at_once(server: FakeHub, cache: Path, content: bytes,
     nothing_half_written(cache)
 
 
+def test_another_process_puts_a_damaged_file_aside(
+    server: FakeHub, cache: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache)
+    seen: list[Path] = []
+
+    def too_late(file: Path) -> str:
+        seen.append(file)
+        if len(seen) == 1:
+            file.rename(file.with_name("elsewhere"))
+        return hub.sha256_of(file)
+
+    monkeypatch.setattr("memgan.hub.repository.sha256_of", too_late)
+    assert hub.resolve(f"{NAME}@{FIRST}", cache_dir=cache) == path and path.read_bytes() == content
+    assert len(seen) > 1
+
+
 class TestPush:
     def test_what_is_pushed_is_what_loads(self, server: FakeHub, content: bytes, tmp_path: Path, cache: Path) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)

@@ -112,7 +112,6 @@ def test_on_a_cpu_nothing_overlaps_unless_it_is_asked_for():
 
     model = restorer(detector=Watching(face_at(60, 50, 40)))
     list(model.restore_batch(PICTURES))
-    model.restore(PICTURES[0], overlap=True)  # a single picture has nothing to overlap with
     list(model.restore_batch(PICTURES[:1], overlap=True))
     assert users == {threading.current_thread()}
     list(model.restore_batch(PICTURES, overlap=True))
