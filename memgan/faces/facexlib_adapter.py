@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from memgan import hub
-from memgan.errors import ChecksumError, ConfigError, MissingDependencyError, StateMismatchError, WeightsError
+from memgan.errors import ConfigError, MissingDependencyError, StateMismatchError
 from memgan.faces.retinaface import MEAN_BGR
-from memgan.hub.pickle_file import read_pickled_state
+from memgan.hub.tensor_file import read_state
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
 """Names of facexlib's weight files in :data:`memgan.hub.registry.REGISTRY`: two face detectors and two face parsers."""
@@ -109,7 +107,7 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
     """Find one of facexlib's weight files; its SHA-256 is checked.
 
     Looked for in ``weights_dir`` if it is given, else in memgan's cache and where facexlib itself puts its downloads;
-    then it is downloaded, see :func:`memgan.hub.locate`. A ``.safetensors`` file that `memgan convert` has made
+    then it is downloaded, see :func:`memgan.hub.resolve`. A ``.safetensors`` file that `memgan convert` has made
     of it wins wherever it lies.
 
     Args:
@@ -129,15 +127,10 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
     """
     spec = _spec(name)
     if weights_dir is None:
-        return hub.locate(spec, offline=offline, also_in=_facexlib_folders(), may_be_converted=True)
-    path = Path(weights_dir).expanduser() / spec.filename
-    if (safe := hub.converted(spec, path.parent)) is not None:
-        return safe
-    if path.is_file():
-        if (found := hub.sha256_of(path)) != spec.sha256:
-            raise ChecksumError(f"{path} has SHA-256 {found}, expected {spec.sha256}; delete it and try again")
-        return path
-    return hub.locate(spec, cache_dir=weights_dir, offline=offline)
+        return hub.resolve(name, offline=offline, also_in=_facexlib_folders(), may_be_converted=True)
+    is_there = (Path(weights_dir).expanduser() / spec.filename).is_file()
+    # Files of the caller's folder are never changed: a damaged one is reported, not fetched again.
+    return hub.resolve(name, cache_dir=weights_dir, offline=True if is_there else offline, may_be_converted=True)
 
 
 def load_weights(network: torch.nn.Module, path: Path) -> None:
@@ -147,15 +140,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         WeightsError: if the file is damaged.
         StateMismatchError: if it is of another network.
     """
-    if path.suffix == ".safetensors":
-        try:
-            state = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {_REMEDY}") from error
-    else:
-        state = read_pickled_state(path, remedy=_REMEDY)
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(read_state(path, remedy=_REMEDY))
     except RuntimeError as error:
         raise StateMismatchError(f"{path} does not fit the network ({error}). {_REMEDY}") from error
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from memgan.errors import StateMismatchError, WeightsError
 from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network
-from memgan.hub.pickle_file import read_pickled_state
+from memgan.hub.tensor_file import read_state
 
 KINDS = ("stylegan2", *FACEXLIB_WEIGHTS)
 """What can be converted: StyleGAN2 generators to train from, and facexlib's detectors and parsers."""
@@ -16,7 +16,7 @@ KINDS = ("stylegan2", *FACEXLIB_WEIGHTS)
 def facexlib_state(path: Path) -> dict[str, Tensor] | None:
     """Tensors by name; ``None`` if the file has tensors within containers, as generators' checkpoints do."""
     try:
-        return read_pickled_state(path, also_allowed=[argparse.Namespace])  # as rosinality's files have
+        return read_state(path, also_allowed=[argparse.Namespace])  # as rosinality's files have
     except StateMismatchError:
         return None
 

@@ -9,7 +9,7 @@ Importing it is light: torch is loaded when tensors are.
 from memgan.hub.download import sha256_of
 from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
 from memgan.hub.repository import push_to_hub
-from memgan.hub.resolver import converted, load, locate, resolve, where
+from memgan.hub.resolver import load, resolve, where
 from memgan.hub.weight_file import Checkpoint, read, save, save_pretrained
 
 __all__ = [
@@ -17,9 +17,7 @@ __all__ = [
     "REGISTRY",
     "Checkpoint",
     "WeightSpec",
-    "converted",
     "load",
-    "locate",
     "push_to_hub",
     "read",
     "resolve",

@@ -1,4 +1,4 @@
-"""What the environment says about the network and about folders; read at every call, so that it can be changed."""
+"""Reads from the environment which folders hold downloads and whether the network may be used, at every call."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,16 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
         return Path(given).expanduser()
     if home := os.environ.get(HOME):
         return Path(home).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memgan"
+    former = _xdg_cache() / "memgan"  # on every system, before platformdirs said where it belongs
+    if former.is_dir():
+        return former
+    import platformdirs
+
+    return platformdirs.user_cache_path("memgan", appauthor=False)
+
+
+def _xdg_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
 def hub_cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
@@ -28,8 +37,7 @@ def hub_cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
         return cache_folder(given)
     if own := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(own).expanduser()
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(os.environ.get("HF_HOME") or default).expanduser() / "hub"
+    return Path(os.environ.get("HF_HOME") or _xdg_cache() / "huggingface").expanduser() / "hub"
 
 
 def is_offline(given: bool | None = None) -> bool:

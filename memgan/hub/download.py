@@ -1,4 +1,4 @@
-"""Download of one file of known SHA-256 from a list of addresses: resumed, checked, and moved into place whole."""
+"""Downloads one file of known SHA-256 from a list of addresses: resumed, checked, and moved into place whole."""
 
 import contextlib
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.runtime.progress import ProgressBar
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 20.0
@@ -202,14 +203,16 @@ def _fetch_some(url: str, part: Path, size: int | None) -> bool:
             file = open(part, "ab" if start else "wb")  # noqa: SIM115 (closed below; its errors are the disk's)
         except OSError as error:
             raise _unwritable(part, error) from error
-        with file, _progress(part, total, start) as bar:
+        name = part.name.removeprefix(".").removesuffix(".part")
+        quiet = sys.stderr is None or not sys.stderr.isatty()  # a library writes nothing into log files
+        with file, ProgressBar(total, unit="B", title=name, start=start, hidden=quiet) as bar:
             done = start
             while block := response.read(_BLOCK_BYTES):
                 done += len(block)
                 if total is not None and done > total:
                     raise _FailedError(f"sends more than the {total} bytes that it offered.")
                 _write(file, block, part)
-                bar.update(len(block))
+                bar.advance(len(block))
     return total is None or done == total
 
 
@@ -244,12 +247,3 @@ def _unwritable(path: Path, error: OSError) -> OutputError:
         f"{path.parent} cannot take the download ({error.strerror or error}); free some space, or choose another "
         "folder with MEMGAN_HOME or cache_dir."
     )
-
-
-def _progress(part: Path, total: int | None, start: int) -> Any:
-    """A bar on a terminal, nothing elsewhere."""
-    from tqdm import tqdm
-
-    name = part.name.removeprefix(".").removesuffix(".part")
-    shown = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, disable=not shown)

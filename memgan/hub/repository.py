@@ -1,4 +1,4 @@
-"""Traffic with the Hugging Face hub: the only file that imports its client."""
+"""Talks to the Hugging Face hub: the only file that imports its client."""
 
 import dataclasses
 import errno
@@ -19,9 +19,6 @@ CARD_FILE = "README.md"
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _ANSWER_S = 5.0
 """How long the hub may take to say what a file is, before the cache is used instead."""
-
-_MAX_CUTS = 3
-"""How often a download may break off beyond what the client itself goes on with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,23 +122,15 @@ class Repository:
             answer = get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S)
             if answer.commit_hash is None:
                 raise WeightsError(f"{endpoint} does not answer as a Hugging Face hub; check HF_ENDPOINT and proxies.")
-            for attempt in range(_MAX_CUTS):
-                try:
-                    path = hf_hub_download(
-                        self.repo_id,
-                        filename,
-                        revision=self.revision,
-                        cache_dir=hub_cache_folder(self.cache_dir),
-                        endpoint=endpoint,
-                        token=self.token,
-                        library_name="memgan",
-                    )
-                    break
-                except OSError as error:
-                    # Clients before 1.0 end a cut download so, and go on with it when they are called again.
-                    is_cut = any(words in str(error) for words in ("Consistency check failed", "IncompleteRead"))
-                    if attempt == _MAX_CUTS - 1 or not is_cut:
-                        raise
+            path = hf_hub_download(
+                self.repo_id,
+                filename,
+                revision=self.revision,
+                cache_dir=hub_cache_folder(self.cache_dir),
+                endpoint=endpoint,
+                token=self.token,
+                library_name="memgan",
+            )
             return Path(path)
         except MemGANError:
             raise

@@ -1,16 +1,16 @@
-"""Which weights there are, and where they come from.
+"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses.
 
-One order for everything (:func:`resolve`): a file or folder that is named, the installed package, the cache of
-downloaded files, the Hugging Face hub, and last the mirrors and addresses of plain files.
+One order for everything: a file or folder that is named; for a registered name the installed package, the cache of
+downloaded files, the hub, and last the mirrors and addresses of plain files.
 """
 
 import difflib
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
@@ -23,11 +23,76 @@ from memgan.network.config import PRESETS
 
 HUB_PREFIX = "hf-hub:"
 """``hf-hub:owner/repo[@revision]`` names a repository of the hub, even if there is a folder called alike."""
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
-_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".onnx")
-SAFE_SUFFIX = ".safetensors"
 SOURCE_KEY = "source_sha256"
 """Header entry of converted files: the SHA-256 of what they were made of."""
+_SAFE_SUFFIX = ".safetensors"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
+_WEIGHT_SUFFIXES = (_SAFE_SUFFIX, ".pth", ".pt", ".ckpt", ".bin", ".onnx")
+
+
+class Source(NamedTuple):
+    """A place that may have a weight file."""
+
+    kind: Literal["path", "embedded", "converted", "cache", "elsewhere", "repository", "url"]
+    place: Path | Repository | tuple[str, ...]
+    """A file or folder, a repository of the hub, or the addresses of one file."""
+
+
+def embedded_dir() -> Path:
+    """Folder of the embedded weights: ``memgan/_weights`` when installed, else ``weights`` of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "_weights"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def sources(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    offline: bool | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+    also_in: Sequence[Path] = (),
+    may_be_converted: bool = False,
+) -> Iterator[Source]:
+    """Places that may have what a name or path means, the best first; nothing is downloaded, asked or checked.
+
+    Args:
+        name_or_path, cache_dir, offline, revision, token, also_in, may_be_converted: see :func:`resolve`.
+
+    Raises:
+        ConfigError: if the arguments contradict each other.
+    """
+    given = os.fspath(DEFAULT_NAME if name_or_path is None else name_or_path)
+    is_text = name_or_path is None or isinstance(name_or_path, str)
+    spec = REGISTRY.get(given) if is_text else None
+    if spec is not None and revision is None:
+        if spec.embedded:
+            yield Source("embedded", embedded_dir() / spec.filename)
+        folders = (cache_folder(cache_dir), *also_in)
+        if may_be_converted and not spec.filename.endswith(_SAFE_SUFFIX):
+            for folder in folders:
+                yield Source("converted", (folder / spec.filename).with_suffix(_SAFE_SUFFIX))
+        for folder in folders:
+            yield Source("cache" if folder is folders[0] else "elsewhere", folder / spec.filename)
+    if spec is not None:
+        if spec.repo_id is not None:
+            yield Source("repository", Repository(spec.repo_id, revision or spec.revision, cache_dir, offline, token))
+        elif revision is not None:
+            raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
+        if revision is None:
+            yield Source("url", (*(f"{address}/{spec.filename}" for address in mirrors()), *spec.urls))
+        return
+    path = Path(given).expanduser()
+    if is_text and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
+        repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
+        if own_revision and revision and own_revision != revision:
+            raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
+        yield Source("repository", Repository(repo_id, revision or own_revision or None, cache_dir, offline, token))
+    elif revision is not None:
+        raise ConfigError(f"revision={revision!r} has no meaning for the path {given!r}; leave it out.")
+    elif given and path.exists():  # an empty name is no folder, though Path("") is this one
+        yield Source("path", path)
 
 
 def resolve(
@@ -37,11 +102,15 @@ def resolve(
     offline: bool | None = None,
     revision: str | None = None,
     token: str | None = None,
+    also_in: Sequence[Path] = (),
+    may_be_converted: bool = False,
 ) -> Path:
     """Find a weight file, download it if need be, and check it where its SHA-256 is known.
 
-    Looked at in this order: the file or folder that is named; for a registered name (which wins over a file called
-    alike: write ``./name`` to mean the file) see :func:`locate`; the hub's repository, from the cache if it is there.
+    A registered name wins over a file called alike: write ``./name`` to mean the file. It is looked for in the
+    installed package; the cache, ``FOLDER/filename``; ``also_in``; the repository on the Hugging Face hub, from its
+    cache if it is there; the mirrors of ``MEMGAN_MIRRORS``; the registered addresses. A damaged file of a cache is put
+    aside (``.damaged``) and fetched again, once.
 
     Args:
         name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub (``hf-hub:owner/repo`` if
@@ -52,6 +121,10 @@ def resolve(
         offline: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
         revision: branch, tag or commit of the hub repository instead of the pinned one; its SHA-256 is not checked.
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
+        also_in: folders of other programs that may have a registered file; what differs there is left alone, with a
+            warning.
+        may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
+            of a registered pickled one.
 
     Returns:
         The path of an existing file.
@@ -65,26 +138,28 @@ def resolve(
     """
     given = os.fspath(DEFAULT_NAME if name_or_path is None else name_or_path)
     is_text = name_or_path is None or isinstance(name_or_path, str)
-    if is_text and given in REGISTRY:
-        return locate(REGISTRY[given], cache_dir=cache_dir, offline=offline, revision=revision, token=token)
-    path = Path(given).expanduser()
-    is_bare = is_text and _HUB_NAME.fullmatch(given) is not None and not given.endswith(_WEIGHT_SUFFIXES)
-    if (is_text and given.startswith(HUB_PREFIX)) or (is_bare and not path.exists()):
-        repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
-        if own_revision and revision and own_revision != revision:
-            raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
-        try:
-            return Repository(repo_id, revision or own_revision or None, cache_dir, offline, token).model()
-        except WeightsNotFoundError as error:
-            if is_bare:
-                raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
-            raise
-    if revision is not None:
-        raise ConfigError(f"revision={revision!r} has no meaning for the path {given!r}; leave it out.")
-    if path.is_file():
-        return path
-    if given and path.is_dir():  # an empty name is no folder, though Path("") is this one
-        return model_in(path)
+    found = sources(
+        name_or_path,
+        cache_dir=cache_dir,
+        offline=offline,
+        revision=revision,
+        token=token,
+        also_in=also_in,
+        may_be_converted=may_be_converted,
+    )
+    spec = REGISTRY.get(given) if is_text else None
+    if spec is not None and revision is None:
+        return _registered(spec, found, is_offline(offline))
+    for _, place in found:
+        if isinstance(place, Path):
+            return model_in(place) if place.is_dir() else place
+        if isinstance(place, Repository):
+            try:
+                return place.model() if spec is None else place.file(spec.repo_filename)
+            except WeightsNotFoundError as error:
+                if spec is None and _is_hub_name(given):
+                    raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
+                raise
     raise _nothing(given, is_text)
 
 
@@ -109,96 +184,40 @@ def load(
     return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
 
 
-def _names(kind: str) -> list[str]:
-    return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
+def where(
+    spec: WeightSpec, cache_dir: str | os.PathLike[str] | None = None
+) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
+    """Where registered weights are now, and the file if it is on this machine; unchecked, without network."""
+    for kind, place in sources(spec.name, cache_dir=cache_dir):
+        path = place.cached(spec.repo_filename) if isinstance(place, Repository) else place
+        if isinstance(path, Path) and path.is_file():
+            return "embedded" if kind == "embedded" else "cached", path
+    return "remote", None
 
 
-def _nothing(given: str, is_text: bool) -> WeightsNotFoundError:
-    """What to say when a name or path means nothing."""
-    known = ", ".join(sorted(REGISTRY))
-    if is_text and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
-        hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
-        if given in PRESETS:
-            reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
-        else:
-            reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
-        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
-    return WeightsNotFoundError(
-        f"There is no file or folder {given!r} (looked from {os.getcwd()}). Check the path, or give one of the names: "
-        f"{known}; or owner/repo of the Hugging Face hub."
-    )
-
-
-def embedded_dir() -> Path:
-    """Folder of the embedded weights: ``memgan/_weights`` when installed, else ``weights`` of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "_weights"
-    return installed if installed.is_dir() else package.parent / "weights"
-
-
-def locate(
-    spec: WeightSpec,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    offline: bool | None = None,
-    revision: str | None = None,
-    token: str | None = None,
-    also_in: Sequence[Path] = (),
-    may_be_converted: bool = False,
-) -> Path:
-    """Find the file of registered weights, download it if need be, and check it.
-
-    Looked at in this order: the installed package; the cache, ``FOLDER/filename``; ``also_in``; the repository on the
-    Hugging Face hub, from its cache if it is there; the mirrors of ``MEMGAN_MIRRORS``; the registered addresses. A
-    damaged file of a cache is put aside (``.damaged``) and fetched again, once.
-
-    Args:
-        spec: which weights.
-        cache_dir, offline, revision, token: see :func:`memgan.hub.resolve`.
-        also_in: folders of other programs that may have the file; what differs there is left alone, with a warning.
-        may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
-            of a pickled one.
-
-    Returns, Raises: see :func:`memgan.hub.resolve`.
-    """
-    if spec.embedded and revision is None and (embedded := embedded_dir() / spec.filename).is_file():
-        if sha256_of(embedded) != spec.sha256:
-            raise _other(embedded, spec)
-        return embedded
-    if revision is not None:
-        if spec.repo_id is None:
-            raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
-        return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.repo_filename)
-    place = cache_folder(cache_dir) / spec.filename
-    if may_be_converted:
-        for folder in (place.parent, *also_in):
-            if (path := converted(spec, folder)) is not None:
-                return path
-    if place.is_file():
-        if sha256_of(place) == spec.sha256:
-            return place
-        if is_offline(offline):
-            raise _other(place, spec)
-    for path in (folder / spec.filename for folder in also_in):
-        if path.is_file():
-            if sha256_of(path) == spec.sha256:
-                return path
-            warnings.warn(f"{path} is not the published {spec.name!r} and is not used; delete it.", stacklevel=2)
+def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Path:
+    """The first source that has the registered file."""
     problem: WeightsError | None = None
-    if spec.repo_id is not None:
-        try:
-            return _from_repository(spec, Repository(spec.repo_id, spec.revision, cache_dir, offline, token))
-        except WeightsError as error:
-            problem = error
-    urls = [f"{address}/{spec.filename}" for address in mirrors()] + list(spec.urls)
-    if urls and not is_offline(offline):
-        try:
-            return fetch(urls, place, sha256=spec.sha256, size=spec.size)
-        except WeightsError as error:
-            before = f"{problem} " if problem else ""
-            raise type(error)(f"{before}{error} {_by_hand(spec, place)}") from error
+    target = Path(spec.filename)
+    for kind, place in found:
+        if kind == "cache" and isinstance(place, Path):
+            target = place  # where downloads from plain addresses go
+        if isinstance(place, Path):
+            if place.is_file() and _is_registered(place, kind, spec, offline):
+                return place
+        elif isinstance(place, Repository):
+            try:
+                return _from_repository(spec, place)
+            except WeightsError as error:
+                problem = error
+        elif place and not offline:
+            try:
+                return fetch(place, target, sha256=spec.sha256, size=spec.size)
+            except WeightsError as error:
+                before = f"{problem} " if problem else ""
+                raise type(error)(f"{before}{error} {_by_hand(spec, target)}") from error
     if isinstance(problem, WeightsNotFoundError):
-        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, place)}") from problem
+        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, target)}") from problem
     if problem is not None:
         raise problem
     if spec.embedded:
@@ -207,32 +226,22 @@ def locate(
             "memgan again (pip install --force-reinstall --no-deps memgan), or complete the checkout."
         )
     raise WeightsNotFoundError(
-        f"{spec.filename} of {spec.name!r} is not in {place.parent}, and offline mode forbids downloading it. "
-        + _by_hand(spec, place)
+        f"{spec.filename} of {spec.name!r} is not in {target.parent}, and offline mode forbids downloading it. "
+        + _by_hand(spec, target)
     )
 
 
-def converted(spec: WeightSpec, folder: Path) -> Path | None:
-    """The ``.safetensors`` file in ``folder`` that says that it was made of the registered, pickled file."""
-    path = (folder / spec.filename).with_suffix(SAFE_SUFFIX)
-    if spec.filename == path.name or not path.is_file():
-        return None
-    made_of = read_header(path).get("__metadata__", {}).get(SOURCE_KEY)
-    return path if made_of == spec.sha256 else None
-
-
-def where(
-    spec: WeightSpec, cache_dir: str | os.PathLike[str] | None = None
-) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
-    """Where registered weights are now, and the file if it is on this machine; unchecked, without network."""
-    if spec.embedded and (path := embedded_dir() / spec.filename).is_file():
-        return "embedded", path
-    if (path := cache_folder(cache_dir) / spec.filename).is_file():
-        return "cached", path
-    if spec.repo_id is None:
-        return "remote", None
-    kept = Repository(spec.repo_id, spec.revision, cache_dir).cached(spec.repo_filename)
-    return ("remote", None) if kept is None else ("cached", kept)
+def _is_registered(path: Path, kind: str, spec: WeightSpec, offline: bool) -> bool:
+    """Whether a file is the registered one, or made of it; what cannot be replaced raises."""
+    if kind == "converted":
+        return read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256
+    if sha256_of(path) == spec.sha256:
+        return True
+    if kind == "embedded" or (kind == "cache" and offline):
+        raise _other(path, spec)
+    if kind == "elsewhere":
+        warnings.warn(f"{path} is not the published {spec.name!r} and is not used; delete it.", stacklevel=4)
+    return False
 
 
 def _from_repository(spec: WeightSpec, repository: Repository) -> Path:
@@ -257,4 +266,28 @@ def _by_hand(spec: WeightSpec, place: Path) -> str:
     return (
         f"Get {spec.filename} {source}on another machine and put it at {place} (or set {HOME} to a folder that has "
         f"it), or set {MIRRORS} to an address that serves it."
+    )
+
+
+def _is_hub_name(given: str) -> bool:
+    return _HUB_NAME.fullmatch(given) is not None and not given.endswith(_WEIGHT_SUFFIXES)
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
+
+
+def _nothing(given: str, is_text: bool) -> WeightsNotFoundError:
+    """What to say when a name or path means nothing."""
+    known = ", ".join(sorted(REGISTRY))
+    if is_text and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
+        hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
+        if given in PRESETS:
+            reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
+        else:
+            reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
+        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
+    return WeightsNotFoundError(
+        f"There is no file or folder {given!r} (looked from {os.getcwd()}). Check the path, or give one of the names: "
+        f"{known}; or owner/repo of the Hugging Face hub."
     )

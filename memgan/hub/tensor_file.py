@@ -1,15 +1,17 @@
-"""Files of tensors: safetensors files, and the indices of those that are spread over several.
+"""Reads and writes files of tensors: safetensors files, their indices, and pickles without running what is in them.
 
-torch is imported when tensors are read or written, so that looking into a header stays cheap.
+torch is imported when tensors are read or written, so that looking into a header stays cheap. Weights of memgan are
+safetensors files: :func:`read_tensors` refuses pickles. :func:`read_state` takes them, for networks of other projects.
 """
 
 import json
 import os
-from collections.abc import Mapping
+import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memgan.errors import WeightsError
+from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.runtime.atomic_file import atomic_write
 
 if TYPE_CHECKING:
@@ -20,6 +22,17 @@ _MAX_HEADER_BYTES = 100_000_000
 _UNREADABLE = (
     "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
     "Fetch it again, or give another file."
+)
+_PICKLE_ERRORS = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
 )
 
 
@@ -75,6 +88,57 @@ def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
             return dict(file.metadata() or {}), state
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+
+
+def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = "") -> Any:
+    """Content of a ``.safetensors`` file (tensors by name), or of a pickled ``.pth`` or ``.pt`` file.
+
+    A pickle may hold tensors and plain containers; anything else is refused, unexecuted.
+
+    Args:
+        path: the file.
+        also_allowed: harmless classes that may occur in a pickle besides.
+        remedy: what to do instead, for the errors' messages.
+
+    Raises:
+        WeightsNotFoundError: if there is no such file.
+        WeightsError: if the file is damaged, or holds something that would have to be executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsNotFoundError(f"There is no file {path}. {remedy}")
+    if path.suffix.lower() == ".safetensors":
+        try:
+            return read_tensors(path)[1]
+        except WeightsError as error:
+            raise WeightsError(f"{error} {remedy}") from error
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(list(also_allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except _PICKLE_ERRORS as error:
+        reason = str(error).strip().split("\n")[0]
+        raise WeightsError(f"{path} cannot be read as a checkpoint of plain tensors ({reason}). {remedy}") from error
+
+
+def read_state(
+    path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = ""
+) -> "dict[str, Tensor]":
+    """Tensors by name of a file that :func:`read_checkpoint` reads.
+
+    The ``module.`` that training on several GPUs puts before each name is taken away.
+
+    Raises:
+        WeightsNotFoundError, WeightsError: as :func:`read_checkpoint` does.
+        StateMismatchError: if the file holds something else.
+    """
+    content = read_checkpoint(path, also_allowed=also_allowed, remedy=remedy)
+    from torch import Tensor
+
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise StateMismatchError(f"{path} holds no tensors by name. {remedy}")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def tensor_places(index: Path) -> dict[str, str]:

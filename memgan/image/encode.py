@@ -1,9 +1,10 @@
-"""Writing picture files, all at once, with their color profile and EXIF notes."""
+"""Writes picture files, all or nothing, with their color profile and EXIF notes."""
 
 import io
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +14,8 @@ from memgan.errors import OutputError
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, format_of
 from memgan.image.metadata import add_png_chunks, convert_to_srgb, exif_for_size
 from memgan.image.picture import Picture, gray_of, to_8bit
-from memgan.image.tiff import encode_16bit_tiff
 from memgan.runtime.atomic_file import atomic_write
 
-_WITH_ALPHA = ("PNG", "TIFF", "WEBP", "AVIF", "HEIF")
-_WITH_QUALITY = ("JPEG", "WEBP", "AVIF", "HEIF")
 _MAX_JPEG_EXIF_BYTES = 65533
 
 
@@ -36,37 +34,29 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
         MissingDependencyError: for HEIC without pillow-heif.
     """
     suffix = suffix.lower()
-    kind = format_of(suffix)
-    if kind is None:
+    form = format_of(suffix)
+    if form is None:
         allowed = ", ".join((*IMAGE_SUFFIXES, *HEIF_SUFFIXES))
         raise OutputError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {allowed}")
     exif = None if picture.exif is None else exif_for_size(picture.exif, picture.width, picture.height)
-    alpha = picture.alpha if kind in _WITH_ALPHA else None
+    kind, alpha = form.name, picture.alpha if form.has_alpha else None
     if picture.rgb.dtype == np.uint16 and kind == "PNG":
         return _encode_16bit_png(picture, alpha, exif)
     if picture.rgb.dtype == np.uint16 and kind == "TIFF":
-        return encode_16bit_tiff(_channels(picture, alpha), picture.icc_profile)
+        return _encode_16bit_tiff(picture, alpha)
     colors = gray_of(picture.rgb8) if picture.is_gray else picture.rgb8
     image = Image.fromarray(colors if alpha is None else np.dstack([colors, to_8bit(alpha)]))
-    options: dict[str, object] = {}
+    options: dict[str, Any] = dict(form.options)
     if picture.icc_profile and kind == "BMP":
         image = convert_to_srgb(image, picture.icc_profile).convert(image.mode)
     elif picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
     if exif and kind != "BMP" and not (kind == "JPEG" and len(exif) > _MAX_JPEG_EXIF_BYTES):
         options["exif"] = exif
-    if kind in _WITH_QUALITY:
+    if form.has_quality:
         options["quality"] = quality
-    if kind == "JPEG" and not picture.is_gray:
-        options["subsampling"] = 0  # full color resolution: faces are small
-    if kind == "AVIF":
-        options["subsampling"] = "4:4:4"
-    if kind == "HEIF":
-        options["chroma"] = 444
-    if kind == "PNG":
-        options["compress_level"] = 3  # a third of the time of the default for 5 % more bytes
-    if kind == "TIFF" and "exif" not in options:  # libtiff, which compresses, does not take the notes' folders
-        options["compression"] = "tiff_lzw"
+    if kind == "TIFF" and "exif" in options:
+        del options["compression"]  # libtiff, which compresses, does not take the notes' folders
     buffer = io.BytesIO()
     try:
         image.save(buffer, kind, **options)
@@ -90,6 +80,23 @@ def _encode_16bit_png(picture: Picture, alpha: np.ndarray | None, exif: bytes | 
     if not encoded:
         raise OutputError(f"OpenCV cannot write this {picture.width} x {picture.height} picture as PNG; use .tiff")
     return add_png_chunks(data.tobytes(), picture.icc_profile, exif)  # OpenCV writes neither
+
+
+def _encode_16bit_tiff(picture: Picture, alpha: np.ndarray | None) -> bytes:
+    import tifffile  # neither Pillow nor OpenCV writes 16-bit colors with a profile
+
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        _channels(picture, alpha),
+        photometric="minisblack" if picture.is_gray and alpha is None else "rgb",
+        extrasamples=None if alpha is None else ["unassalpha"],
+        compression="zlib",
+        iccprofile=picture.icc_profile,
+        metadata=None,
+        software=False,
+    )
+    return buffer.getvalue()
 
 
 def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 95) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memgan.errors import ConfigError, MissingDependencyError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import cache_folder
-from memgan.hub.pickle_file import read_pickle
+from memgan.hub.tensor_file import read_checkpoint
 from memgan.image import Picture, from_array, resize, to_array, to_tensor
 from memgan.runtime.checks import check_int, check_number
 from memgan.runtime.device import choose_device, release_memory
@@ -157,7 +157,10 @@ def _load(path: Path) -> Any:
             f"upsamplers need spandrel ({error}); install it with: pip install 'memgan[upscale]', or leave out "
             "bg_upsampler to enlarge with a Lanczos filter"
         ) from error
-    state = _state_of(path)
+    remedy = "Use a checkpoint of Real-ESRGAN or its like; download it again if it is damaged."
+    state = read_checkpoint(path, remedy=remedy)
+    if not isinstance(state, Mapping):
+        raise StateMismatchError(f"{path} holds no tensors by name. {remedy}")
     try:
         model = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(state))
     except (UnsupportedModelError, RuntimeError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
@@ -168,20 +171,3 @@ def _load(path: Path) -> Any:
     if not isinstance(model, ImageModelDescriptor) or (model.input_channels, model.output_channels) != (3, 3):
         raise StateMismatchError(f"{path} is no network from RGB to RGB pictures; use a checkpoint of Real-ESRGAN")
     return model
-
-
-def _state_of(path: Path) -> Any:
-    """What a checkpoint holds; pickled ones are read without running what is in them."""
-    remedy = "Use a checkpoint of Real-ESRGAN or its like; download it again if it is damaged."
-    if path.suffix.lower() == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} is no safetensors file ({error}). {remedy}") from error
-    content = read_pickle(path, remedy=remedy)
-    if not isinstance(content, Mapping):
-        raise StateMismatchError(f"{path} holds no tensors by name. {remedy}")
-    return content

@@ -1,4 +1,4 @@
-"""Devices and number types to run in."""
+"""Chooses the device and the number type to run in."""
 
 import contextlib
 import itertools
@@ -67,7 +67,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16; others convert to float32 and back, which is slower than that."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch has no public question for a CPU's instructions, and releases before 2.5 none at all.
+    # torch has no public question for a CPU's instructions, and a release may drop these.
     questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return device.type == "cpu" and any(question() for question in questions if question is not None)
 
@@ -86,6 +86,6 @@ def release_memory(device: torch.device) -> None:
             torch.cuda.empty_cache()
 
 
-def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
     """The context in which a network runs in ``dtype`` where that is safe; none for float32."""
     return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -195,9 +195,12 @@ def test_the_bar_is_for_terminals(
     get(server, place)
     assert capsys.readouterr().err == ""
     place.unlink()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     get(server, place)
-    assert "w.bin: 100%" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "w.bin" in err and "1.0/1.0 MB" in err
 
 
 class TestDisks:

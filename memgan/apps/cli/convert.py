@@ -72,7 +72,7 @@ def convert(
     from memgan.errors import ConfigError, StateMismatchError, WeightsNotFoundError
     from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS
     from memgan.faces.facexlib_convert import KINDS, difference, facexlib_state, kind_of
-    from memgan.hub import locate
+    from memgan.hub import resolve
     from memgan.hub.cache import cache_folder
     from memgan.hub.download import sha256_of
     from memgan.hub.registry import REGISTRY
@@ -87,7 +87,7 @@ def convert(
         if kind not in (None, source):
             raise ConfigError(f"{source!r} is given as a source and {kind!r} as its kind; leave out the kind.")
         spec, kind = REGISTRY[source], source
-        path = locate(spec, offline=offline)
+        path = resolve(source, offline=offline)
         out = (cache_folder() / spec.filename).with_suffix(_SUFFIX) if out is None else out
     else:
         path = Path(source).expanduser()

@@ -43,7 +43,7 @@ def _published(spec: "WeightSpec") -> list[str]:
     from memgan import hub
 
     # Offline: a damaged file is to be reported, not replaced.
-    path = hub.locate(spec, offline=True)
+    path = hub.resolve(spec.name, offline=True)
     return [f"{path}: is the published {spec.name!r} (SHA-256 {spec.sha256})"]
 
 

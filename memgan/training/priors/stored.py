@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from memgan.errors import WeightsError, WeightsNotFoundError
+from memgan.errors import WeightsError
+from memgan.hub.tensor_file import read_state
 
 
 def load_prior(path: str | Path) -> dict[str, Tensor]:
@@ -16,15 +15,7 @@ def load_prior(path: str | Path) -> dict[str, Tensor]:
         WeightsNotFoundError: if there is no such file.
         WeightsError: if it is damaged or holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            f"There is no prior at {path}; make one with `memgan prior import mobile -o {path}`."
-        )
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is no readable safetensors file ({error}); import the prior again.") from error
+    tensors = read_state(path, remedy=f"Make a prior with `memgan prior import mobile -o {path}`.")
     kinds = {key.split(".")[0] for key in tensors}
     if not {"mapping", "synthesis"} <= kinds:
         raise WeightsError(

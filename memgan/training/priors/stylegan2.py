@@ -6,12 +6,10 @@ import math
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.hub.pickle_file import read_pickle
+from memgan.errors import StateMismatchError, WeightsError
+from memgan.hub.tensor_file import read_checkpoint
 
 _MAPPING_LR = 0.01
 """Learning rate multiplier of the mapping network in all public checkpoints; it scales the stored numbers."""
@@ -70,15 +68,8 @@ def convert_stylegan2(state: dict[str, Tensor], *, max_size: int = 512, title: s
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsNotFoundError(f"There is no file {path}. {_REMEDY}")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {_REMEDY}") from error
     # Training checkpoints of rosinality carry their command line: a plain container of values.
-    content = read_pickle(path, also_allowed=[argparse.Namespace], remedy=_REMEDY)
+    content = read_checkpoint(path, also_allowed=[argparse.Namespace], remedy=_REMEDY)
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__} instead of a dictionary. {_REMEDY}")
     state = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)

@@ -1,4 +1,4 @@
-"""memgan.hub.pickle_file, and that nothing else in the package unpickles with trust."""
+"""memgan.hub.tensor_file, and that nothing else in the package unpickles with trust."""
 
 import ast
 from pathlib import Path
@@ -6,29 +6,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from memgan.errors import StateMismatchError, WeightsError
-from memgan.hub.pickle_file import read_pickle, read_pickled_state
+from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
+from memgan.hub.tensor_file import read_checkpoint, read_state, write_tensors
 
 PACKAGE = Path(__file__).resolve().parents[2] / "memgan"
 
 
 def test_states_of_parallel_training(tmp_path: Path) -> None:
     torch.save({"module.a": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "x.pth")
-    assert sorted(read_pickled_state(tmp_path / "x.pth")) == ["a", "b"]
+    assert sorted(read_state(tmp_path / "x.pth")) == ["a", "b"]
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1}, {"g_ema": {"a": torch.zeros(1)}}])
 def test_something_else_than_tensors_by_name(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(StateMismatchError, match="Do that"):
-        read_pickled_state(tmp_path / "x.pth", remedy="Do that.")
-    assert type(read_pickle(tmp_path / "x.pth")) is type(content)
+        read_state(tmp_path / "x.pth", remedy="Do that.")
+    assert type(read_checkpoint(tmp_path / "x.pth")) is type(content)
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     torch.save({"a": Path("x")}, tmp_path / "x.pth")
     with pytest.raises(WeightsError, match=r"x\.pth cannot be read"):
-        read_pickle(tmp_path / "x.pth")
+        read_checkpoint(tmp_path / "x.pth")
 
 
 def careless_calls(text: str) -> list[str]:
@@ -50,3 +50,19 @@ def test_every_reader_of_pickles_is_restricted() -> None:
     assert careless_calls("from torch import load") and not careless_calls("torch.load(f, weights_only=True)")
     found = {path.name: careless_calls(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
     assert not {name: calls for name, calls in found.items() if calls}
+
+
+def test_one_reader_for_both_kinds(tmp_path: Path) -> None:
+    state = {"module.a": torch.arange(3.0), "b": torch.ones(2, 2)}
+    torch.save(state, tmp_path / "x.pth")
+    write_tensors(tmp_path / "x.safetensors", state, {"format": "pt"})
+    for name in ("x.pth", "x.safetensors"):
+        found = read_state(tmp_path / name)
+        assert torch.equal(found["a"], state["module.a"]) and torch.equal(found["b"], state["b"])
+    for name in ("x.pth", "x.safetensors"):
+        path = tmp_path / f"cut-{name}"
+        path.write_bytes((tmp_path / name).read_bytes()[:-5])
+        with pytest.raises(WeightsError, match=rf"cut-{name} cannot be read .* Do that\."):
+            read_state(path, remedy="Do that.")
+    with pytest.raises(WeightsNotFoundError, match=r"no file .*none\.pth\. Do that\."):
+        read_state(tmp_path / "none.pth", remedy="Do that.")
