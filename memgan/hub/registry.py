@@ -1,4 +1,4 @@
-"""Registered weights: one record per published file."""
+"""Registers published weights: one record per file, which is all that a further one needs."""
 
 import dataclasses
 from typing import Literal
@@ -8,10 +8,8 @@ from memgan.hub.weight_file import MODEL_FILE
 DEFAULT_NAME = "memgan-mobile-512"
 """The weights used when none are named."""
 
-
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download"
-
-
+_FACE = "an aligned face, RGB, 512 x 512"
 _PARSER_LICENSE = "as facexlib publishes it (code MIT); trained on CelebAMask-HQ, whose pictures are non-commercial"
 
 
@@ -24,6 +22,8 @@ class WeightSpec:
     sha256: str
     """Of the whole file, in lower-case hexadecimal."""
     license: str
+    input: str = "an aligned face, RGB"
+    """What the network takes, in words."""
     embedded: bool = False
     """Whether the file travels inside the package."""
     repo_id: str | None = None
@@ -47,6 +47,7 @@ REGISTRY: dict[str, WeightSpec] = {
             filename="memgan-mobile-512.safetensors",
             sha256="15ce3236c7e34ad3580ea972939e78cce448471ed8fcfc2c753f81d1dcb6843e",
             license="non-commercial (see weights/README.md)",
+            input=_FACE,
             embedded=True,
         ),
         WeightSpec(
@@ -54,6 +55,7 @@ REGISTRY: dict[str, WeightSpec] = {
             filename="detection_mobilenet0.25_Final.pth",
             sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
             license="MIT",
+            input="a whole picture, RGB",
             urls=(f"{_FACEXLIB}/v0.1.0/detection_mobilenet0.25_Final.pth",),
             size=1_789_735,
             kind="detector",
@@ -63,6 +65,7 @@ REGISTRY: dict[str, WeightSpec] = {
             filename="detection_Resnet50_Final.pth",
             sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
             license="MIT",
+            input="a whole picture, RGB",
             urls=(f"{_FACEXLIB}/v0.1.0/detection_Resnet50_Final.pth",),
             size=109_497_761,
             kind="detector",
@@ -72,6 +75,7 @@ REGISTRY: dict[str, WeightSpec] = {
             filename="parsing_parsenet.pth",
             sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
             license=_PARSER_LICENSE,
+            input=_FACE,
             urls=(f"{_FACEXLIB}/v0.2.2/parsing_parsenet.pth",),
             size=85_331_193,
             kind="parser",
@@ -81,6 +85,7 @@ REGISTRY: dict[str, WeightSpec] = {
             filename="parsing_bisenet.pth",
             sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
             license=_PARSER_LICENSE,
+            input=_FACE,
             urls=(f"{_FACEXLIB}/v0.2.0/parsing_bisenet.pth",),
             size=53_289_463,
             kind="parser",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 
-def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, indent: int = 0) -> str:
     """Columns two spaces apart, without frame or color.
 
     As wide as its cells need; on a terminal no wider than that, where long cells are folded.
@@ -15,6 +15,7 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
         head: titles of the columns; empty: none.
         rows: cells, as many in each row as there are columns.
         left: how many columns are set to the left, the first ones; the others hold numbers.
+        indent: spaces before each line.
 
     Returns:
         Lines without spaces or a line break at their end.
@@ -35,9 +36,10 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
         table.add_row(*map(Text, row))
     text = io.StringIO()
     # All is said here, so that neither the environment nor a notebook changes what comes out.
-    console = Console(file=text, width=_width(), color_system=None, force_terminal=False, force_jupyter=False)
+    console = Console(file=text, width=_width() - indent, color_system=None, force_terminal=False, force_jupyter=False)
     console.print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip("\n")
+    lines = (line.rstrip() for line in text.getvalue().splitlines())
+    return "\n".join(" " * indent + line if line else "" for line in lines).rstrip("\n")
 
 
 def _width() -> int:

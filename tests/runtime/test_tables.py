@@ -19,6 +19,7 @@ def test_columns() -> None:
 
 def test_without_a_head() -> None:
     assert text_table([], [["file", "a.pth"], ["size", "1 MB"]], left=2) == "file  a.pth\nsize  1 MB"
+    assert text_table([], [["a", "b"], ["c", "d"]], left=2, indent=3) == "   a  b\n   c  d"
     assert text_table([], []) == ""
 
 

@@ -1,4 +1,4 @@
-"""``memgan average``: the mean of two weight files."""
+"""``memgan average``: writes the mean of two weight files."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``memgan convert``: turn a pickled weight file of another project into a safetensors file."""
+"""``memgan convert``: turns a pickled weight file of another project into a safetensors file."""
 
 import argparse
 import os

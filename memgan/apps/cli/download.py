@@ -1,4 +1,4 @@
-"""``memgan download``: fetch weights into the cache, or into a folder to take along."""
+"""``memgan download``: fetches weights into the cache, or into a folder to take along."""
 
 import argparse
 import shutil

@@ -1,4 +1,4 @@
-"""``memgan export``: write a network as one ONNX file, for programs that run such files."""
+"""``memgan export``: writes a network as one ONNX file, for programs that run such files."""
 
 import argparse
 from pathlib import Path

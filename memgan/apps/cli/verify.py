@@ -1,4 +1,4 @@
-"""``memgan verify``: whether weight files are whole, and whether they are the published ones."""
+"""``memgan verify``: checks that weight files are whole, and whether they are the published ones."""
 
 import argparse
 import sys
