@@ -7,18 +7,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from memgan import errors
+from memgan.errors import (
+    ChecksumError,
+    ConfigError,
+    DataError,
+    ImageError,
+    MemGANError,
+    MissingDependencyError,
+    OutputError,
+    ShapeError,
+    StateMismatchError,
+    WeightsError,
+    WeightsNotFoundError,
+)
 from memgan.network.config import MemGANConfig, preset
 from memgan.version import __version__
 
 if TYPE_CHECKING:
+    from memgan.faces.types import Face
     from memgan.hub.pretrained import MemGAN, build_memgan
     from memgan.restoration.restorer import MemGANRestorer
+    from memgan.restoration.result import Restoration
 
-__all__ = ["MemGAN", "MemGANConfig", "MemGANRestorer", "__version__", "build_memgan", "errors", "preset"]
+__all__ = [
+    "ChecksumError",
+    "ConfigError",
+    "DataError",
+    "Face",
+    "ImageError",
+    "MemGAN",
+    "MemGANConfig",
+    "MemGANError",
+    "MemGANRestorer",
+    "MissingDependencyError",
+    "OutputError",
+    "Restoration",
+    "ShapeError",
+    "StateMismatchError",
+    "WeightsError",
+    "WeightsNotFoundError",
+    "__version__",
+    "build_memgan",
+    "errors",
+    "preset",
+]
 
 _LAZY = {
+    "Face": "memgan.faces.types",
     "MemGAN": "memgan.hub.pretrained",
     "MemGANRestorer": "memgan.restoration.restorer",
+    "Restoration": "memgan.restoration.result",
     "build_memgan": "memgan.hub.pretrained",
 }
 

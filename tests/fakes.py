@@ -61,17 +61,24 @@ class FakeNetwork(nn.Module):
 
 
 def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
-    """What ``memgan restore`` makes its restorer with when it is given these words."""
+    """What ``memgan restore`` makes and calls its restorer with when it is given these words."""
     seen: dict[str, Any] = {}
 
     class Stop(Exception):
         pass
 
-    def restorer(*args: Any, **options: Any) -> None:
-        seen.update(options)
-        raise Stop
+    class Recorder:
+        device = torch.device("cpu")
 
-    monkeypatch.setattr("memgan.restoration.restorer.MemGANRestorer", restorer)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            seen.update(options)
+            self.pipeline = self
+
+        def run(self, items: Any, options: Any, **how: Any) -> None:
+            seen.update(vars(options))
+            raise Stop
+
+    monkeypatch.setattr("memgan.restoration.restorer.MemGANRestorer", Recorder)
     with pytest.raises(Stop):
         main(["restore", *words])
     return seen

@@ -15,7 +15,7 @@ from memgan.errors import ConfigError, MissingDependencyError
 from memgan.evaluation import import_restorer
 from memgan.network.config import PRESETS
 from memgan.network.model import build_memgan
-from memgan.restoration.inference import picture_of
+from memgan.restoration.inference import run_network
 from memgan.restoration.restorer import MemGANRestorer
 
 
@@ -122,7 +122,7 @@ class _SelfEnsemble(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (picture_of(self.network, self_ensemble=True)(image),)
+        return (run_network(self.network, image, self_ensemble=True),)
 
 
 def contender_names() -> list[str]:
@@ -135,7 +135,7 @@ def build_contender(asked: str, device: torch.device, size_px: int = 512, weight
 
     Args:
         asked: one of :func:`contender_names` (random weights; but ``self-ensemble`` is the restorer's own network as
-            :func:`memgan.restoration.inference.mirrored_mean` runs it), ``module:callable`` or ``NAME=module:callable``
+            :func:`memgan.restoration.inference.run_network` runs it), ``module:callable`` or ``NAME=module:callable``
             as for :func:`memgan.evaluation.import_restorer`.
         device: where it is put, if it is a module of torch.
         size_px: side of the faces that a callable is given; the known networks have their own.

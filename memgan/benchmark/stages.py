@@ -16,6 +16,7 @@ from memgan.faces.align import align
 from memgan.faces.types import Face
 from memgan.image import from_array, load_picture, to_array
 from memgan.restoration.background import enlarge
+from memgan.restoration.postprocess import paste_faces_
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.runtime.device import choose_device, choose_dtype, precision
 
@@ -83,7 +84,8 @@ class Workbench:
         canvas = enlarge(picture, self.setup.upscale)
         scales = canvas.width / picture.width, canvas.height / picture.height
         # Into a copy every time, and its time counts: what is pasted already would be another picture to paste into.
-        return lambda: self.restorer.finish.paste_(canvas.rgb.copy(), faces, full, scales)
+        grain = self.restorer.options.grain
+        return lambda: paste_faces_(canvas.rgb.copy(), faces, full, scales, grain)
 
 
 class _Replay(nn.Module):

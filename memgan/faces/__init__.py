@@ -1,13 +1,14 @@
-"""Faces in pictures: detection, alignment and pasting back. Knows no restoration network."""
+"""Detects, aligns and pastes back faces; knows no restoration network."""
 
 from memgan.faces.align import FFHQ_TEMPLATE, AlignedFace, align, crop_from_box_matrix, crop_from_image_matrix
 from memgan.faces.color import lock_color
-from memgan.faces.detect import DETECTORS, FaceDetector, RetinaFaceDetector, create_detector
+from memgan.faces.detect import FaceDetector, RetinaFaceDetector, create_detector
 from memgan.faces.mask import MaskMaker, soft_mask
-from memgan.faces.parsing import PARSERS, create_parser
+from memgan.faces.parsing import create_parser
 from memgan.faces.paste import paste
-from memgan.faces.select import FaceFilter, given_faces, paste_order
+from memgan.faces.select import given_faces
 from memgan.faces.types import Face, most_central
+from memgan.runtime.choices import DETECTORS, PARSERS
 
 __all__ = [
     "DETECTORS",
@@ -16,7 +17,6 @@ __all__ = [
     "AlignedFace",
     "Face",
     "FaceDetector",
-    "FaceFilter",
     "MaskMaker",
     "RetinaFaceDetector",
     "align",
@@ -28,6 +28,5 @@ __all__ = [
     "lock_color",
     "most_central",
     "paste",
-    "paste_order",
     "soft_mask",
 ]

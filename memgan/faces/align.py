@@ -1,4 +1,4 @@
-"""Cutting a face out of a picture so that its landmarks lie where the restoration network expects them."""
+"""Cuts faces out of pictures so that their landmarks lie where the restoration network expects them."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from memgan.errors import ImageError
 from memgan.faces.types import Face
-from memgan.faces.warp import invert_affine, resize_matrix, warp
+from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
 from memgan.image import resize
 
 FFHQ_SIZE_PX = 512
@@ -33,14 +33,19 @@ _BOX_CENTER = (258.0, 282.0)
 _BOX_SIDE = 372.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class AlignedFace:
-    """A face as the network sees it."""
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class AlignedFace(Face):
+    """A face, and what the network sees of it; S is the network's side."""
 
     crop: np.ndarray
-    """(S, S, 3) uint8 RGB."""
+    """(S, S, 3) uint8 RGB, aligned."""
     crop_from_image: np.ndarray
     """(2, 3) float64 similarity from picture coordinates to crop coordinates (both at pixel centers)."""
+
+    @property
+    def image_from_crop(self) -> np.ndarray:
+        """(2, 3) float64 similarity from crop coordinates to picture coordinates."""
+        return invert_affine(self.crop_from_image)
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
@@ -65,13 +70,24 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
     return np.column_stack([linear, target_mean - linear @ source_mean]), float(residual)
 
 
-def landmarks_are_usable(landmarks: np.ndarray) -> bool:
-    """Whether five points (5, 2) are finite, spread out and arranged like a face in some rotation (not mirrored)."""
+def fit_to_template(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray | None:
+    """Similarity (2, 3) from picture coordinates to a crop of ``size_px`` that fits five landmarks (5, 2) best.
+
+    ``None``: they are degenerate, which is not finite, nearly in one place, or not arranged like a face in any
+    rotation (a mirrored one counts as none).
+    """
     if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
-        return False
+        return None
     landmarks = landmarks.astype(np.float64)
     spread = np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean())
-    return bool(spread >= _MIN_SPREAD_PX) and fit_similarity(landmarks, FFHQ_TEMPLATE)[1] <= _MAX_RESIDUAL
+    if spread < _MIN_SPREAD_PX:
+        return None
+    matrix, residual = fit_similarity(landmarks, FFHQ_TEMPLATE)
+    return (
+        compose_affine(resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), matrix)
+        if residual <= _MAX_RESIDUAL
+        else None
+    )
 
 
 def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
@@ -88,12 +104,13 @@ def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -
         ImageError: if the points are not finite, coincide, or are not arranged like a face.
     """
     landmarks = np.asarray(landmarks)
-    if not landmarks_are_usable(landmarks):
+    matrix = fit_to_template(landmarks, size_px)
+    if matrix is None:
         raise ImageError(
             f"landmarks {landmarks.tolist()} cannot be aligned; allowed are five (x, y) points of a face: left eye, "
             "right eye, nose, left and right mouth corner as seen in the picture; correct or leave out this face"
         )
-    return _scaled(fit_similarity(landmarks, FFHQ_TEMPLATE)[0], size_px)
+    return matrix
 
 
 def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
@@ -110,15 +127,9 @@ def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> n
         )
     scale = _BOX_SIDE / (box[2:] - box[:2]).max()
     shift = np.array(_BOX_CENTER) - scale * (box[:2] + box[2:]) / 2
-    return _scaled(np.column_stack([np.eye(2) * scale, shift]), size_px)
-
-
-def _scaled(matrix_512: np.ndarray, size_px: int) -> np.ndarray:
-    """Matrix into a 512 px crop to matrix into a ``size_px`` crop of the same field of view."""
-    ratio = size_px / FFHQ_SIZE_PX
-    matrix = matrix_512 * ratio
-    matrix[:, 2] += (ratio - 1) / 2  # pixel centers: the crop's edge is at -0.5
-    return matrix
+    return compose_affine(
+        resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), np.column_stack([np.eye(2) * scale, shift])
+    )
 
 
 def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
@@ -135,20 +146,24 @@ def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> Aligned
     Raises:
         ImageError: if neither the landmarks nor the box of ``face`` can be used.
     """
-    if landmarks_are_usable(np.asarray(face.landmarks)):
-        matrix = crop_from_image_matrix(face.landmarks, size_px)
-    else:
+    matrix = fit_to_template(np.asarray(face.landmarks), size_px)
+    if matrix is None:
         matrix = crop_from_box_matrix(face.box_xyxy, size_px)
-    return AlignedFace(crop_region(image, matrix, size_px), matrix)
+    crop = crop_region(image, matrix, size_px)
+    return AlignedFace(face.box_xyxy, face.landmarks, face.score, face.grain_seed, crop=crop, crop_from_image=matrix)
 
 
-def aligned_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> tuple[Face, AlignedFace]:
+def align_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
     """Take a whole picture (H, W, 3) uint8 RGB for an aligned face: it is only resized."""
     height, width = image.shape[:2]
-    matrix = resize_matrix(size_px / width, size_px / height)
     landmarks = (FFHQ_TEMPLATE + 0.5) * np.array([width, height]) / FFHQ_SIZE_PX - 0.5
-    box = np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float32)
-    return Face(box, landmarks.astype(np.float32), 1.0), AlignedFace(resize(image, size_px, size_px), matrix)
+    return AlignedFace(
+        np.array([-0.5, -0.5, width - 0.5, height - 0.5], np.float32),
+        landmarks.astype(np.float32),
+        1.0,
+        crop=resize(image, size_px, size_px),
+        crop_from_image=resize_matrix(size_px / width, size_px / height),
+    )
 
 
 def crop_region(
@@ -159,24 +174,18 @@ def crop_region(
     What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
     as sharp as it is. ``border`` may be another OpenCV border mode.
     """
-    height, width = image.shape[:2]
-    last = size_px - 0.5
-    edges = np.array([[-0.5, -0.5], [last, -0.5], [-0.5, last], [last, last]])
     image_from_crop = invert_affine(crop_from_image)
-    corners = edges @ image_from_crop[:, :2].T + image_from_crop[:, 2]
-    low = np.floor(corners.min(axis=0)).astype(np.int64)
-    high = np.ceil(corners.max(axis=0)).astype(np.int64)
+    low, high = square_bounds(image_from_crop, size_px)
     margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
-    left, right = _needed(int(low[0]) - margin, int(high[0]) + margin + 1, width)
-    top, bottom = _needed(int(low[1]) - margin, int(high[1]) + margin + 1, height)
+    seen = []
+    for first, last, side in zip(
+        (low - margin).tolist(), (high + margin + 1).tolist(), image.shape[1::-1], strict=True
+    ):
+        # The part of the picture that is seen from first to last, directly or mirrored at the picture's edges.
+        mirrored_first = 2 * side - last if last > side else first
+        mirrored_last = -first if first < 0 else last
+        start = min(max(min(first, mirrored_first), 0), side - 1)
+        seen.append(slice(start, max(min(max(last, mirrored_last), side), start + 1)))
     matrix = crop_from_image.copy()
-    matrix[:, 2] += crop_from_image[:, :2] @ (left, top)
-    return warp(image[top:bottom, left:right], matrix, size_px, size_px, border)
-
-
-def _needed(low: int, high: int, side: int) -> tuple[int, int]:
-    """The part of 0..side that is seen in low..high, directly or mirrored at the picture's edges."""
-    mirrored_low = 2 * side - high if high > side else low
-    mirrored_high = -low if low < 0 else high
-    start = min(max(min(low, mirrored_low), 0), side - 1)
-    return start, max(min(max(high, mirrored_high), side), start + 1)
+    matrix[:, 2] += crop_from_image[:, :2] @ (seen[0].start, seen[1].start)
+    return warp(image[seen[1], seen[0]], matrix, size_px, size_px, border)

@@ -1,4 +1,4 @@
-"""RetinaFace's anchors: from the network's raw outputs to boxes, landmarks and scores in pixels."""
+"""Decodes RetinaFace's raw outputs into boxes, landmarks and scores in pixels, and merges them by box voting."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ _SAME_FACE_OVERLAP = 0.4
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detections:
-    """N candidates found in one look at a picture."""
+    """N candidates of one pass over a picture."""
 
     boxes: np.ndarray
     """(N, 4) float32: left, top, right, bottom."""
@@ -99,17 +99,18 @@ def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     common = np.prod(np.maximum(sides, 0), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return common / np.maximum(areas + np.prod(box[2:] - box[:2]) - common, 1e-9)
+    shares: np.ndarray = common / np.maximum(areas + np.prod(box[2:] - box[:2]) - common, 1e-9)
+    return shares
 
 
-def merge(looks: Sequence[Detections]) -> Detections:
-    """One detection per face, from the candidates of several looks at one picture.
+def merge_by_box_voting(passes: Sequence[Detections]) -> Detections:
+    """One detection per face, from the candidates of several passes over one picture.
 
     Candidates that overlap a better scoring one by more than 0.4 (intersection over union) are the same face. Instead
     of being dropped they are averaged, which halves the jitter of the landmarks.
     """
     fields = ("boxes", "landmarks", "scores", "weights")
-    candidates = Detections(*(np.concatenate([getattr(look, field) for look in looks]) for field in fields))
+    candidates = Detections(*(np.concatenate([getattr(found, field) for found in passes]) for field in fields))
     left = candidates.select(np.argsort(-candidates.scores, kind="stable"))
     merged = []
     while len(left):

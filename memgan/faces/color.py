@@ -1,4 +1,4 @@
-"""Color of a restored face: its slow variations are those of the input."""
+"""Keeps the slow variations of a restored face's colors those of the input."""
 
 import math
 
@@ -26,26 +26,21 @@ def lock_color(restored: np.ndarray, crop: np.ndarray) -> np.ndarray:
         (S, S, 3) uint8 RGB; ``restored`` itself where the two have the same low frequencies.
     """
     difference = cv2.subtract(crop, restored, dtype=cv2.CV_32F)
-    low = _blurred(difference, max(1.0, restored.shape[0] * _SIGMA))
-    return cv2.add(restored, low, dtype=cv2.CV_8U)  # rounds and clips
-
-
-def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian filter of (S, S, 3) float32.
-
-    A wide one leaves nothing that a smaller picture could not hold, so it is applied to blocks of pixels: that costs a
-    tenth, and for photographs the result is the same to a small part of a level.
-    """
-    size, block = image.shape[0], int(sigma / _SMALL_SIGMA)
+    size = restored.shape[0]
+    sigma = max(1.0, size * _SIGMA)
+    block = int(sigma / _SMALL_SIGMA)
     if block < 2 or size % block:
-        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
-    # Mirrored before it is made small: the blocks would be mirrored around other pixels.
+        low = cv2.GaussianBlur(difference, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
+        return cv2.add(restored, low, dtype=cv2.CV_8U)  # rounds and clips
+    # A wide filter leaves nothing that a smaller picture could not hold, so it is applied to blocks of pixels: that
+    # costs a tenth, and for photographs the result is the same to a small part of a level. The picture is mirrored
+    # before it is made small: the blocks would be mirrored around other pixels.
     border = block * math.ceil(4 * sigma / block)
-    image = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
-    side = image.shape[0] // block
-    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    wide = cv2.copyMakeBorder(difference, border, border, border, border, cv2.BORDER_REFLECT_101)
+    side = wide.shape[0] // block
+    small = cv2.resize(wide, (side, side), interpolation=cv2.INTER_AREA)
     # Averaging blocks and interpolating between them are filters too: their variance is part of what is wanted.
     left = math.sqrt(sigma**2 - (block**2 - 1) / 12 - block**2 / 6) / block
     small = cv2.GaussianBlur(small, (0, 0), left)
-    blurred = cv2.resize(small, image.shape[:2], interpolation=cv2.INTER_LINEAR)
-    return blurred[border:-border, border:-border]
+    low = cv2.resize(small, wide.shape[:2], interpolation=cv2.INTER_LINEAR)[border:-border, border:-border]
+    return cv2.add(restored, low, dtype=cv2.CV_8U)

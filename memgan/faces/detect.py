@@ -1,4 +1,4 @@
-"""Finding faces: several looks at a picture with one RetinaFace network, merged into one list."""
+"""Finds faces: several passes of one RetinaFace network over a picture, merged into one list."""
 
 import dataclasses
 import os
@@ -10,24 +10,23 @@ import numpy as np
 import torch
 
 from memgan.errors import ConfigError, ImageError
-from memgan.faces.anchors import Detections, decode, merge
-from memgan.faces.refine import look_closely
+from memgan.faces.anchors import Detections, decode, merge_by_box_voting
+from memgan.faces.refine import refine_landmarks
 from memgan.faces.types import Face
+from memgan.runtime.checks import check_choice
+from memgan.runtime.choices import DETECTORS
 
 RawNetwork = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """(H, W, 3) uint8 RGB to locations (N, 4), face scores (N,) and landmark offsets (N, 10), one row per anchor."""
 
-DETECTORS = ("embedded", "retinaface_mobile0.25", "retinaface_resnet50")
-"""Names that :func:`create_detector` knows."""
-
-# Candidates above the first number get a close look if they are among the best few, and count as faces if that is as
-# certain as the second number (measured: real faces reach it at any rotation, no texture tried did). Faces above the
-# detector's threshold need no certainty, but the close look must see a face too.
+# Candidates above the first number are refined if they are among the best few, and count as faces if the refined score
+# reaches the second number (measured: real faces reach it at any rotation, no texture tried did). Faces above the
+# detector's threshold need less, but the refining pass must see a face too.
 _CANDIDATE_SCORE = 0.6
 _CERTAIN_SCORE = 0.99
 _CONFIRMING_SCORE = 0.5
 _MAX_DOUBTFUL = 8
-_VOTE_THRESHOLD = 0.5  # in one look: what may help to place a face
+_VOTE_THRESHOLD = 0.5  # in one pass: what may help to place a face
 _PADDING = 0.25  # of the longer side, for tight crops
 
 
@@ -55,8 +54,8 @@ class RetinaFaceDetector:
         Args:
             network: gives the raw outputs for one picture.
             score_threshold: faces scoring less are left out, over 0 to 1.
-            long_side: longer side in pixels of the picture at the first look; smaller pictures stay as they are.
-            fine_long_side: the same for the second look, which finds the small faces of large pictures.
+            long_side: longer side in pixels of the picture in the first pass; smaller pictures stay as they are.
+            fine_long_side: the same for the second pass, which finds the small faces of large pictures.
 
         Raises:
             ConfigError: if a number is outside its range.
@@ -75,9 +74,9 @@ class RetinaFaceDetector:
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of a picture.
 
-        Every face is looked at closely, which makes its landmarks precise at any size and rotation. If there are none,
-        the picture may be a tight crop: it is looked at with its mirror image around it, then turned by 90, 180 and
-        270 degrees.
+        The landmarks of every face are refined, which makes them precise at any size and rotation. If there are none,
+        the picture may be a tight crop: further passes see it with its mirror image around it, then turned by 90, 180
+        and 270 degrees.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -91,29 +90,29 @@ class RetinaFaceDetector:
         _check(image)
         small = _shrunk(image, self._long_side)
         scale = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
-        looks = [self._look(small, self._long_side).rescaled(*scale)]
+        passes = [self._detect_pass(small, self._long_side).rescaled(*scale)]
         if max(image.shape[:2]) > 1.25 * self._long_side and self._fine_long_side > self._long_side:
-            looks.append(self._look(image, self._fine_long_side))
-        faces = self._confirmed(image, merge(looks))
+            passes.append(self._detect_pass(image, self._fine_long_side))
+        faces = self._confirmed(image, merge_by_box_voting(passes))
         if not faces:
-            faces = self._confirmed(image, merge([self._look_padded(small).rescaled(*scale)]))
+            faces = self._confirmed(image, merge_by_box_voting([self._detect_padded(small).rescaled(*scale)]))
             if not faces:
-                turned = [self._look_turned(small, quarter_turns).rescaled(*scale) for quarter_turns in (1, 2, 3)]
-                faces = self._confirmed(image, merge(turned))
+                turned = [self._detect_turned(small, quarter_turns).rescaled(*scale) for quarter_turns in (1, 2, 3)]
+                faces = self._confirmed(image, merge_by_box_voting(turned))
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
     def locate(self, image: np.ndarray, face: Face) -> Face | None:
-        """Find the landmarks of a face of which only the box is known; ``None`` if there is no face to be seen.
+        """Find the landmarks of a face of which only the box is known; ``None`` if there is no face to be found.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             face: its box counts; its landmarks may be guesses.
         """
         _check(image)
-        return look_closely(self._network, image, face)
+        return refine_landmarks(self._network, image, face)
 
     def _confirmed(self, image: np.ndarray, found: Detections) -> list[Face]:
-        """What a close look accepts; each face once."""
+        """The candidates that the refining pass accepts; each face once."""
         faces: list[Face] = []
         doubtful = 0
         for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores.tolist(), strict=True):
@@ -121,38 +120,38 @@ class RetinaFaceDetector:
             doubtful += is_doubtful
             if score < _CANDIDATE_SCORE or doubtful > _MAX_DOUBTFUL:
                 break  # they come in the order of their scores
-            face = look_closely(self._network, image, Face(box, landmarks, score))
+            face = refine_landmarks(self._network, image, Face(box, landmarks, score))
             needed = max(_CERTAIN_SCORE, self._score_threshold) if is_doubtful else _CONFIRMING_SCORE
             if face is not None and face.score >= needed and not any(_same(face, other) for other in faces):
                 faces.append(dataclasses.replace(face, score=max(face.score, score)))
         return faces
 
-    def _look(self, image: np.ndarray, long_side: int) -> Detections:
+    def _detect_pass(self, image: np.ndarray, long_side: int) -> Detections:
         """Run the network on the picture shrunk to ``long_side``; candidates in pixels of ``image``."""
         small = _shrunk(image, long_side)
         height, width = small.shape[:2]
-        seen = decode(*self._network(small), height, width, min(_VOTE_THRESHOLD, self._score_threshold))
-        return seen.rescaled(image.shape[1] / width, image.shape[0] / height)
+        found = decode(*self._network(small), height, width, min(_VOTE_THRESHOLD, self._score_threshold))
+        return found.rescaled(image.shape[1] / width, image.shape[0] / height)
 
-    def _look_padded(self, image: np.ndarray) -> Detections:
-        """Look at the picture with its mirror image around it, and leave out the faces in that."""
+    def _detect_padded(self, image: np.ndarray) -> Detections:
+        """A pass over the picture with its mirror image around it, without the faces in that."""
         height, width = image.shape[:2]
         border = round(_PADDING * max(height, width))
         padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
-        seen = self._look(padded, self._long_side).shifted(-border, -border)
-        centers = (seen.boxes[:, :2] + seen.boxes[:, 2:]) / 2
-        return seen.select(((centers >= -0.5) & (centers <= (width - 0.5, height - 0.5))).all(axis=1))
+        found = self._detect_pass(padded, self._long_side).shifted(-border, -border)
+        centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        return found.select(((centers >= -0.5) & (centers <= (width - 0.5, height - 0.5))).all(axis=1))
 
-    def _look_turned(self, image: np.ndarray, quarter_turns: int) -> Detections:
-        """Look at the picture turned counterclockwise; candidates in pixels of ``image``."""
+    def _detect_turned(self, image: np.ndarray, quarter_turns: int) -> Detections:
+        """A pass over the picture turned counterclockwise; candidates in pixels of ``image``."""
         height, width = image.shape[:2]
-        seen = self._look(np.ascontiguousarray(np.rot90(image, quarter_turns)), self._long_side)
+        found = self._detect_pass(np.ascontiguousarray(np.rot90(image, quarter_turns)), self._long_side)
         cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarter_turns]
         turn_back = np.array([[cosine, -sine], [sine, cosine]], np.float32)
         shift = np.array({1: (width - 1, 0), 2: (width - 1, height - 1), 3: (0, height - 1)}[quarter_turns], np.float32)
-        corners = seen.boxes.reshape(-1, 2, 2) @ turn_back.T + shift
+        corners = found.boxes.reshape(-1, 2, 2) @ turn_back.T + shift
         boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-        return Detections(boxes, seen.landmarks @ turn_back.T + shift, seen.scores, seen.weights)
+        return Detections(boxes, found.landmarks @ turn_back.T + shift, found.scores, found.weights)
 
 
 def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
@@ -176,7 +175,7 @@ def create_detector(
     *,
     device: str | torch.device = "cpu",
     weights_dir: str | os.PathLike[str] | None = None,
-    score_threshold: float = 0.9,
+    score_threshold: float | None = None,
     offline: bool | None = None,
 ) -> RetinaFaceDetector:
     """Build a detector by name.
@@ -186,7 +185,7 @@ def create_detector(
             ``retinaface_mobile0.25`` or ``retinaface_resnet50`` (larger, more careful, 104 MB to download).
         device: torch device of facexlib's networks.
         weights_dir: folder with facexlib's weight files.
-        score_threshold: faces scoring less are left out, over 0 to 1.
+        score_threshold: faces scoring less are left out, over 0 to 1; ``None``: 0.9.
         offline: never download; ``None``: as the environment variable ``HF_HUB_OFFLINE`` says.
 
     Raises:
@@ -194,8 +193,7 @@ def create_detector(
         MissingDependencyError: if a package that this detector needs is not installed.
         WeightsError: if weights are missing or damaged.
     """
-    if name not in DETECTORS:
-        raise ConfigError(f"detector is {name!r}; allowed are {', '.join(DETECTORS)}")
+    check_choice("detector", name, DETECTORS)
     network: RawNetwork
     if name == "embedded":
         from memgan.faces.retinaface import EmbeddedRetinaFace
@@ -205,7 +203,7 @@ def create_detector(
         from memgan.faces.facexlib_adapter import FacexlibRetinaFace
 
         network = FacexlibRetinaFace(name, device=device, weights_dir=weights_dir, offline=offline)
-    return RetinaFaceDetector(network, score_threshold=score_threshold)
+    return RetinaFaceDetector(network, score_threshold=0.9 if score_threshold is None else score_threshold)
 
 
 def _check(image: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""facexlib's networks: only their layers and weights are used, never its downloads and stateful detection code."""
+"""Runs facexlib's networks: their layers and weights only, never its downloads and stateful detection code."""
 
 import os
 import warnings
@@ -66,6 +66,7 @@ def build_network(name: str) -> torch.nn.Module:
         MissingDependencyError: if facexlib is not installed.
     """
     spec = _spec(name)
+    network: torch.nn.Module
     try:
         with warnings.catch_warnings():
             # torchvision warns of the deprecated arguments that facexlib builds its backbone with.
@@ -74,18 +75,20 @@ def build_network(name: str) -> torch.nn.Module:
                 from facexlib.detection.retinaface import RetinaFace
 
                 backbone = name.removeprefix("retinaface_")
-                return RetinaFace(network_name=backbone, device=torch.device("cpu")).eval()
-            if name == "parsing_bisenet":
+                network = RetinaFace(network_name=backbone, device=torch.device("cpu"))
+            elif name == "parsing_bisenet":
                 from facexlib.parsing.bisenet import BiSeNet
 
-                return BiSeNet(num_class=19).eval()
-            from facexlib.parsing.parsenet import ParseNet
+                network = BiSeNet(num_class=19)
+            else:
+                from facexlib.parsing.parsenet import ParseNet
 
-            return ParseNet(in_size=512, out_size=512, parsing_ch=19).eval()
+                network = ParseNet(in_size=512, out_size=512, parsing_ch=19)
     except ImportError as error:
         raise MissingDependencyError(
             f"{name} needs facexlib ({error}); install it with: pip install facexlib, or use what is embedded"
         ) from error
+    return network.eval()
 
 
 def load_network(

@@ -1,4 +1,4 @@
-"""Grain: a face cleaner than the photograph around it looks pasted, so some of the photograph's own noise returns."""
+"""Gives a restored face the grain of its photograph: a face cleaner than what is around it looks pasted."""
 
 import math
 from collections.abc import Iterator
@@ -17,28 +17,19 @@ _MAX_STEP = 4  # between neighborhoods that are looked at: these have most of th
 _ENOUGH_NEIGHBORHOODS = 2**14
 
 
-def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
+def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray, seed: int = 0) -> np.ndarray | None:
     """Noise like that which a restoration removed from a face, as far as its surroundings have it too.
 
     Args:
-        before: (H, W, 3) float32, a part of the picture, in levels of 255.
+        before: (H, W) float32, brightness (BT.601) of a part of the picture, in levels of 255.
         after: the same with a restored face in it.
         amount: (H, W) float32 in [0, 1], how much of the restored face is seen there.
+        seed: of the noise.
 
     Returns:
         (H, W) float32 in levels to add to all channels; the same for the same input. ``None`` if nothing is missing:
         the surroundings are clean, or the face is as noisy as it was.
     """
-    return grain_between(brightness(before), brightness(after), amount)
-
-
-def brightness(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) float32 to (H, W): the BT.601 sum of the channels."""
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-
-
-def grain_between(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> np.ndarray | None:
-    """:func:`missing_grain` of the :func:`brightness` (H, W) before and after."""
     inside, outside = amount > 0.6, amount < 0.1
     if min(np.count_nonzero(inside), np.count_nonzero(outside)) < _LEAST_PIXELS:
         return None
@@ -51,7 +42,7 @@ def grain_between(before: np.ndarray, after: np.ndarray, amount: np.ndarray) -> 
     ]
     if max(missing) <= 0:
         return None
-    white = np.random.default_rng(0).standard_normal(amount.shape, np.float32)
+    white = np.random.default_rng(seed).standard_normal(amount.shape, np.float32)
     grain = np.zeros_like(amount)
     for power, noise in zip(missing, _bands(white), strict=True):
         if power > 0:

@@ -1,4 +1,4 @@
-"""Soft masks: how much of the restored crop reaches the picture."""
+"""Makes the soft mask: how much of the restored crop reaches the picture."""
 
 import functools
 from collections.abc import Callable
@@ -27,6 +27,6 @@ def soft_mask(size_px: int = 512, feather: float = 0.2) -> np.ndarray:
     # The p-norm's level lines are squares with rounded corners: no corner of the crop can be seen.
     radius = np.add.outer(position**_ROUNDNESS, position**_ROUNDNESS) ** (1 / _ROUNDNESS)
     ramp = np.clip((1 - radius) / feather, 0, 1)
-    mask = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    mask: np.ndarray = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
     mask.setflags(write=False)
     return mask

@@ -1,20 +1,17 @@
-"""Masks from face parsing: what part of a restored face is face and hair, rather than background."""
+"""Makes masks by face parsing: the part of a restored face that is face and hair, rather than background."""
 
 import dataclasses
 import os
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
-from memgan.errors import ConfigError
 from memgan.faces.mask import MaskMaker
 from memgan.image import resize, to_tensor
+from memgan.runtime.checks import check_choice
+from memgan.runtime.choices import MASKS, PARSERS
 
-PARSERS = ("parsenet", "bisenet")
-"""Names that :func:`create_parser` knows."""
-MASKS = ("soft", *PARSERS)
 _GROW = 1 / 64  # of the side: the network's borders cut a little into hair
 _FEATHER = 1 / 40
 
@@ -87,27 +84,20 @@ def create_parser(
         MissingDependencyError: if facexlib is not installed.
         WeightsError: if the weights are missing or damaged.
     """
-    if name not in PARSERS:
-        raise ConfigError(f"parser is {name!r}; allowed are {', '.join(PARSERS)}")
+    check_choice("parser", name, PARSERS)
     from memgan.faces.facexlib_adapter import load_network
 
     network = load_network(f"parsing_{name}", weights_dir=weights_dir, offline=offline)
     return ParsingMask(network.to(device).requires_grad_(False), _LAYOUTS[name])
 
 
-def mask_maker(mask: Any, device: torch.device) -> MaskMaker | None:
-    """What a restorer's option ``mask`` means; ``None`` for the soft mask alone.
+def mask_maker(mask: str | MaskMaker, device: torch.device) -> MaskMaker | None:
+    """Turns a restorer's option ``mask`` into a function; ``None`` for the soft mask alone.
 
     Raises:
         ConfigError: if it is neither a known name nor a function; else as :func:`create_parser`.
     """
-    if mask == "soft":
-        return None
-    if mask in PARSERS:
-        return create_parser(mask, device=device)
-    if not callable(mask):
-        raise ConfigError(
-            f"mask is {mask!r}; allowed are {', '.join(MASKS)}, or a function from the restored face (S, S, 3) to "
-            "numbers (S, S) from 0 to 1"
-        )
-    return mask
+    if not isinstance(mask, str) and callable(mask):
+        return mask
+    check_choice("mask", mask, MASKS, ", or a function from the restored face (S, S, 3) to numbers (S, S) from 0 to 1")
+    return None if mask == "soft" else create_parser(str(mask), device=device)

@@ -1,12 +1,12 @@
-"""Putting restored faces back: only the face's region is touched, with exact geometry at any enlargement."""
+"""Pastes restored faces back: only the face's region is touched, with exact geometry at any enlargement."""
 
 import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
-from memgan.faces.grain import brightness, grain_between
+from memgan.faces.grain import missing_grain
 from memgan.faces.mask import soft_mask
-from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, warp
+from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
 
 # A change of this many levels (of 255), averaged over a neighborhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
@@ -23,6 +23,7 @@ def paste(
     *,
     crop: np.ndarray | None = None,
     grain: float = 0.0,
+    grain_seed: int = 0,
 ) -> np.ndarray:
     """Blend one restored face into a picture.
 
@@ -42,11 +43,12 @@ def paste(
         crop_from_image: (2, 3) similarity from the *original* picture's coordinates to the crop's, from ``align``.
         upscale: side of the canvas over side of the original picture; a pair (horizontal, vertical) if rounding
             the canvas to whole pixels made them differ.
-        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges if no
-            seam shall be seen.
+        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges, or
+            a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
             :func:`~memgan.faces.grain.missing_grain`.
+        grain_seed: of that noise.
 
     Returns:
         A new array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
@@ -55,8 +57,11 @@ def paste(
         ShapeError: if crop, restored and mask differ in size, or the canvas is not (H, W, 3).
         ImageError: if an array has another dtype.
     """
-    result = canvas.copy()
-    paste_(result, restored, crop_from_image, upscale, mask, crop=crop, grain=grain)
+    _check(canvas, restored, crop, mask)
+    result: np.ndarray = canvas.copy()
+    scales = upscale if isinstance(upscale, tuple) else (upscale, upscale)
+    mask = soft_mask(restored.shape[0]) if mask is None else mask
+    paste_(result, restored, crop_from_image, scales, mask, crop=crop, grain=grain, grain_seed=grain_seed)
     return result
 
 
@@ -64,30 +69,27 @@ def paste_(
     canvas: np.ndarray,
     restored: np.ndarray,
     crop_from_image: np.ndarray,
-    upscale: float | tuple[float, float] = 1.0,
-    mask: np.ndarray | None = None,
+    scales: tuple[float, float],
+    mask: np.ndarray,
     *,
     crop: np.ndarray | None = None,
     grain: float = 0.0,
+    grain_seed: int = 0,
 ) -> None:
-    """:func:`paste`, with the same arguments and errors, into ``canvas`` itself: a large one is not copied per face."""
-    _check(canvas, restored, crop, mask)
+    """:func:`paste` into ``canvas`` itself, without its checks: a large one is not copied per face."""
     size = restored.shape[0]
-    scale_x, scale_y = upscale if isinstance(upscale, tuple) else (upscale, upscale)
-    canvas_from_crop = compose_affine(resize_matrix(scale_x, scale_y), invert_affine(crop_from_image))
-    region = _region(canvas_from_crop, size, canvas.shape[1], canvas.shape[0])
-    if region is None:
+    matrix = compose_affine(resize_matrix(*scales), invert_affine(crop_from_image))
+    low, high = square_bounds(matrix, size)
+    left, top = np.maximum(low, 0).tolist()
+    right, bottom = np.minimum(high + 1, canvas.shape[1::-1]).tolist()
+    if left >= right or top >= bottom:
         return
-    left, top, right, bottom = region
-    matrix = canvas_from_crop.copy()
     matrix[:, 2] -= (left, top)
     width, height = right - left, bottom - top
-
-    weight = np.asarray(soft_mask(size) if mask is None else mask, np.float32)
-    layers = warp(_layers(restored, crop, weight), matrix, width, height, cv2.BORDER_CONSTANT)
+    layers = warp(_layers(restored, crop, np.asarray(mask, np.float32)), matrix, width, height, cv2.BORDER_CONSTANT)
     base = (restored if crop is None else crop).astype(np.float32)
     base = warp(base, matrix, width, height, cv2.BORDER_REPLICATE)
-    _blend(canvas[top:bottom, left:right], layers, base, grain)
+    _blend(canvas[top:bottom, left:right], layers, base, grain, grain_seed)
 
 
 def _layers(restored: np.ndarray, crop: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
@@ -102,22 +104,25 @@ def _layers(restored: np.ndarray, crop: np.ndarray | None, weight: np.ndarray) -
         size_of_change += np.abs(change)
     around = cv2.blur(size_of_change, (side, side), borderType=cv2.BORDER_REFLECT_101)
     amount = np.minimum(around / (3 * _FULL_CHANGE), 1) * weight
-    return cv2.merge((*(change * weight for change in changes), amount))
+    layers: np.ndarray = cv2.merge((*(change * weight for change in changes), amount))
+    return layers
 
 
-def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float) -> None:
+def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float, grain_seed: int) -> None:
     """Put the face into the part of the canvas under it.
 
     Args:
         patch: (H, W, 3) uint8 or uint16; changed.
         layers: (H, W, 4) float32 of :func:`_layers`, resampled.
         base: (H, W, 3) float32, the resampled crop in levels of 255; used up.
-        grain: see :func:`paste`.
+        grain, grain_seed: see :func:`paste`.
     """
     unit = np.float32(257 if patch.dtype == np.uint16 else 1)  # one level of 255 in counts of the canvas
     amount = np.clip(cv2.extractChannel(layers, 3), 0, 1)
     before, after = np.empty_like(amount), np.empty_like(amount)
-    strips = _strips(*amount.shape)
+    # Rows in parts whose intermediate results stay in the processor's cache.
+    step = max(1, _STRIP_PIXELS // amount.shape[1])
+    strips = [slice(start, start + step) for start in range(0, amount.shape[0], step)]
     for rows in strips:
         old = patch[rows].astype(np.float32)
         blended = base[rows]
@@ -127,29 +132,15 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
         blended += old
         blended += unit * cv2.cvtColor(layers[rows], cv2.COLOR_RGBA2RGB)
         if grain:
-            before[rows], after[rows] = brightness(old) / unit, brightness(blended) / unit
-    noise = grain_between(before, after, amount) if grain else None
+            before[rows] = cv2.cvtColor(old, cv2.COLOR_RGB2GRAY) / unit
+            after[rows] = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) / unit
+    noise = missing_grain(before, after, amount, grain_seed) if grain else None
     for rows in strips:
         blended = base[rows]
         if noise is not None:
             blended += cv2.cvtColor(grain * unit * noise[rows], cv2.COLOR_GRAY2RGB)
         np.rint(blended, out=blended)
         patch[rows] = np.clip(blended, 0, 255 * unit, out=blended)
-
-
-def _strips(height: int, width: int) -> list[slice]:
-    """Rows in parts whose intermediate results stay in the processor's cache."""
-    step = max(1, _STRIP_PIXELS // width)
-    return [slice(start, start + step) for start in range(0, height, step)]
-
-
-def _region(matrix: np.ndarray, size: int, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom (exclusive) of the canvas pixels under a crop; ``None`` if there are none."""
-    edges = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [-0.5, size - 0.5], [size - 0.5, size - 0.5]])
-    corners = edges @ matrix[:, :2].T + matrix[:, 2]
-    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(np.int64), 0).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(np.int64) + 1, (width, height)).tolist()
-    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _check(canvas: np.ndarray, restored: np.ndarray, crop: np.ndarray | None, mask: np.ndarray | None) -> None:

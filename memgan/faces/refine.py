@@ -1,4 +1,4 @@
-"""A close look at a face that was found: upright and at the size the detector's network sees best."""
+"""Refines the landmarks of a found face: one more pass, upright and at the size the detector's network sees best."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from memgan.faces.align import (
     crop_from_box_matrix,
     crop_region,
     fit_similarity,
-    landmarks_are_usable,
+    fit_to_template,
 )
-from memgan.faces.anchors import decode, merge
+from memgan.faces.anchors import decode, merge_by_box_voting
 from memgan.faces.types import Face
 from memgan.faces.warp import compose_affine, invert_affine
 
-_SIDE_PX = 256  # of the close look
+_SIDE_PX = 256  # of the crop
 _ZOOM = 0.75  # size of the face relative to the FFHQ template, so that its surroundings are seen too
 _FACE_CENTER = (256.0, 290.0)  # of a box around the template
-_MAX_OFFSET = 0.2  # between that center and the face's, as a share of the look's side
+_MAX_OFFSET = 0.2  # between that center and the face's, as a share of the crop's side
 _VOTE_THRESHOLD = 0.3
 _CERTAIN_SCORE = 0.99
 _CERTAIN_ROLL = np.deg2rad(20)
@@ -30,17 +30,17 @@ _UPRIGHT_BONUS = 0.02
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Sight:
+class _Candidate:
     landmarks: np.ndarray  # (5, 2) in picture pixels
     score: float
-    roll: float  # of the face within the look, in radians
+    roll: float  # of the face within the crop, in radians
 
     @property
     def is_certain(self) -> bool:
         return self.score >= _CERTAIN_SCORE and abs(self.roll) <= _CERTAIN_ROLL
 
 
-def look_closely(
+def refine_landmarks(
     network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], image: np.ndarray, face: Face
 ) -> Face | None:
     """Find the landmarks of one face again, whatever its rotation.
@@ -55,60 +55,54 @@ def look_closely(
         face: a face found in it.
 
     Returns:
-        The face with better landmarks and the score of the close look; ``None`` if there is no face to be seen.
+        The face with better landmarks and the score of this pass; ``None`` if there is no face to be seen.
     """
     try:
-        matrix = _upright_matrix(face)
+        matrix = fit_to_template(face.landmarks)
+        matrix = crop_from_box_matrix(face.box_xyxy) if matrix is None else matrix
     except ImageError:  # neither landmarks nor box make sense
         return None
-    best = _sight(network, image, matrix, 0)
+    best = _candidate(network, image, matrix, 0)
     if best is None or not best.is_certain:
         for quarter_turns in (2, 1, 3):
-            sight = _sight(network, image, matrix, quarter_turns)
-            if sight is not None and (best is None or sight.score > best.score + _UPRIGHT_BONUS):
-                best = sight
+            other = _candidate(network, image, matrix, quarter_turns)
+            if other is not None and (best is None or other.score > best.score + _UPRIGHT_BONUS):
+                best = other
     if best is None:
         return None
-    if abs(best.roll) > _CERTAIN_ROLL / 2 and landmarks_are_usable(best.landmarks):
-        straight = _sight(network, image, fit_similarity(best.landmarks, FFHQ_TEMPLATE)[0], 0)
+    if abs(best.roll) > _CERTAIN_ROLL / 2 and (upright := fit_to_template(best.landmarks)) is not None:
+        straight = _candidate(network, image, upright, 0)
         if straight is not None and straight.score > best.score - _UPRIGHT_BONUS:
             best = straight
     return Face(face.box_xyxy, best.landmarks.astype(np.float32), best.score)
 
 
-def _upright_matrix(face: Face) -> np.ndarray:
-    """(2, 3) from picture coordinates to the 512 px template."""
-    if landmarks_are_usable(face.landmarks):
-        return fit_similarity(face.landmarks, FFHQ_TEMPLATE)[0]
-    return crop_from_box_matrix(face.box_xyxy)
-
-
-def _sight(
+def _candidate(
     network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
     image: np.ndarray,
     template_from_image: np.ndarray,
     quarter_turns: int,
-) -> _Sight | None:
+) -> _Candidate | None:
     zoom = _ZOOM * _SIDE_PX / FFHQ_SIZE_PX
     cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarter_turns]
     turn = zoom * np.array([[cosine, -sine], [sine, cosine]], np.float64)
     middle = (_SIDE_PX - 1) / 2
-    look_from_template = np.column_stack([turn, (middle, middle) - turn @ _FACE_CENTER])
-    matrix = compose_affine(look_from_template, template_from_image)
+    crop_from_template = np.column_stack([turn, (middle, middle) - turn @ _FACE_CENTER])
+    matrix = compose_affine(crop_from_template, template_from_image)
     # Black outside the picture: the mirror image of a tightly cut face continues it to a larger one, and its landmarks
     # spread (measured: half the eye distance wrong, against a twentieth).
-    look = crop_region(image, matrix, _SIDE_PX, cv2.BORDER_CONSTANT)
-    seen = decode(*network(look), _SIDE_PX, _SIDE_PX, _VOTE_THRESHOLD)
-    merged = merge([seen])
+    crop = crop_region(image, matrix, _SIDE_PX, cv2.BORDER_CONSTANT)
+    found = decode(*network(crop), _SIDE_PX, _SIDE_PX, _VOTE_THRESHOLD)
+    merged = merge_by_box_voting([found])
     offsets = np.abs((merged.boxes[:, :2] + merged.boxes[:, 2:]) / 2 - middle).max(axis=1, initial=0)
     merged = merged.select(offsets <= _MAX_OFFSET * _SIDE_PX)
     if not len(merged):
         return None
     landmarks = merged.landmarks[0].astype(np.float64)  # merged detections come in the order of their scores
     aligning = fit_similarity(landmarks, FFHQ_TEMPLATE)[0]
-    image_from_look = invert_affine(matrix)
-    return _Sight(
-        landmarks @ image_from_look[:, :2].T + image_from_look[:, 2],
+    image_from_crop = invert_affine(matrix)
+    return _Candidate(
+        landmarks @ image_from_crop[:, :2].T + image_from_crop[:, 2],
         float(merged.scores[0]),
         float(np.arctan2(aligning[1, 0], aligning[0, 0])),
     )

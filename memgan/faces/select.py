@@ -1,40 +1,18 @@
-"""Which faces are restored: filters, and faces that the caller knows."""
+"""Turns what callers know about faces (boxes, landmarks) into faces."""
 
 import dataclasses
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity, landmarks_are_usable
+from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity, fit_to_template
 from memgan.faces.types import Face
 from memgan.faces.warp import invert_affine
 
 _MAX_COORDINATE = 1e6
 _MAX_SIZE = 20  # of a face, relative to the picture: mirroring the picture into more of a crop takes ever longer
-
-
-@dataclasses.dataclass(frozen=True)
-class FaceFilter:
-    """What a found face must fulfil to be restored; sizes in pixels of the picture."""
-
-    score_threshold: float | None = None
-    """Least confidence of the detector; ``None``: whatever it gives."""
-    min_eye_distance: float = 5.0
-    min_face_size: float = 0.0
-    """Least longer side of the box."""
-    max_face_size: float = math.inf
-    """Largest longer side of the box."""
-
-    def accepts(self, face: Face) -> bool:
-        """Whether ``face`` is to be restored."""
-        return (
-            (self.score_threshold is None or face.score >= self.score_threshold)
-            and face.eye_distance >= self.min_eye_distance
-            and self.min_face_size <= face.size <= self.max_face_size
-        )
 
 
 def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> list[Face]:
@@ -85,7 +63,7 @@ def _with_box(face: Face, number: int) -> Face:
     if box.shape == (4,) and np.isfinite(box).all() and (box[2:] - box[:2]).min() >= 1:
         return face
     landmarks = np.asarray(face.landmarks, np.float64)
-    if not landmarks_are_usable(landmarks):
+    if fit_to_template(landmarks) is None:
         raise _unusable(number, face)
     return dataclasses.replace(face, box_xyxy=_box_around(landmarks, number, face))
 
@@ -95,7 +73,7 @@ def _check_place(face: Face, width: int, height: int, number: int, given: Any) -
     left, top, right, bottom = face.box_xyxy.tolist()
     is_seen = left < width and top < height and right > -1 and bottom > -1
     # Degenerate landmarks give way to the box, so they may be anywhere.
-    are_near = not landmarks_are_usable(face.landmarks) or np.abs(face.landmarks).max() <= reach
+    are_near = fit_to_template(face.landmarks) is None or np.abs(face.landmarks).max() <= reach
     if not (is_seen and face.size <= reach and are_near):
         raise _unusable(number, given)
 
@@ -116,9 +94,3 @@ def _unusable(number: int, given: Any) -> ImageError:
         "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture, "
         "and at least partly inside it"
     )
-
-
-def paste_order(faces: Sequence[Face]) -> list[int]:
-    """Indices of ``faces`` in the order of pasting, whatever order they were found in: where the squares of two faces
-    overlap the smaller one, pasted later, stays whole."""
-    return sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i))

@@ -1,4 +1,4 @@
-"""What a detector hands on."""
+"""Defines a face as detectors give it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ class Face:
     corner on the left, the other mouth corner."""
     score: float
     """Confidence of the detector, 0 to 1."""
+    grain_seed: int = 0
+    """Of the noise that comes back with the restored face: a person may have the same, or another, in every frame."""
 
     @property
     def eye_distance(self) -> float:

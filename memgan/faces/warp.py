@@ -1,4 +1,4 @@
-"""Anti-aliased affine resampling, with all coordinates at pixel centers (OpenCV's convention)."""
+"""Resamples pictures by anti-aliased affine maps, with all coordinates at pixel centers (OpenCV's convention)."""
 
 import math
 
@@ -6,11 +6,6 @@ import cv2
 import numpy as np
 
 _SUPERSAMPLING = 2
-
-
-def affine_scale(matrix: np.ndarray) -> float:
-    """Linear enlargement of a (2, 3) affine matrix: the square root of its area factor."""
-    return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
 
 
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
@@ -33,6 +28,14 @@ def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
     return np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2]], np.float64)
 
 
+def square_bounds(matrix: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest whole coordinates (x, y), int64, around the square crop that ``matrix`` (2, 3) moves."""
+    last = size_px - 0.5
+    edges = np.array([[-0.5, -0.5], [last, -0.5], [-0.5, last], [last, last]])
+    corners = edges @ matrix[:, :2].T + matrix[:, 2]
+    return np.floor(corners.min(axis=0)).astype(np.int64), np.ceil(corners.max(axis=0)).astype(np.int64)
+
+
 def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
     """Resample ``source`` on a new pixel grid; shrinking averages, enlarging interpolates bicubically.
 
@@ -47,25 +50,23 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
         (height, width) or (height, width, C) of the source's type.
     """
     matrix = np.asarray(target_from_source, np.float64)
-    scale = affine_scale(matrix)
-    if scale >= 0.99:
-        return _resample(source, matrix, width, height, border)
-    # First average whole blocks of source pixels, then sample finely and average that: together a box of about one
-    # target pixel, whatever the angle.
-    blocks = math.floor(1 / scale)
-    if blocks > 1:
-        small_width, small_height = (max(1, round(side / blocks)) for side in (source.shape[1], source.shape[0]))
-        shrink = resize_matrix(small_width / source.shape[1], small_height / source.shape[0])
-        source = cv2.resize(source, (small_width, small_height), interpolation=cv2.INTER_AREA)
-        matrix = compose_affine(matrix, invert_affine(shrink))
-    fine = compose_affine(resize_matrix(_SUPERSAMPLING, _SUPERSAMPLING), matrix)
-    sampled = _resample(source, fine, width * _SUPERSAMPLING, height * _SUPERSAMPLING, border)
-    return cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _resample(source: np.ndarray, matrix: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+    fine = 1
+    if scale < 0.99:
+        # First average whole blocks of source pixels, then sample finely and average that: together a box of about one
+        # target pixel, whatever the angle.
+        blocks = math.floor(1 / scale)
+        if blocks > 1:
+            small_width, small_height = (max(1, round(side / blocks)) for side in (source.shape[1], source.shape[0]))
+            shrink = resize_matrix(small_width / source.shape[1], small_height / source.shape[0])
+            source = cv2.resize(source, (small_width, small_height), interpolation=cv2.INTER_AREA)
+            matrix = compose_affine(matrix, invert_affine(shrink))
+        fine = _SUPERSAMPLING
+        matrix = compose_affine(resize_matrix(fine, fine), matrix)
     height_one, width_one = (int(side == 1) for side in source.shape[:2])
     if border == cv2.BORDER_REFLECT_101 and (height_one or width_one):
         # OpenCV 5 never returns from mirroring a single row or column; two equal ones are the same picture.
         source = cv2.copyMakeBorder(source, 0, height_one, 0, width_one, cv2.BORDER_REPLICATE)
-    return cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=border)
+    size = width * fine, height * fine
+    sampled = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
+    return sampled if fine == 1 else cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)

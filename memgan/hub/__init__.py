@@ -8,7 +8,6 @@ Importing it is light: torch is loaded when tensors are.
 
 from memgan.hub.download import sha256_of
 from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
-from memgan.hub.repository import push_to_hub
 from memgan.hub.resolver import load, resolve, where
 from memgan.hub.weight_file import Checkpoint, read, save, save_pretrained
 
@@ -18,7 +17,6 @@ __all__ = [
     "Checkpoint",
     "WeightSpec",
     "load",
-    "push_to_hub",
     "read",
     "resolve",
     "save",

@@ -1,4 +1,4 @@
-"""Weighted means of two weight files, number by number."""
+"""Averages two weight files, number by number."""
 
 import dataclasses
 

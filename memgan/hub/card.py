@@ -1,4 +1,4 @@
-"""Model cards: what a weight file says of itself, for people (README.md) and for the hub (its header)."""
+"""Writes and reads model cards: a weight file described for people (README.md) and for the hub (its header)."""
 
 import dataclasses
 import json

@@ -68,7 +68,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def quarantine(path: Path) -> Path:
-    """Move a damaged file out of the way, beside its place; an earlier one there is replaced.
+    """Move a damaged file out of the way, within its folder; an earlier one there is replaced.
 
     Returns:
         Where it is now: the same name with ``.damaged`` added.
@@ -90,8 +90,8 @@ def quarantine(path: Path) -> Path:
 def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = None) -> Path:
     """Download a file unless it is there; of several processes one downloads and the others wait for it.
 
-    What is received is kept in ``.NAME.part`` beside ``path``, from where a later call goes on. Only a whole file of
-    the right SHA-256 gets the name ``path``. A file already there that is damaged is kept as ``NAME.damaged``.
+    What is received is kept in ``.NAME.part`` in its folder; a later call resumes from it. Only a whole file of the
+    right SHA-256 gets the name ``path``. A file already there that is damaged is kept as ``NAME.damaged``.
 
     Args:
         urls: addresses to try in this order: http, https or file.
@@ -147,7 +147,7 @@ def _fetch_checked(url: str, part: Path, sha256: str, size: int | None) -> None:
 
 
 def _fetch_all(url: str, part: Path, size: int | None) -> None:
-    """Append to ``part`` until the server has no more; go on after cuts."""
+    """Append to ``part`` until the server has no more; resume after cuts."""
     for attempt in range(_MAX_CUTS):
         if attempt:
             time.sleep(_PAUSE_S * min(2 ** (attempt - 1), 16))

@@ -4,29 +4,29 @@ Network and hub are siblings that know nothing of each other, so what needs both
 """
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from torch import Tensor
 
-from memgan.hub import repository, weight_file
 from memgan.hub.card import METRICS_KEY, Metrics, model_card
+from memgan.hub.repository import CARD_FILE, upload
 from memgan.hub.resolver import load
-from memgan.hub.weight_file import Checkpoint
+from memgan.hub.weight_file import Checkpoint, save_pretrained
 from memgan.network import model
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+M = TypeVar("M", bound="MemGAN")
 
 
 class MemGAN(model.MemGAN):
     """Blind face restoration of aligned faces: the network of :mod:`memgan.network`, from and to weight files."""
 
     @classmethod
-    def from_config(cls, config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> "Self":
+    def from_config(cls: type[M], config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> M:
         """A network of this configuration, see :func:`memgan.network.model.build_memgan`.
 
         Raises:
@@ -36,14 +36,14 @@ class MemGAN(model.MemGAN):
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[M],
         name_or_path: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool | None = None,
         token: str | None = None,
-    ) -> "Self":
+    ) -> M:
         """A network with weights, strictly loaded, in eval mode, on the CPU in float32.
 
         Args:
@@ -93,11 +93,7 @@ class MemGAN(model.MemGAN):
             WeightsError: if a tensor has values that are not finite, or the metadata are not text.
             OutputError: if the files cannot be written.
         """
-        checkpoint = self._checkpoint(metadata, metrics)
-        folder = weight_file.save_pretrained(directory, checkpoint, half=half)
-        with atomic_write(folder / repository.CARD_FILE) as temporary:
-            temporary.write_text(model_card(checkpoint) if card is None else card, encoding="utf-8")
-        return folder
+        return self._write(Path(directory), None, metadata, metrics, card, half)
 
     def push_to_hub(
         self,
@@ -126,17 +122,27 @@ class MemGAN(model.MemGAN):
         Raises:
             WeightsError: if the upload fails, or what is to be uploaded is not allowed.
         """
-        checkpoint = self._checkpoint(metadata, metrics)
-        text = model_card(checkpoint, repo_id) if card is None else card
-        return repository.push_to_hub(
-            repo_id, checkpoint, card=text, private=private, token=token, message=commit_message, half=half
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            self._write(Path(folder), repo_id, metadata, metrics, card, half)
+            return upload(Path(folder), repo_id, private=private, token=token, message=commit_message)
 
-    def _checkpoint(self, metadata: Mapping[str, str] | None, metrics: Metrics | None) -> Checkpoint:
+    def _write(
+        self,
+        folder: Path,
+        repo_id: str | None,
+        metadata: Mapping[str, str] | None,
+        metrics: Metrics | None,
+        card: str | None,
+        half: bool,
+    ) -> Path:
         entries = {**self.metadata, **(metadata or {})}
         if metrics is not None:
             entries[METRICS_KEY] = metrics.to_json()
-        return Checkpoint(self.config, self.state_dict(), entries)
+        checkpoint = Checkpoint(self.config, self.state_dict(), entries)
+        save_pretrained(folder, checkpoint, half=half)
+        with atomic_write(folder / CARD_FILE) as temporary:
+            temporary.write_text(model_card(checkpoint, repo_id) if card is None else card, encoding="utf-8")
+        return folder
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,7 +12,7 @@ from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoun
 from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
 from memgan.hub.tensor_file import is_whole
-from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, Checkpoint, files_of, save_pretrained
+from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, files_of
 
 CARD_FILE = "README.md"
 _DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -181,7 +180,7 @@ class Repository:
         why = f"{_endpoint()} is not reachable ({error})" if error else "the network is not to be used (offline mode)"
         return WeightsNotFoundError(
             f"{self._name(filename)} is not in the local cache {cache}, and {why}. Elsewhere, fetch "
-            f"{_endpoint()}/{self.repo_id}/resolve/{self.revision or 'main'}/{filename} (and {CONFIG_FILE} beside it) "
+            f"{_endpoint()}/{self.repo_id}/resolve/{self.revision or 'main'}/{filename} (and {CONFIG_FILE}) "
             f"into a folder and give its path; or copy {folder} from another machine's cache to {cache / folder}; or "
             "set HF_ENDPOINT to a mirror."
         )
@@ -228,26 +227,14 @@ def card_header(data: Mapping[str, Any]) -> str:
     return f"---\n{ModelCardData(**data).to_yaml()}\n---\n"
 
 
-def push_to_hub(
-    repo_id: str,
-    checkpoint: Checkpoint,
-    *,
-    card: str | None = None,
-    private: bool = False,
-    token: str | None = None,
-    message: str = "Add MemGAN weights",
-    half: bool = False,
-) -> str:
-    """Upload ``config.json``, ``model.safetensors`` and the card; the repository is made if need be.
+def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, message: str) -> str:
+    """Upload the files of a folder; the repository is made if need be.
 
     Args:
         repo_id: ``owner/repo``.
-        checkpoint: what to upload.
-        card: text of the repository's README.md (data, licenses, limits); ``None``: leave it as it is.
         private: make a new repository private.
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
         message: of the commit.
-        half: see :func:`memgan.hub.weight_file.save`.
 
     Returns:
         The commit's hash: the revision to pin.
@@ -257,16 +244,12 @@ def push_to_hub(
     """
     from huggingface_hub import HfApi
 
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(folder, checkpoint, half=half)
-        if card is not None:
-            Path(folder, CARD_FILE).write_text(card, encoding="utf-8")
-        try:
-            api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
-            api.create_repo(repo_id, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).oid)
-        except Exception as error:  # the client raises its own, httpx's and OS errors
-            raise WeightsError(
-                f"Uploading to {repo_id!r} failed: {error}. Log in with `hf auth login` or set HF_TOKEN to a token "
-                "that may write there, and check the connection."
-            ) from error
+    try:
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).oid)
+    except Exception as error:  # the client raises its own, httpx's and OS errors
+        raise WeightsError(
+            f"Uploading to {repo_id!r} failed: {error}. Log in with `hf auth login` or set HF_TOKEN to a token "
+            "that may write there, and check the connection."
+        ) from error

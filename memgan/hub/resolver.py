@@ -27,6 +27,7 @@ SOURCE_KEY = "source_sha256"
 """Header entry of converted files: the SHA-256 of what they were made of."""
 _SAFE_SUFFIX = ".safetensors"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@\S+)?")
+_Folder = str | os.PathLike[str] | None
 _WEIGHT_SUFFIXES = (_SAFE_SUFFIX, ".pth", ".pt", ".ckpt", ".bin", ".onnx")
 
 
@@ -46,9 +47,8 @@ def embedded_dir() -> Path:
 
 
 def sources(
-    name_or_path: str | os.PathLike[str] | None = None,
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
+    given: str | os.PathLike[str],
+    cache_dir: _Folder = None,
     offline: bool | None = None,
     revision: str | None = None,
     token: str | None = None,
@@ -57,15 +57,9 @@ def sources(
 ) -> Iterator[Source]:
     """Places that may have what a name or path means, the best first; nothing is downloaded, asked or checked.
 
-    Args:
-        name_or_path, cache_dir, offline, revision, token, also_in, may_be_converted: see :func:`resolve`.
-
-    Raises:
-        ConfigError: if the arguments contradict each other.
+    For the arguments and what they raise see :func:`resolve`.
     """
-    given = os.fspath(DEFAULT_NAME if name_or_path is None else name_or_path)
-    is_text = name_or_path is None or isinstance(name_or_path, str)
-    spec = REGISTRY.get(given) if is_text else None
+    spec = _spec_of(given)
     if spec is not None and revision is None:
         if spec.embedded:
             yield Source("embedded", embedded_dir() / spec.filename)
@@ -84,13 +78,13 @@ def sources(
             yield Source("url", (*(f"{address}/{spec.filename}" for address in mirrors()), *spec.urls))
         return
     path = Path(given).expanduser()
-    if is_text and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
+    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
         repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
         if own_revision and revision and own_revision != revision:
             raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
         yield Source("repository", Repository(repo_id, revision or own_revision or None, cache_dir, offline, token))
     elif revision is not None:
-        raise ConfigError(f"revision={revision!r} has no meaning for the path {given!r}; leave it out.")
+        raise ConfigError(f"revision={revision!r} has no meaning for the path {os.fspath(given)!r}; leave it out.")
     elif given and path.exists():  # an empty name is no folder, though Path("") is this one
         yield Source("path", path)
 
@@ -98,7 +92,7 @@ def sources(
 def resolve(
     name_or_path: str | os.PathLike[str] | None = None,
     *,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: _Folder = None,
     offline: bool | None = None,
     revision: str | None = None,
     token: str | None = None,
@@ -136,18 +130,9 @@ def resolve(
         OutputError: if the cache cannot be written.
         ConfigError: if the arguments contradict each other.
     """
-    given = os.fspath(DEFAULT_NAME if name_or_path is None else name_or_path)
-    is_text = name_or_path is None or isinstance(name_or_path, str)
-    found = sources(
-        name_or_path,
-        cache_dir=cache_dir,
-        offline=offline,
-        revision=revision,
-        token=token,
-        also_in=also_in,
-        may_be_converted=may_be_converted,
-    )
-    spec = REGISTRY.get(given) if is_text else None
+    given = DEFAULT_NAME if name_or_path is None else name_or_path
+    spec = _spec_of(given)
+    found = sources(given, cache_dir, offline, revision, token, also_in, may_be_converted)
     if spec is not None and revision is None:
         return _registered(spec, found, is_offline(offline))
     for _, place in found:
@@ -160,13 +145,13 @@ def resolve(
                 if spec is None and _is_hub_name(given):
                     raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
                 raise
-    raise _nothing(given, is_text)
+    raise _nothing(given)
 
 
 def load(
     name_or_path: str | os.PathLike[str] | None = None,
     *,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: _Folder = None,
     offline: bool | None = None,
     revision: str | None = None,
     token: str | None = None,
@@ -178,17 +163,15 @@ def load(
         ChecksumError: if the file differs from the registered one.
         WeightsError: if the file is damaged or of another kind, or a download fails.
     """
-    spec = REGISTRY.get(name_or_path) if isinstance(name_or_path, str) else None
+    spec = None if name_or_path is None else _spec_of(name_or_path)
     if spec is not None and spec.kind != "restorer":
         raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {', '.join(_names('restorer'))}.")
     return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
 
 
-def where(
-    spec: WeightSpec, cache_dir: str | os.PathLike[str] | None = None
-) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
+def where(spec: WeightSpec, cache_dir: _Folder = None) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
     """Where registered weights are now, and the file if it is on this machine; unchecked, without network."""
-    for kind, place in sources(spec.name, cache_dir=cache_dir):
+    for kind, place in sources(spec.name, cache_dir):
         path = place.cached(spec.repo_filename) if isinstance(place, Repository) else place
         if isinstance(path, Path) and path.is_file():
             return "embedded" if kind == "embedded" else "cached", path
@@ -234,7 +217,7 @@ def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Pat
 def _is_registered(path: Path, kind: str, spec: WeightSpec, offline: bool) -> bool:
     """Whether a file is the registered one, or made of it; what cannot be replaced raises."""
     if kind == "converted":
-        return read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256
+        return bool(read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256)
     if sha256_of(path) == spec.sha256:
         return True
     if kind == "embedded" or (kind == "cache" and offline):
@@ -269,18 +252,24 @@ def _by_hand(spec: WeightSpec, place: Path) -> str:
     )
 
 
-def _is_hub_name(given: str) -> bool:
-    return _HUB_NAME.fullmatch(given) is not None and not given.endswith(_WEIGHT_SUFFIXES)
+def _spec_of(given: str | os.PathLike[str]) -> WeightSpec | None:
+    """The registered weights of this name; a path is no name."""
+    return REGISTRY.get(given) if isinstance(given, str) else None
+
+
+def _is_hub_name(given: str | os.PathLike[str]) -> bool:
+    is_name = isinstance(given, str) and _HUB_NAME.fullmatch(given) is not None
+    return is_name and not str(given).endswith(_WEIGHT_SUFFIXES)
 
 
 def _names(kind: str) -> list[str]:
     return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
 
 
-def _nothing(given: str, is_text: bool) -> WeightsNotFoundError:
+def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
     """What to say when a name or path means nothing."""
     known = ", ".join(sorted(REGISTRY))
-    if is_text and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
+    if isinstance(given, str) and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
         hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
         if given in PRESETS:
             reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
@@ -288,6 +277,6 @@ def _nothing(given: str, is_text: bool) -> WeightsNotFoundError:
             reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
         return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
     return WeightsNotFoundError(
-        f"There is no file or folder {given!r} (looked from {os.getcwd()}). Check the path, or give one of the names: "
-        f"{known}; or owner/repo of the Hugging Face hub."
+        f"There is no file or folder {os.fspath(given)!r} (looked from {os.getcwd()}). Check the path, or give one of "
+        f"the names: {known}; or owner/repo of the Hugging Face hub."
     )

@@ -97,7 +97,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
 
     Args:
         path: the file.
-        also_allowed: harmless classes that may occur in a pickle besides.
+        also_allowed: harmless classes that may occur in a pickle too.
         remedy: what to do instead, for the errors' messages.
 
     Raises:
@@ -219,5 +219,5 @@ def _refuse_pickle(path: Path) -> None:
     if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise WeightsError(
             f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-            "StyleGAN2 checkpoints and facexlib's files are turned into such by: memgan convert FILE -o OUT.safetensors"
+            "facexlib's files are turned into such by `memgan convert`, StyleGAN2 checkpoints by `memgan prior import`."
         )

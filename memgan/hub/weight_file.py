@@ -1,4 +1,4 @@
-"""Weight files: one safetensors file holds the tensors and, in its header, the configuration.
+"""Reads and writes weight files: a safetensors file with the tensors and, in its header, the configuration.
 
 torch is imported when tensors are read or written, so that looking for a file stays cheap.
 """
@@ -44,10 +44,11 @@ class Checkpoint:
 def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file; nothing is ever unpickled.
 
-    A header without configuration is accepted where ``config.json`` lies beside a ``model.safetensors`` or its index.
+    A header without configuration is accepted where ``config.json`` lies next to a ``model.safetensors`` or its
+    index.
 
     Args:
-        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files beside it.
+        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files in the same folder.
 
     Raises:
         WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
@@ -139,7 +140,7 @@ def model_in(folder: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """All files of a model: an index with its parts, and the ``config.json`` beside a hub's file names.
+    """All files of a model: an index with its parts, and the ``config.json`` next to files named as on the hub.
 
     Raises:
         WeightsError: if the index cannot be read.
@@ -152,16 +153,16 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
-    beside = path.parent / CONFIG_FILE
+    neighbor = path.parent / CONFIG_FILE
     text = header.get(CONFIG_KEY)
     try:
         config = MemGANConfig.from_json(text) if text is not None else None
-        if path.name in (MODEL_FILE, INDEX_FILE) and beside.is_file():
-            other = MemGANConfig.from_json(beside.read_text(encoding="utf-8"))
+        if path.name in (MODEL_FILE, INDEX_FILE) and neighbor.is_file():
+            other = MemGANConfig.from_json(neighbor.read_text(encoding="utf-8"))
             if config is not None and config != other:
                 raise WeightsError(
-                    f"{beside} differs from the configuration in the header of {path}. The header describes the "
-                    f"tensors: delete {beside.name}, or write both anew with memgan.hub.save_pretrained."
+                    f"{neighbor} differs from the configuration in the header of {path}. The header describes the "
+                    f"tensors: delete {neighbor.name}, or write both anew with memgan.hub.save_pretrained."
                 )
             config = other
     except (ConfigError, OSError, UnicodeDecodeError) as error:

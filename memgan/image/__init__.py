@@ -1,4 +1,6 @@
-"""Arrays, files and tensors: the only unit that knows color order, 255, 16 bit, alpha, EXIF and ICC.
+"""Converts pictures between arrays, files and tensors.
+
+Color order, 255, 16 bit, alpha, EXIF and ICC are known here and nowhere else.
 
 Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """

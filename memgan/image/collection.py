@@ -1,4 +1,4 @@
-"""Pictures by number, out of folders and tar archives."""
+"""Reads pictures by number out of folders and tar archives."""
 
 import os
 import tarfile

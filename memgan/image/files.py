@@ -1,4 +1,4 @@
-"""Reading picture files, with EXIF orientation, color profiles, 16 bit and transparency."""
+"""Reads picture files, with EXIF orientation, color profiles, 16 bit and transparency."""
 
 import dataclasses
 import io
@@ -88,7 +88,7 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
             # Pillow warns of large pictures; their size is checked here before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                check_size(*image.size, what=name)
+                check_size(image.width, image.height, name)
                 image.load()  # raises if the data end early
                 return _decode_16bit(data, image) if _has_16bit(data, image) else from_pil(image)
     except ImageError:
@@ -107,7 +107,7 @@ def from_pil(image: Image.Image) -> Picture:
     Raises:
         ImageError: if its mode holds no picture counts (``I``, ``F``), or its size is outside the limits.
     """
-    check_size(*image.size)
+    check_size(image.width, image.height)
     profile = usable_profile(image)
     image = _turned(image)
     exif = exif_of(image)
@@ -126,17 +126,17 @@ def from_pil(image: Image.Image) -> Picture:
     return Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)
 
 
-def open_picture(img: Any, color: ColorOrder = "bgr") -> Picture:
+def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
     """Any form of a picture: a :class:`Picture` (as it is), the path of a file, a PIL picture or an array.
 
     PIL pictures keep their profile here; for the other kinds see :func:`load_picture` and
     :func:`memgan.image.from_array`, also for the errors raised.
     """
-    if isinstance(img, Picture):
-        return img
-    if isinstance(img, str | os.PathLike):
-        return load_picture(img)
-    return from_pil(img) if isinstance(img, Image.Image) else from_array(img, color)
+    if isinstance(image, Picture):
+        return image
+    if isinstance(image, str | os.PathLike):
+        return load_picture(image)
+    return from_pil(image) if isinstance(image, Image.Image) else from_array(image, color)
 
 
 def _turned(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What picture files say beside their pixels: EXIF notes and color profiles, kept through a restoration."""
+"""Keeps what picture files say besides their pixels through a restoration: EXIF notes and color profiles."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 # Notes about the picture. Left out: the layout of the file it was in, its orientation (the pixels are turned already)
-# and its thumbnail (which would go on showing the face as it was).
+# and its thumbnail (which would still show the face as it was).
 _KEPT_TAGS = (
     0x010E,  # description
     0x010F,  # camera maker
@@ -64,7 +64,7 @@ def exif_for_size(exif: bytes, width: int, height: int) -> bytes | None:
 
 def usable_profile(image: Image.Image) -> bytes | None:
     """The color profile of a PIL picture if it is one for its channels; others are reported and left out."""
-    profile = image.info.get("icc_profile")
+    profile: bytes | None = image.info.get("icc_profile")
     if not profile:
         return None
     try:
@@ -84,10 +84,11 @@ def convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """RGB, L or CMYK picture with a usable color profile to RGB in sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except _PROFILE_ERRORS as error:
         warnings.warn(f"the picture's color profile is unusable ({error}); taking sRGB instead", stacklevel=3)
         return image
+    return image if converted is None else converted  # None is for conversions in place
 
 
 def add_png_chunks(png: bytes, icc_profile: bytes | None, exif: bytes | None) -> bytes:

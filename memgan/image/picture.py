@@ -1,4 +1,4 @@
-"""The picture type, and its conversion from and to the arrays that callers use."""
+"""Holds a picture, and converts it from and to the arrays that callers use."""
 
 import dataclasses
 from typing import Any, Literal
@@ -37,12 +37,12 @@ class Picture:
     @property
     def width(self) -> int:
         """Width in pixels."""
-        return self.rgb.shape[1]
+        return int(self.rgb.shape[1])
 
     @property
     def height(self) -> int:
         """Height in pixels."""
-        return self.rgb.shape[0]
+        return int(self.rgb.shape[0])
 
     @property
     def rgb8(self) -> np.ndarray:
@@ -74,11 +74,11 @@ def check_color(color: str) -> None:
         raise ConfigError(f"color is {color!r}; allowed are 'bgr' (as cv2.imread gives it) and 'rgb'")
 
 
-def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
+def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
     """Take over a caller's picture; the result shares no memory with it.
 
     Args:
-        img: numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with any strides. uint8 counts 0..255 and uint16
+        image: numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with any strides. uint8 counts 0..255 and uint16
             counts 0..65535, whatever values occur. float32 and float64 count 0..255 (not 0..1) and are rounded to 8
             bit.
         color: channel order of the array.
@@ -88,19 +88,19 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
             outside 16..20000 pixels a side.
     """
     check_color(color)
-    if not isinstance(img, np.ndarray):
+    if not isinstance(image, np.ndarray):
         raise ImageError(
-            f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(img).__name__}; "
+            f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(image).__name__}; "
             "convert tensors with .numpy()"
         )
-    channels = 1 if img.ndim == 2 else img.shape[2] if img.ndim == 3 else 0
+    channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
     if channels not in (1, 3, 4):
         raise ImageError(
-            f"array of shape {img.shape} is not a picture; allowed are (H, W), (H, W, 1), (H, W, 3) and (H, W, 4); "
+            f"array of shape {image.shape} is not a picture; allowed are (H, W), (H, W, 1), (H, W, 3) and (H, W, 4); "
             "pass the pictures of a batch one by one, and channels last"
         )
-    check_size(img.shape[1], img.shape[0])
-    pixels = _integer_pixels(img).reshape(img.shape[0], img.shape[1], channels)
+    check_size(image.shape[1], image.shape[0])
+    pixels = _integer_pixels(image).reshape(image.shape[0], image.shape[1], channels)
     if channels == 1:
         return Picture(rgb=cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB), is_gray=True)
     # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel.
@@ -112,26 +112,27 @@ def from_array(img: Any, color: ColorOrder = "bgr") -> Picture:
     return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
 
 
-def _integer_pixels(img: np.ndarray) -> np.ndarray:
+def _integer_pixels(image: np.ndarray) -> np.ndarray:
     """uint8 and uint16 as they are, floats in 0..255 rounded to uint8."""
-    if img.dtype in (np.uint8, np.uint16):
-        return img.astype(img.dtype.newbyteorder("="), copy=False)
-    if img.dtype not in (np.float32, np.float64):
+    if image.dtype in (np.uint8, np.uint16):
+        return np.asarray(image, image.dtype.newbyteorder("="))
+    if image.dtype not in (np.float32, np.float64):
         raise ImageError(
-            f"picture has dtype {img.dtype}; allowed are uint8 (0..255), uint16 (0..65535), float32 and float64 "
+            f"picture has dtype {image.dtype}; allowed are uint8 (0..255), uint16 (0..65535), float32 and float64 "
             "(0..255); convert it with .astype('uint8') after scaling"
         )
-    low, high = float(img.min()), float(img.max())
+    low, high = float(image.min()), float(image.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ImageError("picture contains NaN or infinite values; allowed are finite values in 0..255")
     if low < -0.5 or high > 255.5:
         raise ImageError(f"float picture has values from {low:g} to {high:g}; allowed are 0..255; rescale it")
-    if high <= 1.0 and bool(np.any(img != np.rint(img))):
+    if high <= 1.0 and bool(np.any(image != np.rint(image))):
         raise ImageError(
             f"float picture has values from {low:g} to {high:g}, which looks like a 0..1 range; "
             "allowed are 0..255; multiply it by 255"
         )
-    return np.clip(np.rint(img), 0, 255).astype(np.uint8)
+    counts: np.ndarray = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return counts
 
 
 def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pixels to tensors and back, and resizing."""
+"""Converts pixels to tensors and back, and resizes."""
 
 import cv2
 import numpy as np
@@ -34,7 +34,8 @@ def to_uint8(tensor: Tensor) -> np.ndarray:
         raise ShapeError(f"expected a tensor (3, H, W) or (B, 3, H, W), got {tuple(tensor.shape)}")
     # The bytes are made on the tensor's own device: a quarter of the data to copy from an accelerator.
     counts = tensor.detach().float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return counts.movedim(-3, -1).contiguous().cpu().numpy()
+    array: np.ndarray = counts.movedim(-3, -1).contiguous().cpu().numpy()
+    return array
 
 
 def resize(array: np.ndarray, width: int, height: int, interpolation: int | None = None) -> np.ndarray:
@@ -44,7 +45,7 @@ def resize(array: np.ndarray, width: int, height: int, interpolation: int | None
         interpolation: an OpenCV constant; ``None``: area averaging to shrink, Lanczos to enlarge.
     """
     if (array.shape[1], array.shape[0]) == (width, height):
-        return array.copy()
+        return np.array(array)
     if interpolation is None:
         shrinks = width <= array.shape[1] and height <= array.shape[0]
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4

@@ -1,1 +1,1 @@
-"""Restores the faces of whole pictures: network runs, finish and paste-back."""
+"""Restores the faces of whole pictures: network runs, postprocessing and paste-back."""

@@ -1,4 +1,4 @@
-"""Enlarging what is not face: the canvas that restored faces are pasted on."""
+"""Enlarges what is not face: the canvas that restored faces are pasted on."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the memory recognizes in a face: a map that no other restorer can show."""
+"""Shows what the memory recognizes in a face: a map that no other restorer can give."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from memgan.errors import ConfigError
-from memgan.image import to_tensor
+from memgan.network.model import MemGAN
+from memgan.restoration.inference import to_batch
 
 
 @torch.inference_mode()
@@ -17,7 +18,7 @@ def memory_evidence(
     """Similarity of every part of each face to the memory's best slot.
 
     Args:
-        network: a :class:`memgan.network.model.MemGAN` with memory.
+        network: a :class:`memgan.network.model.MemGAN` with memory, or what runs one (``network.trained``).
         crops: (S, S, 3) uint8 RGB each.
         device: where ``network`` is.
         max_batch: faces at once.
@@ -28,15 +29,17 @@ def memory_evidence(
     Raises:
         ConfigError: if the network has no memory.
     """
-    memory = getattr(network, "memory", None)
-    if not memory or not hasattr(network, "encoder"):
+    trained = getattr(network, "trained", network)
+    if not isinstance(trained, MemGAN) or not trained.memory:
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
     maps: list[dict[int, np.ndarray]] = []
     for start in range(0, len(crops), max_batch):
-        batch = torch.stack([to_tensor(crop) for crop in crops[start : start + max_batch]]).to(device)
-        features = network.encoder(batch)
+        features = trained.encoder(to_batch(crops[start : start + max_batch], device))
         cosines = {
-            int(scale): bank.inspect(features[int(scale)]).cosine.cpu().numpy() for scale, bank in memory.items()
+            int(scale): bank.inspect(features[int(scale)]).cosine.cpu().numpy()
+            for scale, bank in trained.memory.items()
         }
-        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
+        maps.extend(
+            {scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(features[min(features)]))
+        )
     return maps

@@ -27,10 +27,8 @@ def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
 
 def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
     """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
-    cropped, restored = (
-        [to_array(Picture(face), result.color) for face in faces]
-        for faces in (result.cropped_faces, result.restored_faces)
-    )
+    cropped = [to_array(Picture(face.crop), result.color) for face in result.faces]
+    restored = [to_array(Picture(face.restored), result.color) for face in result.faces]
     image = result.image
     if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
         image = image[:, :, None]  # (H, W, 1) was given

@@ -1,4 +1,4 @@
-"""Keeping a restored face the same person: weaken or skip a restoration that moves its identity too far."""
+"""Keeps a restored face the same person: weakens or skips a restoration that moves its identity too far."""
 
 import dataclasses
 from collections.abc import Callable

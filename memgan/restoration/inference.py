@@ -1,7 +1,7 @@
-"""Running a generator on aligned faces: device, chunks, precision and the check of what comes out."""
+"""Runs a network on aligned faces: device, chunks, precision and the check of what comes out."""
 
-import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,35 +29,22 @@ def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return counts.to(torch.float32, memory_format=torch.contiguous_format).div_(half).sub_(1.0)
 
 
-def mirrored_mean(restore: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
-    """Restore faces and their mirror images, and average both, which costs two runs instead of one.
-
-    What the degraded face shows comes out alike both ways; what is made up lies elsewhere, and its mean is fainter:
-    the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single
-    image super resolution"), with the one symmetry that a face has.
-
-    Args:
-        restore: (B, 3, H, W) to restored faces of the same shape.
-        faces: (B, 3, H, W).
-
-    Returns:
-        (B, 3, H, W) float32.
-    """
-    return (restore(faces).float() + restore(faces.flip(-1)).float().flip(-1)) / 2
-
-
-def picture_of(network: nn.Module, self_ensemble: bool = False) -> Callable[[Tensor], Tensor]:
-    """A network as a function from faces to restored faces, (B, 3, S, S) RGB in [-1, 1] both.
+def run_network(network: Callable[[Tensor], Sequence[Any]], faces: Tensor, *, self_ensemble: bool = False) -> Tensor:
+    """Restored faces, (B, 3, S, S) RGB in about [-1, 1].
 
     Args:
         network: its first result is the restored batch.
-        self_ensemble: average with the restored mirror image, see :func:`mirrored_mean`.
+        faces: (B, 3, S, S) RGB in [-1, 1].
+        self_ensemble: also restore the mirror images, and average both, in float32, which costs two runs instead of
+            one. What the degraded face shows comes out alike both ways; what is made up lies elsewhere, and its mean is
+            fainter: the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve
+            example-based single image super resolution"), with the one symmetry that a face has.
     """
-
-    def restore(faces: Tensor) -> Tensor:
-        return network(faces)[0]
-
-    return functools.partial(mirrored_mean, restore) if self_ensemble else restore
+    restored: Tensor = network(faces)[0]
+    if not self_ensemble:
+        return restored
+    mirrored: Tensor = network(faces.flip(-1))[0]
+    return (restored.float() + mirrored.float().flip(-1)) / 2
 
 
 @torch.inference_mode()
@@ -79,7 +66,7 @@ def restore_crops(
         max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
         dtype: float16 (CUDA only) or bfloat16 to run in where it is safe; faces that come out not finite are run again
             in float32.
-        self_ensemble: average with the restored mirror image, see :func:`mirrored_mean`.
+        self_ensemble: average with the restored mirror image, see :func:`run_network`.
 
     Returns:
         (S, S, 3) uint8 RGB each, in the order of ``crops``.
@@ -88,12 +75,11 @@ def restore_crops(
         WeightsError: if the network's picture is not finite even in float32.
     """
     restored: list[np.ndarray] = []
-    restore = picture_of(network, self_ensemble)
     start, step = 0, max_batch
     while start < len(crops):
         batch = to_batch(crops[start : start + step], device)
         try:
-            output = _run(restore, batch, dtype != torch.float32, dtype)
+            output = _run_checked(network, batch, dtype, self_ensemble)
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -106,16 +92,18 @@ def restore_crops(
     return restored
 
 
-def _run(restore: Callable[[Tensor], Tensor], batch: Tensor, half: bool, dtype: torch.dtype = torch.float16) -> Tensor:
+def _run_checked(
+    network: Callable[[Tensor], Sequence[Any]], batch: Tensor, dtype: torch.dtype, self_ensemble: bool
+) -> Tensor:
     """A batch's restored faces; (B, 3, S, S) finite float32, about [-1, 1]."""
-    with precision(batch.device, dtype if half else torch.float32):
-        output = restore(batch).float()
+    with precision(batch.device, dtype):
+        output = run_network(network, batch, self_ensemble=self_ensemble).float()
     bad = ~torch.isfinite(output).flatten(1).all(dim=1)
     if bad.any():
-        if not half:
+        if dtype == torch.float32:
             raise WeightsError(
                 "The network's picture has values that are not finite although it ran in float32: the weights are "
                 "damaged or were not trained. Load other weights, or fetch these again."
             )
-        output[bad] = _run(restore, batch[bad], half=False)
+        output[bad] = _run_checked(network, batch[bad], torch.float32, self_ensemble)
     return output

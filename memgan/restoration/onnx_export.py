@@ -1,6 +1,5 @@
-"""A restorer as one ONNX file, for programs that run such files."""
+"""Writes a network as one ONNX file, for programs that run such files."""
 
-import inspect
 import io
 import os
 import warnings
@@ -78,7 +77,8 @@ def onnx_bytes(network: MemGAN, *, half: bool = False, metadata: Mapping[str, st
     onnx.helper.set_model_props(model, dict(sorted(entries.items())))
     model.producer_name, model.producer_version = "memgan", ""
     onnx.checker.check_model(model)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 class _Picture(nn.Module):
@@ -89,14 +89,14 @@ class _Picture(nn.Module):
         self.network = MemGAN(network.config, *network.components)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image).image
+        restored: Tensor = self.network(image).image
+        return restored
 
 
 def _trace(network: MemGAN) -> bytes:
     size = network.config.image_size
     device = next(network.parameters()).device
-    # Two exporters go by one name. This one needs no further package; the other needs onnxscript.
-    choice = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    export: Any = torch.onnx.export  # its annotation leaves out that it writes into buffers too
     buffer = io.BytesIO()
     training = {module: module.training for module in network.modules()}
     with warnings.catch_warnings(), torch.no_grad():
@@ -104,7 +104,7 @@ def _trace(network: MemGAN) -> bytes:
         for kind in (torch.jit.TracerWarning, DeprecationWarning, UserWarning):
             warnings.simplefilter("ignore", kind)
         try:
-            torch.onnx.export(
+            export(
                 _Picture(network).eval(),
                 (torch.zeros(2, 3, size, size, device=device),),  # not one: a batch of one is taken for a constant
                 buffer,
@@ -112,7 +112,7 @@ def _trace(network: MemGAN) -> bytes:
                 output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: "faces"}, OUTPUT: {0: "faces"}},
                 opset_version=_OPSET,
-                **choice,
+                dynamo=False,  # of the two exporters, the one that does not need onnxscript
             )
         finally:
             for module, was_training in training.items():

@@ -1,102 +1,123 @@
-"""From the network's picture of a face to what is shown: color, identity, strength, mask and paste."""
+"""Turns the network's picture of a face into what is shown: color, identity, strength, mask and paste."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from memgan.errors import ConfigError
+from memgan.faces.align import AlignedFace
 from memgan.faces.color import lock_color
 from memgan.faces.mask import MaskMaker, soft_mask
 from memgan.faces.paste import paste_
-from memgan.faces.select import paste_order
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate
+from memgan.restoration.options import RestoreOptions
 from memgan.restoration.result import RestoredFace
 
-_SPARSE = 16  # pixels from one to the next of a quick look
+_SPARSE = 16  # pixels from one to the next of a first comparison
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Finish:
-    """How restored faces are treated before they are shown."""
+def postprocess(
+    face: AlignedFace,
+    output: np.ndarray,
+    options: RestoreOptions,
+    *,
+    is_colorless: bool = False,
+    mask: MaskMaker | None = None,
+    identity: IdentityGate | None = None,
+    evidence: dict[int, np.ndarray] | None = None,
+) -> tuple[RestoredFace, np.ndarray]:
+    """Treat one face.
 
-    color_lock: bool
-    grain: float
-    mask: MaskMaker | None
-    identity: IdentityGate | None
+    Args:
+        face: as it went into the network.
+        output: (S, S, 3) uint8 RGB, what came out.
+        options: ``color_lock`` and ``weight`` count.
+        is_colorless: the picture has no color, so the face gets none.
+        mask: makes a mask besides the soft one.
+        identity: weakens restorations that move the identity too far.
+        evidence: handed on.
 
-    def face(self, crop: np.ndarray, restored: np.ndarray, weight: float, is_gray: bool) -> "FinishedFace":
-        """Treat one face.
+    Returns:
+        face: with its result at the strength that was asked for and allowed.
+        full: (S, S, 3) uint8 RGB, its result at full strength, which :func:`paste_faces_` needs.
 
-        Args:
-            crop: (S, S, 3) uint8 RGB, the network's input.
-            restored: (S, S, 3) uint8 RGB, its output.
-            weight: strength asked for, 0 to 1.
-            is_gray: the picture has no color, so the face shall have none.
-        """
-        if self.color_lock:
-            restored = lock_color(restored, crop)
-        if is_gray:
-            restored = np.repeat(gray_of(restored)[:, :, None], 3, axis=2)
-        keeps, distance = (1.0, None) if self.identity is None else self.identity.strength(crop, restored)
-        strength = weight * keeps
-        if strength == 1:
-            blended = restored.copy()
-        else:
-            blended = np.rint(crop + np.float32(strength) * (restored.astype(np.float32) - crop)).astype(np.uint8)
-        # The mask carries the strength, so that every pixel moves linearly from the background to the full restoration.
-        return FinishedFace(restored, blended, np.float32(strength) * self._mask(restored), strength, distance)
-
-    def _mask(self, restored: np.ndarray) -> np.ndarray:
-        soft = soft_mask(restored.shape[0])
-        if self.mask is None:
-            return soft
-        made = np.asarray(self.mask(restored))
-        if made.shape != soft.shape or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
+    Raises:
+        ConfigError: if ``mask`` makes no mask.
+    """
+    full = lock_color(output, face.crop) if options.color_lock else output
+    if is_colorless:
+        full = np.repeat(gray_of(full)[:, :, None], 3, axis=2)
+    allowed, distance = (1.0, None) if identity is None else identity.strength(face.crop, full)
+    strength = options.weight * allowed
+    if strength == 1:
+        restored = full.copy()
+    else:
+        restored = np.rint(face.crop + np.float32(strength) * (full.astype(np.float32) - face.crop)).astype(np.uint8)
+    pasted = soft_mask(full.shape[0])
+    if mask is not None:
+        made = np.asarray(mask(full))
+        if made.shape != pasted.shape or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
             raise ConfigError(
-                f"the mask has shape {made.shape}; allowed are {soft.shape} finite numbers from 0 to 1 for this face."
+                f"the mask has shape {made.shape}; allowed are {pasted.shape} finite numbers from 0 to 1 for this face."
             )
-        return soft * made.astype(np.float32)  # the soft mask still closes it at the edges of the crop
+        pasted = pasted * made.astype(np.float32)  # the soft mask still closes it at the edges of the crop
+    done = RestoredFace(
+        face.box_xyxy,
+        face.landmarks,
+        face.score,
+        face.grain_seed,
+        crop=face.crop,
+        crop_from_image=face.crop_from_image,
+        restored=restored,
+        # The mask carries the strength, so that every pixel moves linearly from the background to the full restoration.
+        mask=np.float32(strength) * pasted,
+        strength=strength,
+        identity_distance=distance,
+        evidence=evidence,
+    )
+    return done, full
 
-    def paste_(
-        self, canvas: np.ndarray, faces: Sequence[RestoredFace], full: Sequence[np.ndarray], scales: tuple[float, float]
-    ) -> None:
-        """Paste faces, larger ones first.
 
-        Args:
-            canvas: (H, W, 3) uint8 or uint16, the enlarged picture; changed.
-            faces: to paste; ``full`` has the restoration of each at full strength, (S, S, 3) uint8 RGB.
-            scales: enlargement horizontally and vertically.
-        """
-        for index in paste_order(faces):
-            face = faces[index]
-            if face.strength > 0:
-                paste_(canvas, full[index], face.crop_from_image, scales, face.mask, crop=face.crop, grain=self.grain)
+def paste_faces_(
+    canvas: np.ndarray,
+    faces: Sequence[RestoredFace],
+    full: Sequence[np.ndarray],
+    scales: tuple[float, float],
+    grain: float,
+) -> None:
+    """Paste faces, larger ones first: where the squares of two overlap the smaller one, pasted later, stays whole.
 
+    The order in which they were found does not matter.
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class FinishedFace:
-    """A face ready to be pasted."""
-
-    full: np.ndarray
-    """(S, S, 3) uint8 RGB at full strength."""
-    blended: np.ndarray
-    """(S, S, 3) uint8 RGB at ``strength``."""
-    mask: np.ndarray
-    """(S, S) float32 in [0, 1], ``strength`` included."""
-    strength: float
-    identity_distance: float | None
+    Args:
+        canvas: (H, W, 3) uint8 or uint16, the enlarged picture; changed.
+        faces: to paste.
+        full: the restoration of each at full strength, (S, S, 3) uint8 RGB.
+        scales: enlargement horizontally and vertically.
+        grain: share of lost noise to give back, 0 to 1.
+    """
+    for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i)):
+        face = faces[index]
+        if face.strength > 0:
+            paste_(
+                canvas,
+                full[index],
+                face.crop_from_image,
+                scales,
+                face.mask,
+                crop=face.crop,
+                grain=grain,
+                grain_seed=face.grain_seed,
+            )
 
 
 def is_colorless(picture: Picture) -> bool:
     """Whether a picture has one channel, or three equal ones."""
     if picture.is_gray:
         return True
-    few = picture.rgb[::_SPARSE, ::_SPARSE]  # enough to tell almost any photograph in color
-    return _has_equal_channels(few) and _has_equal_channels(picture.rgb)
-
-
-def _has_equal_channels(rgb: np.ndarray) -> bool:
-    red, green, blue = np.moveaxis(rgb, 2, 0)
-    return np.array_equal(red, green) and np.array_equal(green, blue)
+    for rgb in (picture.rgb[::_SPARSE, ::_SPARSE], picture.rgb):  # a few pixels tell almost any photograph in color
+        red, green, blue = np.moveaxis(rgb, 2, 0)
+        if not (np.array_equal(red, green) and np.array_equal(green, blue)):
+            return False
+    return True

@@ -1,10 +1,9 @@
-"""Restoring the faces of whole photographs: detect, align, restore, paste back."""
+"""Restores the faces of whole photographs; a drop-in replacement of GFPGAN's restorer."""
 
 import dataclasses
-import math
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,22 +14,19 @@ from memgan.errors import ConfigError
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.mask import MaskMaker
 from memgan.faces.parsing import mask_maker
-from memgan.faces.select import FaceFilter
 from memgan.faces.types import Face
-from memgan.image import check_color, open_picture
+from memgan.image import open_picture
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.restoration.backends import with_backend
 from memgan.restoration.background import BackgroundUpsampler, check_upsampler
 from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, as_gfpgan, check_gfpgan_options
 from memgan.restoration.identity_gate import Embedder, IdentityGate
-from memgan.restoration.pipeline import Pipeline, Request
-from memgan.restoration.postprocess import Finish
+from memgan.restoration.options import RestoreOptions
+from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem
 from memgan.restoration.result import Restoration
-from memgan.runtime.checks import check_exclusive, check_int, check_number
+from memgan.runtime.checks import check_exclusive
 from memgan.runtime.device import choose_device, choose_dtype, device_of, release_memory
-
-MAX_UPSCALE = 16.0
 
 
 class MemGANRestorer:
@@ -68,9 +64,9 @@ class MemGANRestorer:
             :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
             are weakened.
         max_batch: most faces that run through the network at once.
-        backend: ``"torch"``, ``"onnx"`` or ``"auto"``: see :func:`memgan.restoration.backends.with_backend`.
+        backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
-            softer, and the network takes twice as long; see :func:`memgan.restoration.inference.mirrored_mean`.
+            softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -91,7 +87,7 @@ class MemGANRestorer:
         detector: str | FaceDetector = "embedded",
         half: bool = False,
         dtype: str | torch.dtype | None = None,
-        color: str = "bgr",
+        color: Literal["bgr", "rgb"] = "bgr",
         score_threshold: float | None = None,
         min_eye_distance: float = 5.0,
         min_face_size: float = 0.0,
@@ -107,47 +103,87 @@ class MemGANRestorer:
         check_exclusive(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
         check_upsampler(bg_upsampler)
-        check_color(color)
-        self.max_batch = check_int("max_batch", max_batch, 1)
-        self.self_ensemble = bool(self_ensemble)
-        self.upscale = check_number("upscale", upscale, 0, MAX_UPSCALE, low_allowed=False)
-        self.color, self.bg_upsampler = color, bg_upsampler
-        self.face_filter = FaceFilter(
-            None if score_threshold is None else check_number("score_threshold", score_threshold, 0, 1),
-            check_number("min_eye_distance", min_eye_distance, 0, math.inf),
-            check_number("min_face_size", min_face_size, 0, math.inf),
-            math.inf if max_face_size is None else check_number("max_face_size", max_face_size, 0, math.inf),
+        self.options = RestoreOptions(
+            score_threshold=score_threshold,
+            min_eye_distance=min_eye_distance,
+            min_face_size=min_face_size,
+            max_face_size=max_face_size,
+            upscale=upscale,
+            color_lock=color_lock,
+            grain=grain,
+            self_ensemble=self_ensemble,
+            max_batch=max_batch,
+            color=color,
         )
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
-        self._device = choose_device(device)
-        self.dtype = choose_dtype(dtype, half, self._device)
-        self.finish = Finish(bool(color_lock), check_number("grain", grain, 0, 1), mask_maker(mask, self._device), gate)
+        home = choose_device(device)
+        number_type = choose_dtype(dtype, half, home)
+        maker = mask_maker(mask, home)
         if isinstance(detector, str):
-            options = {} if score_threshold is None else {"score_threshold": self.face_filter.score_threshold}
-            detector = create_detector(detector, device=str(self._device), **options)
+            detector = create_detector(detector, device=str(home), score_threshold=self.options.score_threshold)
         elif not callable(getattr(detector, "detect", None)):
             raise ConfigError(f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...].")
-        self.detector = detector
         if network is None:
             checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
             network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state))
         network = network.eval().requires_grad_(False)
-        self.network: Any = with_backend(network, backend, device=self._device, dtype=self.dtype).to(self._device)
+        network = with_backend(network, backend, device=home, dtype=number_type).to(home)
+        self._pipeline: Pipeline | None = Pipeline(network, detector, home, number_type, maker, gate, bg_upsampler)
         self.face_helper = FaceHelper()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What this restorer is made of; its parts may be exchanged between calls.
+
+        Raises:
+            ConfigError: after :meth:`close`.
+        """
+        if self._pipeline is None:
+            raise ConfigError("this restorer is closed; make a new one.")
+        return self._pipeline
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self.pipeline.network
+
+    @property
+    def detector(self) -> FaceDetector:
+        """The face detector."""
+        return self.pipeline.detector
+
+    @property
+    def bg_upsampler(self) -> BackgroundUpsampler | None:
+        """What enlarges the background; callers of GFPGAN exchange it between calls."""
+        return self.pipeline.bg_upsampler
+
+    @bg_upsampler.setter
+    def bg_upsampler(self, upsampler: BackgroundUpsampler | None) -> None:
+        check_upsampler(upsampler)
+        self.pipeline.bg_upsampler = upsampler
+
+    @property
+    def upscale(self) -> float:
+        """How many times as large the result is; callers of GFPGAN change it between calls."""
+        return self.options.upscale
+
+    @upscale.setter
+    def upscale(self, upscale: float) -> None:
+        self.options = dataclasses.replace(self.options, upscale=upscale)
 
     @property
     def device(self) -> torch.device:
         """Where the network is now."""
-        return device_of(self.network, self._device)
+        return device_of(self.pipeline.network, self.pipeline.home)
 
     @property
     def gfpgan(self) -> GFPGANNetwork:
         """The network, under the name by which callers of GFPGAN call it and move it between devices."""
-        return GFPGANNetwork(self.network)
+        return GFPGANNetwork(self.pipeline.network)
 
     def enhance(
         self,
-        img: Any,
+        img: AnyImage,
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
@@ -173,11 +209,14 @@ class MemGANRestorer:
             ImageError: if ``img`` is no picture that can be restored.
             ConfigError: if ``weight`` is not from 0 to 1.
         """
-        return self.enhance_batch([img], has_aligned, only_center_face, paste_back, weight)[0]
+        result = self.restore(
+            img, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
+        )
+        return as_gfpgan(result, img)
 
     def enhance_batch(
         self,
-        images: Iterable[Any],
+        images: Iterable[AnyImage],
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
@@ -190,25 +229,52 @@ class MemGANRestorer:
         )
         return [as_gfpgan(result, image) for result, image in zip(results, images, strict=True)]
 
-    def restore(self, img: Any, *, faces: Iterable[Any] | None = None, **options: Any) -> Restoration:
+    def restore(
+        self,
+        img: AnyImage,
+        *,
+        faces: Iterable[AnyFace] | None = None,
+        has_aligned: bool = False,
+        only_center_face: bool = False,
+        paste_back: bool = True,
+        weight: float = 1.0,
+        evidence: bool = False,
+    ) -> Restoration:
         """As :meth:`enhance`, with everything that is known about the faces.
 
         Args:
             img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
             faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
                 bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
-            options: ``has_aligned``, ``only_center_face``, ``paste_back`` and ``weight`` as for :meth:`enhance`;
-                ``evidence=True`` to get :attr:`~memgan.restoration.result.RestoredFace.evidence`.
+            has_aligned, only_center_face, paste_back, weight: as for :meth:`enhance`.
+            evidence: give :attr:`~memgan.restoration.result.RestoredFace.evidence` too.
 
         Raises:
             ImageError: if ``img`` is no picture that can be restored, or a face is none.
             ConfigError: if an option is not allowed.
         """
-        known = None if faces is None else tuple(faces)
-        (result,) = self._pipeline().run([img], Request(faces=known, **options))
-        return result
+        options = dataclasses.replace(
+            self.options,
+            has_aligned=has_aligned,
+            only_center_face=only_center_face,
+            paste_back=paste_back,
+            weight=weight,
+            evidence=evidence,
+        )
+        return self.pipeline.restore(img, options, faces)
 
-    def restore_batch(self, images: Iterable[Any], **options: Any) -> Iterator[Restoration]:
+    def restore_batch(
+        self,
+        images: Iterable[WorkItem],
+        *,
+        has_aligned: bool = False,
+        only_center_face: bool = False,
+        paste_back: bool = True,
+        weight: float = 1.0,
+        evidence: bool = False,
+        overlap: bool | None = None,
+        raise_errors: bool = True,
+    ) -> Generator[Restoration, None, None]:
         """:meth:`restore` for many pictures, one after the other as they are done; ``images`` may be endless.
 
         Pictures are read ahead only until their faces fill a batch. In a larger batch a network's sums may be rounded
@@ -216,36 +282,38 @@ class MemGANRestorer:
 
         On CUDA devices, or with ``overlap=True``, two threads, one of which goes through ``images``, find faces in the
         next pictures and run the network while those of the previous ones are pasted.
+
+        Args:
+            images: pictures, or pairs (picture, faces), faces as for :meth:`restore`: ``None``: they are detected;
+                ``[]``: none is restored.
+            has_aligned, only_center_face, paste_back, weight, evidence: as for :meth:`restore`.
+            overlap: work on several pictures at the same time; ``None``: on CUDA devices only.
+            raise_errors: ``False``: what is wrong with a picture does not end the work but is the
+                :attr:`~memgan.restoration.result.Restoration.error` of its result.
+
+        Raises:
+            ConfigError: if an option is not allowed.
         """
-        return self._pipeline().run(images, Request(**options))
-
-    def detect(self, img: Any) -> list[Face]:
-        """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
-        return self._pipeline().find(open_picture(img, self.color).rgb8, only_center_face=False)
-
-    def _pipeline(self) -> Pipeline:
-        """Put together at every call: callers of GFPGAN exchange parts in between."""
-        if self.network is None:
-            raise ConfigError("this restorer is closed; make a new one.")
-        return Pipeline(
-            network=self.network,
-            device=self.device,
-            dtype=self.dtype,
-            max_batch=self.max_batch,
-            self_ensemble=self.self_ensemble,
-            detector=self.detector,
-            face_filter=self.face_filter,
-            finish=self.finish,
-            upscale=self.upscale,
-            bg_upsampler=self.bg_upsampler,
-            color=self.color,
+        options = dataclasses.replace(
+            self.options,
+            has_aligned=has_aligned,
+            only_center_face=only_center_face,
+            paste_back=paste_back,
+            weight=weight,
+            evidence=evidence,
+            overlap=overlap,
         )
+        return self.pipeline.run(images, options, raise_errors=raise_errors)
+
+    def detect(self, img: AnyImage) -> list[Face]:
+        """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
+        return self.pipeline.find(open_picture(img, self.options.color).rgb8, self.options)
 
     def close(self) -> None:
-        """Let go of network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
-        self.network = self.detector = self.bg_upsampler = None
-        self.finish = dataclasses.replace(self.finish, mask=None, identity=None)
-        release_memory(self._device)
+        """Drop network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
+        if self._pipeline is not None:
+            home, self._pipeline = self._pipeline.home, None
+            release_memory(home)
 
     def __enter__(self) -> "MemGANRestorer":
         return self

@@ -1,24 +1,19 @@
-"""What a restoration gives back."""
+"""Holds what a restoration gives back."""
 
 import dataclasses
 
 import numpy as np
 
-from memgan.faces.types import Face
-from memgan.faces.warp import invert_affine
+from memgan.faces.align import AlignedFace
 from memgan.image import ColorOrder, Picture, in_srgb, to_array
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class RestoredFace(Face):
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class RestoredFace(AlignedFace):
     """One face of a picture, before and after; S is the network's side."""
 
-    crop: np.ndarray
-    """(S, S, 3) uint8 RGB, aligned, as it went into the network."""
     restored: np.ndarray
     """(S, S, 3) uint8 RGB, at the strength asked for."""
-    crop_from_image: np.ndarray
-    """(2, 3) float64 similarity from picture coordinates to crop coordinates."""
     mask: np.ndarray
     """(S, S) float32 in [0, 1]: how much of the full restoration was pasted where."""
     strength: float
@@ -27,11 +22,6 @@ class RestoredFace(Face):
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
     evidence: dict[int, np.ndarray] | None = None
     """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognizes each part of the face."""
-
-    @property
-    def image_from_crop(self) -> np.ndarray:
-        """(2, 3) float64 similarity from crop coordinates to picture coordinates."""
-        return invert_affine(self.crop_from_image)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +34,8 @@ class Restoration:
     """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
     color: ColorOrder = "bgr"
     """Channel order of :attr:`image`."""
+    error: Exception | None = None
+    """What kept the picture from being restored, where errors are not raised; then there are no faces."""
 
     @property
     def image(self) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Enlarging the background with Real-ESRGAN, or any other network that spandrel reads; tile by tile."""
+"""Enlarges the background with Real-ESRGAN, or any other network that spandrel reads; tile by tile."""
 
 import importlib.util
 import os

@@ -1,1 +1,1 @@
-"""What every room may use: devices, threads, files written whole, checks of options."""
+"""Serves every room: devices, threads, prefetching, atomic files, checks of options, progress and tables."""

@@ -1,4 +1,4 @@
-"""Memory that a process has freed: kept for its next use instead of given back to the system."""
+"""Keeps the memory that a process has freed for its next use, instead of giving it back to the system."""
 
 import ctypes
 import os

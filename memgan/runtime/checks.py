@@ -1,4 +1,4 @@
-"""Checks of what callers choose: every message says what was given, what is allowed and what to do."""
+"""Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
 import math
 from typing import Any
@@ -19,6 +19,22 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
     if not (math.isfinite(result) and (low <= result if low_allowed else low < result) and result <= high):
         raise ConfigError(f"{name} is {value!r}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}.")
     return result
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
+    """Refuse what is not allowed.
+
+    Args:
+        name: of the option.
+        value: given for it.
+        allowed: names that are.
+        more: what else is allowed, for the message.
+
+    Raises:
+        ConfigError: if ``value`` is none of ``allowed``.
+    """
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
 
 
 def check_int(name: str, value: Any, least: int) -> int:

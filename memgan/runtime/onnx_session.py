@@ -1,4 +1,4 @@
-"""The one way in which this library runs ONNX files."""
+"""Opens ONNX files in onnxruntime."""
 
 import os
 from typing import Any
@@ -29,9 +29,9 @@ def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
     options.log_severity_level = 3  # errors only; the library itself prints nothing
     # One setting for both libraries: torch follows OMP_NUM_THREADS, onnxruntime by itself does not.
     options.intra_op_num_threads = torch.get_num_threads()
-    # Idle workers shall sleep: spinning ones take the processor from torch, which runs next.
+    # Idle workers sleep: spinning ones take the processor from torch, which runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Planned memory is held beside the arena that the first run has filled: twice as much for no more speed.
+    # Planned memory is held besides the arena that the first run has filled: twice as much for no more speed.
     options.enable_mem_pattern = False
     source = network if isinstance(network, bytes) else os.fspath(network)
     try:

@@ -1,4 +1,4 @@
-"""Working ahead: a thread makes the next item of an iterator while the caller uses the one before."""
+"""Makes the next item of an iterator in a thread while the caller uses the one before."""
 
 import contextlib
 import queue
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T]) -> Generator[T, None, None]:
+def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
     """The same items in the same order, each made in a thread of its own while the one before is used.
 
     One item at a time is made ahead, so that memory stays bounded; if ``items`` is made of another such iterator, both
@@ -24,7 +24,7 @@ def ahead(items: Iterable[T]) -> Generator[T, None, None]:
     closed = threading.Event()
     room = threading.Semaphore(1)
     made: queue.SimpleQueue[Future[T] | None] = queue.SimpleQueue()
-    thread = threading.Thread(target=_make, args=(iter(items), made, room, closed), name="memgan-ahead", daemon=True)
+    thread = threading.Thread(target=_make, args=(iter(items), made, room, closed), name="memgan-prefetch", daemon=True)
     thread.start()
     try:
         while (item := made.get()) is not None:
@@ -53,7 +53,7 @@ def _make(
                 item.set_result(next(source))
             except StopIteration:
                 return
-            except BaseException as error:  # whatever it is: who waits for the item shall hear of it
+            except BaseException as error:  # whatever it is: who waits for the item hears of it
                 item.set_exception(error)
                 made.put(item)
                 return

@@ -1,4 +1,4 @@
-"""Cores of this process, and how many threads torch and OpenCV may use."""
+"""Counts the cores of this process, and sets how many threads torch and OpenCV use."""
 
 import contextlib
 import os

@@ -23,7 +23,7 @@ from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
 from memgan.network.cost import count_cost
 from memgan.network.model import build_memgan
-from memgan.restoration.inference import picture_of
+from memgan.restoration.inference import run_network
 
 CPU = torch.device("cpu")
 
@@ -130,7 +130,7 @@ class TestContenders:
         network = MemGANRestorer(tiny, device="cpu").network
         faces = torch.rand(1, 3, TINY.image_size, TINY.image_size) * 2 - 1
         with torch.inference_mode():
-            assert torch.equal(contender(faces)[0], picture_of(network, self_ensemble=True)(faces))
+            assert torch.equal(contender(faces)[0], run_network(network, faces, self_ensemble=True))
             assert not torch.equal(contender(faces)[0], network(faces)[0])
         once, both = (count_work(each, TINY.image_size) for each in (network, contender))
         assert both.multiply_adds == 2 * once.multiply_adds

@@ -4,7 +4,7 @@ import pytest
 
 from memgan.errors import ImageError
 from memgan.faces import FFHQ_TEMPLATE, Face, align, crop_from_box_matrix, crop_from_image_matrix
-from memgan.faces.align import fit_similarity, landmarks_are_usable
+from memgan.faces.align import fit_similarity, fit_to_template
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, warp
 
 
@@ -106,7 +106,7 @@ def test_cutting_the_needed_region_changes_nothing():
     ],
 )
 def test_degenerate_landmarks(landmarks):
-    assert not landmarks_are_usable(landmarks)
+    assert fit_to_template(landmarks) is None
     with pytest.raises(ImageError, match=r"cannot be aligned.*five"):
         crop_from_image_matrix(landmarks)
     image, _ = waves(300, 300, 50)

@@ -7,7 +7,7 @@ from skimage import data
 
 from memgan.errors import ChecksumError, ConfigError, ImageError, WeightsNotFoundError
 from memgan.faces import RetinaFaceDetector, create_detector, most_central, retinaface
-from memgan.faces.anchors import Detections, anchor_centers_and_sides, decode, merge
+from memgan.faces.anchors import Detections, anchor_centers_and_sides, decode, merge_by_box_voting
 from memgan.faces.types import Face
 
 # Read off an enlargement by eye: pupils, tip of the nose, corners of the mouth.
@@ -86,7 +86,7 @@ def test_padding_finds_what_is_missed_without(astronaut):
     assert calls[1][0] > crop.shape[0] and distance(face, ASTRONAUT - (160, 40)) < 4
 
 
-def test_turned_looks_are_a_last_resort(astronaut):
+def test_turned_passes_are_a_last_resort(astronaut):
     """A network blind to everything but the picture turned a quarter, as for sideways photographs of small faces."""
     sideways = np.ascontiguousarray(np.rot90(astronaut[:400], 1))
     calls = []
@@ -103,7 +103,7 @@ def test_turned_looks_are_a_last_resort(astronaut):
 
 
 @pytest.mark.parametrize("quarter_turns", [1, 2, 3])
-def test_turned_looks_give_places_in_the_picture(quarter_turns):
+def test_turned_passes_give_places_in_the_picture(quarter_turns):
     """A network that finds one bright pixel, at its place, whichever way the picture is turned."""
 
     def network(image):
@@ -117,7 +117,7 @@ def test_turned_looks_give_places_in_the_picture(quarter_turns):
 
     image = np.zeros((40, 70, 3), np.uint8)
     image[11, 52] = 255
-    found = RetinaFaceDetector(network)._look_turned(image, quarter_turns)
+    found = RetinaFaceDetector(network)._detect_turned(image, quarter_turns)
     assert np.allclose(found.landmarks[0], (52, 11), atol=1e-4)
     assert np.allclose(found.boxes[0], (44, 3, 60, 19), atol=1e-3)
 
@@ -197,10 +197,10 @@ def test_merging_averages_one_face_and_keeps_two_apart():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]], np.float32)
     scores = np.array([0.9, 0.8, 0.95], np.float32)
     weights = np.array([1, 3, 1], np.float32)
-    merged = merge([Detections(boxes, np.zeros((3, 5, 2), np.float32), scores, weights)])
+    merged = merge_by_box_voting([Detections(boxes, np.zeros((3, 5, 2), np.float32), scores, weights)])
     assert merged.scores.tolist() == pytest.approx([0.95, 0.9])
     assert np.allclose(merged.boxes[1], (0.75, 0, 10.75, 10))
-    empty = merge([Detections(boxes[:0], np.zeros((0, 5, 2), np.float32), scores[:0], weights[:0])])
+    empty = merge_by_box_voting([Detections(boxes[:0], np.zeros((0, 5, 2), np.float32), scores[:0], weights[:0])])
     assert len(empty) == 0
 
 

@@ -6,7 +6,7 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 
 from memgan import MemGANRestorer
 from memgan.errors import ConfigError, ImageError
-from memgan.faces import align, create_detector, given_faces, paste_order
+from memgan.faces import align, create_detector, given_faces
 
 
 def restorer(*faces, **options):
@@ -135,13 +135,6 @@ def test_overlapping_faces_are_pasted_in_one_order_whatever_order_they_are_found
         assert [face.area for face in result.faces] == [found[i].area for i in order]  # lists keep the detector's
         expected = result.image if expected is None else expected
         np.testing.assert_array_equal(result.image, expected)
-
-
-def test_smaller_faces_are_pasted_last():
-    faces = [face_at(50, 50, 40), face_at(50, 50, 90), face_at(20, 50, 40)]
-    assert paste_order(faces) == [1, 2, 0]
-    assert paste_order([faces[0], faces[0]]) == [0, 1]
-    assert paste_order([]) == []
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])

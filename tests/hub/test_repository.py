@@ -20,7 +20,7 @@ from tiny import write_tiny_file as write
 
 from memgan import hub
 from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
-from memgan.hub.repository import Repository
+from memgan.hub.repository import Repository, upload
 
 NAME = "hf-hub:owner/tiny"
 
@@ -392,17 +392,14 @@ class TestPush:
     def test_what_is_pushed_is_what_loads(self, server: FakeHub, content: bytes, tmp_path: Path, cache: Path) -> None:
         (tmp_path / "x.safetensors").write_bytes(content)
         loaded = hub.load(tmp_path / "x.safetensors")
-        commit = hub.push_to_hub("owner/new", loaded, card="# Tiny", private=True, token="writer")
-        assert commit == SECOND and sorted(server.commits["owner/new"][SECOND]) == [
-            "README.md",
-            "config.json",
-            "model.safetensors",
-        ]
+        folder = hub.save_pretrained(tmp_path / "new", loaded)
+        commit = upload(folder, "owner/new", private=True, token="writer", message="new")
+        assert commit == SECOND and sorted(server.commits["owner/new"][SECOND]) == ["config.json", "model.safetensors"]
         again = hub.load("owner/new", revision=commit, cache_dir=cache)
         assert again.config == loaded.config and again.metadata == loaded.metadata
         assert all(torch.equal(again.state[name], tensor) for name, tensor in loaded.state.items())
 
     def test_refusal_says_what_to_do(self, server: FakeHub, content: bytes, tmp_path: Path) -> None:
-        (tmp_path / "x.safetensors").write_bytes(content)
+        (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(WeightsError, match=r"(?s)Uploading to 'owner/new' failed.*401.*HF_TOKEN"):
-            hub.push_to_hub("owner/new", hub.load(tmp_path / "x.safetensors"), token="reader")
+            upload(tmp_path, "owner/new", private=True, token="reader", message="new")

@@ -1,6 +1,5 @@
 """The same faces from onnxruntime as from torch, and the choice between the two."""
 
-import json
 import sys
 
 import numpy as np
@@ -96,7 +95,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(home):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt"}, "backend is 'tensorrt'; allowed are torch, onnx, auto"),
+        ({"backend": "tensorrt"}, "backend is 'tensorrt'; allowed are torch, onnx"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "FastMemGAN in bfloat16 on 'cpu'; use backend='torch'"),
     ],
 )
@@ -115,42 +114,6 @@ def test_a_network_of_another_kind_cannot_be_exported():
     options = {"network": FakeNetwork(), "device": "cpu", "detector": FakeDetector()}
     with pytest.raises(ConfigError, match="not for FakeNetwork in float32"):
         MemGANRestorer(backend="onnx", **options)
-    assert isinstance(MemGANRestorer(backend="auto", **options).network, FakeNetwork)
-
-
-@pytest.mark.parametrize(("onnx_seconds", "kind"), [(0.5, OnnxNetwork), (0.97, FastMemGAN), (2.0, FastMemGAN)])
-def test_auto_takes_the_faster_and_remembers_it(home, checkpoint, monkeypatch, onnx_seconds, kind):
-    monkeypatch.setattr(backends, "_median_seconds", lambda *_: {"torch": 1.0, "onnx": onnx_seconds})
-    assert type(restorer(checkpoint, backend="auto").network) is kind
-    monkeypatch.setattr(backends, "_median_seconds", lambda *_: pytest.fail("measured again"))
-    assert type(restorer(checkpoint, backend="auto").network) is kind
-    (notes,) = (home / "onnx").glob("*.json")
-    assert list(json.loads(notes.read_text()).values()) == ["onnx" if kind is OnnxNetwork else "torch"]
-
-
-def test_auto_measures_anew_for_another_number_of_threads_and_over_damaged_notes(home, checkpoint, monkeypatch):
-    measured = []
-    monkeypatch.setattr(backends, "_median_seconds", lambda *_: measured.append(1) or {"torch": 1.0, "onnx": 2.0})
-    restorer(checkpoint, backend="auto")
-    (notes,) = (home / "onnx").glob("*.json")
-    notes.write_text("[1")
-    restorer(checkpoint, backend="auto")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    restorer(checkpoint, backend="auto")
-    assert len(measured) == 3 and len(json.loads(notes.read_text())) == 2
-
-
-def test_auto_is_torch_without_the_packages(home, checkpoint, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert isinstance(restorer(checkpoint, backend="auto").network, FastMemGAN)
-    assert not home.exists()
-
-
-def test_both_forms_are_timed():
-    calls = []
-    forms = {"torch": lambda image: calls.append("torch"), "onnx": lambda image: calls.append("onnx")}
-    times = backends._median_seconds(forms, faces(1), repeats=2)
-    assert calls == ["torch", "onnx"] * 3 and min(times.values()) > 0
 
 
 def test_the_command(tmp_path, checkpoint):

@@ -119,11 +119,13 @@ def test_a_clean_photograph_gets_no_grain():
 
 def test_grain_has_no_color_and_needs_surroundings():
     generator = np.random.default_rng(0)
-    noisy = generator.normal(120, 12, (100, 100, 1)).astype(np.float32).repeat(3, 2)
+    noisy = generator.normal(120, 12, (100, 100)).astype(np.float32)
     flat = np.full_like(noisy, 120)
     amount = np.zeros((100, 100), np.float32)
     amount[20:80, 20:80] = 1
     grain = missing_grain(noisy, flat, amount)
+    other = missing_grain(noisy, flat, amount, seed=1)
+    assert not np.array_equal(other, grain) and other.std() == pytest.approx(grain.std(), rel=0.1)
     assert grain.shape == (100, 100) and grain[40:60, 40:60].std() > 5 and not grain[:10].any()
     assert missing_grain(noisy, flat, np.ones_like(amount)) is None  # no surroundings to compare with
     assert missing_grain(noisy, noisy, amount) is None

@@ -362,7 +362,7 @@ def test_half_precision_falls_back_to_float32_face_by_face(monkeypatch):
     network = OverflowsInHalf()
     batch = torch.linspace(-1, 1, 3 * 3 * 64 * 64).view(3, 3, 64, 64)
     with torch.inference_mode():
-        output = inference._run(lambda faces: network(faces)[0], batch, half=True)
+        output = inference._run_checked(network, batch, torch.bfloat16, self_ensemble=False)
     torch.testing.assert_close(output, batch * 0.5)
     assert [len(b) for b in network.batches] == [3, 1]
 

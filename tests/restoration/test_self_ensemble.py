@@ -13,7 +13,7 @@ from memgan import MemGANRestorer
 from memgan.apps.cli.main import main
 from memgan.hub import weight_file
 from memgan.network.model import build_memgan
-from memgan.restoration.inference import mirrored_mean
+from memgan.restoration.inference import run_network
 
 
 class Leaning(FakeNetwork):
@@ -27,10 +27,12 @@ class Leaning(FakeNetwork):
 
 def test_what_leans_to_a_side_is_evened_out():
     faces = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
-    made = mirrored_mean(lambda x: Leaning()(x)[0].bfloat16(), faces)
+    made = run_network(lambda x: (Leaning()(x)[0].bfloat16(),), faces, self_ensemble=True)
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, faces + 0.1, atol=5e-3, rtol=0)
-    assert torch.equal(mirrored_mean(lambda x: x * 2, faces), faces * 2)  # one that does not lean is left as it is
+    assert torch.equal(
+        run_network(lambda x: (x * 2,), faces, self_ensemble=True), faces * 2
+    )  # one that does not lean is left as it is
 
 
 def test_the_restorer_draws_every_face_and_its_mirror_image():

@@ -9,7 +9,7 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from skimage import data
 
 from memgan import MemGANRestorer
-from memgan.faces import RetinaFaceDetector, align, color, grain, lock_color, paste
+from memgan.faces import RetinaFaceDetector, align, color, grain, lock_color, paste, soft_mask
 from memgan.faces.anchors import anchor_centers_and_sides
 from memgan.faces.paste import paste_
 from memgan.faces.retinaface import network_input
@@ -41,7 +41,8 @@ def test_pasting_in_place_is_pasting(dtype):
     before = canvas.copy()
     expected = paste(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5)
     np.testing.assert_array_equal(canvas, before)
-    assert paste_(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5) is None
+    mask = soft_mask(512)
+    assert paste_(canvas, restored, aligned.crop_from_image, (1, 1), mask, crop=aligned.crop, grain=0.5) is None
     np.testing.assert_array_equal(canvas, expected)
     assert (canvas != before).mean() > 0.05
 
@@ -101,7 +102,7 @@ def test_sides_that_blocks_do_not_divide_take_the_long_way(monkeypatch):
 
 def test_the_noise_of_a_large_picture_is_known_from_some_of_it(monkeypatch):
     generator = np.random.default_rng(0)
-    before = generator.normal(120, 9, (900, 900, 3)).astype(np.float32)
+    before = generator.normal(120, 9, (900, 900)).astype(np.float32)
     after = np.full_like(before, 120)
     amount = np.zeros((900, 900), np.float32)
     amount[100:800, 100:800] = 1
@@ -113,7 +114,7 @@ def test_the_noise_of_a_large_picture_is_known_from_some_of_it(monkeypatch):
 
 def test_surroundings_of_a_few_pixels_are_not_missed():
     """A large picture of which every fourth row and column lies in the face."""
-    before = np.random.default_rng(0).normal(120, 9, (900, 900, 3)).astype(np.float32)
+    before = np.random.default_rng(0).normal(120, 9, (900, 900)).astype(np.float32)
     amount = np.ones((900, 900), np.float32)
     amount[2::4, 2] = 0  # 225 pixels
     given = grain.missing_grain(before, np.full_like(before, 120), amount)
@@ -124,7 +125,7 @@ def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
     looked_at = []
     bands = grain._bands
     monkeypatch.setattr(grain, "_bands", lambda plane: looked_at.append(plane) or bands(plane))
-    clean = cv2.GaussianBlur(scene(300, 300), (0, 0), 6).astype(np.float32)
+    clean = cv2.GaussianBlur(scene(300, 300)[:, :, 0], (0, 0), 6).astype(np.float32)
     amount = np.zeros((300, 300), np.float32)
     amount[50:250, 50:250] = 1
     assert grain.missing_grain(clean, clean, amount) is None

@@ -9,14 +9,14 @@ import pytest
 from fakes import FakeDetector, FakeNetwork, face_at, scene
 
 from memgan import MemGANRestorer
-from memgan.runtime.prefetch import ahead
+from memgan.runtime.prefetch import prefetch
 
 PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 PICTURES = [scene(90 + i, 130 - i, seed=i) for i in range(6)]
 
 
 def threads_of_ours():
-    return [thread for thread in threading.enumerate() if thread.name == "memgan-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "memgan-prefetch"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,8 @@ def _no_thread_is_left():
 
 
 def test_items_come_in_order():
-    assert list(ahead(ahead(range(100)))) == list(range(100))
-    assert list(ahead([])) == []
+    assert list(prefetch(prefetch(range(100)))) == list(range(100))
+    assert list(prefetch([])) == []
 
 
 def test_the_next_item_is_made_while_one_is_used():
@@ -41,14 +41,14 @@ def test_the_next_item_is_made_while_one_is_used():
             event.set()
             yield i
 
-    with contextlib.closing(ahead(items())) as numbers:
+    with contextlib.closing(prefetch(items())) as numbers:
         for number in numbers:
             assert number == 3 or begun[number + 1].wait(PATIENCE)
 
 
 def test_only_one_item_is_made_ahead():
     made = []
-    numbers = ahead(made.append(i) or i for i in range(100))
+    numbers = prefetch(made.append(i) or i for i in range(100))
     for _ in range(3):
         next(numbers)
     numbers.close()
@@ -61,7 +61,7 @@ def test_an_exception_comes_in_its_place():
         yield 2
         raise KeyError("third")
 
-    numbers = ahead(ahead(items()))
+    numbers = prefetch(prefetch(items()))
     assert [next(numbers), next(numbers)] == [1, 2]
     with pytest.raises(KeyError, match="third"):
         next(numbers)
@@ -77,7 +77,7 @@ def test_closing_ends_the_thread_and_what_it_went_through():
         finally:
             ended.set()
 
-    numbers = ahead(items())
+    numbers = prefetch(items())
     assert next(numbers) == 0 and threads_of_ours()
     numbers.close()
     assert ended.is_set() and threads_of_ours() == []

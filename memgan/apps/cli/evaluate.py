@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -198,10 +199,11 @@ def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict
     """The networks and the callables asked for, by name."""
     from memgan.errors import ConfigError
     from memgan.evaluation import import_restorer
-    from memgan.restoration.inference import picture_of
+    from memgan.restoration.inference import run_network
 
     restorers: dict[str, Restorer] = {
-        name: picture_of(network, args.self_ensemble) for name, network in networks.items()
+        name: functools.partial(run_network, network, self_ensemble=args.self_ensemble)
+        for name, network in networks.items()
     }
     for text in args.restorer:
         name, one = import_restorer(text)

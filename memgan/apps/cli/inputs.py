@@ -1,4 +1,4 @@
-"""Which pictures a command works on, and what their results are called."""
+"""Finds the pictures that a command works on, and names their results."""
 
 import dataclasses
 import os

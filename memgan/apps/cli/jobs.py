@@ -1,4 +1,4 @@
-"""Several pictures at the same time, without more threads at work than there are cores.
+"""Works on several pictures at the same time, without more threads at work than there are cores.
 
 The jobs are threads, not processes: nearly all of their time is spent in decoders, OpenCV and torch, which let other
 threads run meanwhile; and one set of weights, loaded once, serves them all.

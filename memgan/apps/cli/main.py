@@ -18,7 +18,7 @@ COMMANDS = {
     "convert": "turn a pickled weight file of another project into safetensors",
     "export": "write a network as one ONNX file for other programs",
     "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
-    "benchmark": "time each part of a restoration, and other networks beside it",
+    "benchmark": "time each part of a restoration, and other networks in comparison",
     "prior": "import a pretrained face generator to train from",
     "train": "train a network",
     "average": "write the mean of two weight files, one of which was trained from the other",

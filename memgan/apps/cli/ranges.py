@@ -1,7 +1,7 @@
-"""Options for other ranges of Eq. 14 than the paper's."""
+"""Adds options for other ranges of Eq. 14 than the paper's."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memgan.degradation import Degradation
@@ -29,7 +29,7 @@ def degradation_of(args: argparse.Namespace) -> "Degradation | None":
     from memgan.degradation import Degradation
     from memgan.errors import ConfigError
 
-    ranges = {}
+    ranges: dict[str, Any] = {}
     for name in _RANGES:
         text = getattr(args, name)
         if text is None:

@@ -1,10 +1,12 @@
-"""The work of ``memgan restore`` on each file, and the report of it."""
+"""Restores the files of ``memgan restore``, writes the results and reports them."""
 
-import argparse
+import contextlib
 import dataclasses
+import itertools
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,15 @@ import torch
 
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import in_order
-from memgan.errors import ImageError, MissingDependencyError, OutputError
-from memgan.image import Picture, all_suffixes, load_picture, save_picture
+from memgan.apps.cli.restore_options import COMPARED, CROPPED, PICTURES, RESTORED, FileOptions
+from memgan.errors import OutputError
+from memgan.image import Picture, all_suffixes, save_picture
+from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration, RestoredFace
 from memgan.runtime.atomic_file import atomic_write
 from memgan.version import __version__
 
-PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
 _NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
@@ -36,15 +39,30 @@ class Entry:
     faces: tuple[RestoredFace, ...] = ()
     """Without their pixels, which are in files."""
     seconds: float = 0.0
+    """Since the result before it."""
     problem: str | None = None
 
 
 class FileRestorer:
-    """Restores files one by one, or several at the same time."""
+    """Restores files and writes their results.
 
-    def __init__(self, restorer: MemGANRestorer, args: argparse.Namespace, jobs: int = 1) -> None:
-        self._restorer, self._args, self._jobs = restorer, args, jobs
-        self._end = f"_{args.suffix}" if args.suffix else ""
+    Args:
+        restorer: what they are restored by.
+        options: for all files.
+        files: what to write, and where.
+        jobs: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
+            of a GPU.
+    """
+
+    def __init__(self, restorer: MemGANRestorer, options: RestoreOptions, files: FileOptions, jobs: int = 1) -> None:
+        self._restorer, self._files, self._jobs = restorer, files, jobs
+        if jobs > 1:
+            options = dataclasses.replace(options, overlap=False)  # the jobs overlap each other
+        if restorer.device.type == "cpu":
+            # A larger batch is no faster there: no picture waits for others, and less memory is needed.
+            options = dataclasses.replace(options, max_batch=1)
+        self._options = options
+        self._end = f"_{files.suffix}" if files.suffix else ""
 
     def run(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
         """What became of each input, in their order.
@@ -52,50 +70,67 @@ class FileRestorer:
         Raises:
             OutputError: if a result cannot be written.
         """
-        return in_order(self._restore, inputs, self._jobs)
+        if self._jobs == 1:
+            return self._restore(inputs)
+        entries = in_order(lambda item: list(self._restore([item])), inputs, self._jobs)
+        return itertools.chain.from_iterable(entries)
 
-    def _restore(self, item: InputPicture) -> Entry:
+    def _restore(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
+        waiting: deque[InputPicture | Entry] = deque()  # begun, or there already; in the order of the inputs
+
+        def paths() -> Iterator[Path]:
+            for item in inputs:
+                existing = self._existing(item)
+                waiting.append(item if existing is None else existing)
+                if existing is None:
+                    yield item.path
+
         begin = time.perf_counter()
-        whole = None if self._args.aligned else self._whole_path(item)
+        results = self._restorer.pipeline.run(paths(), self._options, raise_errors=False)
+        with contextlib.closing(results):
+            for result in results:
+                while isinstance(item := waiting.popleft(), Entry):
+                    yield item
+                entry = self._written(item, result)
+                yield dataclasses.replace(entry, seconds=time.perf_counter() - begin)
+                begin = time.perf_counter()
+        yield from (item for item in waiting if isinstance(item, Entry))
+
+    def _existing(self, item: InputPicture) -> Entry | None:
+        """An input that is left out, since its result is there."""
+        whole = self._whole_path(item) if self._options.wants_picture else None
         expected = self._face_path(RESTORED, item, 0, self._end) if whole is None else whole
-        if self._args.skip_existing and expected.exists():
-            return Entry(item.path, "existing", whole)
-        try:
-            result = self._result(load_picture(item.path))
-        except (ImageError, MissingDependencyError) as error:
-            return Entry(item.path, "failed", problem=str(error))
-        except torch.cuda.OutOfMemoryError:
+        is_there = self._files.skip_existing and expected.exists()
+        return Entry(item.path, "existing", whole) if is_there else None
+
+    def _written(self, item: InputPicture, result: Restoration) -> Entry:
+        """Write the files of one input."""
+        if isinstance(result.error, torch.cuda.OutOfMemoryError):
             problem = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
             return Entry(item.path, "failed", problem=problem)
-        if not self._args.no_faces:
+        if result.error is not None:
+            return Entry(item.path, "failed", problem=str(result.error))
+        if not self._files.no_faces:
             for index, face in enumerate(result.faces):
                 _write(face.crop, self._face_path(CROPPED, item, index))
                 _write(face.restored, self._face_path(RESTORED, item, index, self._end))
                 _write(np.hstack([face.crop, face.restored]), self._face_path(COMPARED, item, index))
-        if result.picture is not None and whole is not None:
+        whole = None
+        if result.picture is not None:
+            whole = self._whole_path(item)
             _write(result.picture, whole)
         faces = tuple(
             dataclasses.replace(face, crop=_NOTHING, restored=_NOTHING, mask=_NOTHING) for face in result.faces
         )
-        return Entry(item.path, "restored", whole, faces, time.perf_counter() - begin)
-
-    def _result(self, picture: Picture) -> Restoration:
-        args = self._args
-        faces = None
-        if args.face_index is not None:
-            found = self._restorer.detect(picture)
-            faces = [found[index] for index in args.face_index if index < len(found)]
-        return self._restorer.restore(
-            picture, faces=faces, has_aligned=args.aligned, only_center_face=args.only_center_face, weight=args.weight
-        )
+        return Entry(item.path, "restored", whole, faces)
 
     def _whole_path(self, item: InputPicture) -> Path:
         own = item.path.suffix.lower()
-        suffix = f".{self._args.ext}" if self._args.ext != "auto" else own if own in all_suffixes() else ".png"
-        return self._args.output / PICTURES / item.name.with_name(f"{item.name.name}{self._end}{suffix}")
+        suffix = f".{self._files.ext}" if self._files.ext != "auto" else own if own in all_suffixes() else ".png"
+        return self._files.output / PICTURES / item.name.with_name(f"{item.name.name}{self._end}{suffix}")
 
     def _face_path(self, folder: str, item: InputPicture, index: int, end: str = "") -> Path:
-        return self._args.output / folder / item.name.with_name(f"{item.name.name}_{index:02d}{end}.png")
+        return self._files.output / folder / item.name.with_name(f"{item.name.name}_{index:02d}{end}.png")
 
 
 def _write(picture: Picture | np.ndarray, path: Path) -> None:
@@ -107,10 +142,10 @@ def _write(picture: Picture | np.ndarray, path: Path) -> None:
 
 
 class Report:
-    """Counts, and the JSON file for programs that go on from here."""
+    """Counts, and the JSON file for programs that continue from here."""
 
-    def __init__(self, args: argparse.Namespace, problems: Sequence[str]) -> None:
-        self._args, self._problems = args, list(problems)
+    def __init__(self, arguments: Mapping[str, object], output: Path, problems: Sequence[str]) -> None:
+        self._arguments, self._output, self._problems = arguments, output, list(problems)
         self._entries: list[Entry] = []
 
     @property
@@ -128,7 +163,7 @@ class Report:
         existing = sum(entry.status == "existing" for entry in self._entries)
         done = sum(entry.status == "restored" for entry in self._entries)
         note = f"; {existing} were there already" if existing else ""
-        return f"{num_faces} faces in {done} of {num_inputs} pictures restored{note}; see {self._args.output}"
+        return f"{num_faces} faces in {done} of {num_inputs} pictures restored{note}; see {self._output}"
 
     def write(self, path: Path) -> None:
         """Write the report, all or nothing.
@@ -138,12 +173,12 @@ class Report:
         """
         options = {
             name: [str(v) for v in value] if isinstance(value, list | tuple) else value
-            for name, value in vars(self._args).items()
+            for name, value in self._arguments.items()
             if isinstance(value, str | int | float | bool | list | tuple | None)
         }
         content = {
             "memgan": __version__,
-            "output": str(self._args.output),
+            "output": str(self._output),
             "options": options,
             "problems": self._problems,
             "pictures": [_as_json(entry) for entry in self._entries],

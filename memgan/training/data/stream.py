@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
-from memgan.runtime.prefetch import ahead
+from memgan.runtime.prefetch import prefetch
 from memgan.training.data.background_swap import change_surroundings
 from memgan.training.data.color_jitter import recolor
 from memgan.training.data.cut_out import CutOuts
@@ -121,7 +121,7 @@ class FaceStream:
         endless = (self.batch(size) for _ in itertools.repeat(None))
         if not overlap:
             return endless
-        return ahead(self._beside(endless) if self.device.type == "cuda" else endless)
+        return prefetch(self._beside(endless) if self.device.type == "cuda" else endless)
 
     def _beside(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Made on a CUDA stream of their own: on the training's, whatever waits for a result would wait for a step."""

@@ -1,10 +1,11 @@
-"""Pretrained face generators, read from the files of other projects and stored as safetensors."""
+"""Imports pretrained face generators from the files of other projects, stored as safetensors."""
 
-import hashlib
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
 from memgan.errors import ConfigError
+from memgan.hub import sha256_of
 from memgan.hub.tensor_file import write_tensors
 from memgan.training.priors.mobile import convert_random_face, digest, random_face_files, read_random_face
 from memgan.training.priors.stylegan2 import read_stylegan2
@@ -19,7 +20,9 @@ _LICENSES = {
 }
 
 
-def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *, max_size: int = 512) -> Path:
+def import_prior(
+    kind: PriorKind, source: str | Path | None, out: str | os.PathLike[str], *, max_size: int = 512
+) -> Path:
     """Read a pretrained generator and write it as one safetensors file.
 
     Args:
@@ -53,11 +56,7 @@ def import_prior(kind: PriorKind, source: str | Path | None, out: str | Path, *,
         if max_size not in (8, 16, 32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"max_size is {max_size!r}; allowed: a power of two from 8 to 1024.")
         tensors, name = read_stylegan2(source, max_size=max_size), Path(source).name
-        with Path(source).open("rb") as stream:
-            total = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                total.update(block)
-        sha256 = total.hexdigest()
+        sha256 = sha256_of(source)
         size = max(value.shape[-1] for key, value in tensors.items() if key.endswith(".noise"))
     metadata = {
         "format": "pt",

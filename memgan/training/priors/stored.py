@@ -1,4 +1,4 @@
-"""Reading a prior that :func:`memgan.training.priors.import_prior` has written."""
+"""Reads a prior that :func:`memgan.training.priors.import_prior` has written."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reader of public StyleGAN2 generators: rosinality's ``g_ema`` and BasicSR's ``params_ema`` checkpoints."""
+"""Reads public StyleGAN2 generators: rosinality's ``g_ema`` and BasicSR's ``params_ema`` checkpoints."""
 
 import argparse
 import dataclasses

@@ -2,19 +2,25 @@
 
 import os
 import threading
+from pathlib import PurePath
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDetector, face_at, scene
+from fakes import FakeDetector, FakeNetwork, face_at, scene
 from tiny import save_tiny_weights
 
+from memgan import MemGANRestorer
 from memgan.apps.cli import jobs, restore_files
 from memgan.apps.cli import main as cli
+from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
+from memgan.apps.cli.restore_options import FileOptions
 from memgan.errors import OutputError
 from memgan.faces import retinaface
+from memgan.restoration import pipeline
+from memgan.restoration.options import RestoreOptions
 
 PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 
@@ -143,14 +149,14 @@ def test_after_an_exception_nothing_else_is_begun():
 @pytest.mark.usefixtures("four_cores")
 def test_automatic_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Each of the first four waits for the three others."""
-    meeting, load = threading.Barrier(4, timeout=PATIENCE), restore_files.load_picture
+    meeting, load = threading.Barrier(4, timeout=PATIENCE), pipeline.open_picture
 
-    def load_together(path):
+    def load_together(path, color):
         if path.stem in "0123":
             meeting.wait()
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", load_together)
+    monkeypatch.setattr(pipeline, "open_picture", load_together)
     assert restore("--jobs", "0") == 0
     assert results_in(tmp_path) == [f"{i}.png" for i in range(6)]
 
@@ -166,20 +172,33 @@ def test_a_failure_loses_no_other_picture(restore, folder, tmp_path, capsys, num
 
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_an_interruption_ends_all_jobs(restore, tmp_path, monkeypatch, capsys, number):
-    load = restore_files.load_picture
+    load = pipeline.open_picture
 
-    def stop(path):
+    def stop(path, color):
         if path.stem == "1":
             raise KeyboardInterrupt
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", stop)
+    monkeypatch.setattr(pipeline, "open_picture", stop)
     before = torch.get_num_threads()
     assert restore("-j", number) == 130
     assert "interrupted" in capsys.readouterr().err
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("memgan-job")]
     assert "0.png" in results_in(tmp_path) and "5.png" not in results_in(tmp_path)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", [4, 2]), ("cpu", [1] * 6)])
+def test_faces_of_several_files_share_the_batches_of_a_gpu(folder, tmp_path, monkeypatch, device, expected):
+    """On a CPU a larger batch is no faster, so that no picture waits for others."""
+    monkeypatch.setattr(MemGANRestorer, "device", torch.device(device))
+    network = FakeNetwork(0.5)
+    restorer = MemGANRestorer(network=network, detector=FakeDetector(face_at(50, 40, 50)), device="cpu")
+    inputs = [InputPicture(path, PurePath(path.stem)) for path in sorted(folder.iterdir())]
+    options = RestoreOptions(upscale=1, max_batch=4)
+    files = restore_files.FileRestorer(restorer, options, FileOptions(tmp_path / "out"))
+    assert [entry.input for entry in files.run(inputs)] == [item.path for item in inputs]
+    assert [len(batch) for batch in network.batches] == expected
 
 
 def test_the_report_has_no_pixels(restore, folder, tmp_path, monkeypatch):

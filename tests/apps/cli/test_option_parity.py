@@ -11,9 +11,8 @@ from fakes import FakeDetector, face_at, restorer_options, scene
 from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
-from memgan.apps.cli import restore as command
-from memgan.faces.parsing import MASKS
 from memgan.image import load_picture
+from memgan.restoration import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -123,16 +122,14 @@ def test_report(restore, tmp_path):
 def test_report_is_written_when_the_work_stops(restore, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
-    from memgan.apps.cli import restore_files
+    load = pipeline.open_picture
 
-    load = restore_files.load_picture
-
-    def stop(path):
+    def stop(path, color):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", stop)
+    monkeypatch.setattr(pipeline, "open_picture", stop)
     report = tmp_path / "report.json"
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--report", report) == 130
     assert [entry["status"] for entry in report_of(report)["pictures"]] == ["restored"]
@@ -175,15 +172,13 @@ def test_jobs_give_the_same_files(restore, tmp_path):
 
 def test_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Both threads have to be inside before either goes on."""
-    from memgan.apps.cli import restore_files
+    meeting, load = threading.Barrier(2, timeout=20), pipeline.open_picture
 
-    meeting, load = threading.Barrier(2, timeout=20), restore_files.load_picture
-
-    def load_together(path):
+    def load_together(path, color):
         meeting.wait()
-        return load(path)
+        return load(path, color)
 
-    monkeypatch.setattr(restore_files, "load_picture", load_together)
+    monkeypatch.setattr(pipeline, "open_picture", load_together)
     for name in "ab":
         save(tmp_path / "in" / f"{name}.png")
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2", "--no-faces") == 0
@@ -209,7 +204,6 @@ def test_mask_colors_and_grain_reach_the_restorer(weights, tmp_path, monkeypatch
     seen = restorer_options(monkeypatch, picture, "-o", out, *words.split())
     wanted = {"mask": "parsenet", "color_lock": False, "grain": 0.2, "max_face_size": 900, "min_face_size": 9}
     assert {name: seen[name] for name in wanted} == wanted and seen["dtype"] == "bfloat16"
-    assert command.MASKS == MASKS
 
 
 def test_memory_of_the_gpu_that_is_too_small_skips_the_picture(restore, tmp_path, monkeypatch, capsys):

@@ -278,13 +278,6 @@ def test_options_that_cannot_be_met_are_status_2(arguments, named, weights, tmp_
     assert files_in(tmp_path / "out") == []
 
 
-def test_detector_names_are_those_of_the_library():
-    from memgan.apps.cli import restore
-    from memgan.faces import DETECTORS
-
-    assert restore.DETECTORS == DETECTORS
-
-
 def test_help_and_version(capsys):
     for words in ("--help", "restore --help", "prior --help", "prior import --help", "info -h"):
         with pytest.raises(SystemExit) as stop:

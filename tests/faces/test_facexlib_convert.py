@@ -1,6 +1,5 @@
-"""memgan convert: pickled files of other projects become safetensors files, found and loaded strictly."""
+"""memgan.faces.facexlib_convert: pickled files become safetensors files, found and loaded strictly."""
 
-import argparse
 import dataclasses
 import hashlib
 import io
@@ -11,13 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from stylegan2_reference import basicsr, rosinality
+from stylegan2_reference import rosinality
 
 from memgan import hub
-from memgan.apps.cli.convert import convert
 from memgan.errors import ConfigError, OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network, find_weights, load_network
-from memgan.training.priors.stylegan2 import convert_stylegan2
+from memgan.faces.facexlib_convert import convert
 
 NAME = "retinaface_mobile0.25"
 
@@ -42,17 +40,6 @@ def test_facexlibs_networks_are_recognized(name: str, tmp_path: Path) -> None:
     assert about["kind"] == name and about["source"] == "some.pth" and about["license"]
     assert about["source_sha256"] == hub.sha256_of(tmp_path / "some.pth")
     assert [path.name for path in out.parent.iterdir()] == ["some.safetensors"]
-
-
-@pytest.mark.parametrize("names", ["rosinality", "basicsr", "bare"])
-def test_generators_are_recognized(names: str, tmp_path: Path) -> None:
-    state = rosinality() if names != "basicsr" else basicsr(rosinality())
-    content = {"rosinality": {"g_ema": state, "args": argparse.Namespace(size=64)}, "basicsr": {"params_ema": state}}
-    torch.save(content.get(names, state), tmp_path / "g.pt")
-    out = convert(tmp_path / "g.pt", tmp_path / "prior.safetensors", max_size=32)
-    stored, expected = load_file(out), convert_stylegan2(state, max_size=32)
-    assert set(stored) == set(expected) and all(torch.equal(stored[key], value) for key, value in expected.items())
-    assert metadata(out)["family"] == "stylegan2" and metadata(out)["image_size"] == "32"
 
 
 def test_a_name_is_fetched_converted_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +71,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     for content in ({"g_ema": rosinality(), "d": Evil()}, {"body.weight": Evil()}, Evil()):
         torch.save(content, "evil.pth")
-        for kind in (None, "stylegan2", NAME):
+        for kind in (None, NAME):
             with pytest.raises(WeightsError, match="checkpoint of plain tensors"):
                 convert("evil.pth", "out.safetensors", kind=kind)
     assert sorted(os.listdir()) == ["evil.pth"]
@@ -93,7 +80,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_cannot_be_converted(tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match=r"tensors such as \['weight'\].*stylegan2, retinaface"):
+    with pytest.raises(WeightsError, match=r"tensors such as \['weight'\].*retinaface.*prior import stylegan2"):
         convert(tmp_path / "other.pth", out)
     with pytest.raises(StateMismatchError, match=rf"is no {NAME}: missing .*unexpected \['weight'\]"):
         convert(tmp_path / "other.pth", out, kind=NAME)
@@ -118,9 +105,9 @@ def test_options_that_cannot_be_met(tmp_path: Path) -> None:
     torch.save(state_of(NAME), tmp_path / "d.pth")
     out = tmp_path / "out.safetensors"
     for source, target, kind, message in (
-        ("x.pth", out, "gan", "allowed: stylegan2, retinaface"),
+        ("x.pth", out, "gan", "allowed: retinaface"),
         ("x.pth", tmp_path / "out.pth", None, r"must end in \.safetensors"),
-        (NAME, out, "stylegan2", "leave out the kind"),
+        (NAME, out, "parsing_bisenet", "leave out the kind"),
         (tmp_path / "d.pth", None, None, "Where to write"),
         (tmp_path / "a.safetensors", out, None, "already"),
     ):

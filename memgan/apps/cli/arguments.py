@@ -1,0 +1,64 @@
+"""Makes the arguments of a command from dataclasses of options, and the options from the arguments."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from memgan.runtime.options import Option, option_of
+
+T = TypeVar("T")
+
+
+def add_options(parser: argparse.ArgumentParser, *kinds: type[Any], groups: Sequence[str]) -> None:
+    """Add an argument for every field of these dataclasses that has a group.
+
+    Args:
+        parser: of the command.
+        kinds: dataclasses of :func:`memgan.runtime.options.option` fields.
+        groups: headings in the order of the help.
+    """
+    headings = {title: parser.add_argument_group(title) for title in groups}
+    for field in (field for kind in kinds for field in dataclasses.fields(kind)):
+        described = option_of(field)
+        if described.group:
+            headings[described.group].add_argument(*_words(field), help=described.help, **_details(field, described))
+
+
+def options_from(args: argparse.Namespace, kind: type[T]) -> T:
+    """The options of a dataclass as the arguments say; fields that are no arguments keep their default.
+
+    Raises:
+        ConfigError: if an option is not allowed.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if option_of(field).group:
+            given = getattr(args, _destination(field))
+            values[field.name] = not given if field.default is True else given
+    return kind(**values)
+
+
+def _words(field: "dataclasses.Field[Any]") -> tuple[str, ...]:
+    return option_of(field).words or (f"--{field.name.replace('_', '-')}",)
+
+
+def _destination(field: "dataclasses.Field[Any]") -> str:
+    """As argparse finds it: the first long word."""
+    word = next(word for word in _words(field) if word.startswith("--"))
+    return word.removeprefix("--").replace("-", "_")
+
+
+def _details(field: "dataclasses.Field[Any]", described: Option) -> dict[str, Any]:
+    if isinstance(field.default, bool):  # a word switches it on, or off what is on by default
+        return {"action": "store_true"}
+    if field.default is dataclasses.MISSING:
+        return {"required": True, "metavar": described.metavar, "type": described.parse}
+    if described.repeated:
+        return {"action": "append", "default": [], "metavar": described.metavar, "type": described.parse}
+    default = field.default if described.command_default is None else described.command_default
+    details: dict[str, Any] = {"default": default}
+    if described.choices:
+        return {**details, "choices": described.choices}
+    kind = described.parse or (str if default is None else type(default))
+    return {**details, "metavar": described.metavar, "type": kind}

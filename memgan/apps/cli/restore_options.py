@@ -1,0 +1,116 @@
+"""Lists the options of ``memgan restore`` that are about files and about what a restorer is made of."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from memgan.errors import ConfigError
+from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
+from memgan.runtime.options import check_options, option
+
+PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
+FOLDERS = (PICTURES, RESTORED, CROPPED, COMPARED)
+"""Of the results."""
+EXTENSIONS = ("auto", "png", "jpg", "webp", "tif", "bmp", "avif", "heic")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOptions:
+    """What to read and to write.
+
+    Raises:
+        ConfigError: if an option is not allowed.
+    """
+
+    output: Path = option(
+        dataclasses.MISSING,
+        "folder for the results; made if missing",
+        group="files",
+        words=("-o", "--output"),
+        metavar="DIR",
+        parse=Path,
+    )
+    input: Sequence[Path] = option(
+        (),
+        "the same, with a name",
+        group="files",
+        words=("-i", "--input"),
+        metavar="INPUT",
+        parse=Path,
+        repeated=True,
+    )
+    recursive: bool = option(
+        False, "also look into folders of the input folders", group="files", words=("-r", "--recursive")
+    )
+    suffix: str = option("", "added to the names of restored files: NAME_TEXT.png", group="files", metavar="TEXT")
+    ext: str = option(
+        "auto", f"file type of {PICTURES} (default: auto, as the input)", group="files", choices=EXTENSIONS
+    )
+    no_faces: bool = option(False, f"write {PICTURES} only", group="files")
+    skip_existing: bool = option(False, "leave out inputs whose result is there already", group="files")
+    report: Path | None = option(None, "write what was done as JSON", group="files", metavar="FILE", parse=Path)
+    quiet: bool = option(False, "report problems only", group="files", words=("-q", "--quiet"))
+    jobs: int = option(
+        1,
+        "pictures worked on at the same time, by threads that share the cores and the weights; 0: one per core, at "
+        "most 4; each more than one takes about 300 MB, for pictures of over 8 megapixels more (default: 1)",
+        group="work",
+        words=("-j", "--jobs"),
+        metavar="N",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if any(character in self.suffix for character in "/\\\0"):
+            raise ConfigError(f"--suffix is {self.suffix!r}; it becomes part of file names: leave out slashes.")
+        if self.jobs < 0:
+            raise ConfigError(f"--jobs is {self.jobs}; allowed are whole numbers from 1, and 0 to choose by the cores.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PartOptions:
+    """What a restorer is made of; see :class:`memgan.MemGANRestorer`, which checks them."""
+
+    detector: str = option(
+        "embedded",
+        "face detector (default: embedded)",
+        group="faces",
+        words=("--detector", "--detection_model"),
+        choices=DETECTORS,
+    )
+    detector_weights: str | None = option(
+        None, "folder with facexlib's detector files (default: its cache)", group="faces", metavar="DIR"
+    )
+    bg_upsampler: str = option(
+        "none",
+        "enlarge the background with realesrgan (a checkpoint on this machine), or with that of a .pth or "
+        ".safetensors file; none (default): a Lanczos filter",
+        group="looks",
+        words=("--bg-upsampler", "--bg_upsampler"),
+        metavar="NAME",
+    )
+    bg_tile: int = option(
+        400,
+        "side of the parts it works on; 0: the whole picture (default: 400)",
+        group="looks",
+        words=("--bg-tile", "--bg_tile"),
+        metavar="PX",
+    )
+    mask: str = option("soft", "part of a restored face that is pasted (default: soft)", group="looks", choices=MASKS)
+    weights: str | None = option(
+        None, "name, .safetensors file or folder (default: the embedded weights)", group="work", metavar="WEIGHTS"
+    )
+    device: str | None = option(
+        None,
+        "such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)",
+        group="work",
+        metavar="DEVICE",
+    )
+    dtype: str | None = option(
+        None,
+        "precision of the network (float16: CUDA only; default: float32)",
+        group="work",
+        choices=DTYPES,
+    )
+    half: bool = option(False, "the same as --dtype float16", group="work")
+    backend: str = option("torch", "what runs the network on a CPU (default: torch)", group="work", choices=BACKENDS)

@@ -1,0 +1,124 @@
+"""Lists every option of a restoration, each with its help text and what is allowed. Loads nothing heavy."""
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from memgan.runtime.choices import COLOR_ORDERS
+from memgan.runtime.options import check_options, option
+
+if TYPE_CHECKING:
+    from memgan.faces.types import Face
+
+MAX_UPSCALE = 16.0
+
+
+def _strength(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    numbers = tuple(int(part) for part in text.split(","))
+    if min(numbers) < 0:
+        raise argparse.ArgumentTypeError(f"{text} has a number below 0")
+    return numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class RestoreOptions:
+    """How pictures are restored; :class:`memgan.MemGANRestorer` explains the options that it takes too.
+
+    Raises:
+        ConfigError: if an option is not allowed.
+    """
+
+    has_aligned: bool = option(
+        False, "the inputs are aligned faces: no detection", group="faces", words=("--aligned", "--has_aligned")
+    )
+    only_center_face: bool = option(
+        False,
+        "restore only the face nearest to the middle",
+        group="faces",
+        words=("--only-center-face", "--only_center_face"),
+    )
+    face_index: tuple[int, ...] | None = option(
+        None,
+        "restore only these faces, from 0, the largest first",
+        group="faces",
+        metavar="N[,N]",
+        parse=_indices,
+    )
+    score_threshold: float | None = option(
+        None, "leave out less certain faces, 0 to 1", group="faces", metavar="P", low=0, high=1, parse=float
+    )
+    min_eye_distance: float = option(5.0, "leave out smaller faces (default: 5)", group="faces", metavar="PX", low=0)
+    min_face_size: float = option(
+        0.0, "leave out faces with a smaller box (default: 0)", group="faces", metavar="PX", low=0
+    )
+    max_face_size: float | None = option(
+        None, "leave larger faces as they are (default: restore all)", group="faces", metavar="PX", low=0, parse=float
+    )
+    weight: float = option(
+        1.0,
+        "strength of the restoration, 0 (input) to 1 (full; default)",
+        group="looks",
+        words=("-w", "--weight"),
+        metavar="W",
+        low=0,
+        high=1,
+        parse=_strength,
+    )
+    upscale: float = option(
+        2.0,
+        "enlarge the picture X times (default: 1)",
+        group="looks",
+        words=("-s", "--upscale"),
+        metavar="X",
+        low=0,
+        low_allowed=False,
+        high=MAX_UPSCALE,
+        command_default=1.0,
+    )
+    color_lock: bool = option(
+        True,
+        "take the colors of faces from the network, not from the input",
+        group="looks",
+        words=("--no-color-lock",),
+    )
+    grain: float = option(
+        0.5, "share of lost grain to give back (default: 0.5)", group="looks", metavar="G", low=0, high=1
+    )
+    self_ensemble: bool = option(
+        False,
+        "average with the restored mirror image: truer, calmer, softer, twice the network's time",
+        group="work",
+    )
+    max_batch: int = option(8, "most faces that run through the network at once", low=1)
+    color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)
+    paste_back: bool = option(True, "give the whole picture")
+    evidence: bool = option(False, "show what the memory recognizes in each face")
+    overlap: bool | None = option(
+        None,
+        "find faces in the next pictures, and paste those of the previous ones, while the network is at work, which "
+        "takes the memory of two batches more (default: on CUDA devices only; on a CPU all share the same cores)",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def wants_picture(self) -> bool:
+        """Whether the whole picture comes back."""
+        return self.paste_back and not self.has_aligned
+
+    def accepts(self, face: "Face") -> bool:
+        """Whether a found face is to be restored."""
+        return (
+            (self.score_threshold is None or face.score >= self.score_threshold)
+            and face.eye_distance >= self.min_eye_distance
+            and face.size >= self.min_face_size
+            and (self.max_face_size is None or face.size <= self.max_face_size)
+        )
