@@ -1,24 +1,13 @@
-"""The table: what stands where, the paper's figures, and contact sheets."""
+"""The result table, and the figures quoted from the paper."""
 
-from pathlib import Path
-
-import pytest
-import torch
-
-from memgan.errors import ConfigError, OutputError, ShapeError
 from memgan.evaluation import (
     METRICS,
     EvaluationResult,
     FaceScores,
     MetricInfo,
-    import_restorer,
     paper,
     result_table,
-    write_contact_sheet,
 )
-from memgan.evaluation.sheets import heat
-from memgan.image import load_picture
-from memgan.runtime.atomic_file import write_json
 
 
 def result(**changes: object) -> EvaluationResult:
@@ -90,66 +79,3 @@ def test_the_paper_is_quoted_as_it_stands() -> None:
     assert all(max(paper.TABLE_2, key=lambda case: paper.TABLE_2[case][name]) == "Case 5" for name in ("PSNR", "SSIM"))
     for text, names in ((paper.table_1_text(), paper.TABLE_1), (paper.table_3_text(), paper.TABLE_3)):
         assert "published" in text and "CelebA-Test" in text and len(text.splitlines()) == len(names) + 1
-
-
-def test_contact_sheet(tmp_path: Path) -> None:
-    black, gray = torch.full((3, 20, 30), -1.0), torch.zeros(3, 20, 30)
-    write_contact_sheet([(black, gray, black), (gray, gray, gray)], tmp_path / "sheet.png", gap_px=2)
-    sheet = load_picture(tmp_path / "sheet.png").rgb
-    assert sheet.shape == (42, 94, 3)
-    assert sheet[:20, :30].max() == 0 and sheet[20:22].min() == 255 and (sheet[22:, 64:] == 128).all()
-    with pytest.raises(ShapeError, match="equal"):
-        write_contact_sheet([(black, gray), (gray,)], tmp_path / "no.png")
-    with pytest.raises(ShapeError, match="equal"):
-        write_contact_sheet([], tmp_path / "no.png")
-    with pytest.raises(ShapeError, match="one for each"):
-        write_contact_sheet([(black, gray)], tmp_path / "no.png", captions=[["a"]])
-    assert not (tmp_path / "no.png").exists()
-
-
-def test_captions_stand_above_their_pictures(tmp_path: Path) -> None:
-    gray = torch.zeros(3, 20, 60)
-    write_contact_sheet([(gray, gray)], tmp_path / "sheet.png", captions=[["Größe", ""]], gap_px=2)
-    sheet = load_picture(tmp_path / "sheet.png").rgb
-    assert sheet.shape == (36, 122, 3)
-    assert (sheet[16:, :60] == 128).all() and (sheet[16:, 62:] == 128).all()
-    assert sheet[:16, :60].min() == 0 and sheet[:16, 60:].min() == 255
-
-
-def test_heat_gets_brighter() -> None:
-    colors = heat(torch.linspace(0, 1, 9)[None])
-    assert colors.shape == (3, 1, 9) and colors.min() >= -1 and colors.max() <= 1
-    brightness = torch.tensor([0.299, 0.587, 0.114]) @ colors[:, 0]
-    assert (brightness.diff() > 0).all()
-    assert torch.equal(heat(torch.tensor([[-1.0, 2.0]])), colors[:, :, [0, -1]])
-
-
-def test_json_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "report.json"
-    write_json(file, {"a": (1, 2.5)})
-    before = file.read_text()
-    with pytest.raises(TypeError):
-        write_json(file, {"a": object()})
-    with monkeypatch.context() as patch, pytest.raises(OutputError, match="disc is full"):
-        patch.setattr("os.replace", lambda *names: (_ for _ in ()).throw(OSError(28, "disc is full")))
-        write_json(file, {"a": 3})
-    assert file.read_text() == before and list(tmp_path.iterdir()) == [file]
-    with pytest.raises(OutputError, match="nowhere"):
-        write_json(tmp_path / "nowhere" / "report.json", {})
-
-
-def test_restorers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_restorers.py").write_text("def half(x):\n    return x / 2\nclass Net:\n    half = half\nfour = 4\n")
-    monkeypatch.chdir(tmp_path)
-    name, restore = import_restorer("my_restorers:half")
-    assert name == "half" and restore(torch.ones(1)).item() == 0.5
-    assert import_restorer("mine=my_restorers:Net.half")[0] == "mine"
-    for bad in ("my_restorers", ":half", "my_restorers:", "name="):
-        with pytest.raises(ConfigError, match="module:callable"):
-            import_restorer(bad)
-    for bad, named in (("nowhere_xyz:f", "nowhere_xyz"), ("my_restorers:third", "third"), ("my_restorers:four", "int")):
-        with pytest.raises(ConfigError, match=named):
-            import_restorer(bad)
-    import sys
-
-    assert str(tmp_path) not in sys.path

@@ -1,4 +1,4 @@
-"""``memgan evaluate``: how well networks undo the degradation of Eq. 14, or what they make of real faces."""
+"""``memgan evaluate``: evaluates networks on faces degraded by Eq. 14, or on real degraded faces."""
 
 import argparse
 import dataclasses
@@ -11,8 +11,8 @@ from memgan.apps.cli.ranges import add_range_arguments, degradation_of
 if TYPE_CHECKING:
     import torch
 
-    from memgan.degradation import Degradation
-    from memgan.evaluation import EvaluatedFace, EvaluationResult, MetricSet
+    from memgan.evaluation import EvaluatedFace
+    from memgan.evaluation.restorers import Restorer
     from memgan.network.model import MemGAN
 
 _MEMORY_SHEET_FACES = 4  # three rows each
@@ -94,12 +94,12 @@ def run(args: argparse.Namespace) -> int:
     from memgan.evaluation import (
         MemoryDiagnoser,
         choose_metrics,
-        import_restorer,
+        evaluate,
+        evaluate_real,
+        paper,
         result_table,
         write_memory_sheet,
     )
-    from memgan.evaluation.paper import table_1_text, table_3_text
-    from memgan.restoration.inference import run_network
     from memgan.runtime.atomic_file import write_json
     from memgan.runtime.checks import parse_ints
     from memgan.runtime.device import choose_device
@@ -119,21 +119,14 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
     networks = _networks(args.weights or [None], device)
-    restorers: dict[str, Any] = {
-        name: functools.partial(run_network, network, self_ensemble=args.self_ensemble)
-        for name, network in networks.items()
-    }
-    for text in args.restorer:
-        name, one = import_restorer(text)
-        if name in restorers:
-            raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
-        restorers[name] = one
+    restorers = _restorers(args, networks)
     first = next(iter(networks.values()))
+    size_px = first.config.image_size
     metrics = choose_metrics(
         None if args.metrics is None else args.metrics.split(","),
         regions=cast(Any, args.region.split(",")),
         device=device,
-        size_px=first.config.image_size,
+        size_px=size_px,
         download=args.download,
         with_truth=not args.real,
     )
@@ -151,12 +144,18 @@ def run(args: argparse.Namespace) -> int:
         if args.memory_sheet and _is_chosen(face, _MEMORY_SHEET_FACES):
             memory_sheet.append(_on_cpu(face))
 
-    result = _evaluate(args, restorers, seeds, degradation, metrics, first.config.image_size, device, keep)
+    common: dict[str, Any] = {"limit": args.limit, "metrics": metrics, "size_px": size_px, "device": device}
+    common |= {"batch_size": args.batch_size, "show_progress": True, "on_face": keep}
+    if args.real:
+        result = evaluate_real(restorers, args.real, args.reference, **common)
+    else:
+        settings = degradation.at_size(size_px)
+        result = evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
     print(result_table(result))
     if args.self_ensemble:
         print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
     print()
-    print(table_3_text() if args.real else table_1_text())
+    print(paper.table_3_text() if args.real else paper.table_1_text())
     report = result.to_dict() | {"self_ensemble": args.self_ensemble}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
@@ -170,35 +169,8 @@ def run(args: argparse.Namespace) -> int:
     if args.memory_sheet:
         write_memory_sheet(first, memory_sheet, args.memory_sheet)
     if args.json:
-        write_json(args.json, report | {"published": _published()})
+        write_json(args.json, report | {"published": paper.tables()})
     return 0
-
-
-def _evaluate(
-    args: argparse.Namespace,
-    restorers: dict[str, Any],
-    seeds: list[int],
-    degradation: "Degradation",
-    metrics: "MetricSet",
-    size: int,
-    device: "torch.device",
-    keep: Any,
-) -> "EvaluationResult":
-    from memgan.evaluation import evaluate, evaluate_real
-
-    common: dict[str, Any] = {
-        "limit": args.limit,
-        "metrics": metrics,
-        "size_px": size,
-        "batch_size": args.batch_size,
-        "device": device,
-        "show_progress": True,
-        "on_face": keep,
-    }
-    if args.real:
-        return evaluate_real(restorers, args.real, args.reference, **common)
-    settings = degradation.at_size(size)
-    return evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
 
 
 def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
@@ -223,6 +195,24 @@ def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, M
     return networks
 
 
+def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict[str, Restorer]":
+    """The networks and the callables asked for, by name."""
+    from memgan.errors import ConfigError
+    from memgan.evaluation import import_restorer
+    from memgan.restoration.inference import run_network
+
+    restorers: dict[str, Restorer] = {
+        name: functools.partial(run_network, network, self_ensemble=args.self_ensemble)
+        for name, network in networks.items()
+    }
+    for text in args.restorer:
+        name, one = import_restorer(text)
+        if name in restorers:
+            raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
+        restorers[name] = one
+    return restorers
+
+
 def _is_chosen(face: "EvaluatedFace", count: int) -> bool:
     """Whether a face is one of ``count`` that are spread evenly over all."""
     count = min(count, face.total)
@@ -240,13 +230,3 @@ def _write_sheet(faces: "list[EvaluatedFace]", path: Path) -> None:
         [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.images] for face in faces
     ]
     write_contact_sheet([list(face.images.values()) for face in faces], path, captions=captions)
-
-
-def _published() -> dict[str, Any]:
-    from memgan.evaluation import paper
-
-    return {
-        "table_1": {"data": paper.TABLE_1_DATA, "rows": paper.TABLE_1},
-        "table_2": {"data": paper.TABLE_1_DATA, "rows": paper.TABLE_2},
-        "table_3_fid": paper.TABLE_3,
-    }

