@@ -1,4 +1,4 @@
-"""Conditions the fusions on how degraded the whole picture is."""
+"""Conditions the fusions on how degraded the whole image is."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -24,16 +24,16 @@ class Adjustment(NamedTuple):
     """(B, C_r, 1, 1) float32."""
 
     def __call__(self, memory: Tensor) -> Tensor:
-        """(B, C_r, H, W), all of the picture or a part, -> the same, in its dtype."""
+        """(B, C_r, H, W), all of the image or a part, -> the same, in its dtype."""
         return torch.addcmul(self.shift.to(memory.dtype), memory, self.gain.to(memory.dtype))
 
 
 class DegradationConditioning(nn.Module):
-    """Scales and shifts F^M, channel by channel, by what the whole picture's features say of its degradation.
+    """Scales and shifts F^M, channel by channel, by what the whole image's features say of its degradation.
 
     An encoder's features at the large scales see a few pixels around. Whether what they show is a hair to keep, noise
-    to drop or the last trace of a blurred edge depends on how sharp and noisy the picture is, which its statistics
-    show: the spread of every channel over the picture, at all fused scales. Two linear layers turn these into a gain
+    to drop or the last trace of a blurred edge depends on how sharp and noisy the image is, which its statistics
+    show: the spread of every channel over the image, at all fused scales. Two linear layers turn these into a gain
     and a shift for every channel (FiLM, Perez et al., AAAI 2018; from statistics of the features themselves as in
     squeeze-and-excitation, Hu et al., CVPR 2018). It starts with gain 1 and shift 0. Not part of the paper.
 
@@ -51,10 +51,10 @@ class DegradationConditioning(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
-        """Compute the adjustments of a picture.
+        """Compute the adjustments of an image.
 
         Args:
-            features: F^E by scale, (B, C_r, r, r), of whole pictures.
+            features: F^E by scale, (B, C_r, r, r), of whole images.
 
         Returns:
             what to do to F^M, by fused scale.

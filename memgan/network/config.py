@@ -48,7 +48,7 @@ class MemGANConfig:
     """Synthesis network of the decoder, one of :data:`FAMILIES`: ``stylegan2`` (the paper) or ``mobile``
     (MobileStyleGAN)."""
     image_size: int = 512
-    """Side of the input and output picture in pixels, a power of two from 8 to 1024."""
+    """Side of the input and output image in pixels, a power of two from 8 to 1024."""
     channel_base: int = 32768
     """Decoder width at scale r is ``min(channel_max, channel_base // r)``; 32768 is StyleGAN2's multiplier 2."""
     channel_max: int = 512
@@ -76,13 +76,13 @@ class MemGANConfig:
     memory_temperature: float = 1.0
     """Temperature of the softmax of Eq. 2; the paper's is 1."""
     memory_residual: bool = False
-    """Hand on ``F^M + F^E`` instead of ``F^M``."""
+    """Return ``F^M + F^E`` instead of ``F^M``."""
     memory_normalize: bool = True
-    """Hand on the read centered and rescaled per channel; ``False``: the literal Eq. 3."""
+    """Return the read centered and rescaled per channel; ``False``: the literal Eq. 3."""
     memory_decay: float = 0.999
     """Decay of the moving average of Eq. 5."""
     degradation_conditioning: bool = False
-    """Scale and shift ``F^M`` by how degraded the picture is, see
+    """Scale and shift ``F^M`` by how degraded the image is, see
     :class:`memgan.network.conditioning.DegradationConditioning` (not in the paper)."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Decodes memories and a latent code into a picture: synthesis blocks with affine and blend fusion (Fig. 1b)."""
+"""Decodes memories and a latent code into an image: synthesis blocks with affine and blend fusion (Fig. 1b)."""
 
 from collections.abc import Mapping
 from typing import cast

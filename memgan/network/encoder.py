@@ -1,4 +1,4 @@
-"""Encodes the degraded picture into features at every scale (Fig. 1a)."""
+"""Encodes the degraded image into features at every scale (Fig. 1a)."""
 
 import math
 

@@ -19,7 +19,7 @@ STRIP_ROWS = 32
 class FastMemGAN(MemGAN):
     """A :class:`MemGAN` of the mobile family that restores faster; it shares all components with the trained one.
 
-    Its pictures equal the trained network's up to the rounding of sums that are taken in another order. What this form
+    Its images equal the trained network's up to the rounding of sums that are taken in another order. What this form
     is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.
 
     - The linear steps between two activations are one matrix per face (:mod:`memgan.network.folding`).
@@ -144,7 +144,7 @@ def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tens
 
 
 def prepare_for_inference(network: MemGAN) -> MemGAN:
-    """The fastest form of a network that gives the same pictures (up to 1e-4); the one given is not changed.
+    """The fastest form of a network that gives the same images (up to 1e-4); the one given is not changed.
 
     Args:
         network: any MemGAN.

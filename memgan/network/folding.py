@@ -61,7 +61,7 @@ class FoldedBlend(NamedTuple):
 
 
 class FoldedLevel(NamedTuple):
-    """One scale of the decoder, from the doubled features to those of the next scale (or to the picture)."""
+    """One scale of the decoder, from the doubled features to those of the next scale (or to the image)."""
 
     first: FoldedLayer
     affine: FoldedAffine | None
@@ -144,7 +144,7 @@ def _affine(fusion: AffineFusion, batch: int) -> FoldedAffine:
 def _doubling(matrix: Tensor, block: MobileBlock, w: Tensor) -> Mix:
     """``matrix`` (C, I + 1), then the up-sampling of ``block`` and the modulation of its first layer."""
     bands = matrix * block.up_style(w)[:, :, None]
-    pixels = inverse_haar(bands[..., None])  # the matrix's columns stand for the rows of a picture
+    pixels = inverse_haar(bands[..., None])  # the matrix's columns stand for the rows of an image
     batch, channels, _, _ = pixels.shape
     pixels = pixels.view(batch, channels, -1, 2, 2) * _style(block.layer1, w)[:, :, None, None, None]
     rows = pixels.permute(0, 3, 4, 1, 2).reshape(batch, 4 * channels, -1)

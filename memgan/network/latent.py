@@ -45,7 +45,7 @@ class LatentEncoder(nn.Module):
     def __init__(self, channels: int, style_dim: int = 512, layers: int = 8) -> None:
         super().__init__()
         self.project = nn.Linear(channels * 16, style_dim)
-        # All pictures begin with nearly the same latent code: styles that differ by chance would tint each picture.
+        # All images begin with nearly the same latent code: styles that differ by chance would tint each image.
         nn.init.normal_(self.project.weight, std=0.01 / math.sqrt(channels * 16))
         nn.init.normal_(self.project.bias)
         self.mapping = MappingNetwork(style_dim, layers)

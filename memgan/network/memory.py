@@ -40,16 +40,16 @@ class MemoryEvidence(NamedTuple):
 class MemoryBank(nn.Module):
     """K slots of C numbers, soft-addressed by cosine similarity and updated online without gradients.
 
-    The bank hands on the read of Eq. 3 centered and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
+    The bank returns the read of Eq. 3 centered and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
     over cosines is nearly uniform, so that the literal read is the mean slot plus a deviation some fifty times smaller,
-    and what follows hardly sees the picture. Since a convolution follows, the family of functions is the same.
+    and what follows hardly sees the image. Since a convolution follows, the family of functions is the same.
 
     Args:
         num_slots: K.
         slot_dim: C, the width of the features.
         temperature: divides the cosines of Eq. 2.
         decay: decay of the moving average of Eq. 5.
-        normalize: hand on the centered and rescaled read; ``False``: the literal Eq. 3.
+        normalize: return the centered and rescaled read; ``False``: the literal Eq. 3.
         residual: add the query to the read.
     """
 
@@ -125,7 +125,7 @@ class MemoryBank(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS)
             key = F.normalize(self.slots.float(), dim=-1, eps=EPS)
-            # Rows instead of pictures: backwards the fused kernels work in parallel over the batch and blocks of keys
+            # Rows instead of images: backwards the fused kernels work in parallel over the batch and blocks of keys
             # alone, and of keys there are too few to keep a processor busy.
             rows, length = (batch * height, width) if batch * height <= _MOST_ROWS else (batch, height * width)
             read = F.scaled_dot_product_attention(
@@ -142,7 +142,7 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def assign(self, features: Tensor) -> MemoryEvidence:
-        """Most similar slot of every position (Eq. 4), in blocks so that no (positions, K) matrix of a picture is kept.
+        """Most similar slot of every position (Eq. 4), in blocks so that no (positions, K) matrix of an image is kept.
 
         Args:
             features: (B, C, H, W).

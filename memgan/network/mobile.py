@@ -98,15 +98,15 @@ class MobileBlock(nn.Module):
         return features
 
     def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor | None:
-        """The picture at the last scale, nothing before: this family has no skip pictures."""
+        """The image at the last scale, nothing before: this family has no skip images."""
         return self.head(x, w) if self.head is not None else rgb
 
 
 class MobileHead(nn.Module):
-    """Modulated 1x1 convolution to the picture.
+    """Modulated 1x1 convolution to the image.
 
-    The prior's head makes twelve channels, the Haar bands of a picture of twice the side; the low band halved is the
-    picture at this scale, so only those three channels are kept.
+    The prior's head makes twelve channels, the Haar bands of an image of twice the side; the low band halved is the
+    image at this scale, so only those three channels are kept.
     """
 
     def __init__(self, channels: int, style_dim: int) -> None:
@@ -125,7 +125,7 @@ class MobileHead(nn.Module):
 
 
 class MobileSynthesis(Synthesis):
-    """Synthesis network of the ``mobile`` family; its picture is drawn by the last block alone.
+    """Synthesis network of the ``mobile`` family; its image is drawn by the last block alone.
 
     Raises:
         ConfigError: if the widths at scales 4 and 8 differ.
@@ -152,7 +152,7 @@ class MobileSynthesis(Synthesis):
         self.blocks = cast("Sequence[MobileBlock]", nn.ModuleList(blocks))
 
     def start(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """w (B, D) -> 4 px features (B, C, 4, 4) and no picture."""
+        """w (B, D) -> 4 px features (B, C, 4, 4) and no image."""
         return self.layer0(self.constant.expand(w.shape[0], -1, -1, -1), w), None
 
     @staticmethod

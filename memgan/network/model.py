@@ -16,7 +16,7 @@ from memgan.network.window import Window
 
 
 class Encoded(NamedTuple):
-    """What :meth:`MemGAN.encode` sees in a picture, and all that :meth:`MemGAN.decode` needs."""
+    """What :meth:`MemGAN.encode` sees in an image, and all that :meth:`MemGAN.decode` needs."""
 
     features: Mapping[int, Tensor]
     """Encoder features F^E by scale r, (B, C_r, r, r)."""
@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
 
 
 class MemGANOutput(NamedTuple):
-    """Result of :class:`MemGAN`; its first item is the picture, as callers of other restorers expect."""
+    """Result of :class:`MemGAN`; its first item is the image, as callers of other restorers expect."""
 
     image: Tensor
     """(B, 3, S, S) RGB, about [-1, 1]: clamp before showing it."""
@@ -44,7 +44,7 @@ class MemGAN(nn.Module):
     Args:
         config: see :class:`memgan.network.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
         encoder, latent, memory, decoder: the components; ``memory`` has one bank per fused scale (or none), by name.
-        conditioning: of the fusions on the picture's degradation, or ``None``.
+        conditioning: of the fusions on the image's degradation, or ``None``.
     """
 
     memory: Mapping[str, MemoryBank]
@@ -76,7 +76,7 @@ class MemGAN(nn.Module):
         return self.encoder, self.latent, self.memory, self.decoder, self.conditioning
 
     def check_image(self, image: Tensor) -> None:
-        """Refuse what is no batch of pictures of this network's size.
+        """Refuse what is no batch of images of this network's size.
 
         Raises:
             ShapeError: if ``image`` is not (B, 3, S, S), S = ``config.image_size``.
@@ -93,7 +93,7 @@ class MemGAN(nn.Module):
 
         Args:
             image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
-            window: read the memory for this part of the picture only, above the window's scale.
+            window: read the memory for this part of the image only, above the window's scale.
 
         Raises:
             ShapeError: if ``image`` has another shape.
@@ -109,7 +109,7 @@ class MemGAN(nn.Module):
 
         Args:
             encoded: from :meth:`encode`, with the same window.
-            window: decode only this part of the picture.
+            window: decode only this part of the image.
             keep: filled with the decoded features F^D by scale; ``None``: they are not kept.
 
         Returns:
@@ -123,7 +123,7 @@ class MemGAN(nn.Module):
 
         Args:
             image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
-            window: restore only this part of the picture (training).
+            window: restore only this part of the image (training).
 
         Raises:
             ShapeError: if ``image`` has another shape.
@@ -148,7 +148,7 @@ class MemGAN(nn.Module):
         return memories
 
     def adjustments(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
-        """How F^M is scaled and shifted for a picture with these features F^E, by fused scale; empty: not at all."""
+        """How F^M is scaled and shifted for an image with these features F^E, by fused scale; empty: not at all."""
         return {} if self.conditioning is None else self.conditioning(features)
 
     def _read(self, scale: int, query: Tensor, adjustments: Mapping[int, Adjustment]) -> Tensor:

@@ -1,7 +1,7 @@
 """Computes what several networks share: FIR resampling and the modulated convolution, in plain torch.
 
 All resampling uses the low-pass filter [1, 3, 3, 1] (outer product, unit gain), as StyleGAN2 does. Samples outside the
-picture count as zero. Every function keeps the input's dtype, works for any even or odd side unless stated otherwise,
+image count as zero. Every function keeps the input's dtype, works for any even or odd side unless stated otherwise,
 and can be differentiated twice.
 """
 

@@ -1,4 +1,4 @@
-"""Implements StyleGAN2's synthesis network, with skip pictures and stored noise.
+"""Implements StyleGAN2's synthesis network, with skip images and stored noise.
 
 Reference: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020.
 """
@@ -64,7 +64,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to a picture, without demodulation.
+    """Modulated 1x1 convolution to an image, without demodulation.
 
     Args:
         in_channels: input channels.
@@ -78,7 +78,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
-        """Features (B, C, H, W) and the picture so far (B, 3, H/2, W/2), or ``None``, to a picture (B, 3, H, W)."""
+        """Features (B, C, H, W) and the image so far (B, 3, H/2, W/2), or ``None``, to an image (B, 3, H, W)."""
         weight = self.weight / math.sqrt(self.weight.shape[1])
         y = modulated_conv2d(x, weight, self.modulation(w), demodulate=False)
         y = y + self.bias.to(y.dtype)[:, None, None]
@@ -86,7 +86,7 @@ class ToRGB(nn.Module):
 
 
 class StyleGAN2Block(nn.Module):
-    """The two synthesis layers and the picture output of one scale.
+    """The two synthesis layers and the image output of one scale.
 
     Args:
         in_channels: channels of the scale below.
@@ -112,9 +112,9 @@ class StyleGAN2Block(nn.Module):
         return features
 
     def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
-        """Picture (B, 3, H, W), about [-1, 1]: this scale's part plus the up-sampled ``rgb`` (B, 3, H/2, W/2)."""
-        picture: Tensor = self.rgb(x, rgb, w)
-        return picture
+        """Image (B, 3, H, W), about [-1, 1]: this scale's part plus the up-sampled ``rgb`` (B, 3, H/2, W/2)."""
+        image: Tensor = self.rgb(x, rgb, w)
+        return image
 
 
 class StyleGAN2Synthesis(Synthesis):
@@ -135,7 +135,7 @@ class StyleGAN2Synthesis(Synthesis):
         self.blocks = cast("Sequence[StyleGAN2Block]", nn.ModuleList(blocks))
 
     def start(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """w (B, D) -> features (B, C, 4, 4) after the 4 px convolution and their picture (B, 3, 4, 4)."""
+        """w (B, D) -> features (B, C, 4, 4) after the 4 px convolution and their image (B, 3, 4, 4)."""
         x = self.conv(self.const.expand(w.shape[0], -1, -1, -1), w)
         return x, self.rgb(x, None, w)
 

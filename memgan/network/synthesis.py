@@ -27,7 +27,7 @@ class SynthesisBlock(Protocol):
         """F^GAN2: (B, C, H, W) and w (B, D) to the same shape."""
 
     def to_rgb(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor | None:
-        """The picture so far (B, 3, H, W), about [-1, 1], from that of the scale below; ``None``: not drawn yet."""
+        """The image so far (B, 3, H, W), about [-1, 1], from that of the scale below; ``None``: not drawn yet."""
 
 
 class Synthesis(nn.Module, abc.ABC):
@@ -53,7 +53,7 @@ class Synthesis(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def start(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """w (B, D) to the 4 px features (B, C, 4, 4) and the picture so far (B, 3, 4, 4), if there is one yet."""
+        """w (B, D) to the 4 px features (B, C, 4, 4) and the image so far (B, 3, 4, 4), if there is one yet."""
 
     @staticmethod
     @abc.abstractmethod
@@ -71,10 +71,10 @@ class Synthesis(nn.Module, abc.ABC):
 
         Args:
             w: (B, D).
-            layers: context of the layers, such as autocast. Pictures are drawn outside of it, in w's dtype.
+            layers: context of the layers, such as autocast. Images are drawn outside of it, in w's dtype.
 
         Yields:
-            scale r, F^GAN2 (B, C_r, r, r) and the picture so far (B, 3, r, r).
+            scale r, F^GAN2 (B, C_r, r, r) and the image so far (B, 3, r, r).
         """
         with layers():
             x, rgb = self.start(w)
@@ -87,7 +87,7 @@ class Synthesis(nn.Module, abc.ABC):
     def forward(
         self, w: Tensor, layers: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     ) -> Tensor:
-        """Pictures (B, 3, S, S) of the bare prior, about [-1, 1], not clipped; arguments as for :meth:`levels`."""
+        """Images (B, 3, S, S) of the bare prior, about [-1, 1], not clipped; arguments as for :meth:`levels`."""
         _, _, rgb = collections.deque(self.levels(w, layers), maxlen=1).pop()
         return cast("Tensor", rgb)  # the last block of every family draws
 

@@ -1,4 +1,4 @@
-"""Says which part of a picture is decoded: a window at every scale, and its corner in the full map."""
+"""Says which part of an image is decoded: a window at every scale, and its corner in the full map."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class Corner(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A square part of the picture that is decoded alone above a scale; training saves time with it.
+    """A square part of the image that is decoded alone above a scale; training saves time with it.
 
     Positions and sizes are in pixels of the features at ``scale``; up to and including ``scale`` everything is full.
     """
