@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from memgan.network.ops import pixel_norm, scaled_leaky_relu
+from memgan.network.layers import pixel_norm, scaled_leaky_relu
 
 
 class MappingNetwork(nn.Module):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.network.config import MemGANConfig
-from memgan.network.layers import EqualLinear
-from memgan.network.ops import modulated_conv2d, scaled_leaky_relu, upsample_2x
+from memgan.network.layers import EqualLinear, modulated_conv2d, scaled_leaky_relu, upsample_2x
 from memgan.network.synthesis import Synthesis, noise_at
 from memgan.network.window import Corner
 
