@@ -38,8 +38,7 @@ class EncoderLevel(nn.Module):
     def __init__(self, channels_in: int, channels: int, blocks: int, stride: int) -> None:
         super().__init__()
         self.enter = _conv(channels_in, channels, stride)
-        # The memory sees only the direction of a feature. Without a constant part that direction does not change when
-        # a flat region gets brighter, and the read loses brightness and contrast; with it, both turn the direction.
+        # The memory sees only the direction of a feature, which without a constant part says nothing of brightness.
         nn.init.normal_(self.enter.get_parameter("bias"), std=BIAS_STD)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
@@ -50,11 +49,7 @@ class EncoderLevel(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Strided convolutional pyramid.
-
-    Args:
-        config: gives size, widths and depths.
-    """
+    """Strided convolutional pyramid."""
 
     def __init__(self, config: MemGANConfig) -> None:
         super().__init__()
@@ -66,16 +61,8 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Encode.
-
-        Args:
-            image: (B, 3, S, S) RGB in [-1, 1].
-
-        Returns:
-            features F^E by scale r: (B, C_r, r, r) for r = S, S/2, ..., 4.
-        """
-        features = {}
-        x = image
+        """(B, 3, S, S) RGB in [-1, 1] -> features F^E by scale r, (B, C_r, r, r) for r = S, S/2, ..., 4."""
+        features, x = {}, image
         for scale, level in zip(self.scales, self.levels, strict=True):
             x = level(x)
             features[scale] = x

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memgan.network.decoder import Window
 from memgan.network.folding import FoldedAffine, FoldedLayer, FoldedLevel, can_fold, fold_level, fold_start
 from memgan.network.model import Encoded, MemGAN, MemGANOutput
-from memgan.network.window import Window
 
 STRIP_ROWS = 32
 """Rows of features that are worked on at once: few enough to stay in the cache, and in memory that is used again."""

@@ -12,8 +12,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from memgan.network.decoder import Decoder
-from memgan.network.fusion import AffineFusion
+from memgan.network.decoder import AffineFusion, Decoder
 from memgan.network.mobile import MobileBlock, MobileHead, MobileLayer, inverse_haar
 
 

@@ -11,13 +11,9 @@ class MappingNetwork(nn.Module):
     """StyleGAN's mapping: pixel norm, then fully connected layers with leaky ReLU (slope 0.2, gain sqrt 2).
 
     The equalized learning rate of the original is folded into plain weights.
-
-    Args:
-        style_dim: width D of input and output.
-        layers: number of fully connected layers.
     """
 
-    def __init__(self, style_dim: int = 512, layers: int = 8) -> None:
+    def __init__(self, style_dim: int, layers: int) -> None:
         super().__init__()
         linears = [nn.Linear(style_dim, style_dim) for _ in range(layers)]
         for linear in linears:
@@ -34,15 +30,9 @@ class MappingNetwork(nn.Module):
 
 
 class LatentEncoder(nn.Module):
-    """Flattened 4 px features -> linear -> pixel norm -> fully connected layers -> w (Sec. 3.1).
+    """Flattened 4 px features -> linear -> the mapping network, which starts from the prior's -> w (Sec. 3.1)."""
 
-    Args:
-        channels: width C of the 4 px features.
-        style_dim: width D of w.
-        layers: number of fully connected layers; they have the shape of the prior's mapping network and start from it.
-    """
-
-    def __init__(self, channels: int, style_dim: int = 512, layers: int = 8) -> None:
+    def __init__(self, channels: int, style_dim: int, layers: int) -> None:
         super().__init__()
         self.project = nn.Linear(channels * 16, style_dim)
         # All images begin with nearly the same latent code: styles that differ by chance would tint each image.

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.conditioning import Adjustment, DegradationConditioning
 from memgan.network.config import MemGANConfig
-from memgan.network.decoder import Decoder
+from memgan.network.decoder import Decoder, Window
 from memgan.network.encoder import Encoder
 from memgan.network.latent import LatentEncoder
 from memgan.network.memory import MemoryBank
-from memgan.network.window import Window
 
 
 class Encoded(NamedTuple):

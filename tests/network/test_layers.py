@@ -81,7 +81,9 @@ def test_upsample_is_zero_insertion_and_fir(size):
 @pytest.mark.parametrize("size", [(4, 4), (6, 10), (2, 2)])
 def test_downsample_is_fir_and_subsampling(size):
     x = draw(2, 3, *size)
-    assert_near(layers.fir_filter(x, 1, stride=2), np.stack([upfirdn(sample, down=2, pad=(1, 1)) for sample in x.numpy()]))
+    assert_near(
+        layers.fir_filter(x, 1, stride=2), np.stack([upfirdn(sample, down=2, pad=(1, 1)) for sample in x.numpy()])
+    )
 
 
 def test_a_constant_survives_resampling_inside():
