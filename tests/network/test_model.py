@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.config import FAMILIES, MemGANConfig, preset
 from memgan.network.decoder import AffineFusion, BlendFusion, Window
-from memgan.network.latent import MappingNetwork
+from memgan.network.encoder import MappingNetwork
 from memgan.network.layers import pixel_norm
 from memgan.network.mobile import MobileSynthesis, inverse_haar
 from memgan.network.model import MemGAN, build_memgan
