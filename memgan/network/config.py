@@ -40,8 +40,7 @@ class MemGANConfig:
     name: str = "memgan-512"
     """Name under which the weights are registered."""
     family: str = "stylegan2"
-    """Synthesis network of the decoder, one of :data:`FAMILIES`: ``stylegan2`` (the paper) or ``mobile``
-    (MobileStyleGAN)."""
+    """Synthesis network of the decoder: ``stylegan2`` (the paper) or ``mobile`` (MobileStyleGAN)."""
     image_size: int = 512
     """Side of the input and output image in pixels, a power of two from 8 to 1024."""
     channel_base: int = 32768
@@ -77,8 +76,7 @@ class MemGANConfig:
     memory_decay: float = 0.999
     """Decay of the moving average of Eq. 5."""
     degradation_conditioning: bool = False
-    """Scale and shift ``F^M`` by how degraded the image is, see
-    :class:`memgan.network.conditioning.DegradationConditioning` (not in the paper)."""
+    """Scale and shift ``F^M`` by how degraded the image is (not in the paper)."""
 
     def __post_init__(self) -> None:
         for field in ("encoder_channels", "encoder_blocks", "fusion_scales"):
@@ -95,7 +93,11 @@ class MemGANConfig:
             value = getattr(self, field)
             if value not in allowed:
                 raise ConfigError(f"{field} is {value!r}; allowed: {', '.join(map(str, allowed))}.")
-        for field in ("channel_base", "channel_max", "style_dim", "latent_layers", "memory_max_slots"):
+        if self.channel_base < self.image_size:
+            raise ConfigError(
+                f"channel_base is {self.channel_base}; it must be at least image_size, {self.image_size}."
+            )
+        for field in ("channel_max", "style_dim", "latent_layers", "memory_max_slots"):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ConfigError(f"{field} is {value}; it must be at least 1.")

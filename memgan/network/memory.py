@@ -65,6 +65,7 @@ class MemoryBank(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
+        self.num_slots, self.slot_dim = num_slots, slot_dim
         self.temperature = temperature
         self.decay = decay
         self.normalize = normalize
@@ -74,16 +75,6 @@ class MemoryBank(nn.Module):
         self.register_buffer("usage", torch.zeros(num_slots))
         self.register_buffer("read_std", torch.ones(slot_dim))
         self.register_buffer("initialized", torch.zeros(()))
-
-    @property
-    def num_slots(self) -> int:
-        """K."""
-        return self.slots.shape[0]
-
-    @property
-    def slot_dim(self) -> int:
-        """C."""
-        return self.slots.shape[1]
 
     def _query(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, H*W, C) float32, contiguous along C."""

@@ -31,11 +31,8 @@ def inverse_haar(x: Tensor) -> Tensor:
     pixels = torch.stack([upper + plus, upper - plus, lower + minus, lower - minus], dim=2) * 0.5
     grown = F.pixel_shuffle(pixels.reshape(batch, 4 * channels, height, width), 2)
     # On a GPU the shuffle hands out planes whatever it was given, and all that follows would work in both orders.
-    return grown.contiguous(memory_format=torch.channels_last) if _is_channels_last(x) else grown
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    is_channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return grown.contiguous(memory_format=torch.channels_last) if is_channels_last else grown
 
 
 def _style(style_dim: int, channels: int) -> nn.Linear:
