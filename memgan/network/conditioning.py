@@ -9,19 +9,16 @@ from torch.nn import functional as F
 
 from memgan.network.config import MemGANConfig
 
-HIDDEN = 128
-"""Width between the statistics and the factors."""
+HIDDEN = 128  # width between the statistics and the factors
 _FLOOR = 1e-6
 _PREFIX = "conditioning."
 
 
 class Adjustment(NamedTuple):
-    """Scale and shift of the features F^M of one scale."""
+    """Scale and shift of the features F^M of one scale, (B, C_r, 1, 1) float32 each."""
 
     gain: Tensor
-    """(B, C_r, 1, 1) float32."""
     shift: Tensor
-    """(B, C_r, 1, 1) float32."""
 
     def __call__(self, memory: Tensor) -> Tensor:
         """(B, C_r, H, W), all of the image or a part, -> the same, in its dtype."""
@@ -29,16 +26,11 @@ class Adjustment(NamedTuple):
 
 
 class DegradationConditioning(nn.Module):
-    """Scales and shifts F^M, channel by channel, by what the whole image's features say of its degradation.
+    """Scales and shifts F^M, channel by channel, by the spread of all channels over the whole image.
 
-    An encoder's features at the large scales see a few pixels around. Whether what they show is a hair to keep, noise
-    to drop or the last trace of a blurred edge depends on how sharp and noisy the image is, which its statistics
-    show: the spread of every channel over the image, at all fused scales. Two linear layers turn these into a gain
-    and a shift for every channel (FiLM, Perez et al., AAAI 2018; from statistics of the features themselves as in
-    squeeze-and-excitation, Hu et al., CVPR 2018). It starts with gain 1 and shift 0. Not part of the paper.
-
-    Args:
-        config: gives the fused scales and their widths.
+    Two linear layers turn the spread at all fused scales into a gain and a shift for every channel (FiLM, Perez et al.,
+    AAAI 2018; from statistics of the features as in squeeze-and-excitation, Hu et al., CVPR 2018). It starts with gain
+    1 and shift 0. Not part of the paper.
     """
 
     def __init__(self, config: MemGANConfig) -> None:
@@ -51,14 +43,7 @@ class DegradationConditioning(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
-        """Compute the adjustments of an image.
-
-        Args:
-            features: F^E by scale, (B, C_r, r, r), of whole images.
-
-        Returns:
-            what to do to F^M, by fused scale.
-        """
+        """F^E of whole images by scale, (B, C_r, r, r), -> what to do to F^M, by fused scale."""
         with torch.autocast(features[next(iter(self.widths))].device.type, enabled=False):
             variance = torch.cat([_variance(features[scale]) for scale in self.widths], 1)
             spread = variance.add(_FLOOR).log() / 2  # of a ten times fainter channel as clear a sign
@@ -70,12 +55,7 @@ class DegradationConditioning(nn.Module):
 
 
 def with_conditioning(state: Mapping[str, Tensor], template: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors and, if conditioning is not among them, one that changes nothing.
-
-    Args:
-        state: tensors by name.
-        template: tensors of a network with conditioning, whose first layer is taken; of the last, zeros.
-    """
+    """A network's tensors and, if conditioning is not among them, that of ``template`` with a last layer of zeros."""
     if any(name.startswith(_PREFIX) for name in state):
         return dict(state)
     added = {name: tensor for name, tensor in template.items() if name.startswith(_PREFIX)}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError
@@ -16,20 +15,16 @@ FusionConv = Literal["dense", "separable"]
 _FORMER_NAMES = {"memory_normalise": "memory_normalize"}  # as the first weight files spell them
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-_IS_TYPE: dict[Any, Callable[[Any], bool]] = {
-    str: lambda value: isinstance(value, str),
-    FusionConv: lambda value: isinstance(value, str),
-    bool: lambda value: isinstance(value, bool),
-    int: _is_int,
-    float: lambda value: _is_int(value) or isinstance(value, float),
-    int | None: lambda value: value is None or _is_int(value),
-    tuple[int, ...] | None: lambda value: value is None or (isinstance(value, tuple) and all(map(_is_int, value))),
+_TYPES: dict[Any, tuple[type, ...]] = {
+    str: (str,),
+    FusionConv: (str,),
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    int | None: (int, type(None)),
+    tuple[int, ...] | None: (tuple, type(None)),
 }
-"""Whether a value is what a field's annotation says; JSON and callers get it wrong."""
+"""The exact types of values by a field's annotation; JSON and callers get them wrong, and a bool is an int."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +40,7 @@ class MemGANConfig:
     name: str = "memgan-512"
     """Name under which the weights are registered."""
     family: str = "stylegan2"
-    """Synthesis network of the decoder, one of :data:`FAMILIES`: ``stylegan2`` (the paper) or ``mobile``
-    (MobileStyleGAN)."""
+    """Synthesis network of the decoder: ``stylegan2`` (the paper) or ``mobile`` (MobileStyleGAN)."""
     image_size: int = 512
     """Side of the input and output image in pixels, a power of two from 8 to 1024."""
     channel_base: int = 32768
@@ -82,50 +76,45 @@ class MemGANConfig:
     memory_decay: float = 0.999
     """Decay of the moving average of Eq. 5."""
     degradation_conditioning: bool = False
-    """Scale and shift ``F^M`` by how degraded the image is, see
-    :class:`memgan.network.conditioning.DegradationConditioning` (not in the paper)."""
+    """Scale and shift ``F^M`` by how degraded the image is (not in the paper)."""
 
     def __post_init__(self) -> None:
         for field in ("encoder_channels", "encoder_blocks", "fusion_scales"):
             value = getattr(self, field)
             if isinstance(value, list):  # JSON has no tuples
                 object.__setattr__(self, field, tuple(value))
-        self._check_types()
-        if self.family not in FAMILIES:
-            raise ConfigError(f"family is {self.family!r}; allowed: {', '.join(FAMILIES)}.")
-        if self.fusion_conv not in get_args(FusionConv):
-            raise ConfigError(f"fusion_conv is {self.fusion_conv!r}; allowed: {', '.join(get_args(FusionConv))}.")
-        size = self.image_size
-        if size not in (8, 16, 32, 64, 128, 256, 512, 1024):
-            raise ConfigError(f"image_size is {size!r}; allowed: a power of two from 8 to 1024.")
-        for field in ("channel_base", "channel_max", "style_dim", "latent_layers"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1.")
-        for field in ("encoder_channels", "encoder_blocks"):
+        for spec in dataclasses.fields(self):
+            value = getattr(self, spec.name)
+            numbers = value if isinstance(value, tuple) else ()
+            if type(value) not in _TYPES[spec.type] or any(type(number) is not int for number in numbers):
+                raise ConfigError(f"{spec.name} is {value!r}; its type must be {spec.type}.")
+        choices = {"family": FAMILIES, "fusion_conv": get_args(FusionConv), "image_size": [2**i for i in range(3, 11)]}
+        for field, allowed in choices.items():
             value = getattr(self, field)
-            minimum = 1 if field == "encoder_channels" else 0
+            if value not in allowed:
+                raise ConfigError(f"{field} is {value!r}; allowed: {', '.join(map(str, allowed))}.")
+        if self.channel_base < self.image_size:
+            raise ConfigError(
+                f"channel_base is {self.channel_base}; it must be at least image_size, {self.image_size}."
+            )
+        for field in ("channel_max", "style_dim", "latent_layers", "memory_max_slots"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(f"{field} is {value}; it must be at least 1.")
+        for field, minimum in (("encoder_channels", 1), ("encoder_blocks", 0)):
+            value = getattr(self, field)
             if value is not None and (len(value) != len(self.scales) or min(value) < minimum):
                 raise ConfigError(
                     f"{field} is {value}; it needs {len(self.scales)} numbers of at least {minimum}, "
                     f"one for each of the scales {self.scales}."
                 )
-        if self.fusion_scales is not None:
-            allowed = self.scales[1:]
-            if list(self.fusion_scales) != sorted(set(self.fusion_scales) & set(allowed)):
-                raise ConfigError(f"fusion_scales is {self.fusion_scales}; allowed: ascending, out of {allowed}.")
-        if self.memory_max_slots is not None and self.memory_max_slots < 1:
-            raise ConfigError(f"memory_max_slots is {self.memory_max_slots}; it must be at least 1, or None.")
+        scales = self.fused_scales
+        if list(scales) != sorted(set(scales) & set(self.scales[1:])):
+            raise ConfigError(f"fusion_scales is {scales}; allowed: ascending, out of {self.scales[1:]}.")
         if not self.memory_temperature > 0:
             raise ConfigError(f"memory_temperature is {self.memory_temperature}; it must be above 0.")
         if not 0 <= self.memory_decay <= 1:
             raise ConfigError(f"memory_decay is {self.memory_decay}; it must be from 0 to 1.")
-
-    def _check_types(self) -> None:
-        """Refuse values of a wrong type before arithmetic with them fails less legibly."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not _IS_TYPE[field.type](value):
-                raise ConfigError(f"{field.name} is {value!r}; its type must be {field.type}.")
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -161,11 +150,7 @@ class MemGANConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "MemGANConfig":
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ConfigError: if ``text`` is no JSON object or has unknown fields or values.
-        """
+        """Inverse of :meth:`to_json`; ConfigError if ``text`` is no JSON object or has unknown fields or values."""
         try:
             values: Any = json.loads(text)
         except (json.JSONDecodeError, TypeError) as error:
@@ -173,11 +158,11 @@ class MemGANConfig:
         if not isinstance(values, dict):
             raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
         values = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
+        known = sorted(field.name for field in dataclasses.fields(cls))
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(
-                f"Unknown configuration fields {unknown}; known: {sorted(known)}. "
+                f"Unknown configuration fields {unknown}; known: {known}. "
                 "The file may have been made by a newer memgan: upgrade it."
             )
         return cls(**values)

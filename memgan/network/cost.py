@@ -61,12 +61,9 @@ class OperationCount:
 
 
 def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torch.float32) -> OperationCount:
-    """Count one forward pass.
+    """Count one forward pass of (1, 3, S, S), under autocast if ``dtype`` is not float32.
 
-    Args:
-        network: called with (1, 3, S, S); its own tensors are neither read nor changed, and may be fake.
-        size_px: side S.
-        dtype: what it runs in under autocast, if not float32.
+    The network's own tensors are neither read nor changed, and may be fake.
     """
     tensors = dict([*network.named_parameters(), *network.named_buffers()])
     mode = next((tensor.fake_mode for tensor in tensors.values() if isinstance(tensor, FakeTensor)), FakeTensorMode())
@@ -101,19 +98,12 @@ def count_cost(config: MemGANConfig) -> list[ComponentCost]:
         parameters, buffers = (sum(x.numel() for x in part) for part in (component.parameters(), component.buffers()))
         flops = sum(operation.flops for operation in operations if operation.component == name)
         costs.append(ComponentCost(name, parameters, buffers, flops // 2))
-    return [
-        *costs,
-        ComponentCost("total", *(sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))),
-    ]
+    total = (sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))
+    return [*costs, ComponentCost("total", *total)]
 
 
-_FREE = {
-    torch.ops.aten.empty,
-    torch.ops.aten.empty_like,
-    torch.ops.aten.empty_strided,
-    torch.ops.aten.new_empty,
-    torch.ops.aten._unsafe_view,
-}
+_ATEN = torch.ops.aten
+_FREE = {_ATEN.empty, _ATEN.empty_like, _ATEN.empty_strided, _ATEN.new_empty, _ATEN._unsafe_view}
 """Operations that move nothing."""
 
 
@@ -161,6 +151,6 @@ def _product_flops(_: Tensor, left: Tensor, right: Tensor, *__: object, **___: o
 # What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
 # the kinds that make a new tensor.
 _KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    torch.ops.aten.baddbmm_: _product_flops,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    _ATEN.baddbmm_: _product_flops,
 }

@@ -1,25 +1,108 @@
-"""Decodes memories and a latent code into an image: synthesis blocks with affine and blend fusion (Fig. 1b)."""
+"""Decodes memories and a latent code into an image: synthesis blocks with affine and blend fusion (Sec. 3.3)."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
-from memgan.network.config import MemGANConfig
-from memgan.network.fusion import AffineFusion, BlendFusion
-from memgan.network.synthesis import build_synthesis
-from memgan.network.window import Window
+from memgan.network.config import FusionConv, MemGANConfig
+from memgan.network.synthesis import Corner, build_synthesis
+
+
+class Window(NamedTuple):
+    """A square part of the image that is decoded alone above a scale; training saves time with it.
+
+    Positions and sizes are in pixels of the features at ``scale``; up to and including ``scale`` everything is full.
+    """
+
+    scale: int
+    top: int
+    left: int
+    size: int
+
+    def at(self, scale: int) -> tuple[int, int, int]:
+        """(top, left, size) in pixels at a larger ``scale``."""
+        factor = scale // self.scale
+        return self.top * factor, self.left * factor, self.size * factor
+
+    def corner(self, scale: int) -> Corner | None:
+        """Where the part begins in the full map at ``scale``; ``None`` where the map is decoded in full."""
+        return self.at(scale)[:2] if scale > self.scale else None
+
+    def crop(self, features: Tensor) -> Tensor:
+        """The window of full features (B, C, r, r), r at least ``scale``."""
+        top, left, size = self.at(features.shape[-1])
+        return features[..., top : top + size, left : left + size]
+
+
+class AffineFusion(nn.Module):
+    """Eq. 6-7: ``s, b = conv(F^M)``, ``s * F^GAN1 + b``; starts with s = 1 and b = 0, the prior itself.
+
+    Args:
+        memory_channels: width of F^M.
+        channels: width of F^GAN1.
+        conv: ``dense``: a 3x3 convolution; ``separable``: 1x1, with s kept in (0, 2).
+    """
+
+    def __init__(self, memory_channels: int, channels: int, conv: FusionConv) -> None:
+        super().__init__()
+        kernel = 3 if conv == "dense" else 1
+        self.bounded = conv == "separable"
+        self.conv = nn.Conv2d(memory_channels, 2 * channels, kernel, padding=kernel // 2)
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, memory: Tensor, features: Tensor) -> Tensor:
+        """(B, C_M, H, W), (B, C, H, W) -> (B, C, H, W)."""
+        scale, shift = self.conv(memory).chunk(2, dim=1)
+        if self.bounded:
+            scale = torch.tanh(scale)
+        return torch.addcmul(features + shift, features, scale)
+
+
+class BlendFusion(nn.Module):
+    """Eq. 8: ``conv(concat(F^M, F^GAN2))``; starts by handing on F^GAN2 and ignoring F^M.
+
+    Args:
+        memory_channels: width of F^M.
+        channels: width of F^GAN2.
+        conv: ``dense``: one 3x3 convolution; ``separable``: depthwise 3x3, then 1x1.
+    """
+
+    def __init__(self, memory_channels: int, channels: int, conv: FusionConv) -> None:
+        super().__init__()
+        total = memory_channels + channels
+        if conv == "dense":
+            pointwise = nn.Conv2d(total, channels, 3, padding=1)
+            self.conv: nn.Module = pointwise
+        else:
+            depthwise = nn.Conv2d(total, total, 3, padding=1, groups=total, bias=False)
+            pointwise = nn.Conv2d(total, channels, 1)
+            nn.init.dirac_(depthwise.weight, groups=total)
+            self.conv = nn.Sequential(depthwise, pointwise)
+        for parameter in pointwise.parameters():
+            nn.init.zeros_(parameter)
+        nn.init.dirac_(pointwise.weight.detach()[:, memory_channels:])
+
+    @property
+    def pointwise(self) -> nn.Conv2d:
+        """The convolution that mixes channels; its inputs are F^M's, then F^GAN2's."""
+        return cast("nn.Conv2d", self.conv[1] if isinstance(self.conv, nn.Sequential) else self.conv)
+
+    @property
+    def depthwise(self) -> nn.Conv2d | None:
+        """The convolution before it, of each channel alone; ``None`` where both are one."""
+        return cast("nn.Conv2d", self.conv[0]) if isinstance(self.conv, nn.Sequential) else None
+
+    def forward(self, memory: Tensor, features: Tensor) -> Tensor:
+        """(B, C_M, H, W), (B, C, H, W) -> (B, C, H, W)."""
+        fused: Tensor = self.conv(torch.cat([memory, features], dim=1))
+        return fused
 
 
 class Decoder(nn.Module):
-    """A synthesis network with fusions at the fused scales.
-
-    Attributes:
-        affine, blend: ``nn.ModuleDict`` of the fusions by scale as text.
-
-    Args:
-        config: names the synthesis family, the fused scales and the fusions in use.
-    """
+    """A synthesis network with fusions at the fused scales; ``affine`` and ``blend`` hold them by scale as text."""
 
     affine: Mapping[str, AffineFusion]
     blend: Mapping[str, BlendFusion]
@@ -49,11 +132,10 @@ class Decoder(nn.Module):
         """Decode.
 
         Args:
-            memories: F^M by scale, (B, C_r, r, r); above ``window.scale`` only the window of it. Scales that are not
-                fused need none.
+            memories: F^M by fused scale, (B, C_r, r, r); above ``window.scale`` only the window of it.
             w: (B, D) latent code.
             window: decode only this part above its scale.
-            keep: filled with the decoded features F^D by scale, for training; ``None``: they are not kept.
+            keep: filled with the decoded features F^D by scale; ``None``: they are not kept.
 
         Returns:
             RGB, about [-1, 1]: (B, 3, S, S), or the window of it.

@@ -1,4 +1,4 @@
-"""Encodes the degraded image into features at every scale (Fig. 1a)."""
+"""Encodes the degraded image into features at every scale and a latent code (Sec. 3.1, Fig. 1a)."""
 
 import math
 
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memgan.network.config import MemGANConfig
+from memgan.network.layers import pixel_norm, scaled_leaky_relu
 
 BIAS_STD = 0.5
 """Spread of the initial biases, about the size of the features themselves."""
@@ -38,8 +39,7 @@ class EncoderLevel(nn.Module):
     def __init__(self, channels_in: int, channels: int, blocks: int, stride: int) -> None:
         super().__init__()
         self.enter = _conv(channels_in, channels, stride)
-        # The memory sees only the direction of a feature. Without a constant part that direction does not change when
-        # a flat region gets brighter, and the read loses brightness and contrast; with it, both turn the direction.
+        # The memory sees only the direction of a feature, which without a constant part says nothing of brightness.
         nn.init.normal_(self.enter.get_parameter("bias"), std=BIAS_STD)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
 
@@ -50,11 +50,7 @@ class EncoderLevel(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Strided convolutional pyramid.
-
-    Args:
-        config: gives size, widths and depths.
-    """
+    """Strided convolutional pyramid."""
 
     def __init__(self, config: MemGANConfig) -> None:
         super().__init__()
@@ -66,17 +62,48 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Encode.
-
-        Args:
-            image: (B, 3, S, S) RGB in [-1, 1].
-
-        Returns:
-            features F^E by scale r: (B, C_r, r, r) for r = S, S/2, ..., 4.
-        """
-        features = {}
-        x = image
+        """(B, 3, S, S) RGB in [-1, 1] -> features F^E by scale r, (B, C_r, r, r) for r = S, S/2, ..., 4."""
+        features, x = {}, image
         for scale, level in zip(self.scales, self.levels, strict=True):
             x = level(x)
             features[scale] = x
         return features
+
+
+class MappingNetwork(nn.Module):
+    """StyleGAN's mapping: pixel norm, then fully connected layers with leaky ReLU (slope 0.2, gain sqrt 2).
+
+    The equalized learning rate of the original is folded into plain weights.
+    """
+
+    def __init__(self, style_dim: int, layers: int) -> None:
+        super().__init__()
+        linears = [nn.Linear(style_dim, style_dim) for _ in range(layers)]
+        for linear in linears:
+            nn.init.normal_(linear.weight, std=1 / math.sqrt(style_dim))
+            nn.init.zeros_(linear.bias)
+        self.layers = nn.ModuleList(linears)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, D) -> w, (B, D)."""
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = scaled_leaky_relu(layer(x))
+        return x
+
+
+class LatentEncoder(nn.Module):
+    """Flattened 4 px features -> linear -> the mapping network, which starts from the prior's -> w."""
+
+    def __init__(self, channels: int, style_dim: int, layers: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(channels * 16, style_dim)
+        # All images begin with nearly the same latent code: styles that differ by chance would tint each image.
+        nn.init.normal_(self.project.weight, std=0.01 / math.sqrt(channels * 16))
+        nn.init.normal_(self.project.bias)
+        self.mapping = MappingNetwork(style_dim, layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, 4, 4) -> (B, D)."""
+        latent: Tensor = self.mapping(self.project(features.flatten(1)))
+        return latent

@@ -2,15 +2,14 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memgan.network.decoder import Window
 from memgan.network.folding import FoldedAffine, FoldedLayer, FoldedLevel, can_fold, fold_level, fold_start
 from memgan.network.model import Encoded, MemGAN, MemGANOutput
-from memgan.network.window import Window
 
 STRIP_ROWS = 32
 """Rows of features that are worked on at once: few enough to stay in the cache, and in memory that is used again."""
@@ -21,15 +20,6 @@ class FastMemGAN(MemGAN):
 
     Its images equal the trained network's up to the rounding of sums that are taken in another order. What this form
     is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.
-
-    - The linear steps between two activations are one matrix per face (:mod:`memgan.network.folding`).
-    - Features lie with their channels innermost, and are changed in place.
-    - One face at a time is decoded in strips of rows, each with the rows around it that its convolutions reach, and the
-      memory is read strip by strip. Numbers of full size would be written to fresh memory at every step, which costs
-      more than the arithmetic.
-
-    Args:
-        network: is not changed. What is loaded into either is in both.
     """
 
     def __init__(self, network: MemGAN) -> None:
@@ -79,18 +69,17 @@ class FastMemGAN(MemGAN):
     def _decode_level(self, level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tensor]) -> Tensor:
         """Doubled features (B, S, S, C') -> those of the next scale (B, 2S, 2S, C''), or RGB (B, S, S, 3)."""
         batch, side = x.shape[:2]
-        is_last = side == self.config.image_size
-        result: Tensor | None = None
+        factor = 1 if side == self.config.image_size else 2
+        result = x.new_empty(0)
         for start in range(0, side, STRIP_ROWS):
             stop = min(start + STRIP_ROWS, side)
             made = _decode_strip(level, x, read, start, stop)
-            if not is_last:
+            if factor == 2:
                 made = _doubled(made)
-            factor = made.shape[1] // (stop - start)
-            if result is None:
+            if start == 0:  # the first strip knows width and dtype
                 result = made.new_empty(batch, factor * side, factor * side, made.shape[-1])
             result[:, factor * start : factor * stop].copy_(made)
-        return cast("Tensor", result)
+        return result
 
 
 class _LazyMemories(Mapping[int, Tensor]):
@@ -146,12 +135,8 @@ def _decode_strip(level: FoldedLevel, x: Tensor, read: Callable[[int, int], Tens
 def prepare_for_inference(network: MemGAN) -> MemGAN:
     """The fastest form of a network that gives the same images (up to 1e-4); the one given is not changed.
 
-    Args:
-        network: any MemGAN.
-
-    Returns:
-        A :class:`FastMemGAN` for the mobile family with separable fusions; else ``network`` itself. It shares the
-        parameters, has the same attributes and state names, and moves between devices like any module.
+    For the mobile family with separable fusions a :class:`FastMemGAN`, which shares the parameters, has the same
+    attributes and state names, and moves between devices like any module; else ``network`` itself.
     """
     return FastMemGAN(network) if can_fold(network.decoder) else network
 

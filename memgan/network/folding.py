@@ -1,10 +1,4 @@
-"""Folds the linear steps of a mobile decoder into one matrix per face.
-
-Between two activations a mobile level is linear, and a scale per channel commutes with a depthwise convolution. So all
-styles, the inverse Haar transform and the pointwise convolutions between two activations become one small matrix per
-face, and whatever they did to full feature maps is done to its rows. Nothing is approximated: the sums are the same,
-taken in another order.
-"""
+"""Folds the linear steps of a mobile decoder into one matrix per face (see README.md)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -12,18 +6,15 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from memgan.network.decoder import Decoder
-from memgan.network.fusion import AffineFusion
+from memgan.network.decoder import AffineFusion, Decoder
 from memgan.network.mobile import MobileBlock, MobileHead, MobileLayer, inverse_haar
 
 
 class Mix(NamedTuple):
-    """A pointwise convolution with weights of its own for every face."""
+    """A pointwise convolution with weights (B, O, I) and biases (B, O) of its own for every face."""
 
     weight: Tensor
-    """(B, O, I)."""
     bias: Tensor
-    """(B, O)."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, H, W, I) -> (B, H, W, O)."""
@@ -36,7 +27,6 @@ class FoldedLayer(NamedTuple):
     """A synthesis layer behind its modulation, which is folded into ``mix`` or into what made the features."""
 
     depthwise: Tensor
-    """(I, 1, 3, 3)."""
     mix: Mix
     noise: Tensor
     """(1, S, S, 1)."""
@@ -53,9 +43,7 @@ class FoldedBlend(NamedTuple):
     """Eq. 8, cut into what it takes from F^M and from F^GAN2, so that the two need not be copied into one tensor."""
 
     memory_depthwise: Tensor
-    """(M, 1, 3, 3)."""
     depthwise: Tensor
-    """(C, 1, 3, 3)."""
     memory_weight: Tensor
     """(B, O, M): what the filtered F^M adds to the result of ``leave``."""
 
@@ -72,7 +60,7 @@ class FoldedLevel(NamedTuple):
 
 
 def can_fold(decoder: Decoder) -> bool:
-    """Whether :func:`fold_levels` knows every part of a decoder: mobile synthesis, separable fusions."""
+    """Whether :func:`fold_level` knows every part of a decoder: mobile synthesis, separable fusions."""
     fusions = (*decoder.affine.values(), *decoder.blend.values())
     return all(isinstance(block, MobileBlock) for block in decoder.synthesis.blocks) and all(
         fusion.bounded if isinstance(fusion, AffineFusion) else fusion.depthwise is not None for fusion in fusions
@@ -84,19 +72,14 @@ def _blocks(decoder: Decoder) -> Sequence[MobileBlock]:
 
 
 def fold_start(decoder: Decoder, w: Tensor) -> Mix:
-    """From the 4 px features to the four pixels each of the 8 px level; see :attr:`FoldedLevel.leave`.
-
-    Args:
-        decoder: one that :func:`can_fold` accepts.
-        w: (B, D) float32 latent codes.
-    """
+    """From the 4 px features to the 8 px level as :attr:`FoldedLevel.leave` is, for (B, D) float32 latent codes."""
     block = _blocks(decoder)[0]
     channels = block.up_style.out_features
     return _doubling(torch.eye(channels, channels + 1, device=w.device), block, w)
 
 
 def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
-    """Fold block ``index`` of the decoder; arguments as for :func:`fold_start`."""
+    """Fold block ``index`` of a decoder that :func:`can_fold` accepts, for (B, D) float32 latent codes."""
     blocks = _blocks(decoder)
     block, name = blocks[index], str(decoder.scales[index + 1])
     # What leaves the level is known as a matrix with the bias as its last column.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ShapeError
 
 EPS = 1e-6
 _BLOCK = 16384
@@ -40,16 +40,12 @@ class MemoryEvidence(NamedTuple):
 class MemoryBank(nn.Module):
     """K slots of C numbers, soft-addressed by cosine similarity and updated online without gradients.
 
-    The bank returns the read of Eq. 3 centered and rescaled, ``(F^M - mean slot) / std``: at temperature 1 the softmax
-    over cosines is nearly uniform, so that the literal read is the mean slot plus a deviation some fifty times smaller,
-    and what follows hardly sees the image. Since a convolution follows, the family of functions is the same.
-
     Args:
         num_slots: K.
         slot_dim: C, the width of the features.
         temperature: divides the cosines of Eq. 2.
         decay: decay of the moving average of Eq. 5.
-        normalize: return the centered and rescaled read; ``False``: the literal Eq. 3.
+        normalize: return the read centered and rescaled, ``(F^M - mean slot) / std``; ``False``: the literal Eq. 3.
         residual: add the query to the read.
     """
 
@@ -69,8 +65,7 @@ class MemoryBank(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        if num_slots < 1 or slot_dim < 1:
-            raise ConfigError(f"A bank of {num_slots} slots of {slot_dim} numbers; both must be at least 1.")
+        self.num_slots, self.slot_dim = num_slots, slot_dim
         self.temperature = temperature
         self.decay = decay
         self.normalize = normalize
@@ -80,16 +75,6 @@ class MemoryBank(nn.Module):
         self.register_buffer("usage", torch.zeros(num_slots))
         self.register_buffer("read_std", torch.ones(slot_dim))
         self.register_buffer("initialized", torch.zeros(()))
-
-    @property
-    def num_slots(self) -> int:
-        """K."""
-        return self.slots.shape[0]
-
-    @property
-    def slot_dim(self) -> int:
-        """C."""
-        return self.slots.shape[1]
 
     def _query(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, H*W, C) float32, contiguous along C."""
@@ -101,11 +86,9 @@ class MemoryBank(nn.Module):
         # Contiguous: the fused kernel takes nothing else, and the one behind it stores the (H*W, K) matrix.
         return features.permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.slot_dim).float().contiguous()
 
-    def _values(self) -> Tensor:
-        """(K, C): what the softmax averages. Centring commutes with a weighted mean, and is exact here."""
-        if not self.normalize:
-            return self.slots
-        return (self.slots - self.slots.mean(dim=0)) / self.read_std
+    def _key(self) -> Tensor:
+        """(K, C) float32: directions of the slots."""
+        return F.normalize(self.slots.float(), dim=-1, eps=EPS)
 
     def read(self, features: Tensor) -> Tensor:
         """Eq. 1-3: alpha = softmax(cos(F_i, M_k) / temperature), F^M_i = sum_k alpha_k M_k. Changes no state.
@@ -121,17 +104,19 @@ class MemoryBank(nn.Module):
         Raises:
             ShapeError: if C differs from ``slot_dim``.
         """
-        batch, _, height, width = features.shape if features.ndim == 4 else (0, 0, 0, 0)
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS)
-            key = F.normalize(self.slots.float(), dim=-1, eps=EPS)
+            batch, _, height, width = features.shape
+            values = self.slots
+            if self.normalize:  # centering commutes with a weighted mean, and is exact here
+                values = (values - values.mean(dim=0)) / self.read_std
             # Rows instead of images: backwards the fused kernels work in parallel over the batch and blocks of keys
             # alone, and of keys there are too few to keep a processor busy.
             rows, length = (batch * height, width) if batch * height <= _MOST_ROWS else (batch, height * width)
             read = F.scaled_dot_product_attention(
                 query.reshape(rows, 1, length, self.slot_dim),
-                key.expand(rows, 1, -1, -1),
-                self._values().float().expand(rows, 1, -1, -1),
+                self._key().expand(rows, 1, -1, -1),
+                values.float().expand(rows, 1, -1, -1),
                 scale=1.0 / self.temperature,
             )
             read = read.reshape(batch, height, width, self.slot_dim).permute(0, 3, 1, 2)
@@ -142,30 +127,20 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def assign(self, features: Tensor) -> MemoryEvidence:
-        """Most similar slot of every position (Eq. 4), in blocks so that no (positions, K) matrix of an image is kept.
-
-        Args:
-            features: (B, C, H, W).
-
-        Returns:
-            slot index and cosine, (B, H, W) each.
-        """
-        batch, _, height, width = features.shape
+        """Most similar slot of every position of (B, C, H, W) features (Eq. 4)."""
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS).reshape(-1, self.slot_dim)
-            key = F.normalize(self.slots.float(), dim=-1, eps=EPS).t().contiguous()
+            key = self._key().t().contiguous()
+            # In blocks, so that no (positions, K) matrix of an image is kept.
             best = [(block @ key).max(dim=1) for block in torch.split(query, _BLOCK)]
+        batch, _, height, width = features.shape
         cosine = torch.cat([b.values for b in best]).reshape(batch, height, width)
         slot = torch.cat([b.indices for b in best]).reshape(batch, height, width)
         return MemoryEvidence(slot, cosine.clamp(-1, 1))
 
     @torch.no_grad()
     def statistics(self, features: Tensor) -> MemoryStatistics:
-        """Sums needed by :meth:`update_`, over batch, height and width of this process.
-
-        Args:
-            features: (B, C, H, W) encoder features.
-        """
+        """Sums needed by :meth:`update_`, over the positions of (B, C, H, W) encoder features of this process."""
         slot = self.assign(features).slot.reshape(-1)
         with torch.autocast(features.device.type, enabled=False):
             flat = self._query(features).reshape(-1, self.slot_dim)
@@ -177,20 +152,17 @@ class MemoryBank(nn.Module):
                 chosen = (block == numbers[:, None]).float()
                 slot_sum.addmm_(chosen, values)
                 slot_count.add_(chosen.sum(dim=1))
-            query = F.normalize(flat, dim=-1, eps=EPS)[None, None]
-            key = F.normalize(self.slots.float(), dim=-1, eps=EPS)[None, None]
-            centered = (self.slots - self.slots.mean(dim=0)).float()[None, None]
-            read = F.scaled_dot_product_attention(query, key, centered, scale=1.0 / self.temperature)
+            query, key = F.normalize(flat, dim=-1, eps=EPS), self._key()
+            centered = (self.slots - self.slots.mean(dim=0)).float()
+            read = F.scaled_dot_product_attention(
+                query[None, None], key[None, None], centered[None, None], scale=1.0 / self.temperature
+            )
             square_sum = read[0, 0].square().sum(dim=0)
         return MemoryStatistics(slot_sum, slot_count, square_sum, slot_count.sum())
 
     @torch.no_grad()
     def initialize_(self, features: Tensor) -> None:
-        """Draw the slots from features of a batch, so that none is born dead; call with the same features everywhere.
-
-        Args:
-            features: (B, C, H, W) encoder features of at least one position.
-        """
+        """Draw the slots from encoder features (B, C, H, W), so that none is born dead; alike for the same features."""
         flat = self._query(features).reshape(-1, self.slot_dim)
         generator = torch.Generator().manual_seed(flat.shape[0])
         index = torch.randperm(flat.shape[0], generator=generator)
@@ -198,12 +170,7 @@ class MemoryBank(nn.Module):
         self.slots.copy_(flat[index])
         self.usage.zero_()
         self.initialized.fill_(1)
-        statistics = self.statistics(features)
-        self.read_std.copy_(self._std(statistics))
-
-    def _std(self, statistics: MemoryStatistics) -> Tensor:
-        variance = statistics.read_square_sum / statistics.num_positions.clamp_min(1)
-        return variance.sqrt().clamp_min(1e-4 * variance.sqrt().mean() + 1e-8)
+        self.read_std.copy_(_std(self.statistics(features)))
 
     @torch.no_grad()
     def update_(self, statistics: MemoryStatistics, decay: float | None = None) -> None:
@@ -214,11 +181,16 @@ class MemoryBank(nn.Module):
             decay: replaces the bank's own, for a warm-up.
         """
         decay = self.decay if decay is None else decay
-        count = statistics.slot_count.clamp_min(1)[:, None]
-        mean = statistics.slot_sum / count
-        assigned = statistics.slot_count[:, None] > 0
+        count = statistics.slot_count[:, None]
+        mean = statistics.slot_sum / count.clamp_min(1)
         slots = self.slots.float()
-        self.slots.copy_(torch.where(assigned, decay * slots + (1 - decay) * mean, slots))
+        self.slots.copy_(torch.where(count > 0, decay * slots + (1 - decay) * mean, slots))
         self.usage.add_(statistics.slot_count)
         # The scale of the read follows as slowly as the slots do, so that the layers behind it see a steady input.
-        self.read_std.lerp_(self._std(statistics), 1 - decay)
+        self.read_std.lerp_(_std(statistics), 1 - decay)
+
+
+def _std(statistics: MemoryStatistics) -> Tensor:
+    """(C,) standard deviation of the centered read, kept away from zero."""
+    std = (statistics.read_square_sum / statistics.num_positions.clamp_min(1)).sqrt()
+    return std.clamp_min(1e-4 * std.mean() + 1e-8)

@@ -14,18 +14,13 @@ from torch.nn import functional as F
 
 from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig
-from memgan.network.synthesis import Synthesis, noise_at
-from memgan.network.window import Corner
+from memgan.network.synthesis import Corner, Synthesis, noise_at
 
 
 def inverse_haar(x: Tensor) -> Tensor:
-    """One level of the inverse Haar wavelet transform.
+    """One level of the inverse Haar wavelet transform, (B, 4C, H, W) -> (B, C, 2H, 2W).
 
-    Args:
-        x: (B, 4C, H, W): C low bands, then for each of the C channels its three high bands.
-
-    Returns:
-        (B, C, 2H, 2W).
+    The C low bands come first, then the three high bands of each channel.
     """
     batch, channels, height, width = x.shape
     channels //= 4
@@ -36,11 +31,21 @@ def inverse_haar(x: Tensor) -> Tensor:
     pixels = torch.stack([upper + plus, upper - plus, lower + minus, lower - minus], dim=2) * 0.5
     grown = F.pixel_shuffle(pixels.reshape(batch, 4 * channels, height, width), 2)
     # On a GPU the shuffle hands out planes whatever it was given, and all that follows would work in both orders.
-    return grown.contiguous(memory_format=torch.channels_last) if _is_channels_last(x) else grown
+    is_channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return grown.contiguous(memory_format=torch.channels_last) if is_channels_last else grown
 
 
-def _is_channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+def _style(style_dim: int, channels: int) -> nn.Linear:
+    """From w to factors on the channels of a feature map, about 1 at the start."""
+    style = nn.Linear(style_dim, channels)
+    nn.init.normal_(style.weight, std=1 / math.sqrt(style_dim))
+    nn.init.ones_(style.bias)
+    return style
+
+
+def _modulated(x: Tensor, factors: Tensor) -> Tensor:
+    """(B, C, H, W), (B, C) -> (B, C, H, W)."""
+    return x * factors[:, :, None, None].to(x.dtype)
 
 
 class MobileLayer(nn.Module):
@@ -51,9 +56,7 @@ class MobileLayer(nn.Module):
     def __init__(self, channels_in: int, channels: int, scale: int, style_dim: int, *, separable: bool = True) -> None:
         super().__init__()
         self.gain = 1.0 / math.sqrt(9 * channels_in)
-        self.style = nn.Linear(style_dim, channels_in)
-        nn.init.normal_(self.style.weight, std=1 / math.sqrt(style_dim))
-        nn.init.ones_(self.style.bias)
+        self.style = _style(style_dim, channels_in)
         self.separable = separable
         if separable:
             self.depthwise = nn.Parameter(torch.randn(channels_in, 1, 3, 3))
@@ -65,7 +68,7 @@ class MobileLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """(B, C_in, H, W), (B, D) -> (B, C, H, W)."""
-        x = x * (self.style(w) * self.gain)[:, :, None, None].to(x.dtype)
+        x = _modulated(x, self.style(w) * self.gain)
         if self.separable:
             x = F.conv2d(x, self.depthwise, padding=1, groups=x.shape[1])
             x = F.conv2d(x, self.weight, self.bias)
@@ -79,17 +82,14 @@ class MobileBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, scale: int, style_dim: int, *, head: bool) -> None:
         super().__init__()
-        self.up_style = nn.Linear(style_dim, channels_in)
-        nn.init.normal_(self.up_style.weight, std=1 / math.sqrt(style_dim))
-        nn.init.ones_(self.up_style.bias)
+        self.up_style = _style(style_dim, channels_in)
         self.layer1 = MobileLayer(channels_in // 4, channels, scale, style_dim)
         self.layer2 = MobileLayer(channels, channels, scale, style_dim)
         self.head = MobileHead(channels, style_dim) if head else None
 
     def first(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
         """(B, C_in, H, W) -> (B, C, 2H, 2W)."""
-        x = inverse_haar(x * self.up_style(w)[:, :, None, None].to(x.dtype))
-        features: Tensor = self.layer1(x, w, corner)
+        features: Tensor = self.layer1(inverse_haar(_modulated(x, self.up_style(w))), w, corner)
         return features
 
     def second(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
@@ -112,16 +112,13 @@ class MobileHead(nn.Module):
     def __init__(self, channels: int, style_dim: int) -> None:
         super().__init__()
         self.gain = 1.0 / math.sqrt(channels)
-        self.style = nn.Linear(style_dim, channels)
-        nn.init.normal_(self.style.weight, std=1 / math.sqrt(style_dim))
-        nn.init.ones_(self.style.bias)
+        self.style = _style(style_dim, channels)
         self.weight = nn.Parameter(torch.randn(3, channels, 1, 1) * 0.1)
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """(B, C, H, W), (B, D) -> RGB (B, 3, H, W), about [-1, 1]."""
-        x = x * (self.style(w) * self.gain)[:, :, None, None].to(x.dtype)
-        return F.conv2d(x, self.weight, self.bias)
+        return F.conv2d(_modulated(x, self.style(w) * self.gain), self.weight, self.bias)
 
 
 class MobileSynthesis(Synthesis):
@@ -132,7 +129,6 @@ class MobileSynthesis(Synthesis):
     """
 
     last_blend_rate = 0.1  # the last features are ten times smaller than all others, and the head amplifies as much
-
     blocks: Sequence[MobileBlock]
 
     def __init__(self, config: MemGANConfig) -> None:

@@ -8,11 +8,9 @@ from torch import Tensor, nn
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.conditioning import Adjustment, DegradationConditioning
 from memgan.network.config import MemGANConfig
-from memgan.network.decoder import Decoder
-from memgan.network.encoder import Encoder
-from memgan.network.latent import LatentEncoder
+from memgan.network.decoder import Decoder, Window
+from memgan.network.encoder import Encoder, LatentEncoder
 from memgan.network.memory import MemoryBank
-from memgan.network.window import Window
 
 
 class Encoded(NamedTuple):
@@ -36,15 +34,9 @@ class MemGANOutput(NamedTuple):
 
 
 class MemGAN(nn.Module):
-    """Blind face restoration of aligned faces.
+    """Blind face restoration of aligned faces; :func:`build_memgan` makes one from a configuration.
 
-    Attributes:
-        metadata: license and the like, of a network that came from a file.
-
-    Args:
-        config: see :class:`memgan.network.config.MemGANConfig`; :func:`build_memgan` is the usual way to get one built.
-        encoder, latent, memory, decoder: the components; ``memory`` has one bank per fused scale (or none), by name.
-        conditioning: of the fusions on the image's degradation, or ``None``.
+    ``memory`` has a bank per fused scale by name, or none; ``metadata`` (license and the like) comes from a file.
     """
 
     memory: Mapping[str, MemoryBank]
@@ -76,11 +68,7 @@ class MemGAN(nn.Module):
         return self.encoder, self.latent, self.memory, self.decoder, self.conditioning
 
     def check_image(self, image: Tensor) -> None:
-        """Refuse what is no batch of images of this network's size.
-
-        Raises:
-            ShapeError: if ``image`` is not (B, 3, S, S), S = ``config.image_size``.
-        """
+        """Raise ShapeError if ``image`` is not (B, 3, S, S), S = ``config.image_size``."""
         size = self.config.image_size
         if image.ndim != 4 or tuple(image.shape[1:]) != (3, size, size):
             raise ShapeError(
@@ -89,11 +77,7 @@ class MemGAN(nn.Module):
             )
 
     def encode(self, image: Tensor, window: Window | None = None) -> Encoded:
-        """The first half of :meth:`forward`; pure, as the second.
-
-        Args:
-            image: (B, 3, S, S) RGB in [-1, 1], S = ``config.image_size``.
-            window: read the memory for this part of the image only, above the window's scale.
+        """The first half of :meth:`forward`, with its arguments: above ``window.scale`` only that part is read; pure.
 
         Raises:
             ShapeError: if ``image`` has another shape.
@@ -132,12 +116,7 @@ class MemGAN(nn.Module):
         return MemGANOutput(self.decode(encoded, window), encoded.latent)
 
     def read_memory(self, features: Mapping[int, Tensor], window: Window | None = None) -> dict[int, Tensor]:
-        """F^E by scale -> F^M by fused scale, or F^E itself where there is no memory, conditioned; pure.
-
-        Args:
-            features: (B, C_r, r, r) by scale r.
-            window: above its scale read only that part.
-        """
+        """F^E by scale -> F^M (F^E without memory), conditioned, by fused scale; above ``window.scale`` that part."""
         memories = {}
         adjustments = self.adjustments(features)
         for scale in self.config.fused_scales:
@@ -157,23 +136,19 @@ class MemGAN(nn.Module):
         return adjustments[scale](memory) if adjustments else memory
 
     def load_prior(self, prior: Mapping[str, Tensor]) -> None:
-        """Start decoder and latent layers from an imported prior (see :mod:`memgan.training.priors`).
-
-        Args:
-            prior: tensors named ``mapping.{i}.weight|bias`` and ``synthesis.*``.
+        """Start decoder and latent layers from an imported prior: ``mapping.{i}.weight|bias`` and ``synthesis.*``.
 
         Raises:
             StateMismatchError: if the prior is of another family or size.
         """
         try:
-            synthesis = self.decoder.synthesis.state_from_prior(prior)
             mapping = {
                 f"layers.{key.removeprefix('mapping.')}": value.float().reshape(-1) if "bias" in key else value.float()
                 for key, value in prior.items()
                 if key.startswith("mapping.")
             }
-            self.decoder.synthesis.load_state_dict(synthesis, strict=True)
-            self.latent.mapping.load_state_dict(mapping, strict=True)
+            self.decoder.synthesis.load_state_dict(self.decoder.synthesis.state_from_prior(prior))
+            self.latent.mapping.load_state_dict(mapping)
         except (KeyError, RuntimeError) as error:
             raise StateMismatchError(
                 f"This prior does not fit {self.config.name} (family {self.config.family}, {self.config.image_size} px)"
@@ -186,44 +161,38 @@ class MemGAN(nn.Module):
         Raises:
             StateMismatchError: naming missing, unexpected and misshapen tensors.
         """
-        own = self.state_dict()
-        missing = sorted(set(own) - set(state))
-        unexpected = sorted(set(state) - set(own))
-        misshapen = [
-            f"{k}: {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-            for k in sorted(set(own) & set(state))
-            if own[k].shape != state[k].shape
-        ]
-        if missing or unexpected or misshapen:
+        own, given = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (self.state_dict(), state))
+        faults = {
+            "missing": own.keys() - given.keys(),
+            "unexpected": given.keys() - own.keys(),
+            "misshapen": {f"{n}: {given[n]} instead of {own[n]}" for n in own.keys() & given if own[n] != given[n]},
+        }
+        if any(faults.values()):
+            named = "; ".join(f"{len(names)} {fault} {sorted(names)[:5]}" for fault, names in faults.items())
             raise StateMismatchError(
-                f"The weights do not fit {self.config.name}: missing {missing[:5]} ({len(missing)}), unexpected "
-                f"{unexpected[:5]} ({len(unexpected)}), wrong shape {misshapen[:5]} ({len(misshapen)}). "
-                "Use weights saved by memgan for this configuration."
+                f"The weights do not fit {self.config.name}: {named}. Use weights saved by memgan for this "
+                "configuration."
             )
         self.load_state_dict(state)
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:
-    """Build a generator; the only place that turns numbers into components.
-
-    Args:
-        config: says which.
-        state: its tensors, as a weight file has them; ``None``: fresh ones.
+    """Build a generator with the tensors of a weight file, or fresh ones.
 
     Raises:
         StateMismatchError: naming missing, unexpected and misshapen tensors.
     """
-    memory: dict[str, MemoryBank] = {}
-    if config.use_memory:
-        for scale in config.fused_scales:
-            memory[str(scale)] = MemoryBank(
-                config.slots(scale),
-                config.encoder_width(scale),
-                temperature=config.memory_temperature,
-                decay=config.memory_decay,
-                normalize=config.memory_normalize,
-                residual=config.memory_residual,
-            )
+    memory = {
+        str(scale): MemoryBank(
+            config.slots(scale),
+            config.encoder_width(scale),
+            temperature=config.memory_temperature,
+            decay=config.memory_decay,
+            normalize=config.memory_normalize,
+            residual=config.memory_residual,
+        )
+        for scale in (config.fused_scales if config.use_memory else ())
+    }
     latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)
     conditioning = DegradationConditioning(config) if config.degradation_conditioning else None
     network = MemGAN(config, Encoder(config), latent, memory, Decoder(config), conditioning)

@@ -11,22 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from memgan.network.config import MemGANConfig
-from memgan.network.layers import EqualLinear
-from memgan.network.ops import modulated_conv2d, scaled_leaky_relu, upsample_2x
-from memgan.network.synthesis import Synthesis, noise_at
-from memgan.network.window import Corner
+from memgan.network.layers import EqualLinear, modulated_conv2d, scaled_leaky_relu, upsample_2x
+from memgan.network.synthesis import Corner, Synthesis, noise_at
 
 
 class StyledConv(nn.Module):
     """Modulated 3x3 convolution, noise, bias and scaled leaky ReLU.
 
     Args:
-        in_channels: input channels.
-        out_channels: output channels.
-        style_dim: width of w.
         size_px: side of the full output map, which is that of the stored noise.
         up: double both sides.
-        seed: seed of the stored noise; building the network draws it from no global generator.
+        seed: of the stored noise, which comes from no global generator.
     """
 
     noise: Tensor
@@ -44,19 +39,7 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, size_px, size_px, generator=generator))
 
     def forward(self, x: Tensor, w: Tensor, corner: Corner | None = None) -> Tensor:
-        """Apply the layer.
-
-        Args:
-            x: (B, in_channels, H, W): the full map, or a window of it.
-            w: (B, style_dim).
-            corner: of the output in the full output map; ``None`` for the full map.
-
-        Returns:
-            (B, out_channels, H, W), or doubled sides if ``up``.
-
-        Raises:
-            ShapeError: if the output does not lie inside the full map.
-        """
+        """(B, in_channels, H, W), (B, style_dim) -> (B, out_channels, H, W), or doubled sides if ``up``."""
         scale = 1 / math.sqrt(self.weight[0].numel())
         x = modulated_conv2d(x, self.weight * scale, self.modulation(w), up=self.up)
         x = x + (self.noise_strength * noise_at(self.noise, x, corner)).to(x.dtype)
@@ -64,12 +47,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to an image, without demodulation.
-
-    Args:
-        in_channels: input channels.
-        style_dim: width of w.
-    """
+    """Modulated 1x1 convolution to an image, without demodulation."""
 
     def __init__(self, in_channels: int, style_dim: int) -> None:
         super().__init__()
@@ -86,14 +64,7 @@ class ToRGB(nn.Module):
 
 
 class StyleGAN2Block(nn.Module):
-    """The two synthesis layers and the image output of one scale.
-
-    Args:
-        in_channels: channels of the scale below.
-        out_channels: channels of this scale.
-        style_dim: width of w.
-        size_px: side of this scale's full map.
-    """
+    """The two synthesis layers and the image output of one scale."""
 
     def __init__(self, in_channels: int, out_channels: int, style_dim: int, size_px: int) -> None:
         super().__init__()

@@ -4,17 +4,18 @@ A family is one file with a subclass of :class:`Synthesis` and one entry in :dat
 """
 
 import abc
-import collections
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, TypeAlias, cast
 
 from torch import Tensor, nn
 
 from memgan.errors import ShapeError
 from memgan.network.config import FAMILIES, MemGANConfig
-from memgan.network.window import Corner
+
+Corner: TypeAlias = tuple[int, int]
+"""Position (top, left) of a part in the full feature map, in pixels of that map."""
 
 
 class SynthesisBlock(Protocol):
@@ -37,14 +38,10 @@ class Synthesis(nn.Module, abc.ABC):
         blocks: an ``nn.ModuleList`` with one block per scale 8, 16, ..., ``config.image_size``. Where ``corner`` is
             given, a block computes the part of its full output map that begins there; within two pixels of an inner
             border the numbers differ from the full map's, for the neighbors are taken as zero.
-
-    Args:
-        config: gives image size, widths and ``style_dim``.
     """
 
     last_blend_rate: ClassVar[float] = 1.0
     """Factor on the learning rate of the blend fusion at the largest scale."""
-
     blocks: Sequence[SynthesisBlock]
 
     def __init__(self, config: MemGANConfig) -> None:
@@ -88,34 +85,24 @@ class Synthesis(nn.Module, abc.ABC):
         self, w: Tensor, layers: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
     ) -> Tensor:
         """Images (B, 3, S, S) of the bare prior, about [-1, 1], not clipped; arguments as for :meth:`levels`."""
-        _, _, rgb = collections.deque(self.levels(w, layers), maxlen=1).pop()
+        rgb = None
+        for _, _, image in self.levels(w, layers):
+            rgb = image
         return cast("Tensor", rgb)  # the last block of every family draws
 
 
 def build_synthesis(config: MemGANConfig) -> Synthesis:
-    """The synthesis network of ``config.family``.
-
-    Raises:
-        ConfigError: if the family cannot have the widths of ``config``.
-    """
+    """The synthesis network of ``config.family``, whose module is imported now."""
     module, _, name = FAMILIES[config.family].rpartition(".")
     family: type[Synthesis] = getattr(importlib.import_module(module), name)
     return family(config)
 
 
 def noise_at(noise: Tensor, x: Tensor, corner: Corner | None) -> Tensor:
-    """The part of a stored noise map that belongs to ``x``.
-
-    Args:
-        noise: (1, 1, S, S), for the full map.
-        x: (B, C, H, W): the full map, or the part of it that begins at ``corner``.
-        corner: ``None`` for the full map.
-
-    Returns:
-        (1, 1, H, W).
+    """The part of a stored noise map (1, 1, S, S) that belongs to ``x``: the full map, or what begins at ``corner``.
 
     Raises:
-        ShapeError: if ``x`` does not lie inside the full map.
+        ShapeError: if ``x`` (B, C, H, W) does not lie inside the full map.
     """
     height, width = x.shape[-2:]
     size = noise.shape[-1]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from memgan.network.conditioning import with_conditioning
 from memgan.network.config import MemGANConfig
-from memgan.network.latent import LatentEncoder
+from memgan.network.encoder import LatentEncoder
 from memgan.network.model import MemGAN, build_memgan
 
 SEARCH_STEPS = 400

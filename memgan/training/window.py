@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memgan.network.window import Window
+from memgan.network.decoder import Window
 
 COMPONENTS = ((0.377, 0.469), (0.623, 0.469), (0.502, 0.725))
 """Eyes and mouth of a face aligned to FFHQ's template: right and down, as shares of the picture's side."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from memgan.errors import StateMismatchError
 from memgan.evaluation import MemoryDiagnoser
 from memgan.network.conditioning import DegradationConditioning, _variance
+from memgan.network.decoder import Window
 from memgan.network.model import MemGAN, build_memgan
-from memgan.network.window import Window
 from memgan.training.warm_start import continued
 
 CONDITIONED = dataclasses.replace(TINY, degradation_conditioning=True)

@@ -30,7 +30,7 @@ def test_frozen() -> None:
         ("image_size", 500),
         ("image_size", True),
         ("image_size", "512"),
-        ("channel_base", 0),
+        ("channel_base", 511),  # a layer without channels at 512 px
         ("latent_layers", 0),
         ("encoder_channels", (8, 8)),
         ("encoder_channels", (0,) * 8),

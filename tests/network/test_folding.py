@@ -13,8 +13,8 @@ from tiny import trained
 from memgan import MemGAN, build_memgan
 from memgan.errors import ShapeError
 from memgan.network import fast
+from memgan.network.decoder import Window
 from memgan.network.fast import FastMemGAN, prepare_for_inference
-from memgan.network.window import Window
 
 CASES = {
     "as shipped": {"memory_residual": True, "degradation_conditioning": True},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ShapeError
 from memgan.network import memory
 from memgan.network.memory import MemoryBank
 
@@ -175,5 +175,3 @@ def test_errors_name_the_numbers(bank: MemoryBank) -> None:
         bank.read(torch.zeros(1, 4, 2, 2))
     with pytest.raises(ShapeError):
         bank.read(torch.zeros(5, 2, 2))
-    with pytest.raises(ConfigError, match="0 slots"):
-        MemoryBank(0, 4)

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 
 from memgan.errors import ShapeError, StateMismatchError
 from memgan.network.config import FAMILIES, MemGANConfig, preset
-from memgan.network.fusion import AffineFusion, BlendFusion
-from memgan.network.latent import MappingNetwork
+from memgan.network.decoder import AffineFusion, BlendFusion, Window
+from memgan.network.encoder import MappingNetwork
+from memgan.network.layers import pixel_norm
 from memgan.network.mobile import MobileSynthesis, inverse_haar
 from memgan.network.model import MemGAN, build_memgan
-from memgan.network.ops import pixel_norm
-from memgan.network.window import Window
 from memgan.training.rates import parameter_groups
 
 SMALL = {"image_size": 32, "channel_base": 256, "channel_max": 16, "style_dim": 16, "latent_layers": 2}

@@ -7,7 +7,6 @@ from torch import Tensor
 from memgan.errors import ShapeError
 from memgan.network.config import MemGANConfig
 from memgan.network.stylegan2 import StyleGAN2Synthesis
-from memgan.network.window import Corner
 
 CONFIG = MemGANConfig(image_size=32, channel_base=128, channel_max=6, style_dim=8, latent_layers=2)
 
@@ -85,7 +84,7 @@ def test_a_window_equals_the_crop_away_from_its_border(synthesis, w):
     low = torch.randn(2, 6, 16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     full = block.first(low, w)
     top, left, side = 6, 4, 8
-    corner = Corner(2 * top, 2 * left)
+    corner = (2 * top, 2 * left)
     part = block.first(low[..., top : top + side, left : left + side], w, corner)
     assert part.shape == (2, 4, 16, 16)
     crop = full[..., 12:28, 8:24]
@@ -102,10 +101,10 @@ def test_a_window_equals_the_crop_away_from_its_border(synthesis, w):
 def test_a_misplaced_window_is_an_error(synthesis, w):
     layer = synthesis.blocks[1].conv2
     x = torch.zeros(1, 6, 8, 8, dtype=torch.float64)
-    for corner in (Corner(9, 0), Corner(0, -1), None):
+    for corner in ((9, 0), (0, -1), None):
         with pytest.raises(ShapeError, match=r"16 px.*8x8"):
             layer(x, w[:1], corner)
-    assert layer(x, w[:1], Corner(8, 8)).shape == x.shape
+    assert layer(x, w[:1], (8, 8)).shape == x.shape
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
-from memgan.network.window import Window
+from memgan.network.decoder import Window
 from memgan.training.window import (
     COMPONENTS,
     FOCUS_SHIFT,

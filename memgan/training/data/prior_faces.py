@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.network.config import MemGANConfig
-from memgan.network.latent import MappingNetwork
+from memgan.network.encoder import MappingNetwork
 from memgan.network.model import build_memgan
 
 TRUNCATION = 0.8

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, ShapeError
-from memgan.network.layers import EqualConv2d, EqualLinear, ScaledLeakyReLU
-from memgan.network.ops import scaled_leaky_relu
+from memgan.network.layers import EqualConv2d, EqualLinear, ScaledLeakyReLU, scaled_leaky_relu
 
 _FINAL_SCALE = 4
 _STDDEV_GROUP = 4
