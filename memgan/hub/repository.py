@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
-from memgan.hub.tensor_file import is_whole
+from memgan.hub.tensor_file import read_header
 from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, files_of
 
 CARD_FILE = "README.md"
-_DEFAULT_ENDPOINT = "https://huggingface.co"
 _ANSWER_S = 5.0
 """How long the hub may take to say what a file is, before the cache is used instead."""
 
@@ -42,17 +41,14 @@ class Repository:
             The path of ``model.safetensors``, or of ``model.safetensors.index.json`` with all files that it names.
 
         Raises:
-            WeightsNotFoundError, WeightsError, OutputError: as :meth:`file` does.
+            WeightsNotFoundError, WeightsError, OutputError: as :meth:`file`.
         """
         config = self._take(CONFIG_FILE)
         # The folder is called as the commit: a push between two downloads must not mix two models.
         pinned = self if config is None else dataclasses.replace(self, revision=config.parent.name)
-        model = pinned._take(MODEL_FILE)
-        if model is not None:
+        if (model := pinned._take(MODEL_FILE)) is not None:
             return model
-        index = pinned._take(INDEX_FILE)
-        if index is None:
-            self._raise_missing(MODEL_FILE)
+        index = pinned._take(INDEX_FILE) or self._raise_missing(MODEL_FILE)
         pinned = dataclasses.replace(self, revision=index.parent.name)
         for part in files_of(index):
             pinned.file(part.name)
@@ -118,8 +114,7 @@ class Repository:
         try:
             # One short question first: the client would repeat it for half a minute where there is no network.
             url = hf_hub_url(self.repo_id, filename, revision=self.revision, endpoint=endpoint)
-            answer = get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S)
-            if answer.commit_hash is None:
+            if get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S).commit_hash is None:
                 raise WeightsError(f"{endpoint} does not answer as a Hugging Face hub; check HF_ENDPOINT and proxies.")
             path = hf_hub_download(
                 self.repo_id,
@@ -133,15 +128,10 @@ class Repository:
             return Path(path)
         except MemGANError:
             raise
-        except errors.GatedRepoError as error:
-            raise WeightsNotFoundError(
-                f"{self.repo_id!r} is gated: ask for access at {endpoint}/{self.repo_id}, and log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
         except errors.RepositoryNotFoundError as error:
             raise WeightsNotFoundError(
-                f"{endpoint} has no repository {self.repo_id!r} that you may read; check the name, or log in with "
-                "`hf auth login` (or set HF_TOKEN) if it is private."
+                f"{endpoint} has no repository {self.repo_id!r} that you may read. Check the name; if it is private or "
+                f"gated: ask for access at {endpoint}/{self.repo_id}, and log in with `hf auth login` or set HF_TOKEN."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise WeightsNotFoundError(
@@ -195,28 +185,27 @@ class Repository:
 
 
 def _endpoint() -> str:
-    return (os.environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _is_intact(path: Path) -> bool:
     """Whether a cached file is what the hub sent: large files are stored under their SHA-256."""
     content = path.resolve()
-    if re.fullmatch("[0-9a-f]{64}", content.name):
-        try:
+    is_named_by_hash = re.fullmatch("[0-9a-f]{64}", content.name) is not None
+    try:
+        if is_named_by_hash:
             return sha256_of(content) == content.name
-        except WeightsError:
-            if content.exists():
-                raise
-            return False  # damaged: another process has just put it aside
-    return path.suffix != ".safetensors" or is_whole(path)
+        if path.suffix == ".safetensors":
+            read_header(path)
+    except WeightsError:
+        if is_named_by_hash and content.exists():
+            raise
+        return False  # damaged, or another process has just put it aside
+    return True
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The header of a model card (README.md) as plain data; empty if there is none.
-
-    Raises:
-        WeightsError: if the header cannot be read.
-    """
+    """The header of a model card (README.md) as plain data; :class:`WeightsError` if it cannot be read."""
     from huggingface_hub import metadata_load
 
     try:
@@ -233,16 +222,7 @@ def card_header(data: Mapping[str, Any]) -> str:
 
 
 def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, message: str) -> str:
-    """Upload the files of a folder; the repository is made if need be.
-
-    Args:
-        repo_id: ``owner/repo``.
-        private: make a new repository private.
-        token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
-        message: of the commit.
-
-    Returns:
-        The commit's hash: the revision to pin.
+    """Upload the files of a folder and return the commit's hash; the repository is made if need be.
 
     Raises:
         WeightsError: if the upload fails.

@@ -23,17 +23,7 @@ _UNREADABLE = (
     "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
     "Fetch it again, or give another file."
 )
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-)
+_DAMAGE_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -53,24 +43,14 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
                 raise ValueError("no header at its start")
-            header = json.loads(file.read(length))
-        header = dict(header)
+            header: dict[str, Any] = json.loads(file.read(length))
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
         if end != size:
             raise ValueError(f"it has {size} bytes instead of {end}")
         return header
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except _DAMAGE_ERRORS as error:
         raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
-
-
-def is_whole(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a safetensors file of the length that its header says; the tensors are not looked at."""
-    try:
-        read_header(path)
-    except WeightsError:
-        return False
-    return True
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
@@ -86,7 +66,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
         with safe_open(path, framework="pt", device="cpu") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             return dict(file.metadata() or {}), state
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, *_DAMAGE_ERRORS) as error:
         raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
 
 
@@ -117,7 +97,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
     try:
         with torch.serialization.safe_globals(list(also_allowed)):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except _PICKLE_ERRORS as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, *_DAMAGE_ERRORS) as error:
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{path} cannot be read as a checkpoint of plain tensors ({reason}). {remedy}") from error
 
@@ -130,7 +110,7 @@ def read_state(
     The ``module.`` that training on several GPUs puts before each name is taken away.
 
     Raises:
-        WeightsNotFoundError, WeightsError: as :func:`read_checkpoint` does.
+        WeightsNotFoundError, WeightsError: as there.
         StateMismatchError: if the file holds something else.
     """
     content = read_checkpoint(path, also_allowed=also_allowed, remedy=remedy)
@@ -142,11 +122,7 @@ def read_state(
 
 
 def tensor_places(index: Path) -> dict[str, str]:
-    """Tensor names to file names of an index.
-
-    Raises:
-        WeightsError: if it is none, or names files in other folders.
-    """
+    """Tensor names to file names of an index; :class:`WeightsError` if it is none, or names files elsewhere."""
     try:
         places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         if any(Path(name).name != name for name in places.values()):
@@ -157,11 +133,7 @@ def tensor_places(index: Path) -> dict[str, str]:
 
 
 def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    """As :func:`read_tensors`, of all files that an index names.
-
-    Raises:
-        WeightsError: as there, or if tensors are missing.
-    """
+    """As :func:`read_tensors`, of all files that an index names; missing tensors are a :class:`WeightsError` too."""
     places = tensor_places(path)
     header: dict[str, str] = {}
     state: dict[str, Tensor] = {}

@@ -32,7 +32,7 @@ _FORMER_BUFFER = (".initialised", ".initialized")
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A generator's configuration and tensors, as read from a weight file."""
+    """A generator, as read from a weight file."""
 
     config: MemGANConfig
     state: "dict[str, Tensor]"
@@ -97,21 +97,12 @@ def save(
                 f"and the keys {', '.join(_RESERVED_KEYS)} are taken."
             )
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
-    header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
-    write_tensors(path, tensors, header)
+    write_tensors(path, tensors, {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"})
     return path
 
 
 def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = False) -> Path:
-    """Write ``config.json`` and ``model.safetensors`` into ``directory``, as the Hugging Face hub names them.
-
-    Returns:
-        The directory.
-
-    Raises:
-        WeightsError: if a tensor has values that are not finite.
-        OutputError: if the files cannot be written.
-    """
+    """Write ``config.json`` and ``model.safetensors`` into ``directory``, and return it; see :func:`save`."""
     directory = Path(directory)
     save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
     with atomic_write(directory / CONFIG_FILE) as temporary:
@@ -124,7 +115,7 @@ def model_in(folder: Path) -> Path:
     """The model of a folder: ``model.safetensors``, its index, or the only safetensors file.
 
     Raises:
-        WeightsNotFoundError: if there is none, or it is not clear which.
+        WeightsNotFoundError: if there is none, or more than one.
     """
     for name in (MODEL_FILE, INDEX_FILE):
         if (folder / name).is_file():
@@ -140,11 +131,7 @@ def model_in(folder: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """All files of a model: an index with its parts, and the ``config.json`` next to files named as on the hub.
-
-    Raises:
-        WeightsError: if the index cannot be read.
-    """
+    """All files of a model: an index with its parts, and the ``config.json`` next to files named as on the hub."""
     files = [path]
     if path.name.endswith(".index.json"):
         files += [path.parent / name for name in sorted(set(tensor_places(path).values()))]
