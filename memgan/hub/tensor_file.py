@@ -188,7 +188,8 @@ def _refuse_pickle(path: Path) -> None:
         raise WeightsError(
             f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
         ) from error
-    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    # A safetensors file begins with the length of its header, whose higher bytes are zero.
+    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[4:] != bytes(4)):
         raise WeightsError(
             f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
             "facexlib's files are turned into such by `memgan convert`, StyleGAN2 checkpoints by `memgan prior import`."
