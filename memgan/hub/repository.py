@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.errors import OutputError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
 from memgan.hub.tensor_file import read_header
@@ -21,18 +21,18 @@ _ANSWER_S = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """A repository of the hub as seen from here: its files come from the local cache where possible."""
+    """A repository of the hub as seen from here: its files come from the local cache where possible.
+
+    For ``cache_dir``, ``offline`` and ``token`` see :func:`memgan.hub.resolve`.
+    """
 
     repo_id: str
     """``owner/repo``."""
     revision: str | None = None
     """Branch, tag or commit; ``None``: the default branch. A commit that is cached needs no network."""
     cache_dir: str | os.PathLike[str] | None = None
-    """Folder for downloads; ``None``: see :func:`memgan.hub.cache.hub_cache_folder`."""
     offline: bool | None = None
-    """Never use the network; ``None``: what ``HF_HUB_OFFLINE`` says."""
     token: str | None = dataclasses.field(default=None, repr=False)
-    """Of the hub; ``None``: the one of ``HF_TOKEN`` or of the login."""
 
     def model(self) -> Path:
         """The model, with all its files at one commit: ``config.json`` (if there is one) and the tensors.
@@ -114,8 +114,7 @@ class Repository:
         try:
             # One short question first: the client would repeat it for half a minute where there is no network.
             url = hf_hub_url(self.repo_id, filename, revision=self.revision, endpoint=endpoint)
-            if get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S).commit_hash is None:
-                raise WeightsError(f"{endpoint} does not answer as a Hugging Face hub; check HF_ENDPOINT and proxies.")
+            get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S)
             path = hf_hub_download(
                 self.repo_id,
                 filename,
@@ -126,8 +125,6 @@ class Repository:
                 library_name="memgan",
             )
             return Path(path)
-        except MemGANError:
-            raise
         except errors.RepositoryNotFoundError as error:
             raise WeightsNotFoundError(
                 f"{endpoint} has no repository {self.repo_id!r} that you may read. Check the name; if it is private or "
@@ -137,11 +134,7 @@ class Repository:
             raise WeightsNotFoundError(
                 f"{self.repo_id!r} has no revision {self.revision!r}; see {endpoint}/{self.repo_id}."
             ) from error
-        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-            if kept is not None:
-                return kept
-            raise self._unreachable(filename, error) from error
-        except errors.EntryNotFoundError:
+        except errors.RemoteEntryNotFoundError:
             return None
         except Exception as error:  # the client raises its own, httpx's and OS errors
             status = getattr(getattr(error, "response", None), "status_code", None)
@@ -157,9 +150,12 @@ class Repository:
                 ) from error
             if kept is not None:
                 return kept
-            if status is None and "Connect" in type(error).__name__:
+            is_unreachable = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled)
+            if is_unreachable or (status is None and "Connect" in type(error).__name__):
                 raise self._unreachable(filename, error) from error
-            raise WeightsError(f"Fetching {name} from {endpoint} failed: {error}. Try again later.") from error
+            raise WeightsError(
+                f"Fetching {name} from {endpoint} failed: {error}. Check HF_ENDPOINT and proxies, or try again later."
+            ) from error
 
     def _name(self, filename: str) -> str:
         return f"{filename!r} of {self.repo_id!r}" + (f" at revision {self.revision!r}" if self.revision else "")

@@ -86,7 +86,10 @@ def from_pil(image: Image.Image) -> Picture:
     """
     check_size(image.width, image.height)
     profile = usable_profile(image)
-    image = _turned(image)
+    try:
+        image = ImageOps.exif_transpose(image)
+    except _DECODE_ERRORS as error:
+        warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=2)
     exif = exif_of(image)
     if image.mode.startswith("I;16"):
         counts = np.asarray(image).astype(np.uint16)
@@ -113,15 +116,6 @@ def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
     if isinstance(image, str | os.PathLike):
         return load_picture(image)
     return from_pil(image) if isinstance(image, Image.Image) else from_array(image, color)
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    """Upright as the EXIF orientation says; notes too damaged to be read leave the picture as it is."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DECODE_ERRORS as error:
-        warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=3)
-        return image
 
 
 def in_srgb(picture: Picture) -> Picture:

@@ -16,10 +16,6 @@ from memgan.errors import MemGANError, OutputError
 def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) -> Iterator[Path]:
     """The path of a temporary file that replaces ``path`` when the block ends well, and is deleted otherwise.
 
-    Args:
-        path: the file to write.
-        make_folders: make the folders that are missing.
-
     Raises:
         OutputError: if the file cannot be written; whatever ``OSError`` the block raises counts as that.
     """
@@ -46,13 +42,7 @@ def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) ->
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write ``data`` as JSON, all or nothing.
-
-    Numbers that JSON does not know (infinite PSNR, undefined NIQE) become ``null``.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
+    """Write ``data`` as JSON by :func:`atomic_write`; infinite and undefined numbers become ``null``."""
     text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
