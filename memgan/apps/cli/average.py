@@ -5,7 +5,6 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "One of the two should have been trained from the other (`memgan train --start-from`), or both from a third: "
         "the mean then often keeps what further training gained and takes back what it lost. Measure it with "
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the mean; the exit status."""
     from memgan import hub
     from memgan.hub.average import averaged
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "Only this command (and `memgan prior import`, for StyleGAN2) opens pickled files that are not known by their "
         "SHA-256, and with torch's restricted reader: code in them is refused, not run. Mind the license of what you "
@@ -28,7 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert the file; the exit status."""
     from memgan.faces.facexlib_convert import convert
 
     print(f"written to {convert(args.source, args.output, kind=args.kind)}")

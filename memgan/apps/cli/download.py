@@ -6,7 +6,6 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.add_argument(
         "name",
         metavar="NAME",
@@ -19,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch the files; the exit status."""
     from memgan import hub
     from memgan.hub.weight_file import files_of
     from memgan.runtime.atomic_file import atomic_write

@@ -5,7 +5,6 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "The graph takes `input` and gives `output`, both (N, 3, S, S) float32 RGB in [-1, 1] for any number N of "
         "aligned faces. Needs the package onnx: pip install 'memgan[onnx]'. Mind the license of the weights."
@@ -19,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the file; the exit status."""
     from memgan import hub
     from memgan.hub.pretrained import MemGAN
     from memgan.restoration.onnx_export import export_onnx
