@@ -1,8 +1,4 @@
-"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses.
-
-One order for everything: a file or folder that is named; for a registered name the installed package, the cache of
-downloaded files, the hub, and last the mirrors and addresses of plain files.
-"""
+"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses."""
 
 import difflib
 import os
@@ -50,17 +46,14 @@ def resolve(
 ) -> Path:
     """Find a weight file, download it if need be, and check it where its SHA-256 is known.
 
-    A registered name wins over a file called alike: write ``./name`` to mean the file. It is looked for in the
-    installed package; the cache, ``FOLDER/filename``; ``also_in``; the repository on the Hugging Face hub, from its
-    cache if it is there; the mirrors of ``MEMGAN_MIRRORS``; the registered addresses. A damaged file of a cache is put
-    aside (``.damaged``) and fetched again, once.
+    A registered name wins over a file called alike: write ``./name`` to mean the file. For the order of search see
+    hub/README.md. A damaged file of a cache is put aside (``.damaged``) and fetched again, once.
 
     Args:
         name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub (``hf-hub:owner/repo`` if
             there is a folder called alike), a file, or a folder with one ``.safetensors`` file (or
             ``model.safetensors``, or its index); ``None``: ``memgan-mobile-512``.
-        cache_dir: folder for downloads; ``None``: ``MEMGAN_HOME`` if set, else the one of huggingface_hub (``HF_HOME``,
-            ``HF_HUB_CACHE``) for its repositories, and ``memgan`` in the user's cache folder for plain files.
+        cache_dir: folder for downloads; ``None``: see :mod:`memgan.hub.cache`.
         offline: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
         revision: branch, tag or commit of the hub repository instead of the pinned one; its SHA-256 is not checked.
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
@@ -68,9 +61,6 @@ def resolve(
             warning.
         may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
             of a registered pickled one.
-
-    Returns:
-        The path of an existing file.
 
     Raises:
         WeightsNotFoundError: if there is none; the message says what to do.

@@ -105,7 +105,7 @@ def _as_text(report: dict[str, Any]) -> str:
 def _costs(report: dict[str, Any]) -> str:
     rows = [
         [name, f"{num_parameters:,}", f"{num_buffers:,}", f"{multiply_adds / 1e9:.3f}"]
-        for name, num_parameters, num_buffers, multiply_adds in map(dict.values, report["cost"])
+        for name, num_parameters, num_buffers, multiply_adds in (part.values() for part in report["cost"])
     ]
     table = text_table(["component", "parameters", "buffers", "GMAC"], rows, indent=2)
     return f"cost of one face of {report['config']['image_size']} px\n{table}"
