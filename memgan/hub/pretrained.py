@@ -1,7 +1,4 @@
-"""The public network: loads from a name, saves into a folder, and publishes on the Hugging Face hub.
-
-Network and hub are siblings that know nothing of each other, so what needs both is here, above them.
-"""
+"""The public network: loads from a name, saves into a folder, and publishes on the Hugging Face hub."""
 
 import os
 import tempfile
@@ -27,7 +24,11 @@ class MemGAN(model.MemGAN):
 
     @classmethod
     def from_config(cls: type[M], config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> M:
-        """A network of this configuration, as :func:`memgan.network.model.build_memgan` makes it."""
+        """A network of this configuration, with these tensors or fresh ones.
+
+        Raises:
+            StateMismatchError: naming missing, unexpected and misshapen tensors.
+        """
         return cls(config, *model.build_memgan(config, state).components)
 
     @classmethod
@@ -115,7 +116,6 @@ class MemGAN(model.MemGAN):
             metadata, metrics, card, half: as there.
             private: make a new repository private.
             token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
-            commit_message: what the commit says.
 
         Returns:
             The commit's hash: the revision to pin.
@@ -129,9 +129,5 @@ class MemGAN(model.MemGAN):
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:
-    """A network of this configuration, with these tensors or fresh ones.
-
-    Raises:
-        StateMismatchError: naming missing, unexpected and misshapen tensors.
-    """
+    """A network of this configuration, with these tensors or fresh ones; see :meth:`MemGAN.from_config`."""
     return MemGAN.from_config(config, state)

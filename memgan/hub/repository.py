@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from memgan.errors import OutputError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
-from memgan.hub.tensor_file import read_header
+from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, files_of
 
 CARD_FILE = "README.md"
@@ -35,14 +35,7 @@ class Repository:
     token: str | None = dataclasses.field(default=None, repr=False)
 
     def model(self) -> Path:
-        """The model, with all its files at one commit: ``config.json`` (if there is one) and the tensors.
-
-        Returns:
-            The path of ``model.safetensors``, or of ``model.safetensors.index.json`` with all files that it names.
-
-        Raises:
-            WeightsNotFoundError, WeightsError, OutputError: as :meth:`file`.
-        """
+        """``model.safetensors`` or its index, with ``config.json`` and all other files of the same commit."""
         config = self._take(CONFIG_FILE)
         # The folder is called as the commit: a push between two downloads must not mix two models.
         pinned = self if config is None else dataclasses.replace(self, revision=config.parent.name)
@@ -85,9 +78,7 @@ class Repository:
             if kept is not None and not _is_intact(kept):
                 raise WeightsError(f"{kept} is damaged. Allow the network to fetch it again, or replace it.")
             return kept
-        if is_pinned and kept is None and is_known_missing:
-            return None
-        path = kept if is_pinned and kept is not None else self._ask(filename, kept)
+        path = kept if is_pinned and (kept is not None or is_known_missing) else self._ask(filename, kept)
         if path is None or _is_intact(path):
             return path
         path = self.renewed(path, filename, _is_intact)
@@ -192,7 +183,7 @@ def _is_intact(path: Path) -> bool:
         if is_named_by_hash:
             return sha256_of(content) == content.name
         if path.suffix == ".safetensors":
-            read_header(path)
+            read_metadata(path)
     except WeightsError:
         if is_named_by_hash and content.exists():
             raise
@@ -218,11 +209,7 @@ def card_header(data: Mapping[str, Any]) -> str:
 
 
 def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, message: str) -> str:
-    """Upload the files of a folder and return the commit's hash; the repository is made if need be.
-
-    Raises:
-        WeightsError: if the upload fails.
-    """
+    """Upload the files of a folder and return the commit's hash; the repository is made if need be."""
     from huggingface_hub import HfApi
 
     try:

@@ -13,12 +13,11 @@ from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.hub.download import fetch, sha256_of
 from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
 from memgan.hub.repository import Repository
-from memgan.hub.tensor_file import read_header
+from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint, model_in, read
 from memgan.network.config import PRESETS
 
 HUB_PREFIX = "hf-hub:"
-"""``hf-hub:owner/repo[@revision]`` names a repository of the hub, even if there is a folder called alike."""
 SOURCE_KEY = "source_sha256"
 """Header entry of converted files: the SHA-256 of what they were made of."""
 _SAFE_SUFFIX = ".safetensors"
@@ -139,7 +138,7 @@ def _registered(
     target, *others = (folder / spec.filename for folder in (cache_folder(cache_dir), *also_in))
     if may_be_converted and not spec.filename.endswith(_SAFE_SUFFIX):
         for path in (place.with_suffix(_SAFE_SUFFIX) for place in (target, *others)):
-            if path.is_file() and read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256:
+            if path.is_file() and read_metadata(path).get(SOURCE_KEY) == spec.sha256:
                 return path
     if target.is_file() and (offline or sha256_of(target) == spec.sha256):  # else it is fetched again
         return _checked(target, spec)
@@ -212,15 +211,12 @@ def _is_hub_name(given: str | os.PathLike[str]) -> bool:
 
 def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
     """What to say when a name or path means nothing."""
-    known = ", ".join(sorted(REGISTRY))
+    advice = f"Known: {', '.join(sorted(REGISTRY))}; else give a file or folder, or owner/repo of the Hugging Face hub."
     if isinstance(given, str) and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
         reason = f"No weights are called {given!r}."
         if given in PRESETS:
             reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
         elif hint := difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5):
             reason = f"No weights are called {given!r}; did you mean {hint[0]!r}?"
-        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
-    return WeightsNotFoundError(
-        f"There is no file or folder {os.fspath(given)!r} (looked from {os.getcwd()}). Check the path, or give one of "
-        f"the names: {known}; or owner/repo of the Hugging Face hub."
-    )
+        return WeightsNotFoundError(f"{reason} {advice}")
+    return WeightsNotFoundError(f"There is no file or folder {os.fspath(given)!r} (seen from {os.getcwd()}). {advice}")

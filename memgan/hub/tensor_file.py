@@ -4,10 +4,11 @@ torch is imported when tensors are read or written, so that looking into a heade
 safetensors files: :func:`read_tensors` refuses pickles. :func:`read_state` takes them, for networks of other projects.
 """
 
+import contextlib
 import json
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,57 +18,39 @@ from memgan.runtime.atomic_file import atomic_write
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MAX_HEADER_BYTES = 100_000_000
-"""The limit of safetensors itself."""
-_UNREADABLE = (
-    "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
-    "Fetch it again, or give another file."
-)
 _DAMAGE_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The header of a safetensors file, read without torch and without the tensors.
-
-    Returns:
-        Tensor names to ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` to the further entries (text).
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The header entries of a safetensors file besides its tensors, which are not read.
 
     Raises:
-        WeightsError: if the file has no such header, or is shorter or longer than the header says.
+        WeightsError: if the file is damaged, cut off or of another kind.
     """
-    path = Path(path)
-    _refuse_pickle(path)
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("no header at its start")
-            header: dict[str, Any] = json.loads(file.read(length))
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
-        if end != size:
-            raise ValueError(f"it has {size} bytes instead of {end}")
-        return header
-    except _DAMAGE_ERRORS as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+    with _opened(path, "np") as file:
+        return dict(file.metadata() or {})
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    """The further header entries and all tensors, on the CPU, of a safetensors file.
+    """As :func:`read_metadata`, and all tensors on the CPU."""
+    with _opened(path, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return dict(file.metadata() or {}), state
 
-    Raises:
-        WeightsError: if it is damaged, cut off or of another kind.
-    """
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
     _refuse_pickle(path)
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return dict(file.metadata() or {}), state
+        with safe_open(path, framework=framework) as file:
+            yield file
     except (SafetensorError, *_DAMAGE_ERRORS) as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+        raise WeightsError(
+            f"{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
+            "Fetch it again, or give another file."
+        ) from error
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = "") -> Any:
@@ -76,7 +59,6 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
     A pickle may hold tensors and plain containers; anything else is refused, unexecuted.
 
     Args:
-        path: the file.
         also_allowed: harmless classes that may occur in a pickle too.
         remedy: what to do instead, for the errors' messages.
 
@@ -151,10 +133,7 @@ def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
 def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, all or nothing; the same arguments give the same bytes.
 
-    Args:
-        path: the file to write; missing folders are made.
-        tensors: contiguous ones that share no memory, by name.
-        metadata: further header entries.
+    Missing folders are made. The tensors must be contiguous and share no memory.
 
     Raises:
         OutputError: if the file cannot be written.
@@ -179,15 +158,13 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
-def _refuse_pickle(path: Path) -> None:
+def _refuse_pickle(path: str | os.PathLike[str]) -> None:
     """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
     try:
         with open(path, "rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
-        ) from error
+        raise WeightsError(f"{path} cannot be opened ({error.strerror or error}); check its permissions.") from error
     # A safetensors file begins with the length of its header, whose higher bytes are zero.
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[4:] != bytes(4)):
         raise WeightsError(

@@ -44,11 +44,9 @@ class Checkpoint:
 def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file; nothing is ever unpickled.
 
-    A header without configuration is accepted where ``config.json`` lies next to a ``model.safetensors`` or its
-    index.
-
     Args:
-        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files in the same folder.
+        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files in the same folder; if
+            they are named as on the hub, ``config.json`` may have the configuration instead of the header.
 
     Raises:
         WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
@@ -74,15 +72,12 @@ def save(
     """Write a weight file; an existing one is replaced only when the new one is complete.
 
     Args:
-        path: the file to write; missing folders are made.
+        path: the file to write, which is returned; missing folders are made.
         config: stored in the header. The same arguments give the same bytes.
         state: tensors by name, on any device.
         metadata: further header entries; keys and values are text.
         half: store float tensors of two or more dimensions in half precision. Vectors (biases, statistics) and
             tensors with values beyond its range stay in single precision: they weigh little and cost accuracy.
-
-    Returns:
-        The path written.
 
     Raises:
         WeightsError: if a tensor has values that are not finite, or the metadata are not text.
@@ -112,11 +107,7 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
 
 
 def model_in(folder: Path) -> Path:
-    """The model of a folder: ``model.safetensors``, its index, or the only safetensors file.
-
-    Raises:
-        WeightsNotFoundError: if there is none, or more than one.
-    """
+    """The model of a folder: ``model.safetensors``, its index, or the only safetensors file."""
     for name in (MODEL_FILE, INDEX_FILE):
         if (folder / name).is_file():
             return folder / name
@@ -124,10 +115,8 @@ def model_in(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     found = f"{len(files)} of them: {', '.join(file.name for file in files[:5])}" if files else "none"
-    raise WeightsNotFoundError(
-        f"The folder {folder} needs {MODEL_FILE} or exactly one .safetensors file; it has {found}. "
-        "Give the file itself."
-    )
+    needed = f"needs {MODEL_FILE} or exactly one .safetensors file"
+    raise WeightsNotFoundError(f"The folder {folder} {needed}; it has {found}. Give the file itself.")
 
 
 def files_of(path: Path) -> list[Path]:
@@ -167,11 +156,7 @@ def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
     import torch
 
     copy = tensor.detach().to("cpu", copy=True).contiguous()
-    if not copy.is_floating_point():
-        return copy
     if not torch.isfinite(copy).all():
         raise WeightsError(f"The tensor {name!r} has values that are not finite; such weights restore nothing.")
-    limit = torch.finfo(torch.float16).max
-    if half and copy.ndim >= 2 and (copy.numel() == 0 or copy.abs().max() <= limit):
-        return copy.half()
-    return copy
+    fits = copy.is_floating_point() and copy.ndim >= 2 and bool((copy.abs() <= torch.finfo(torch.half).max).all())
+    return copy.half() if half and fits else copy

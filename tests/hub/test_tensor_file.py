@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.hub.tensor_file import read_checkpoint, read_header, read_state, write_tensors
+from memgan.hub.tensor_file import read_checkpoint, read_metadata, read_state, write_tensors
 
 PACKAGE = Path(__file__).resolve().parents[2] / "memgan"
 
@@ -75,7 +75,7 @@ def test_no_length_of_a_header_looks_like_a_pickle(tmp_path: Path, header_bytes:
     bare = json.dumps({"__metadata__": {"note": ""}})
     text = json.dumps({"__metadata__": {"note": " " * (header_bytes - len(bare))}}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text)
-    assert read_header(path)["__metadata__"].keys() == {"note"}
+    assert read_metadata(path).keys() == {"note"}
     torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsError, match="pickled PyTorch checkpoint"):
-        read_header(path)
+        read_metadata(path)

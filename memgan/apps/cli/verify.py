@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
 def _verdict(path: Path) -> str:
     from memgan import hub
     from memgan.errors import ChecksumError
-    from memgan.hub.tensor_file import read_header
+    from memgan.hub.resolver import SOURCE_KEY
+    from memgan.hub.tensor_file import read_metadata
 
     sha256 = hub.sha256_of(path)
     names = {spec.sha256: name for name, spec in hub.REGISTRY.items()}
@@ -48,7 +49,7 @@ def _verdict(path: Path) -> str:
             f"is {namesake.sha256}. Fetch it again, or give it another name."
         )
     elif path.suffix == ".safetensors":
-        source = names.get(read_header(path).get("__metadata__", {}).get("source_sha256"))
+        source = names.get(read_metadata(path).get(SOURCE_KEY))
         verdict = f"is whole, converted from the published {source!r}" if source else "is whole, not published"
     else:
         verdict = "is not published, and nothing says whether it is whole"
