@@ -40,17 +40,20 @@ def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
-    _refuse_pickle(path)
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework=framework) as file:
             yield file
     except (SafetensorError, *_DAMAGE_ERRORS) as error:
-        raise WeightsError(
-            f"{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
-            "Fetch it again, or give another file."
-        ) from error
+        remedy = "It is damaged, cut off or of another kind. Fetch it again, or give another file."
+        with contextlib.suppress(OSError), open(path, "rb") as opened:
+            if opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                remedy = (
+                    "It is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
+                    "`memgan convert` makes such of facexlib's files, `memgan prior import` of StyleGAN2 checkpoints."
+                )
+        raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {remedy}") from error
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = "") -> Any:
@@ -156,18 +159,3 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)  # the format wants tensors to begin at a multiple of eight
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def _refuse_pickle(path: str | os.PathLike[str]) -> None:
-    """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be opened ({error.strerror or error}); check its permissions.") from error
-    # A safetensors file begins with the length of its header, whose higher bytes are zero.
-    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[4:] != bytes(4)):
-        raise WeightsError(
-            f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-            "facexlib's files are turned into such by `memgan convert`, StyleGAN2 checkpoints by `memgan prior import`."
-        )

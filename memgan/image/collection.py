@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from memgan.errors import ConfigError, DataError, ImageError
+from memgan.errors import DataError, ImageError
 from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor
+from memgan.runtime.checks import check_int
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -27,8 +28,8 @@ class _Place(NamedTuple):
 class PictureSource:
     """Read access to the picture files of folders (with their sub-folders), tar archives and single files.
 
-    Only names are read at first; pictures are decoded when asked for. Nothing stays open, so that a source may be
-    shared by threads and sent to other processes. The order is that of the names within each source.
+    Pictures are decoded when asked for. Nothing stays open, so that a source may be shared by threads and sent to other
+    processes. The order is that of the names within each source.
 
     Args:
         sources: one path or several. Archives must be uncompressed: compressed ones cannot be read by number.
@@ -70,18 +71,10 @@ class PictureSource:
 
 
 def spread_evenly(source: PictureSource, limit: int | None = None) -> list[int]:
-    """Numbers of the pictures in the order of their names; at most ``limit`` of them, spread evenly.
-
-    Raises:
-        ConfigError: if ``limit`` is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}; it must be at least 1.")
-    names = source.names
-    order = sorted(range(len(source)), key=names.__getitem__)
-    if limit is None or limit >= len(order):
-        return order
-    return [order[step * len(order) // limit] for step in range(limit)]
+    """Numbers of the pictures in the order of their names; at most ``limit`` (1 or more) of them, spread evenly."""
+    order = sorted(range(len(source)), key=source.names.__getitem__)
+    count = len(order) if limit is None else min(check_int("limit", limit, 1), len(order))
+    return [order[step * len(order) // count] for step in range(count)]
 
 
 def read_face(source: PictureSource, index: int, size_px: int) -> Tensor:

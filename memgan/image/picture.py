@@ -126,9 +126,6 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
 
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
-
-    Raises:
-        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
     """
     check_choice("color", color, COLOR_ORDERS)
     if picture.alpha is not None:
