@@ -10,9 +10,8 @@ from memgan.network.conditioning import with_conditioning
 def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
     """The mean of two networks of which one was trained from the other, or both from a third.
 
-    Between such networks a mean is often better than either: what further training gained, without what it lost
-    (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Of networks that were trained from different
-    beginnings a mean restores nothing.
+    Such a mean often keeps what further training gained and takes back what it lost (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022). That of networks with different beginnings restores nothing.
 
     Args:
         first: gives name, metadata and whole numbers too.

@@ -34,11 +34,7 @@ class _CutError(Exception):
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file in lower-case hexadecimal.
-
-    Raises:
-        WeightsError: if the file cannot be read.
-    """
+    """SHA-256 of a file in lower-case hexadecimal; :class:`WeightsError` if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -51,11 +47,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads out of the same block for the same ``path``; waits as long as it takes.
-
-    Raises:
-        OutputError: if the lock's file cannot be made, as in a folder that is read-only.
-    """
+    """Keep other processes and threads out of the same block for the same ``path``; waits as long as it takes."""
     import filelock
 
     folder = path.parent / ".locks"
@@ -70,11 +62,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def quarantine(path: Path) -> None:
-    """Give a damaged file the name ``NAME.damaged``; an earlier one of that name is replaced.
-
-    Raises:
-        OutputError: if it cannot be moved.
-    """
+    """Give a damaged file the name ``NAME.damaged``; an earlier one of that name is replaced."""
     try:
         os.replace(path, path.with_name(f"{path.name}.damaged"))
     except OSError as error:
@@ -95,9 +83,6 @@ def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = No
         path: where the file goes; missing folders are made.
         sha256: in lower-case hexadecimal.
         size: in bytes, if known: saves the download of something else, and of what has no room.
-
-    Returns:
-        ``path``.
 
     Raises:
         WeightsNotFoundError: if no address gives the file.

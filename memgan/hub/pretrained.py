@@ -74,15 +74,12 @@ class MemGAN(model.MemGAN):
         """Write ``config.json``, ``model.safetensors`` and the model card (README.md) into ``directory``.
 
         Args:
-            directory: made if missing; files of these names are replaced, each when its successor is complete.
+            directory: made if missing, and returned; files of these names are replaced, each as a whole.
             metadata: further header entries (``license`` is the most important), over those that the network came with.
             metrics: how good it was found to be; ``None``: what its metadata say.
             card: text of the card; ``None``: one is generated from configuration, metadata and metrics.
             half: store in half precision, see :func:`memgan.hub.save`.
             repo_id: ``owner/repo`` where the files will be, for the generated card; ``None``: it speaks of a folder.
-
-        Returns:
-            The directory.
 
         Raises:
             WeightsError: if a tensor has values that are not finite, or the metadata are not text.

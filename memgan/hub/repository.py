@@ -48,13 +48,7 @@ class Repository:
         return index
 
     def file(self, filename: str) -> Path:
-        """One file; what is damaged in the cache is fetched again, once.
-
-        Raises:
-            WeightsNotFoundError: if the file is neither cached nor to be had.
-            WeightsError: if the download fails on the way, or gives damaged files.
-            OutputError: if the cache cannot be written.
-        """
+        """One file; what is damaged in the cache is fetched again, once. Raises as :func:`memgan.hub.resolve`."""
         return self._take(filename) or self._raise_missing(filename)
 
     def cached(self, filename: str) -> Path | None:

@@ -159,10 +159,8 @@ def _registered(
         except WeightsError as error:
             before = f"{problem} " if problem else ""
             raise type(error)(f"{before}{error} {_by_hand(spec, target)}") from error
-    if isinstance(problem, WeightsNotFoundError):
-        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, target)}") from problem
     if problem is not None:
-        raise problem
+        raise type(problem)(f"{problem} Or: {_by_hand(spec, target)}") from problem
     if spec.embedded:
         raise WeightsNotFoundError(
             f"The embedded weights {spec.name!r} are missing: there is no {embedded_dir() / spec.filename}. Install "

@@ -22,11 +22,7 @@ _DAMAGE_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, Attribut
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The header entries of a safetensors file besides its tensors, which are not read.
-
-    Raises:
-        WeightsError: if the file is damaged, cut off or of another kind.
-    """
+    """The header entries of a safetensors file besides its tensors; :class:`WeightsError` if it is none or damaged."""
     with _opened(path, "np") as file:
         return dict(file.metadata() or {})
 
@@ -134,12 +130,9 @@ def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
 
 
 def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, all or nothing; the same arguments give the same bytes.
+    """Write a safetensors file by :func:`atomic_write`; the same arguments give the same bytes.
 
     Missing folders are made. The tensors must be contiguous and share no memory.
-
-    Raises:
-        OutputError: if the file cannot be written.
     """
     from safetensors.torch import save
 

@@ -95,12 +95,7 @@ def _encode_16bit_tiff(channels: np.ndarray, icc_profile: bytes | None) -> bytes
 
 
 def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 95) -> None:
-    """Write a picture file, all or nothing, as :func:`encode_picture` encodes it.
-
-    Raises:
-        OutputError, MissingDependencyError: as there, or if the folder cannot be written.
-    """
-    path = Path(path)
-    data = encode_picture(picture, path.suffix, quality)
+    """Write a picture file by :func:`atomic_write`, as :func:`encode_picture` encodes it; raises as both do."""
+    data = encode_picture(picture, Path(path).suffix, quality)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)

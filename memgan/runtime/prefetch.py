@@ -15,11 +15,8 @@ def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
 
     One item at a time is made ahead, so that memory stays bounded; if ``items`` is made of another such iterator, both
     threads work at the same time. What ``items`` raises is raised here, in the place of the item. Closing the result
-    (a loop that is left early does not do it, see :func:`contextlib.closing`) ends the thread after the item that it
-    is at, and waits for that.
-
-    Args:
-        items: gone through by that thread alone, and closed there if it is a generator.
+    (a loop that is left early does not do it, see :func:`contextlib.closing`) waits for the item that the thread is
+    at, and closes ``items`` in that thread if it is a generator.
     """
     source = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="memgan-prefetch") as pool:

@@ -17,9 +17,7 @@ class ProgressBar:
         Args:
             total: items in all; ``None``: unknown.
             unit: what is counted, in the plural; ``"B"``: bytes, shown as kB, MB, ...
-            title: what the bar is about, before it.
             start: items that an earlier run has done.
-            hidden: write nothing at all.
         """
         from tqdm import tqdm
 

@@ -7,8 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 _GAP = "  "
-_LEAST_WIDTH = 10
-"""A column is not folded to less than this many characters."""
+_LEAST_WIDTH = 10  # of a folded column
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, indent: int = 0) -> str:

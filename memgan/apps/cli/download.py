@@ -6,11 +6,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name",
-        metavar="NAME",
-        help="a name that `memgan models` lists, or owner/repo[@revision] of the Hugging Face hub",
-    )
+    parser.add_argument("name", metavar="NAME", help="name that `memgan models` lists, or owner/repo[@revision]")
     parser.add_argument(
         "--to", type=Path, metavar="DIR", help="copy the files there (made if missing), for a machine without network"
     )

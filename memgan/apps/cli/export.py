@@ -11,9 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("format", choices=("onnx",), help="kind of file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.onnx here)")
-    parser.add_argument(
-        "--model", metavar="WEIGHTS", help="name, .safetensors file or folder (default: the embedded weights)"
-    )
+    parser.add_argument("--model", metavar="WEIGHTS", help="name, file or folder (default: the embedded weights)")
     parser.add_argument("--half", action="store_true", help="store matrices in half precision; compute in float32")
 
 

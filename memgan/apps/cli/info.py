@@ -14,12 +14,8 @@ PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "onnxrun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "weights",
-        nargs="?",
-        metavar="NAME|FILE",
-        help="name, owner/repo of the hub, .safetensors file or folder (default: the embedded weights)",
-    )
+    weights_help = "name, owner/repo of the hub, .safetensors file or folder (default: the embedded weights)"
+    parser.add_argument("weights", nargs="?", metavar="NAME|FILE", help=weights_help)
     parser.add_argument("--preset", choices=sorted(PRESETS), help="describe a configuration instead of weights")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -7,12 +7,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit status 1 if a file is damaged, missing, or not what its name says. Nothing is downloaded."
-    parser.add_argument(
-        "weights",
-        nargs="*",
-        metavar="NAME|FILE",
-        help="published name, file or folder (default: all published weights on this machine)",
-    )
+    weights_help = "published name, file or folder (default: all published weights on this machine)"
+    parser.add_argument("weights", nargs="*", metavar="NAME|FILE", help=weights_help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +45,7 @@ def _verdict(path: Path) -> str:
             f"is {namesake.sha256}. Fetch it again, or give it another name."
         )
     elif path.suffix == ".safetensors":
-        source = names.get(read_metadata(path).get(SOURCE_KEY))
+        source = names.get(read_metadata(path).get(SOURCE_KEY, ""))
         verdict = f"is whole, converted from the published {source!r}" if source else "is whole, not published"
     else:
         verdict = "is not published, and nothing says whether it is whole"
