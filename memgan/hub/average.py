@@ -10,14 +10,12 @@ from memgan.network.conditioning import with_conditioning
 def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
     """The mean of two networks of which one was trained from the other, or both from a third.
 
-    Between such networks a mean is often better than either: what further training gained, without what it lost
-    (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022). Of networks that were trained from different
-    beginnings a mean restores nothing.
+    Such a mean often keeps what further training gained and takes back what it lost (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", CVPR 2022). That of networks with different beginnings restores nothing.
 
     Args:
         first: gives name, metadata and whole numbers too.
-        second: of the same configuration, but that either may be without conditioning, which then counts as one that
-            changes nothing.
+        second: of the same configuration, but that either may be without conditioning, which changes nothing then.
         share: of ``second`` in the mean, 0 to 1.
 
     Raises:
@@ -36,23 +34,13 @@ def averaged(first: Checkpoint, second: Checkpoint, share: float) -> Checkpoint:
             f"The two networks differ in {', '.join(differing)}; only weights of one configuration have a mean."
         )
     one, two = with_conditioning(first.state, second.state), with_conditioning(second.state, first.state)
-    unlike = sorted(
-        {n for n in one.keys() | two.keys() if n not in one or n not in two or one[n].shape != two[n].shape}
-    )
-    if unlike:
-        raise StateMismatchError(
-            f"Tensors that are not in both files, or of other shapes: {unlike[:5]} ({len(unlike)})."
-        )
+    shapes, others = ({(name, tensor.shape) for name, tensor in state.items()} for state in (one, two))
+    if unlike := sorted({name for name, _ in shapes ^ others}):
+        raise StateMismatchError(f"Tensors not in both files, or of other shapes: {unlike[:5]} ({len(unlike)}).")
     state = {n: t.lerp(two[n], share) if t.is_floating_point() else t for n, t in one.items()}
-    return Checkpoint(config, state, _metadata(first, second, share))
-
-
-def _metadata(first: Checkpoint, second: Checkpoint, share: float) -> dict[str, str]:
-    licenses = [one.metadata["license"] for one in (first, second) if one.metadata.get("license")]
-    metadata = {
-        **first.metadata,
-        "average": f"{1 - share:g} of {first.config.name} and {share:g} of {second.config.name}",
-    }
-    if licenses:
-        metadata["license"] = "; ".join(dict.fromkeys(licenses))
-    return metadata
+    metadata = dict(first.metadata)
+    metadata["average"] = f"{1 - share:g} of {first.config.name} and {share:g} of {second.config.name}"
+    licenses = filter(None, (checkpoint.metadata.get("license") for checkpoint in (first, second)))
+    if license := "; ".join(dict.fromkeys(licenses)):
+        metadata["license"] = license
+    return Checkpoint(config, state, metadata)

@@ -4,13 +4,12 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from memgan.errors import ConfigError, WeightsError
 from memgan.hub.repository import CARD_FILE, card_header, read_card
-from memgan.hub.tensor_file import read_header
+from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint
 
 METRICS_KEY = "metrics"
@@ -40,28 +39,23 @@ class Metrics:
         """The same as JSON, for the header of a weight file."""
         return json.dumps(dataclasses.asdict(self))
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value:g}" for name, value in self.values.items())
-
 
 def metrics_of(path: Path, name: str | None = None) -> Metrics | None:
     """Metrics of a weight file: of its header, else of the model card (README.md) in its folder.
 
     Args:
-        path: a safetensors file or an index; nothing is read of other files.
+        path: a safetensors file or an index; other files have none.
         name: which model of the card is meant; ``None``: its only one.
-
-    Returns:
-        The metrics; ``None`` if neither has any.
 
     Raises:
         WeightsError: if header or card cannot be read.
     """
-    if path.suffix == ".safetensors" and (text := read_header(path).get("__metadata__", {}).get(METRICS_KEY)):
+    card = path.parent / CARD_FILE
+    if path.suffix == ".safetensors" and (text := read_metadata(path).get(METRICS_KEY)):
         return _from_json(text, path)
-    if path.suffix not in (".safetensors", ".json") or not (path.parent / CARD_FILE).is_file():
+    if path.suffix not in (".safetensors", ".json") or not card.is_file():
         return None
-    models = read_card(path.parent / CARD_FILE).get("model-index") or []
+    models = read_card(card).get("model-index") or []
     found = [model for model in models if name is None or model.get("name") == name]
     if len(found) != 1:
         return None
@@ -70,14 +64,15 @@ def metrics_of(path: Path, name: str | None = None) -> Metrics | None:
         values = {m.get("name") or m["type"]: m["value"] for result in results for m in result["metrics"]}
         return Metrics(results[0]["dataset"]["name"], values) if values else None
     except (KeyError, TypeError, IndexError, AttributeError, ConfigError) as error:
-        raise WeightsError(f"The metrics of {path.parent / CARD_FILE} are not in the hub's form ({error}).") from error
+        raise WeightsError(f"The metrics of {card} are not in the hub's form ({error}).") from error
 
 
 def model_card(checkpoint: Checkpoint, repo_id: str | None = None) -> str:
     """Text of a README.md with the hub's header, made of what the checkpoint says of itself.
 
+    Its metadata may have ``license``, ``metrics`` (:class:`Metrics` as JSON) and notes on training.
+
     Args:
-        checkpoint: its metadata may have ``license``, ``metrics`` (:class:`Metrics` as JSON) and notes on training.
         repo_id: ``owner/repo`` where it will be; ``None``: the card speaks of a folder.
 
     Raises:
@@ -86,12 +81,8 @@ def model_card(checkpoint: Checkpoint, repo_id: str | None = None) -> str:
     config, metadata = checkpoint.config, dict(checkpoint.metadata)
     license = metadata.pop("license", "not stated")
     metrics = _from_json(text, Path(config.name)) if (text := metadata.pop(METRICS_KEY, None)) else None
-    header: dict[str, Any] = {
-        "library_name": "memgan",
-        "pipeline_tag": "image-to-image",
-        "tags": TAGS,
-        **_license(license),
-    }
+    header: dict[str, Any] = {"library_name": "memgan", "pipeline_tag": "image-to-image", "tags": TAGS}
+    header |= _license(license)
     if metrics is not None:
         header["model-index"] = [_model_index(config.name, metrics)]
     where = repr(repo_id) if repo_id else "FOLDER"
@@ -131,13 +122,11 @@ def _license(text: str) -> dict[str, str]:
     return {"license": "other", "license_name": name or "not-stated"}
 
 
-def _model_index(name: str, metrics: Metrics) -> Mapping[str, Any]:
+def _model_index(name: str, metrics: Metrics) -> dict[str, Any]:
     entries = [
         {"type": re.sub(r"[^a-z0-9]+", "_", metric.lower()).strip("_"), "name": metric, "value": value}
         for metric, value in metrics.values.items()
     ]
     task = {"type": "image-to-image", "name": "Blind face restoration"}
-    return {
-        "name": name,
-        "results": [{"task": task, "dataset": {"type": "faces", "name": metrics.dataset}, "metrics": entries}],
-    }
+    result = {"task": task, "dataset": {"type": "faces", "name": metrics.dataset}, "metrics": entries}
+    return {"name": name, "results": [result]}

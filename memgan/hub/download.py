@@ -11,9 +11,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
-from memgan.errors import ChecksumError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.errors import ChecksumError, MemGANError, OutputError, WeightsError, WeightsNotFoundError
 from memgan.runtime.progress import ProgressBar
 
 _BLOCK_BYTES = 1 << 20
@@ -22,19 +22,19 @@ _MAX_CUTS = 8
 """How often one address may break off or ask to come back later before the next one is tried."""
 _PAUSE_S = 0.5
 """Before the second attempt; doubled each time, up to 16 times."""
-_LATER = (408, 425, 429, 500, 502, 503, 504)
+_LATER = (408, 416, 425, 429, 500, 502, 503, 504)
 
 
 class _FailedError(Exception):
     """This address gives nothing; another one may."""
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file in lower-case hexadecimal.
+class _CutError(Exception):
+    """This address breaks off, or asks to come back later."""
 
-    Raises:
-        WeightsError: if the file cannot be read.
-    """
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file in lower-case hexadecimal; :class:`WeightsError` if it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -47,44 +47,29 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Keep other processes and threads out of the same block for the same ``path``; waits as long as it takes.
-
-    Raises:
-        OutputError: if the lock's file cannot be made, as in a folder that is read-only.
-    """
+    """Keep other processes and threads out of the same block for the same ``path``; waits as long as it takes."""
     import filelock
 
     folder = path.parent / ".locks"
-    try:
+    with _disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / f"{path.name}.lock")
         lock.acquire()
-    except OSError as error:
-        raise _unwritable(path, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def quarantine(path: Path) -> Path:
-    """Move a damaged file out of the way, within its folder; an earlier one there is replaced.
-
-    Returns:
-        Where it is now: the same name with ``.damaged`` added.
-
-    Raises:
-        OutputError: if it cannot be moved.
-    """
-    moved = path.with_name(f"{path.name}.damaged")
+def quarantine(path: Path) -> None:
+    """Give a damaged file the name ``NAME.damaged``; an earlier one of that name is replaced."""
     try:
-        os.replace(path, moved)
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
     except OSError as error:
         raise OutputError(
             f"{path} is damaged and cannot be replaced ({error.strerror or error}); delete it, or choose another "
             "folder with MEMGAN_HOME or cache_dir."
         ) from error
-    return moved
 
 
 def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = None) -> Path:
@@ -99,36 +84,27 @@ def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = No
         sha256: in lower-case hexadecimal.
         size: in bytes, if known: saves the download of something else, and of what has no room.
 
-    Returns:
-        ``path``.
-
     Raises:
         WeightsNotFoundError: if no address gives the file.
         ChecksumError: if what they give is another file.
         OutputError: if there is no room, or ``path`` cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
-    with locked(path):
+    problems = []
+    kind: type[WeightsError] = WeightsNotFoundError
+    with locked(path), _disk_errors(path):
         if path.is_file():
             if sha256_of(path) == sha256:  # another process was faster
                 return path
             quarantine(path)
-        problems, wrong = [], 0
         for url in urls:
             try:
                 _fetch_checked(url, part, sha256, size)
                 os.replace(part, path)
                 return path
-            except _FailedError as error:
-                problems.append(f"{url}: {error}")
-            except ChecksumError as error:
-                problems.append(f"{url}: {error}")
-                wrong += 1
-            except OutputError:
-                raise
-            except OSError as error:
-                raise _unwritable(path, error) from error
-    kind = ChecksumError if wrong else WeightsNotFoundError
+            except (_FailedError, ChecksumError) as error:
+                problems.append(f"{url}: {error}.")
+                kind = ChecksumError if isinstance(error, ChecksumError) else kind
     raise kind(f"{path.name} (SHA-256 {sha256}) cannot be downloaded. " + " ".join(problems))
 
 
@@ -142,97 +118,104 @@ def _fetch_checked(url: str, part: Path, sha256: str, size: int | None) -> None:
             return
         part.unlink()
         if not is_continued:
-            raise ChecksumError(f"gives another file (SHA-256 {found}).")
+            raise ChecksumError(f"gives another file (SHA-256 {found})")
         is_continued = False
 
 
 def _fetch_all(url: str, part: Path, size: int | None) -> None:
     """Append to ``part`` until the server has no more; resume after cuts."""
+    problem: Exception | None = None
     for attempt in range(_MAX_CUTS):
         if attempt:
             time.sleep(_PAUSE_S * min(2 ** (attempt - 1), 16))
         try:
-            if _fetch_some(url, part, size):
-                return
-            problem = "breaks off again and again"
-        except urllib.error.HTTPError as error:
-            problem = f"answers {error.code} {error.reason}"
-            if error.code == 416:  # the part is longer than the file, so it is of something else
-                part.unlink(missing_ok=True)
-            elif error.code not in _LATER:
-                raise _FailedError(f"{problem}.") from error
-        except TimeoutError as error:
-            problem = f"is silent for {_TIMEOUT_S:g} s ({error})"
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, TimeoutError | ConnectionResetError):  # no network, no such host or file
-                raise _FailedError(f"cannot be reached ({error.reason}).") from error
-            problem = f"cannot be reached ({error.reason})"
-        except OutputError:  # an OSError too, but of the disk
-            raise
-        except (OSError, http.client.HTTPException) as error:
-            problem = f"breaks off ({error or type(error).__name__})"
-    raise _FailedError(f"{problem}, {_MAX_CUTS} times.")
+            return _fetch_some(url, part, size)
+        except _CutError as error:
+            problem = error
+    raise _FailedError(f"{problem}, {_MAX_CUTS} times")
 
 
-def _fetch_some(url: str, part: Path, size: int | None) -> bool:
-    """One request; whether ``part`` is complete now.
-
-    Raises:
-        OSError: of urllib and http.client for the network; ``OutputError`` stands for those of the disk.
-    """
+def _fetch_some(url: str, part: Path, size: int | None) -> None:
+    """Complete ``part`` by one request; an ``OSError`` is the disk's."""
     start = part.stat().st_size if part.is_file() else 0
     if size is not None and start >= size:
         if start == size:
-            return True
+            return
         part.unlink()
         start = 0
     # Identity: a compressed answer could not be resumed, nor its length compared.
     headers = {"Accept-Encoding": "identity", "User-Agent": "memgan"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as response:
-        if start and not _continues(response, start):
+    with _network_errors(part):
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
+    with response:
+        # Many servers send all of the file whatever was asked for.
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if length.isdecimal() else None
         if size is not None and total is not None and total != size:
-            raise _FailedError(f"offers {total} bytes, but the file has {size}.")
-        try:
-            _check_room(part, total, start)
-            part.parent.mkdir(parents=True, exist_ok=True)
-            file = open(part, "ab" if start else "wb")  # noqa: SIM115 (closed below; its errors are the disk's)
-        except OSError as error:
-            raise _unwritable(part, error) from error
+            raise _FailedError(f"offers {total} bytes, but the file has {size}")
+        _check_room(part, total, start)
+        part.parent.mkdir(parents=True, exist_ok=True)
         name = part.name.removeprefix(".").removesuffix(".part")
         quiet = sys.stderr is None or not sys.stderr.isatty()  # a library writes nothing into log files
-        with file, ProgressBar(total, unit="B", title=name, start=start, hidden=quiet) as bar:
-            done = start
-            while block := response.read(_BLOCK_BYTES):
-                done += len(block)
-                if total is not None and done > total:
-                    raise _FailedError(f"sends more than the {total} bytes that it offered.")
-                _write(file, block, part)
-                bar.advance(len(block))
-    return total is None or done == total
+        done = start
+        try:
+            with (
+                open(part, "ab" if start else "wb") as file,
+                ProgressBar(total, unit="B", title=name, start=start, hidden=quiet) as bar,
+            ):
+                while block := _read(response, part):
+                    done += len(block)
+                    if total is not None and done > total:
+                        raise _FailedError(f"sends more than the {total} bytes that it offered")
+                    file.write(block)
+                    file.flush()
+                    bar.advance(len(block))
+        except OSError:
+            part.unlink(missing_ok=True)  # give the room back: on a full disk other programs need it
+            raise
+    if total is not None and done != total:
+        raise _CutError("breaks off again and again")
 
 
-def _continues(response: Any, start: int) -> bool:
-    """Whether the answer is the rest of the file; many servers send all of it whatever was asked for."""
-    return getattr(response, "status", None) == 206 and str(response.headers.get("Content-Range", "")).startswith(
-        f"bytes {start}-"
-    )
+def _read(response: IO[bytes], part: Path) -> bytes:
+    with _network_errors(part):
+        return response.read(_BLOCK_BYTES)
 
 
-def _write(file: BinaryIO, block: bytes, part: Path) -> None:
+@contextlib.contextmanager
+def _network_errors(part: Path) -> Iterator[None]:
+    """Sort what urllib and http.client raise by whether another attempt is of use."""
     try:
-        file.write(block)
-        file.flush()
+        yield
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the part is longer than the file, so it is of something else
+            part.unlink(missing_ok=True)
+        kind = _CutError if error.code in _LATER else _FailedError
+        raise kind(f"answers {error.code} {error.reason}") from error
+    except TimeoutError as error:
+        raise _CutError(f"is silent for {_TIMEOUT_S:g} s ({error})") from error
+    except urllib.error.URLError as error:  # mostly no network, no such host or file
+        kind = _CutError if isinstance(error.reason, TimeoutError | ConnectionResetError) else _FailedError
+        raise kind(f"cannot be reached ({error.reason})") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _CutError(f"breaks off ({error or type(error).__name__})") from error
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MemGANError:
+        raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            file.close()  # fails too: it wants to write the rest
-        with contextlib.suppress(OSError):
-            part.unlink()  # give the room back: on a full disk other programs need it
-        raise _unwritable(part, error) from error
+        raise OutputError(
+            f"{path.parent} cannot take the download ({error.strerror or error}); free some space, or choose another "
+            "folder with MEMGAN_HOME or cache_dir."
+        ) from error
 
 
 def _check_room(part: Path, total: int | None, start: int) -> None:
@@ -240,10 +223,3 @@ def _check_room(part: Path, total: int | None, start: int) -> None:
     free = shutil.disk_usage(folder).free
     if total is not None and total - start > free:
         raise OSError(28, f"No space left: {(total - start) / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path.parent} cannot take the download ({error.strerror or error}); free some space, or choose another "
-        "folder with MEMGAN_HOME or cache_dir."
-    )

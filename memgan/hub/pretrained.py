@@ -1,7 +1,4 @@
-"""The public network: loads from a name, saves into a folder, and publishes on the Hugging Face hub.
-
-Network and hub are siblings that know nothing of each other, so what needs both is here, above them.
-"""
+"""The public network: loads from a name, saves into a folder, and publishes on the Hugging Face hub."""
 
 import os
 import tempfile
@@ -27,10 +24,10 @@ class MemGAN(model.MemGAN):
 
     @classmethod
     def from_config(cls: type[M], config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> M:
-        """A network of this configuration, see :func:`memgan.network.model.build_memgan`.
+        """A network of this configuration, with these tensors or fresh ones.
 
         Raises:
-            StateMismatchError: if a tensor of ``state`` is missing, superfluous or misshapen.
+            StateMismatchError: naming missing, unexpected and misshapen tensors.
         """
         return cls(config, *model.build_memgan(config, state).components)
 
@@ -48,20 +45,16 @@ class MemGAN(model.MemGAN):
 
         Args:
             name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub, a file or a folder;
-                ``None``: the embedded weights. See :func:`memgan.hub.resolve`.
-            revision: branch, tag or commit of the hub repository.
-            cache_dir: folder for downloads.
+                ``None``: the embedded weights.
+            revision, cache_dir, token: see :func:`memgan.hub.resolve`.
             local_files_only: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
-            token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
 
         Returns:
             The network; its ``metadata`` are the entries of the file's header (license, training), for saving it again.
 
         Raises:
-            WeightsNotFoundError: if there are no such weights.
-            ChecksumError: if the file differs from the registered one.
             StateMismatchError: if a tensor is missing, superfluous or misshapen.
-            WeightsError: if the file is damaged or of another kind, or a download fails.
+            WeightsError: if the file is damaged or of another kind; and all that :func:`memgan.hub.resolve` raises.
         """
         checkpoint = load(name_or_path, revision=revision, cache_dir=cache_dir, offline=local_files_only, token=token)
         network = cls.from_config(checkpoint.config, checkpoint.state)
@@ -76,24 +69,30 @@ class MemGAN(model.MemGAN):
         metrics: Metrics | None = None,
         card: str | None = None,
         half: bool = False,
+        repo_id: str | None = None,
     ) -> Path:
         """Write ``config.json``, ``model.safetensors`` and the model card (README.md) into ``directory``.
 
         Args:
-            directory: made if missing; files of these names are replaced, each when its successor is complete.
+            directory: made if missing, and returned; files of these names are replaced, each as a whole.
             metadata: further header entries (``license`` is the most important), over those that the network came with.
             metrics: how good it was found to be; ``None``: what its metadata say.
             card: text of the card; ``None``: one is generated from configuration, metadata and metrics.
             half: store in half precision, see :func:`memgan.hub.save`.
-
-        Returns:
-            The directory.
+            repo_id: ``owner/repo`` where the files will be, for the generated card; ``None``: it speaks of a folder.
 
         Raises:
             WeightsError: if a tensor has values that are not finite, or the metadata are not text.
             OutputError: if the files cannot be written.
         """
-        return self._write(Path(directory), None, metadata, metrics, card, half)
+        directory, entries = Path(directory), {**self.metadata, **(metadata or {})}
+        if metrics is not None:
+            entries[METRICS_KEY] = metrics.to_json()
+        checkpoint = Checkpoint(self.config, self.state_dict(), entries)
+        save_pretrained(directory, checkpoint, half=half)
+        with atomic_write(directory / CARD_FILE) as temporary:
+            temporary.write_text(model_card(checkpoint, repo_id) if card is None else card, encoding="utf-8")
+        return directory
 
     def push_to_hub(
         self,
@@ -111,10 +110,9 @@ class MemGAN(model.MemGAN):
 
         Args:
             repo_id: ``owner/repo``.
-            metadata, metrics, card, half: see :meth:`save_pretrained`.
+            metadata, metrics, card, half: as there.
             private: make a new repository private.
             token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
-            commit_message: of the commit.
 
         Returns:
             The commit's hash: the revision to pin.
@@ -123,32 +121,10 @@ class MemGAN(model.MemGAN):
             WeightsError: if the upload fails, or what is to be uploaded is not allowed.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self._write(Path(folder), repo_id, metadata, metrics, card, half)
+            self.save_pretrained(folder, metadata=metadata, metrics=metrics, card=card, half=half, repo_id=repo_id)
             return upload(Path(folder), repo_id, private=private, token=token, message=commit_message)
-
-    def _write(
-        self,
-        folder: Path,
-        repo_id: str | None,
-        metadata: Mapping[str, str] | None,
-        metrics: Metrics | None,
-        card: str | None,
-        half: bool,
-    ) -> Path:
-        entries = {**self.metadata, **(metadata or {})}
-        if metrics is not None:
-            entries[METRICS_KEY] = metrics.to_json()
-        checkpoint = Checkpoint(self.config, self.state_dict(), entries)
-        save_pretrained(folder, checkpoint, half=half)
-        with atomic_write(folder / CARD_FILE) as temporary:
-            temporary.write_text(model_card(checkpoint, repo_id) if card is None else card, encoding="utf-8")
-        return folder
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:
-    """A network of this configuration, with these tensors or fresh ones.
-
-    Raises:
-        StateMismatchError: naming missing, unexpected and misshapen tensors.
-    """
+    """A network of this configuration, with these tensors or fresh ones; see :meth:`MemGAN.from_config`."""
     return MemGAN.from_config(config, state)

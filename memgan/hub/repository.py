@@ -8,64 +8,47 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from memgan.errors import MemGANError, OutputError, WeightsError, WeightsNotFoundError
+from memgan.errors import OutputError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
-from memgan.hub.tensor_file import is_whole
+from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, files_of
 
 CARD_FILE = "README.md"
-_DEFAULT_ENDPOINT = "https://huggingface.co"
 _ANSWER_S = 5.0
 """How long the hub may take to say what a file is, before the cache is used instead."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Repository:
-    """A repository of the hub as seen from here: its files come from the local cache where possible."""
+    """A repository of the hub as seen from here: its files come from the local cache where possible.
+
+    For ``cache_dir``, ``offline`` and ``token`` see :func:`memgan.hub.resolve`.
+    """
 
     repo_id: str
     """``owner/repo``."""
     revision: str | None = None
     """Branch, tag or commit; ``None``: the default branch. A commit that is cached needs no network."""
     cache_dir: str | os.PathLike[str] | None = None
-    """Folder for downloads; ``None``: see :func:`memgan.hub.cache.hub_cache_folder`."""
     offline: bool | None = None
-    """Never use the network; ``None``: what ``HF_HUB_OFFLINE`` says."""
     token: str | None = dataclasses.field(default=None, repr=False)
-    """Of the hub; ``None``: the one of ``HF_TOKEN`` or of the login."""
 
     def model(self) -> Path:
-        """The model, with all its files at one commit: ``config.json`` (if there is one) and the tensors.
-
-        Returns:
-            The path of ``model.safetensors``, or of ``model.safetensors.index.json`` with all files that it names.
-
-        Raises:
-            WeightsNotFoundError, WeightsError, OutputError: as :meth:`file` does.
-        """
+        """``model.safetensors`` or its index, with ``config.json`` and all other files of the same commit."""
         config = self._take(CONFIG_FILE)
         # The folder is called as the commit: a push between two downloads must not mix two models.
         pinned = self if config is None else dataclasses.replace(self, revision=config.parent.name)
-        model = pinned._take(MODEL_FILE)
-        if model is not None:
+        if (model := pinned._take(MODEL_FILE)) is not None:
             return model
-        index = pinned._take(INDEX_FILE)
-        if index is None:
-            self._raise_missing(MODEL_FILE)
+        index = pinned._take(INDEX_FILE) or self._raise_missing(MODEL_FILE)
         pinned = dataclasses.replace(self, revision=index.parent.name)
         for part in files_of(index):
             pinned.file(part.name)
         return index
 
     def file(self, filename: str) -> Path:
-        """One file; what is damaged in the cache is fetched again, once.
-
-        Raises:
-            WeightsNotFoundError: if the file is neither cached nor to be had.
-            WeightsError: if the download fails on the way, or gives damaged files.
-            OutputError: if the cache cannot be written.
-        """
+        """One file; what is damaged in the cache is fetched again, once. Raises as :func:`memgan.hub.resolve`."""
         return self._take(filename) or self._raise_missing(filename)
 
     def cached(self, filename: str) -> Path | None:
@@ -89,9 +72,7 @@ class Repository:
             if kept is not None and not _is_intact(kept):
                 raise WeightsError(f"{kept} is damaged. Allow the network to fetch it again, or replace it.")
             return kept
-        if is_pinned and kept is None and is_known_missing:
-            return None
-        path = kept if is_pinned and kept is not None else self._ask(filename, kept)
+        path = kept if is_pinned and (kept is not None or is_known_missing) else self._ask(filename, kept)
         if path is None or _is_intact(path):
             return path
         path = self.renewed(path, filename, _is_intact)
@@ -118,9 +99,7 @@ class Repository:
         try:
             # One short question first: the client would repeat it for half a minute where there is no network.
             url = hf_hub_url(self.repo_id, filename, revision=self.revision, endpoint=endpoint)
-            answer = get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S)
-            if answer.commit_hash is None:
-                raise WeightsError(f"{endpoint} does not answer as a Hugging Face hub; check HF_ENDPOINT and proxies.")
+            get_hf_file_metadata(url, token=self.token, timeout=_ANSWER_S)
             path = hf_hub_download(
                 self.repo_id,
                 filename,
@@ -131,27 +110,16 @@ class Repository:
                 library_name="memgan",
             )
             return Path(path)
-        except MemGANError:
-            raise
-        except errors.GatedRepoError as error:
-            raise WeightsNotFoundError(
-                f"{self.repo_id!r} is gated: ask for access at {endpoint}/{self.repo_id}, and log in with "
-                "`hf auth login` or set HF_TOKEN."
-            ) from error
         except errors.RepositoryNotFoundError as error:
             raise WeightsNotFoundError(
-                f"{endpoint} has no repository {self.repo_id!r} that you may read; check the name, or log in with "
-                "`hf auth login` (or set HF_TOKEN) if it is private."
+                f"{endpoint} has no repository {self.repo_id!r} that you may read. Check the name; if it is private or "
+                f"gated: ask for access at {endpoint}/{self.repo_id}, and log in with `hf auth login` or set HF_TOKEN."
             ) from error
         except errors.RevisionNotFoundError as error:
             raise WeightsNotFoundError(
                 f"{self.repo_id!r} has no revision {self.revision!r}; see {endpoint}/{self.repo_id}."
             ) from error
-        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-            if kept is not None:
-                return kept
-            raise self._unreachable(filename, error) from error
-        except errors.EntryNotFoundError:
+        except errors.RemoteEntryNotFoundError:
             return None
         except Exception as error:  # the client raises its own, httpx's and OS errors
             status = getattr(getattr(error, "response", None), "status_code", None)
@@ -167,9 +135,12 @@ class Repository:
                 ) from error
             if kept is not None:
                 return kept
-            if status is None and "Connect" in type(error).__name__:
+            is_unreachable = isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled)
+            if is_unreachable or (status is None and "Connect" in type(error).__name__):
                 raise self._unreachable(filename, error) from error
-            raise WeightsError(f"Fetching {name} from {endpoint} failed: {error}. Try again later.") from error
+            raise WeightsError(
+                f"Fetching {name} from {endpoint} failed: {error}. Check HF_ENDPOINT and proxies, or try again later."
+            ) from error
 
     def _name(self, filename: str) -> str:
         return f"{filename!r} of {self.repo_id!r}" + (f" at revision {self.revision!r}" if self.revision else "")
@@ -195,28 +166,27 @@ class Repository:
 
 
 def _endpoint() -> str:
-    return (os.environ.get("HF_ENDPOINT") or _DEFAULT_ENDPOINT).rstrip("/")
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def _is_intact(path: Path) -> bool:
     """Whether a cached file is what the hub sent: large files are stored under their SHA-256."""
     content = path.resolve()
-    if re.fullmatch("[0-9a-f]{64}", content.name):
-        try:
+    is_named_by_hash = re.fullmatch("[0-9a-f]{64}", content.name) is not None
+    try:
+        if is_named_by_hash:
             return sha256_of(content) == content.name
-        except WeightsError:
-            if content.exists():
-                raise
-            return False  # damaged: another process has just put it aside
-    return path.suffix != ".safetensors" or is_whole(path)
+        if path.suffix == ".safetensors":
+            read_metadata(path)
+    except WeightsError:
+        if is_named_by_hash and content.exists():
+            raise
+        return False  # damaged, or another process has just put it aside
+    return True
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The header of a model card (README.md) as plain data; empty if there is none.
-
-    Raises:
-        WeightsError: if the header cannot be read.
-    """
+    """The header of a model card (README.md) as plain data; :class:`WeightsError` if it cannot be read."""
     from huggingface_hub import metadata_load
 
     try:
@@ -233,20 +203,7 @@ def card_header(data: Mapping[str, Any]) -> str:
 
 
 def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, message: str) -> str:
-    """Upload the files of a folder; the repository is made if need be.
-
-    Args:
-        repo_id: ``owner/repo``.
-        private: make a new repository private.
-        token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
-        message: of the commit.
-
-    Returns:
-        The commit's hash: the revision to pin.
-
-    Raises:
-        WeightsError: if the upload fails.
-    """
+    """Upload the files of a folder and return the commit's hash; the repository is made if need be."""
     from huggingface_hub import HfApi
 
     try:

@@ -1,28 +1,23 @@
-"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses.
-
-One order for everything: a file or folder that is named; for a registered name the installed package, the cache of
-downloaded files, the hub, and last the mirrors and addresses of plain files.
-"""
+"""Finds weight files: on this machine, on the Hugging Face hub, at plain addresses."""
 
 import difflib
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.hub.download import fetch, sha256_of
 from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
 from memgan.hub.repository import Repository
-from memgan.hub.tensor_file import read_header
+from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint, model_in, read
 from memgan.network.config import PRESETS
 
 HUB_PREFIX = "hf-hub:"
-"""``hf-hub:owner/repo[@revision]`` names a repository of the hub, even if there is a folder called alike."""
 SOURCE_KEY = "source_sha256"
 """Header entry of converted files: the SHA-256 of what they were made of."""
 _SAFE_SUFFIX = ".safetensors"
@@ -31,62 +26,11 @@ _Folder = str | os.PathLike[str] | None
 _WEIGHT_SUFFIXES = (_SAFE_SUFFIX, ".pth", ".pt", ".ckpt", ".bin", ".onnx")
 
 
-class Source(NamedTuple):
-    """A place that may have a weight file."""
-
-    kind: Literal["path", "embedded", "converted", "cache", "elsewhere", "repository", "url"]
-    place: Path | Repository | tuple[str, ...]
-    """A file or folder, a repository of the hub, or the addresses of one file."""
-
-
 def embedded_dir() -> Path:
     """Folder of the embedded weights: ``memgan/_weights`` when installed, else ``weights`` of the checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_weights"
     return installed if installed.is_dir() else package.parent / "weights"
-
-
-def sources(
-    given: str | os.PathLike[str],
-    cache_dir: _Folder = None,
-    offline: bool | None = None,
-    revision: str | None = None,
-    token: str | None = None,
-    also_in: Sequence[Path] = (),
-    may_be_converted: bool = False,
-) -> Iterator[Source]:
-    """Places that may have what a name or path means, the best first; nothing is downloaded, asked or checked.
-
-    For the arguments and what they raise see :func:`resolve`.
-    """
-    spec = _spec_of(given)
-    if spec is not None and revision is None:
-        if spec.embedded:
-            yield Source("embedded", embedded_dir() / spec.filename)
-        folders = (cache_folder(cache_dir), *also_in)
-        if may_be_converted and not spec.filename.endswith(_SAFE_SUFFIX):
-            for folder in folders:
-                yield Source("converted", (folder / spec.filename).with_suffix(_SAFE_SUFFIX))
-        for folder in folders:
-            yield Source("cache" if folder is folders[0] else "elsewhere", folder / spec.filename)
-    if spec is not None:
-        if spec.repo_id is not None:
-            yield Source("repository", Repository(spec.repo_id, revision or spec.revision, cache_dir, offline, token))
-        elif revision is not None:
-            raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
-        if revision is None:
-            yield Source("url", (*(f"{address}/{spec.filename}" for address in mirrors()), *spec.urls))
-        return
-    path = Path(given).expanduser()
-    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
-        repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
-        if own_revision and revision and own_revision != revision:
-            raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
-        yield Source("repository", Repository(repo_id, revision or own_revision or None, cache_dir, offline, token))
-    elif revision is not None:
-        raise ConfigError(f"revision={revision!r} has no meaning for the path {os.fspath(given)!r}; leave it out.")
-    elif given and path.exists():  # an empty name is no folder, though Path("") is this one
-        yield Source("path", path)
 
 
 def resolve(
@@ -101,17 +45,14 @@ def resolve(
 ) -> Path:
     """Find a weight file, download it if need be, and check it where its SHA-256 is known.
 
-    A registered name wins over a file called alike: write ``./name`` to mean the file. It is looked for in the
-    installed package; the cache, ``FOLDER/filename``; ``also_in``; the repository on the Hugging Face hub, from its
-    cache if it is there; the mirrors of ``MEMGAN_MIRRORS``; the registered addresses. A damaged file of a cache is put
-    aside (``.damaged``) and fetched again, once.
+    A registered name wins over a file called alike: write ``./name`` to mean the file. For the order of search see
+    hub/README.md. A damaged file of a cache is put aside (``.damaged``) and fetched again, once.
 
     Args:
         name_or_path: a registered name, ``owner/repo[@revision]`` of the Hugging Face hub (``hf-hub:owner/repo`` if
             there is a folder called alike), a file, or a folder with one ``.safetensors`` file (or
             ``model.safetensors``, or its index); ``None``: ``memgan-mobile-512``.
-        cache_dir: folder for downloads; ``None``: ``MEMGAN_HOME`` if set, else the one of huggingface_hub (``HF_HOME``,
-            ``HF_HUB_CACHE``) for its repositories, and ``memgan`` in the user's cache folder for plain files.
+        cache_dir: folder for downloads; ``None``: see :mod:`memgan.hub.cache`.
         offline: never use the network; ``None``: what ``HF_HUB_OFFLINE`` says.
         revision: branch, tag or commit of the hub repository instead of the pinned one; its SHA-256 is not checked.
         token: of the hub; ``None``: the one of ``HF_TOKEN`` or of the login.
@@ -119,9 +60,6 @@ def resolve(
             warning.
         may_be_converted: prefer, in the cache and ``also_in``, the ``.safetensors`` file that `memgan convert` has made
             of a registered pickled one.
-
-    Returns:
-        The path of an existing file.
 
     Raises:
         WeightsNotFoundError: if there is none; the message says what to do.
@@ -132,20 +70,28 @@ def resolve(
     """
     given = DEFAULT_NAME if name_or_path is None else name_or_path
     spec = _spec_of(given)
-    found = sources(given, cache_dir, offline, revision, token, also_in, may_be_converted)
     if spec is not None and revision is None:
-        return _registered(spec, found, is_offline(offline))
-    for _, place in found:
-        if isinstance(place, Path):
-            return model_in(place) if place.is_dir() else place
-        if isinstance(place, Repository):
-            try:
-                return place.model() if spec is None else place.file(spec.repo_filename)
-            except WeightsNotFoundError as error:
-                if spec is None and _is_hub_name(given):
-                    raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
+        return _registered(spec, cache_dir, is_offline(offline), token, also_in, may_be_converted)
+    if spec is not None:
+        if spec.repo_id is None:
+            raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
+        return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.repo_filename)
+    path = Path(given).expanduser()
+    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
+        repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
+        if own_revision and revision and own_revision != revision:
+            raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
+        try:
+            return Repository(repo_id, revision or own_revision or None, cache_dir, offline, token).model()
+        except WeightsNotFoundError as error:
+            if given.startswith(HUB_PREFIX):
                 raise
-    raise _nothing(given)
+            raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
+    if revision is not None:
+        raise ConfigError(f"revision={revision!r} has no meaning for the path {os.fspath(given)!r}; leave it out.")
+    if not given or not path.exists():  # an empty name is no folder, though Path("") is this one
+        raise _nothing(given)
+    return model_in(path) if path.is_dir() else path
 
 
 def load(
@@ -159,50 +105,62 @@ def load(
     """Find (as :func:`resolve` does) and read weights of a restorer.
 
     Raises:
-        WeightsNotFoundError: if there are none.
-        ChecksumError: if the file differs from the registered one.
-        WeightsError: if the file is damaged or of another kind, or a download fails.
+        WeightsError: if the file is damaged or of another kind; and all that :func:`resolve` raises.
     """
-    spec = None if name_or_path is None else _spec_of(name_or_path)
+    spec = _spec_of(name_or_path)
     if spec is not None and spec.kind != "restorer":
-        raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {', '.join(_names('restorer'))}.")
+        restorers = ", ".join(sorted(name for name, one in REGISTRY.items() if one.kind == "restorer"))
+        raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {restorers}.")
     return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
 
 
 def where(spec: WeightSpec, cache_dir: _Folder = None) -> tuple[Literal["embedded", "cached", "remote"], Path | None]:
     """Where registered weights are now, and the file if it is on this machine; unchecked, without network."""
-    for kind, place in sources(spec.name, cache_dir):
-        path = place.cached(spec.repo_filename) if isinstance(place, Repository) else place
-        if isinstance(path, Path) and path.is_file():
-            return "embedded" if kind == "embedded" else "cached", path
-    return "remote", None
+    if spec.embedded and (path := embedded_dir() / spec.filename).is_file():
+        return "embedded", path
+    if (path := cache_folder(cache_dir) / spec.filename).is_file():
+        return "cached", path
+    kept = spec.repo_id and Repository(spec.repo_id, spec.revision, cache_dir).cached(spec.repo_filename)
+    return ("cached", kept) if kept else ("remote", None)
 
 
-def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Path:
-    """The first source that has the registered file."""
+def _registered(
+    spec: WeightSpec,
+    cache_dir: _Folder,
+    offline: bool,
+    token: str | None,
+    also_in: Sequence[Path],
+    may_be_converted: bool,
+) -> Path:
+    """The first place that has the registered file."""
+    if spec.embedded and (path := embedded_dir() / spec.filename).is_file():
+        return _checked(path, spec)
+    target, *others = (folder / spec.filename for folder in (cache_folder(cache_dir), *also_in))
+    if may_be_converted and not spec.filename.endswith(_SAFE_SUFFIX):
+        for path in (place.with_suffix(_SAFE_SUFFIX) for place in (target, *others)):
+            if path.is_file() and read_metadata(path).get(SOURCE_KEY) == spec.sha256:
+                return path
+    if target.is_file() and (offline or sha256_of(target) == spec.sha256):  # else it is fetched again
+        return _checked(target, spec)
+    for path in filter(Path.is_file, others):
+        if sha256_of(path) == spec.sha256:
+            return path
+        warnings.warn(f"{path} is not the published {spec.name!r} and is not used; delete it.", stacklevel=3)
     problem: WeightsError | None = None
-    target = Path(spec.filename)
-    for kind, place in found:
-        if kind == "cache" and isinstance(place, Path):
-            target = place  # where downloads from plain addresses go
-        if isinstance(place, Path):
-            if place.is_file() and _is_registered(place, kind, spec, offline):
-                return place
-        elif isinstance(place, Repository):
-            try:
-                return _from_repository(spec, place)
-            except WeightsError as error:
-                problem = error
-        elif place and not offline:
-            try:
-                return fetch(place, target, sha256=spec.sha256, size=spec.size)
-            except WeightsError as error:
-                before = f"{problem} " if problem else ""
-                raise type(error)(f"{before}{error} {_by_hand(spec, target)}") from error
-    if isinstance(problem, WeightsNotFoundError):
-        raise WeightsNotFoundError(f"{problem} Or: {_by_hand(spec, target)}") from problem
+    if spec.repo_id is not None:
+        try:
+            return _from_repository(spec, Repository(spec.repo_id, spec.revision, cache_dir, offline, token))
+        except WeightsError as error:
+            problem = error
+    urls = (*(f"{address}/{spec.filename}" for address in mirrors()), *spec.urls)
+    if urls and not offline:
+        try:
+            return fetch(urls, target, sha256=spec.sha256, size=spec.size)
+        except WeightsError as error:
+            before = f"{problem} " if problem else ""
+            raise type(error)(f"{before}{error} {_by_hand(spec, target)}") from error
     if problem is not None:
-        raise problem
+        raise type(problem)(f"{problem} Or: {_by_hand(spec, target)}") from problem
     if spec.embedded:
         raise WeightsNotFoundError(
             f"The embedded weights {spec.name!r} are missing: there is no {embedded_dir() / spec.filename}. Install "
@@ -214,34 +172,21 @@ def _registered(spec: WeightSpec, found: Iterator[Source], offline: bool) -> Pat
     )
 
 
-def _is_registered(path: Path, kind: str, spec: WeightSpec, offline: bool) -> bool:
-    """Whether a file is the registered one, or made of it; what cannot be replaced raises."""
-    if kind == "converted":
-        return bool(read_header(path).get("__metadata__", {}).get(SOURCE_KEY) == spec.sha256)
-    if sha256_of(path) == spec.sha256:
-        return True
-    if kind == "embedded" or (kind == "cache" and offline):
-        raise _other(path, spec)
-    if kind == "elsewhere":
-        warnings.warn(f"{path} is not the published {spec.name!r} and is not used; delete it.", stacklevel=4)
-    return False
-
-
 def _from_repository(spec: WeightSpec, repository: Repository) -> Path:
     path = repository.file(spec.repo_filename)
-    if sha256_of(path) != spec.sha256 and not is_offline(repository.offline):
+    if sha256_of(path) != spec.sha256 and not repository.offline:
         path = repository.renewed(path, spec.repo_filename, lambda file: sha256_of(file) == spec.sha256)
-    if sha256_of(path) != spec.sha256:
-        raise _other(path, spec)
+    return _checked(path, spec)
+
+
+def _checked(path: Path, spec: WeightSpec) -> Path:
+    if (found := sha256_of(path)) != spec.sha256:
+        raise ChecksumError(
+            f"{path} is not the published {spec.name!r}: its SHA-256 is {found}, registered is {spec.sha256}. It is "
+            "damaged or was changed: delete it and fetch it (or install memgan) again. Weights of your own are loaded "
+            "by their path."
+        )
     return path
-
-
-def _other(path: Path, spec: WeightSpec) -> ChecksumError:
-    return ChecksumError(
-        f"{path} is not the published {spec.name!r}: its SHA-256 is {sha256_of(path)}, registered is {spec.sha256}. It "
-        "is damaged or was changed: delete it and fetch it (or install memgan) again. Weights of your own are loaded "
-        "by their path."
-    )
 
 
 def _by_hand(spec: WeightSpec, place: Path) -> str:
@@ -252,7 +197,7 @@ def _by_hand(spec: WeightSpec, place: Path) -> str:
     )
 
 
-def _spec_of(given: str | os.PathLike[str]) -> WeightSpec | None:
+def _spec_of(given: str | os.PathLike[str] | None) -> WeightSpec | None:
     """The registered weights of this name; a path is no name."""
     return REGISTRY.get(given) if isinstance(given, str) else None
 
@@ -262,21 +207,14 @@ def _is_hub_name(given: str | os.PathLike[str]) -> bool:
     return is_name and not str(given).endswith(_WEIGHT_SUFFIXES)
 
 
-def _names(kind: str) -> list[str]:
-    return sorted(name for name, spec in REGISTRY.items() if spec.kind == kind)
-
-
 def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
     """What to say when a name or path means nothing."""
-    known = ", ".join(sorted(REGISTRY))
+    advice = f"Known: {', '.join(sorted(REGISTRY))}; else give a file or folder, or owner/repo of the Hugging Face hub."
     if isinstance(given, str) and not (os.sep in given or "/" in given or given.endswith(_WEIGHT_SUFFIXES)):
-        hint = difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5)
+        reason = f"No weights are called {given!r}."
         if given in PRESETS:
             reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
-        else:
-            reason = f"No weights are called {given!r}" + (f"; did you mean {hint[0]!r}?" if hint else ".")
-        return WeightsNotFoundError(f"{reason} Known: {known}; else give a .safetensors file or owner/repo of the hub.")
-    return WeightsNotFoundError(
-        f"There is no file or folder {os.fspath(given)!r} (looked from {os.getcwd()}). Check the path, or give one of "
-        f"the names: {known}; or owner/repo of the Hugging Face hub."
-    )
+        elif hint := difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5):
+            reason = f"No weights are called {given!r}; did you mean {hint[0]!r}?"
+        return WeightsNotFoundError(f"{reason} {advice}")
+    return WeightsNotFoundError(f"There is no file or folder {os.fspath(given)!r} (seen from {os.getcwd()}). {advice}")

@@ -4,10 +4,11 @@ torch is imported when tensors are read or written, so that looking into a heade
 safetensors files: :func:`read_tensors` refuses pickles. :func:`read_state` takes them, for networks of other projects.
 """
 
+import contextlib
 import json
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,77 +18,38 @@ from memgan.runtime.atomic_file import atomic_write
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MAX_HEADER_BYTES = 100_000_000
-"""The limit of safetensors itself."""
-_UNREADABLE = (
-    "{path} cannot be read as a safetensors file ({error}); it is damaged, cut off or of another kind. "
-    "Fetch it again, or give another file."
-)
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-)
+_DAMAGE_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
-def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The header of a safetensors file, read without torch and without the tensors.
-
-    Returns:
-        Tensor names to ``dtype``, ``shape`` and ``data_offsets``; ``__metadata__`` to the further entries (text).
-
-    Raises:
-        WeightsError: if the file has no such header, or is shorter or longer than the header says.
-    """
-    path = Path(path)
-    _refuse_pickle(path)
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("no header at its start")
-            header = json.loads(file.read(length))
-        header = dict(header)
-        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors), default=0)
-        if end != size:
-            raise ValueError(f"it has {size} bytes instead of {end}")
-        return header
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
-
-
-def is_whole(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a safetensors file of the length that its header says; the tensors are not looked at."""
-    try:
-        read_header(path)
-    except WeightsError:
-        return False
-    return True
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The header entries of a safetensors file besides its tensors; :class:`WeightsError` if it is none or damaged."""
+    with _opened(path, "np") as file:
+        return dict(file.metadata() or {})
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    """The further header entries and all tensors, on the CPU, of a safetensors file.
+    """As :func:`read_metadata`, and all tensors on the CPU."""
+    with _opened(path, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return dict(file.metadata() or {}), state
 
-    Raises:
-        WeightsError: if it is damaged, cut off or of another kind.
-    """
-    _refuse_pickle(path)
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            return dict(file.metadata() or {}), state
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(_UNREADABLE.format(path=path, error=error)) from error
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except (SafetensorError, *_DAMAGE_ERRORS) as error:
+        remedy = "It is damaged, cut off or of another kind. Fetch it again, or give another file."
+        with contextlib.suppress(OSError), open(path, "rb") as opened:
+            if opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                remedy = (
+                    "It is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
+                    "`memgan convert` makes such of facexlib's files, `memgan prior import` of StyleGAN2 checkpoints."
+                )
+        raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {remedy}") from error
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = "") -> Any:
@@ -96,7 +58,6 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
     A pickle may hold tensors and plain containers; anything else is refused, unexecuted.
 
     Args:
-        path: the file.
         also_allowed: harmless classes that may occur in a pickle too.
         remedy: what to do instead, for the errors' messages.
 
@@ -117,7 +78,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
     try:
         with torch.serialization.safe_globals(list(also_allowed)):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except _PICKLE_ERRORS as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, *_DAMAGE_ERRORS) as error:
         reason = str(error).strip().split("\n")[0]
         raise WeightsError(f"{path} cannot be read as a checkpoint of plain tensors ({reason}). {remedy}") from error
 
@@ -130,7 +91,7 @@ def read_state(
     The ``module.`` that training on several GPUs puts before each name is taken away.
 
     Raises:
-        WeightsNotFoundError, WeightsError: as :func:`read_checkpoint` does.
+        WeightsNotFoundError, WeightsError: as there.
         StateMismatchError: if the file holds something else.
     """
     content = read_checkpoint(path, also_allowed=also_allowed, remedy=remedy)
@@ -142,11 +103,7 @@ def read_state(
 
 
 def tensor_places(index: Path) -> dict[str, str]:
-    """Tensor names to file names of an index.
-
-    Raises:
-        WeightsError: if it is none, or names files in other folders.
-    """
+    """Tensor names to file names of an index; :class:`WeightsError` if it is none, or names files elsewhere."""
     try:
         places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
         if any(Path(name).name != name for name in places.values()):
@@ -157,11 +114,7 @@ def tensor_places(index: Path) -> dict[str, str]:
 
 
 def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
-    """As :func:`read_tensors`, of all files that an index names.
-
-    Raises:
-        WeightsError: as there, or if tensors are missing.
-    """
+    """As :func:`read_tensors`, of all files that an index names; missing tensors are a :class:`WeightsError` too."""
     places = tensor_places(path)
     header: dict[str, str] = {}
     state: dict[str, Tensor] = {}
@@ -177,15 +130,9 @@ def read_index(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
 
 
 def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, all or nothing; the same arguments give the same bytes.
+    """Write a safetensors file by :func:`atomic_write`; the same arguments give the same bytes.
 
-    Args:
-        path: the file to write; missing folders are made.
-        tensors: contiguous ones that share no memory, by name.
-        metadata: further header entries.
-
-    Raises:
-        OutputError: if the file cannot be written.
+    Missing folders are made. The tensors must be contiguous and share no memory.
     """
     from safetensors.torch import save
 
@@ -205,19 +152,3 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)  # the format wants tensors to begin at a multiple of eight
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
-
-
-def _refuse_pickle(path: Path) -> None:
-    """Name the commonest mistake, a PyTorch checkpoint, instead of complaining about its header."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be opened ({error.strerror or error}); give a readable .safetensors file."
-        ) from error
-    if start[:4] == b"PK\x03\x04" or start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise WeightsError(
-            f"{path} is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-            "facexlib's files are turned into such by `memgan convert`, StyleGAN2 checkpoints by `memgan prior import`."
-        )

@@ -32,7 +32,7 @@ _FORMER_BUFFER = (".initialised", ".initialized")
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A generator's configuration and tensors, as read from a weight file."""
+    """A generator, as read from a weight file."""
 
     config: MemGANConfig
     state: "dict[str, Tensor]"
@@ -44,11 +44,9 @@ class Checkpoint:
 def read(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a weight file; nothing is ever unpickled.
 
-    A header without configuration is accepted where ``config.json`` lies next to a ``model.safetensors`` or its
-    index.
-
     Args:
-        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files in the same folder.
+        path: a safetensors file, or an index (``model.safetensors.index.json``) with its files in the same folder; if
+            they are named as on the hub, ``config.json`` may have the configuration instead of the header.
 
     Raises:
         WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
@@ -74,15 +72,12 @@ def save(
     """Write a weight file; an existing one is replaced only when the new one is complete.
 
     Args:
-        path: the file to write; missing folders are made.
+        path: the file to write, which is returned; missing folders are made.
         config: stored in the header. The same arguments give the same bytes.
         state: tensors by name, on any device.
         metadata: further header entries; keys and values are text.
         half: store float tensors of two or more dimensions in half precision. Vectors (biases, statistics) and
             tensors with values beyond its range stay in single precision: they weigh little and cost accuracy.
-
-    Returns:
-        The path written.
 
     Raises:
         WeightsError: if a tensor has values that are not finite, or the metadata are not text.
@@ -97,21 +92,12 @@ def save(
                 f"and the keys {', '.join(_RESERVED_KEYS)} are taken."
             )
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
-    header = {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"}
-    write_tensors(path, tensors, header)
+    write_tensors(path, tensors, {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"})
     return path
 
 
 def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, half: bool = False) -> Path:
-    """Write ``config.json`` and ``model.safetensors`` into ``directory``, as the Hugging Face hub names them.
-
-    Returns:
-        The directory.
-
-    Raises:
-        WeightsError: if a tensor has values that are not finite.
-        OutputError: if the files cannot be written.
-    """
+    """Write ``config.json`` and ``model.safetensors`` into ``directory``, and return it; see :func:`save`."""
     directory = Path(directory)
     save(directory / MODEL_FILE, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
     with atomic_write(directory / CONFIG_FILE) as temporary:
@@ -121,11 +107,7 @@ def save_pretrained(directory: str | os.PathLike[str], checkpoint: Checkpoint, h
 
 
 def model_in(folder: Path) -> Path:
-    """The model of a folder: ``model.safetensors``, its index, or the only safetensors file.
-
-    Raises:
-        WeightsNotFoundError: if there is none, or it is not clear which.
-    """
+    """The model of a folder: ``model.safetensors``, its index, or the only safetensors file."""
     for name in (MODEL_FILE, INDEX_FILE):
         if (folder / name).is_file():
             return folder / name
@@ -133,18 +115,12 @@ def model_in(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     found = f"{len(files)} of them: {', '.join(file.name for file in files[:5])}" if files else "none"
-    raise WeightsNotFoundError(
-        f"The folder {folder} needs {MODEL_FILE} or exactly one .safetensors file; it has {found}. "
-        "Give the file itself."
-    )
+    needed = f"needs {MODEL_FILE} or exactly one .safetensors file"
+    raise WeightsNotFoundError(f"The folder {folder} {needed}; it has {found}. Give the file itself.")
 
 
 def files_of(path: Path) -> list[Path]:
-    """All files of a model: an index with its parts, and the ``config.json`` next to files named as on the hub.
-
-    Raises:
-        WeightsError: if the index cannot be read.
-    """
+    """All files of a model: an index with its parts, and the ``config.json`` next to files named as on the hub."""
     files = [path]
     if path.name.endswith(".index.json"):
         files += [path.parent / name for name in sorted(set(tensor_places(path).values()))]
@@ -180,11 +156,7 @@ def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":
     import torch
 
     copy = tensor.detach().to("cpu", copy=True).contiguous()
-    if not copy.is_floating_point():
-        return copy
     if not torch.isfinite(copy).all():
         raise WeightsError(f"The tensor {name!r} has values that are not finite; such weights restore nothing.")
-    limit = torch.finfo(torch.float16).max
-    if half and copy.ndim >= 2 and (copy.numel() == 0 or copy.abs().max() <= limit):
-        return copy.half()
-    return copy
+    fits = copy.is_floating_point() and copy.ndim >= 2 and bool((copy.abs() <= torch.finfo(torch.half).max).all())
+    return copy.half() if half and fits else copy

@@ -9,26 +9,27 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from memgan.errors import ConfigError, DataError, ImageError
+from memgan.errors import DataError, ImageError
 from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor
+from memgan.runtime.checks import check_int
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class _Place(NamedTuple):
-    """Where the bytes of one picture file lie; ``size`` is ``None`` for a file of its own."""
+    """Where the bytes of one picture file lie; ``size`` is -1 for a file of its own."""
 
     name: str
     path: Path
     offset: int = 0
-    size: int | None = None
+    size: int = -1
 
 
 class PictureSource:
     """Read access to the picture files of folders (with their sub-folders), tar archives and single files.
 
-    Only names are read at first; pictures are decoded when asked for. Nothing stays open, so that a source may be
-    shared by threads and sent to other processes. The order is that of the names within each source.
+    Pictures are decoded when asked for. Nothing stays open, so that a source may be shared by threads and sent to other
+    processes. The order is that of the names within each source.
 
     Args:
         sources: one path or several. Archives must be uncompressed: compressed ones cannot be read by number.
@@ -39,10 +40,7 @@ class PictureSource:
 
     def __init__(self, sources: Sources) -> None:
         paths = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
-        self._places: list[_Place] = []
-        for path in map(Path, paths):
-            found = _in_folder(path) if path.is_dir() else _in_file(path)
-            self._places += sorted(found)
+        self._places = [place for path in map(Path, paths) for place in sorted(_places_in(path))]
         if not self._places:
             raise DataError(
                 f"No pictures in {', '.join(map(str, paths)) or 'no source'}; "
@@ -67,25 +65,16 @@ class PictureSource:
         try:
             with open(place.path, "rb") as file:
                 file.seek(place.offset)
-                data = file.read(-1 if place.size is None else place.size)
-            return decode_picture(data, place.name).rgb8
+                return decode_picture(file.read(place.size), place.name).rgb8
         except (OSError, ImageError) as error:
             raise DataError(f"{place.path}: {error}") from error
 
 
 def spread_evenly(source: PictureSource, limit: int | None = None) -> list[int]:
-    """Numbers of the pictures in the order of their names; at most ``limit`` of them, spread evenly.
-
-    Raises:
-        ConfigError: if ``limit`` is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit is {limit}; it must be at least 1.")
-    names = source.names
-    order = sorted(range(len(source)), key=names.__getitem__)
-    if limit is None or limit >= len(order):
-        return order
-    return [order[step * len(order) // limit] for step in range(limit)]
+    """Numbers of the pictures in the order of their names; at most ``limit`` (1 or more) of them, spread evenly."""
+    order = sorted(range(len(source)), key=source.names.__getitem__)
+    count = len(order) if limit is None else min(check_int("limit", limit, 1), len(order))
+    return [order[step * len(order) // count] for step in range(count)]
 
 
 def read_face(source: PictureSource, index: int, size_px: int) -> Tensor:
@@ -108,20 +97,18 @@ def _is_picture(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
-def _in_folder(folder: Path) -> list[_Place]:
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return [_Place(name, path) for name, path in names.items() if _is_picture(name)]
-
-
-def _in_file(path: Path) -> list[_Place]:
+def _places_in(path: Path) -> list[_Place]:
+    if path.is_dir():
+        files = [_Place(file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file()]
+        return [place for place in files if _is_picture(place.name)]
     if not path.exists():
         raise DataError(f"There is no {path}; give an existing folder, tar archive or picture.")
     if _is_picture(path.name):
         return [_Place(path.name, path)]
     try:
         with tarfile.open(path, "r:") as archive:
-            files = [member for member in archive if member.isreg() and not member.issparse()]
+            members = [member for member in archive if member.isreg() and not member.issparse()]
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} is no uncompressed tar archive ({error}); unpack it into a folder first.") from error
-    cleaned = [(PurePosixPath(member.name).as_posix(), member) for member in files]
-    return [_Place(name, path, member.offset_data, member.size) for name, member in cleaned if _is_picture(name)]
+    places = [_Place(PurePosixPath(one.name).as_posix(), path, one.offset_data, one.size) for one in members]
+    return [place for place in places if _is_picture(place.name)]

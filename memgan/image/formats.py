@@ -17,7 +17,6 @@ class FileFormat:
     name: str
     """As Pillow calls it."""
     has_alpha: bool = False
-    """Whether it holds transparency."""
     has_quality: bool = False
     """Whether it loses detail, the more the lower its ``quality`` of 1 to 100 is."""
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -57,11 +56,7 @@ def is_heif(data: bytes) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def enable_heif() -> None:
-    """Teach Pillow to read and write HEIF pictures.
-
-    Raises:
-        MissingDependencyError: if pillow-heif is not installed.
-    """
+    """Teach Pillow to read and write HEIF pictures; without pillow-heif a :class:`MissingDependencyError`."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
@@ -73,11 +68,7 @@ def enable_heif() -> None:
 
 
 def format_of(suffix: str) -> FileFormat | None:
-    """The format by the suffix (lower case, with dot) of its files; ``None`` if it is not known here.
-
-    Raises:
-        MissingDependencyError: for HEIF without pillow-heif.
-    """
+    """The format by the suffix (lower case, with dot) of its files; ``None`` if it is not known here."""
     if suffix in HEIF_SUFFIXES:
         enable_heif()
         return _HEIF

@@ -12,22 +12,17 @@ _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 # Notes about the picture. Left out: the layout of the file it was in, its orientation (the pixels are turned already)
 # and its thumbnail (which would still show the face as it was).
 _KEPT_TAGS = (
-    0x010E,  # description
-    0x010F,  # camera maker
-    0x0110,  # camera model
-    0x011A,  # resolution, horizontally
-    0x011B,  # and vertically
-    0x0128,  # its unit
-    0x0131,  # software
-    0x0132,  # date
-    0x013B,  # artist
-    0x013C,  # computer
-    0x4746,  # rating
-    0x8298,  # copyright
+    *(0x010E, 0x010F, 0x0110),  # description, camera maker, camera model
+    *(0x011A, 0x011B, 0x0128),  # resolution horizontally and vertically, its unit
+    *(0x0131, 0x0132, 0x013B, 0x013C),  # software, date, artist, computer
+    *(0x4746, 0x8298),  # rating, copyright
     *range(0x9C9B, 0x9CA0),  # title, comment, author, keywords, subject as Windows writes them
 )
-_EXIF_ERRORS = (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError, struct.error, OSError)
+DAMAGE_ERRORS = (ValueError, TypeError, KeyError, IndexError, OverflowError, SyntaxError, struct.error, OSError)
+"""What Pillow raises on damaged data; an error of another kind is a fault of this library."""
 _PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
+_EXIF_WARNING = "the picture's EXIF notes are damaged ({}); leaving them out"
+_PROFILE_WARNING = "the picture's color profile is unusable ({}); taking sRGB instead"
 _SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
@@ -43,8 +38,8 @@ def exif_of(image: Image.Image) -> bytes | None:
             if notes:
                 kept[directory] = dict(notes)
         return kept.tobytes() if len(kept) else None
-    except _EXIF_ERRORS as error:
-        warnings.warn(f"the picture's EXIF notes are damaged ({error}); leaving them out", stacklevel=3)
+    except DAMAGE_ERRORS as error:
+        warnings.warn(_EXIF_WARNING.format(error), stacklevel=3)
         return None
 
 
@@ -57,8 +52,8 @@ def exif_for_size(exif: bytes, width: int, height: int) -> bytes | None:
         if _PIXEL_WIDTH in details or _PIXEL_HEIGHT in details:
             notes[_EXIF_IFD] = {**details, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
         return notes.tobytes() if len(notes) else None
-    except _EXIF_ERRORS as error:
-        warnings.warn(f"the picture's EXIF notes are damaged ({error}); leaving them out", stacklevel=3)
+    except DAMAGE_ERRORS as error:
+        warnings.warn(_EXIF_WARNING.format(error), stacklevel=3)
         return None
 
 
@@ -70,7 +65,7 @@ def usable_profile(image: Image.Image) -> bytes | None:
     try:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except _PROFILE_ERRORS as error:
-        warnings.warn(f"the picture's color profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        warnings.warn(_PROFILE_WARNING.format(error), stacklevel=3)
         return None
     wanted = "L" if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else image.mode
     wanted = wanted if wanted in ("L", "CMYK") else "RGB"
@@ -86,7 +81,7 @@ def convert_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except _PROFILE_ERRORS as error:
-        warnings.warn(f"the picture's color profile is unusable ({error}); taking sRGB instead", stacklevel=3)
+        warnings.warn(_PROFILE_WARNING.format(error), stacklevel=3)
         return image
     return image if converted is None else converted  # None is for conversions in place
 

@@ -38,12 +38,12 @@ class Picture:
 
     @property
     def width(self) -> int:
-        """Width in pixels."""
+        """In pixels."""
         return int(self.rgb.shape[1])
 
     @property
     def height(self) -> int:
-        """Height in pixels."""
+        """In pixels."""
         return int(self.rgb.shape[0])
 
     @property
@@ -53,26 +53,13 @@ class Picture:
 
 
 def check_size(width: int, height: int, what: str = "picture") -> None:
-    """Reject sizes that cannot be restored sensibly.
-
-    Raises:
-        ImageError: if a side is under 16 or over 20000 pixels, or the area exceeds 2**26 pixels.
-    """
+    """Raise :class:`ImageError` if a side is under 16 or over 20000 pixels, or the area exceeds 2**26 pixels."""
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         remedy = "enlarge it first" if min(width, height) < MIN_SIDE else "shrink it or cut it into parts first"
         raise ImageError(
             f"{what} is {width} x {height} pixels; allowed are sides of {MIN_SIDE} to {MAX_SIDE} pixels and at most "
             f"{MAX_PIXELS} pixels in all; {remedy}"
         )
-
-
-def check_color(color: str) -> None:
-    """Reject unknown channel orders.
-
-    Raises:
-        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
-    """
-    check_choice("color", color, COLOR_ORDERS)
 
 
 def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
@@ -87,8 +74,9 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
     Raises:
         ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
             outside 16..20000 pixels a side.
+        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
     """
-    check_color(color)
+    check_choice("color", color, COLOR_ORDERS)
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(image).__name__}; "
@@ -102,15 +90,12 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
         )
     check_size(image.shape[1], image.shape[0])
     pixels = _integer_pixels(image).reshape(image.shape[0], image.shape[1], channels)
-    if channels == 1:
-        return Picture(rgb=cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB), is_gray=True)
-    # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel.
-    if color == "bgr":
-        to_rgb = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGB
-        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb)
-    else:
+    if color == "rgb" and channels != 1:
         rgb = np.array(pixels[:, :, :3], order="C")
-    return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
+    else:  # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel
+        to_rgb = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
+        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb)
+    return Picture(rgb, is_gray=channels == 1, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
 
 
 def _integer_pixels(image: np.ndarray) -> np.ndarray:
@@ -142,7 +127,7 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
-    check_color(color)
+    check_choice("color", color, COLOR_ORDERS)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])

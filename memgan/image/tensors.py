@@ -12,8 +12,7 @@ def to_tensor(rgb: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 or uint16 RGB to a float32 tensor (3, H, W) in [-1, 1].
 
     Raises:
-        ShapeError: if the array has another shape.
-        ImageError: if it has another dtype.
+        ShapeError, ImageError: if the array has another shape or dtype.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ShapeError(f"expected an array (H, W, 3), got {rgb.shape}")

@@ -13,10 +13,7 @@ def keep_freed_memory() -> bool:
 
     glibc gives large blocks back to the system at once, and takes their pages anew, one by one and filled with zeros,
     at the next call. Features of 512 px faces are such blocks: on two cores a sixth of a training step's time goes
-    there, and a twentieth of a restoration's. Kept, they cost no more than the peak, which the process then has until
-    it ends.
-
-    For programs, which know what else they do; the command line calls it. Libraries should leave it to them.
+    there, and a twentieth of a restoration's. For programs, such as the command line; libraries leave it to them.
 
     Returns:
         Whether it is so now. ``False``: another C library, or the user has set malloc up by environment variables.

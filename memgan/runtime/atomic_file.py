@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,10 +14,6 @@ from memgan.errors import MemGANError, OutputError
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) -> Iterator[Path]:
     """The path of a temporary file that replaces ``path`` when the block ends well, and is deleted otherwise.
-
-    Args:
-        path: the file to write.
-        make_folders: make the folders that are missing.
 
     Raises:
         OutputError: if the file cannot be written; whatever ``OSError`` the block raises counts as that.
@@ -46,23 +41,8 @@ def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) ->
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write ``data`` as JSON, all or nothing.
-
-    Numbers that JSON does not know (infinite PSNR, undefined NIQE) become ``null``.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
-    text = json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+    """Write ``data`` as JSON by :func:`atomic_write`; infinite and undefined numbers become ``null``."""
+    finite = json.loads(json.dumps(data), parse_constant=lambda name: None)
+    text = json.dumps(finite, indent=1) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return value

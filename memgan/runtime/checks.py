@@ -7,11 +7,7 @@ from memgan.errors import ConfigError
 
 
 def check_number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
-    """``value`` as a number from ``low`` to ``high``.
-
-    Raises:
-        ConfigError: if it is none.
-    """
+    """``value`` as a number from ``low`` to ``high``; anything else is a :class:`ConfigError`."""
     try:
         result = float(value)
     except (TypeError, ValueError):
@@ -22,38 +18,20 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
-    """Refuse what is not allowed.
-
-    Args:
-        name: of the option.
-        value: given for it.
-        allowed: names that are.
-        more: what else is allowed, for the message.
-
-    Raises:
-        ConfigError: if ``value`` is none of ``allowed``.
-    """
+    """Raise :class:`ConfigError` if ``value`` is none of ``allowed``; ``more`` says what else is."""
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
 
 
 def check_int(name: str, value: Any, least: int) -> int:
-    """``value`` as a whole number of at least ``least``.
-
-    Raises:
-        ConfigError: if it is none.
-    """
+    """``value`` as a whole number of at least ``least``; anything else is a :class:`ConfigError`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
     return value
 
 
 def parse_ints(name: str, text: str) -> list[int]:
-    """The numbers of a text such as ``0,1,2``.
-
-    Raises:
-        ConfigError: if it is none.
-    """
+    """The numbers of a text such as ``0,1,2``; anything else is a :class:`ConfigError`."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
@@ -61,11 +39,7 @@ def parse_ints(name: str, text: str) -> list[int]:
 
 
 def check_exclusive(**given: Any) -> None:
-    """Refuse more than one of several options that mean the same.
-
-    Raises:
-        ConfigError: naming those given.
-    """
+    """Raise :class:`ConfigError` if more than one of several options that mean the same is not ``None``."""
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise ConfigError(f"{' and '.join(names)} are given, but all say what network to use: give one of them.")

@@ -11,10 +11,7 @@ from memgan.runtime.choices import DTYPES
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device to run on.
-
-    Args:
-        device: such as ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None``: the first CUDA device, else the CPU.
+    """The device of a name such as ``"cuda:1"``; of ``None``: the first CUDA device, else the CPU.
 
     Raises:
         ConfigError: if it is no device, or one that this machine or this build of torch lacks.
@@ -75,9 +72,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
 
 def device_of(network: nn.Module, default: torch.device) -> torch.device:
     """Where the network's tensors are now; ``default`` for one without any."""
-    for tensor in itertools.chain(network.parameters(), network.buffers()):
-        return tensor.device
-    return default
+    return next((tensor.device for tensor in itertools.chain(network.parameters(), network.buffers())), default)
 
 
 def release_memory(device: torch.device) -> None:

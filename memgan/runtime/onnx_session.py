@@ -9,11 +9,9 @@ from memgan.errors import MissingDependencyError, WeightsError
 
 
 def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
-    """An ``onnxruntime.InferenceSession`` on the CPU; it may be run by several threads at once.
+    """An ``onnxruntime.InferenceSession`` on the CPU, of the bytes or the path of an ONNX file.
 
-    Args:
-        network: the bytes or the path of an ONNX file.
-        purpose: what needs it, for the message.
+    Several threads at once may run it. ``purpose`` is what needs it, for the errors' messages.
 
     Raises:
         MissingDependencyError: if onnxruntime is not installed.

@@ -18,7 +18,6 @@ class Option:
     """What is known about an option besides its name and default."""
 
     help: str
-    """For people, as a command prints it."""
     group: str = ""
     """Heading on the command line; empty: the option is not offered there."""
     words: tuple[str, ...] = ()
@@ -52,10 +51,10 @@ def check_options(options: Any) -> None:
     """Check every field of a frozen dataclass of options, and bring numbers and switches to their type.
 
     Raises:
-        ConfigError: naming the first option that is not allowed, and what is.
+        ConfigError: if an option is not allowed.
     """
     for field in dataclasses.fields(options):
-        described, value = field.metadata[_KEY], getattr(options, field.name)
+        described, value = option_of(field), getattr(options, field.name)
         if value is None and field.default is None:
             continue
         if described.choices:

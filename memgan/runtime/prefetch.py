@@ -1,13 +1,13 @@
 """Makes the next item of an iterator in a thread while the caller uses the one before."""
 
-import contextlib
-import queue
-import threading
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import Future
-from typing import TypeVar
+import sys
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_END: Any = object()
 
 
 def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
@@ -15,47 +15,17 @@ def prefetch(items: Iterable[T]) -> Generator[T, None, None]:
 
     One item at a time is made ahead, so that memory stays bounded; if ``items`` is made of another such iterator, both
     threads work at the same time. What ``items`` raises is raised here, in the place of the item. Closing the result
-    (a loop that is left early does not do it, see :func:`contextlib.closing`) ends the thread after the item that it
-    is at, and waits for that.
-
-    Args:
-        items: gone through by that thread alone, and closed there if it is a generator.
+    (a loop that is left early does not do it, see :func:`contextlib.closing`) waits for the item that the thread is
+    at, and closes ``items`` in that thread if it is a generator.
     """
-    closed = threading.Event()
-    room = threading.Semaphore(1)
-    made: queue.SimpleQueue[Future[T] | None] = queue.SimpleQueue()
-    thread = threading.Thread(target=_make, args=(iter(items), made, room, closed), name="memgan-prefetch", daemon=True)
-    thread.start()
-    try:
-        while (item := made.get()) is not None:
-            room.release()
-            yield item.result()
-            del item  # or it would live until the next one is there
-    finally:
-        closed.set()
-        room.release()
-        thread.join()
-
-
-def _make(
-    source: Iterator[T],
-    made: "queue.SimpleQueue[Future[T] | None]",
-    room: threading.Semaphore,
-    closed: threading.Event,
-) -> None:
-    """What the thread does: an item into ``made`` whenever there is room, and ``None`` after the last."""
-    with contextlib.ExitStack() as at_the_end:
-        at_the_end.callback(made.put, None)
-        at_the_end.callback(getattr(source, "close", lambda: None))
-        while room.acquire() and not closed.is_set():
-            item: Future[T] = Future()
-            try:
-                item.set_result(next(source))
-            except StopIteration:
-                return
-            except BaseException as error:  # whatever it is: who waits for the item hears of it
-                item.set_exception(error)
-                made.put(item)
-                return
-            made.put(item)
-            del item
+    source = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="memgan-prefetch") as pool:
+        try:
+            ahead = pool.submit(next, source, _END)
+            while (item := ahead.result()) is not _END:
+                ahead = pool.submit(next, source, _END)
+                yield item
+                del item  # or it would live until the next one is there
+        finally:
+            if not sys.is_finalizing():  # then the threads have ended already
+                pool.submit(getattr(source, "close", lambda: None)).result()

@@ -25,14 +25,12 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1
     from rich.text import Text
 
     cells = [list(row) for row in rows]
-    num_columns = len(head) or len(cells[0] if cells else ())
+    columns = list(zip(*([head] if head else []), *cells, strict=True))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(head), header_style="")
-    for number in range(num_columns):
+    for number in range(len(columns)):
         title = Text(head[number]) if head else ""
         table.add_column(title, justify="left" if number < left else "right", overflow="fold")
     for row in cells:
-        if len(row) != num_columns:
-            raise ValueError(f"a row has {len(row)} cells, but there are {num_columns} columns: {row}")
         table.add_row(*map(Text, row))
     text = io.StringIO()
     # All is said here, so that neither the environment nor a notebook changes what comes out.

@@ -47,7 +47,7 @@ def test_metrics_of_the_header_win_over_those_of_the_card(tmp_path: Path) -> Non
     assert metrics_of(path) == other == metrics_of(path, "tiny")
     assert metrics_of(path, "another model") is None
     hub.save(path, CONFIG, tiny_state(), {METRICS_KEY: METRICS.to_json()})
-    assert metrics_of(path) == METRICS and str(METRICS) == "PSNR 25.5, ST-LPIPS(Alex) 0.31"
+    assert metrics_of(path) == METRICS
     (tmp_path / "x.pth").write_bytes(b"")
     assert metrics_of(tmp_path / "x.pth") is None
 

@@ -1,13 +1,14 @@
 """memgan.hub.tensor_file, and that nothing else in the package unpickles with trust."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.hub.tensor_file import read_checkpoint, read_state, write_tensors
+from memgan.hub.tensor_file import read_checkpoint, read_metadata, read_state, write_tensors
 
 PACKAGE = Path(__file__).resolve().parents[2] / "memgan"
 
@@ -66,3 +67,15 @@ def test_one_reader_for_both_kinds(tmp_path: Path) -> None:
             read_state(path, remedy="Do that.")
     with pytest.raises(WeightsNotFoundError, match=r"no file .*none\.pth\. Do that\."):
         read_state(tmp_path / "none.pth", remedy="Do that.")
+
+
+@pytest.mark.parametrize("header_bytes", [640, 896, 1152])
+def test_no_length_of_a_header_looks_like_a_pickle(tmp_path: Path, header_bytes: int) -> None:
+    path = tmp_path / "x.safetensors"
+    bare = json.dumps({"__metadata__": {"note": ""}})
+    text = json.dumps({"__metadata__": {"note": " " * (header_bytes - len(bare))}}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    assert read_metadata(path).keys() == {"note"}
+    torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(WeightsError, match="pickled PyTorch checkpoint"):
+        read_metadata(path)

@@ -16,7 +16,7 @@ PICTURES = [scene(90 + i, 130 - i, seed=i) for i in range(6)]
 
 
 def threads_of_ours():
-    return [thread for thread in threading.enumerate() if thread.name == "memgan-prefetch"]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("memgan-prefetch")]
 
 
 @pytest.fixture(autouse=True)

@@ -37,5 +37,5 @@ def test_a_terminal_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rows_have_as_many_cells_as_there_are_columns() -> None:
-    with pytest.raises(ValueError, match="3 cells, but there are 2 columns"):
+    with pytest.raises(ValueError, match="longer"):
         text_table(["a", "b"], [["1", "2", "3"]])

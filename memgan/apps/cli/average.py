@@ -5,25 +5,18 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.epilog = (
-        "One of the two should have been trained from the other (`memgan train --start-from`), or both from a third: "
-        "the mean then often keeps what further training gained and takes back what it lost. Measure it with "
-        "`memgan evaluate`."
+        "One of the two should have been trained from the other (`memgan train --start-from`), or both from a third. "
+        "Measure the mean with `memgan evaluate`."
     )
-    parser.add_argument(
-        "first", metavar="FIRST", help="weights: a name, file, folder or owner/repo; gives the metadata"
-    )
+    parser.add_argument("first", metavar="FIRST", help="name, file, folder or owner/repo; gives the metadata")
     parser.add_argument("second", metavar="SECOND", help="weights of the same configuration")
     parser.add_argument("--share", type=float, required=True, metavar="S", help="share of SECOND in the mean, 0 to 1")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors file to write")
-    parser.add_argument(
-        "--full-precision", action="store_true", help="store float32 (default: matrices in half precision)"
-    )
+    parser.add_argument("--full-precision", action="store_true", help="store float32 (default: matrices in half)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the mean; the exit status."""
     from memgan import hub
     from memgan.hub.average import averaged
 

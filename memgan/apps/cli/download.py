@@ -6,12 +6,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
-    parser.add_argument(
-        "name",
-        metavar="NAME",
-        help="a name that `memgan models` lists, or owner/repo[@revision] of the Hugging Face hub",
-    )
+    parser.add_argument("name", metavar="NAME", help="name that `memgan models` lists, or owner/repo[@revision]")
     parser.add_argument(
         "--to", type=Path, metavar="DIR", help="copy the files there (made if missing), for a machine without network"
     )
@@ -19,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch the files; the exit status."""
     from memgan import hub
     from memgan.hub.weight_file import files_of
     from memgan.runtime.atomic_file import atomic_write

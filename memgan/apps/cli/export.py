@@ -5,21 +5,17 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "The graph takes `input` and gives `output`, both (N, 3, S, S) float32 RGB in [-1, 1] for any number N of "
         "aligned faces. Needs the package onnx: pip install 'memgan[onnx]'. Mind the license of the weights."
     )
     parser.add_argument("format", choices=("onnx",), help="kind of file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: NAME.onnx here)")
-    parser.add_argument(
-        "--model", metavar="WEIGHTS", help="name, .safetensors file or folder (default: the embedded weights)"
-    )
+    parser.add_argument("--model", metavar="WEIGHTS", help="name, file or folder (default: the embedded weights)")
     parser.add_argument("--half", action="store_true", help="store matrices in half precision; compute in float32")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the file; the exit status."""
     from memgan import hub
     from memgan.hub.pretrained import MemGAN
     from memgan.restoration.onnx_export import export_onnx

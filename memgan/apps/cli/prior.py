@@ -7,7 +7,6 @@ KINDS = ("mobile", "stylegan2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments to ``parser``."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     importer = actions.add_parser(
         "import",
@@ -35,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import the prior; the exit status."""
     from memgan.training.priors import import_prior
 
     path = import_prior(args.kind, args.source, args.output, max_size=args.max_size)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from memgan.apps.cli.inputs import collect_inputs
     from memgan.apps.cli.restore_files import Report
     from memgan.image import all_suffixes
-    from memgan.runtime.progress import print_line, progress
+    from memgan.runtime.progress import ProgressBar, print_line
 
     args.inputs = [*args.inputs, *args.input]
     if not args.inputs:
@@ -52,12 +52,14 @@ def run(args: argparse.Namespace) -> int:
         print_line(f"memgan: {problem}")
     report = Report(vars(args), files.output, problems)
     try:
-        with contextlib.closing(_work(inputs, files, options, options_from(args, PartOptions))) as entries:
-            hidden = files.quiet or not sys.stderr.isatty()
-            for entry in progress(entries, total=len(inputs), unit="pictures", hidden=hidden):
+        work = _work(inputs, files, options, options_from(args, PartOptions))
+        hidden = files.quiet or not sys.stderr.isatty()
+        with contextlib.closing(work), ProgressBar(len(inputs), unit="pictures", hidden=hidden) as bar:
+            for entry in work:
                 report.add(entry)
                 if entry.problem is not None:
                     print_line(f"memgan: {entry.input}: skipped: {entry.problem}")
+                bar.advance()
     finally:
         if files.report is not None:
             report.write(files.report)
