@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from memgan.errors import ConfigError, DataError, ImageError
-from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor
+from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_8bit, to_tensor
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -68,7 +68,7 @@ class PictureSource:
             with open(place.path, "rb") as file:
                 file.seek(place.offset)
                 data = file.read(-1 if place.size is None else place.size)
-            return decode_picture(data, place.name).rgb8
+            return to_8bit(decode_picture(data, place.name).rgb)
         except (OSError, ImageError) as error:
             raise DataError(f"{place.path}: {error}") from error
 

@@ -38,13 +38,14 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     if form is None:
         allowed = ", ".join((*IMAGE_SUFFIXES, *HEIF_SUFFIXES))
         raise OutputError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {allowed}")
-    exif = None if picture.exif is None else exif_for_size(picture.exif, picture.width, picture.height)
+    height, width = picture.rgb.shape[:2]
+    exif = None if picture.exif is None else exif_for_size(picture.exif, width, height)
     kind, alpha = form.name, picture.alpha if form.has_alpha else None
     if picture.rgb.dtype == np.uint16 and kind == "PNG":
         return _encode_16bit_png(picture, alpha, exif)
     if picture.rgb.dtype == np.uint16 and kind == "TIFF":
         return _encode_16bit_tiff(picture, alpha)
-    colors = gray_of(picture.rgb8) if picture.is_gray else picture.rgb8
+    colors = to_8bit(_channels(picture, None))
     image = Image.fromarray(colors if alpha is None else np.dstack([colors, to_8bit(alpha)]))
     options: dict[str, Any] = dict(form.options)
     if picture.icc_profile and kind == "BMP":
@@ -78,7 +79,9 @@ def _encode_16bit_png(picture: Picture, alpha: np.ndarray | None, exif: bytes | 
     order = [0] if channels.ndim == 2 else [2, 1, 0, 3][: channels.shape[2]]
     encoded, data = cv2.imencode(".png", channels if channels.ndim == 2 else channels[:, :, order])
     if not encoded:
-        raise OutputError(f"OpenCV cannot write this {picture.width} x {picture.height} picture as PNG; use .tiff")
+        raise OutputError(
+            f"OpenCV cannot write a picture of {channels.shape[1]} x {channels.shape[0]} pixels as PNG; use .tiff"
+        )
     return add_png_chunks(data.tobytes(), picture.icc_profile, exif)  # OpenCV writes neither
 
 

@@ -6,8 +6,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from memgan.errors import ImageError
-from memgan.runtime.checks import check_choice
+from memgan.errors import ConfigError, ImageError
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -36,21 +35,6 @@ class Picture:
         """Value of white: 255 or 65535."""
         return 65535 if self.rgb.dtype == np.uint16 else 255
 
-    @property
-    def width(self) -> int:
-        """Width in pixels."""
-        return int(self.rgb.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Height in pixels."""
-        return int(self.rgb.shape[0])
-
-    @property
-    def rgb8(self) -> np.ndarray:
-        """(H, W, 3) uint8 view of the colors (rounded when the picture has 16 bit): what networks look at."""
-        return to_8bit(self.rgb)
-
 
 def check_size(width: int, height: int, what: str = "picture") -> None:
     """Reject sizes that cannot be restored sensibly.
@@ -66,15 +50,6 @@ def check_size(width: int, height: int, what: str = "picture") -> None:
         )
 
 
-def check_color(color: str) -> None:
-    """Reject unknown channel orders.
-
-    Raises:
-        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
-    """
-    check_choice("color", color, COLOR_ORDERS)
-
-
 def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
     """Take over a caller's picture; the result shares no memory with it.
 
@@ -85,10 +60,12 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
         color: channel order of the array.
 
     Raises:
+        ConfigError: if ``color`` is none.
         ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
             outside 16..20000 pixels a side.
     """
-    check_color(color)
+    if color not in COLOR_ORDERS:
+        raise ConfigError(f"color is {color!r}; allowed are {', '.join(COLOR_ORDERS)}.")
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(image).__name__}; "
@@ -101,7 +78,11 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
             "pass the pictures of a batch one by one, and channels last"
         )
     check_size(image.shape[1], image.shape[0])
-    pixels = _integer_pixels(image).reshape(image.shape[0], image.shape[1], channels)
+    if image.dtype in (np.uint8, np.uint16):
+        pixels = np.asarray(image, image.dtype.newbyteorder("="))
+    else:
+        pixels = _rounded(image)
+    pixels = pixels.reshape(image.shape[0], image.shape[1], channels)
     if channels == 1:
         return Picture(rgb=cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB), is_gray=True)
     # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel.
@@ -113,10 +94,8 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
     return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
 
 
-def _integer_pixels(image: np.ndarray) -> np.ndarray:
-    """uint8 and uint16 as they are, floats in 0..255 rounded to uint8."""
-    if image.dtype in (np.uint8, np.uint16):
-        return np.asarray(image, image.dtype.newbyteorder("="))
+def _rounded(image: np.ndarray) -> np.ndarray:
+    """Floats in 0..255 rounded to uint8."""
     if image.dtype not in (np.float32, np.float64):
         raise ImageError(
             f"picture has dtype {image.dtype}; allowed are uint8 (0..255), uint16 (0..65535), float32 and float64 "
@@ -142,7 +121,6 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
-    check_color(color)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])

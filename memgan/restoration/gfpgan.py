@@ -1,14 +1,11 @@
-"""Adapts the restorer to callers of GFPGAN and CodeFormer: their options, network, helper and form of results."""
+"""Adapts the restorer to callers of GFPGAN and CodeFormer: their options, network and helper."""
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError
-from memgan.image import Picture, to_array
-from memgan.restoration.result import Restoration
 
 GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
 
@@ -23,16 +20,6 @@ def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
         raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
     if channel_multiplier not in (None, 1, 2):
         raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
-
-
-def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
-    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
-    cropped = [to_array(Picture(face.crop), result.color) for face in result.faces]
-    restored = [to_array(Picture(face.restored), result.color) for face in result.faces]
-    image = result.image
-    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
-        image = image[:, :, None]  # (H, W, 1) was given
-    return cropped, restored, image
 
 
 class GFPGANNetwork(nn.Module):

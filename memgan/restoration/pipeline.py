@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
@@ -18,7 +19,7 @@ from memgan.faces.detect import FaceDetector
 from memgan.faces.mask import MaskMaker
 from memgan.faces.select import given_faces
 from memgan.faces.types import Face, most_central
-from memgan.image import Picture, open_picture
+from memgan.image import Picture, open_picture, to_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.evidence import memory_evidence
 from memgan.restoration.identity_gate import IdentityGate
@@ -26,7 +27,6 @@ from memgan.restoration.inference import restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.result import Restoration
-from memgan.runtime.device import device_of
 from memgan.runtime.prefetch import prefetch
 
 AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
@@ -46,6 +46,8 @@ class _Task:
     """A picture on its way; the lists are filled step by step."""
 
     picture: Picture
+    size: tuple[int, int] | None
+    """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
@@ -73,6 +75,12 @@ class Pipeline:
         """Side of the faces that the network takes."""
         network: Any = self.network
         return int(network.config.image_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now: its callers may move it."""
+        tensors = itertools.chain(self.network.parameters(), self.network.buffers())
+        return next((tensor.device for tensor in tensors), self.home)
 
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
@@ -112,7 +120,14 @@ class Pipeline:
 
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
-        faces = [face for face in self.detector.detect(rgb) if options.accepts(face)]
+        faces = [
+            face
+            for face in self.detector.detect(rgb)
+            if (options.score_threshold is None or face.score >= options.score_threshold)
+            and face.eye_distance >= options.min_eye_distance
+            and face.size >= options.min_face_size
+            and (options.max_face_size is None or face.size <= options.max_face_size)
+        ]
         if options.face_index is not None:
             faces = [faces[index] for index in options.face_index if index < len(faces)]
         if options.only_center_face and faces:
@@ -122,18 +137,18 @@ class Pipeline:
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         picture = open_picture(image, options.color)
-        if options.wants_picture:
-            result_size(picture, options.upscale)  # refuse what cannot be given before the work, not after
-        rgb, size = picture.rgb8, self.size_px
+        rgb, size_px = to_8bit(picture.rgb), self.size_px
         if options.has_aligned:
-            return _Task(picture, [align_whole(rgb, size)])
+            return _Task(picture, None, [align_whole(rgb, size_px)])
+        # Before the work: what cannot be given is refused here.
+        size = result_size(picture, options.upscale) if options.paste_back else None
         faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)
-        return _Task(picture, [align(rgb, face, size) for face in faces])
+        return _Task(picture, size, [align(rgb, face, size_px) for face in faces])
 
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together."""
         crops = [face.crop for task in tasks for face in task.faces]
-        device = device_of(self.network, self.home)
+        device = self.device
         outputs = restore_crops(
             self.network,
             crops,
@@ -154,22 +169,15 @@ class Pipeline:
         """Enlarge the picture and paste its faces."""
         colorless = is_colorless(task.picture)
         done = [
-            postprocess(
-                face,
-                output,
-                options,
-                is_colorless=colorless,
-                mask=self.mask,
-                identity=self.identity,
-                evidence=evidence,
-            )
+            postprocess(face, output, options, colorless, self.mask, self.identity, evidence)
             for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
         ]
         faces = [face for face, _ in done]
-        if not options.wants_picture:
+        if task.size is None:
             return Restoration(faces, None, options.color)
-        canvas = enlarge(task.picture, options.upscale, self.bg_upsampler)
-        scales = canvas.width / task.picture.width, canvas.height / task.picture.height
+        canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        height, width = task.picture.rgb.shape[:2]
+        scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, faces, [full for _, full in done], scales, options.grain)
         return Restoration(faces, canvas, options.color)
 
@@ -178,7 +186,7 @@ class Pipeline:
         if isinstance(items, Sized) and len(items) < 2:
             return False
         if options.overlap is None:
-            return device_of(self.network, self.home).type == "cuda"
+            return self.device.type == "cuda"
         return options.overlap
 
     def _tasks(
@@ -235,7 +243,7 @@ def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[l
             waiting.append(task)
             if isinstance(task, _Task):
                 num_faces += len(task.faces)
-                num_pixels += task.picture.width * task.picture.height
+                num_pixels += task.picture.rgb.size // 3
             if not 0 < num_faces < max_batch or num_pixels >= _MAX_WAITING_PIXELS:
                 yield waiting
                 waiting, num_faces, num_pixels = [], 0, 0

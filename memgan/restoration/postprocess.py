@@ -21,7 +21,6 @@ def postprocess(
     face: AlignedFace,
     output: np.ndarray,
     options: RestoreOptions,
-    *,
     is_colorless: bool = False,
     mask: MaskMaker | None = None,
     identity: IdentityGate | None = None,
@@ -97,7 +96,7 @@ def paste_faces_(
         scales: enlargement horizontally and vertically.
         grain: share of lost noise to give back, 0 to 1.
     """
-    for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i)):
+    for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].box_xyxy.tolist(), i)):
         face = faces[index]
         if face.strength > 0:
             paste_(

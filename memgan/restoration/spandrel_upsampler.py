@@ -105,7 +105,7 @@ class SpandrelUpsampler:
             float(self.scale) if outscale is None else check_number("outscale", outscale, 0, 16, low_allowed=False)
         )
         picture = from_array(img, "bgr")
-        width, height = max(1, int(picture.width * outscale)), max(1, int(picture.height * outscale))
+        height, width = (max(1, int(side * outscale)) for side in picture.rgb.shape[:2])
         rgb = resize(self._enlarged(picture), width, height)
         alpha = None if picture.alpha is None else resize(picture.alpha, width, height)
         result = Picture(rgb, is_gray=picture.is_gray, alpha=alpha)
@@ -116,7 +116,7 @@ class SpandrelUpsampler:
     def _enlarged(self, picture: Picture) -> np.ndarray:
         """(H s, W s, 3) of the picture's type, s being the network's scale."""
         source = to_tensor(picture.rgb).add_(1).div_(2)  # (3, H, W) in [0, 1]
-        tile = self.tile or max(picture.width, picture.height)
+        tile = self.tile or max(picture.rgb.shape[:2])
         while True:
             try:
                 return self._run_tiles(source, tile, picture.peak)

@@ -98,7 +98,7 @@ class FileRestorer:
 
     def _existing(self, item: InputPicture) -> Entry | None:
         """An input that is left out, since its result is there."""
-        whole = self._whole_path(item) if self._options.wants_picture else None
+        whole = None if self._options.has_aligned else self._whole_path(item)
         expected = self._face_path(RESTORED, item, 0, self._end) if whole is None else whole
         is_there = self._files.skip_existing and expected.exists()
         return Entry(item.path, "existing", whole) if is_there else None
