@@ -80,14 +80,14 @@ class Workbench:
 
     def _paste(self) -> Callable[[], Any]:
         faces = self.restorer.restore(self.image, faces=self.faces).faces
-        full = [face.restored for face in faces]  # at full strength, as weight is 1
+        pairs = [(face, face.restored) for face in faces]  # at full strength, as weight is 1
         picture = self._picture()
         size = result_size(picture, self.setup.upscale)
         canvas = enlarge(picture, size, self.setup.upscale)
         scales = size[0] / picture.rgb.shape[1], size[1] / picture.rgb.shape[0]
         # Into a copy every time, and its time counts: what is pasted already would be another picture to paste into.
         grain = self.restorer.options.grain
-        return lambda: paste_faces_(canvas.rgb.copy(), faces, full, scales, grain)
+        return lambda: paste_faces_(canvas.rgb.copy(), pairs, scales, grain)
 
 
 class _Replay(nn.Module):

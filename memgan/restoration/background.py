@@ -61,11 +61,7 @@ def enlarge(
 
 
 def check_upsampler(upsampler: Any) -> None:
-    """Reject early what cannot be asked to enlarge.
-
-    Raises:
-        ConfigError: if it is neither ``None`` nor has a method ``enhance``.
-    """
+    """A ConfigError for what is neither ``None`` nor has a method ``enhance``."""
     if upsampler is not None and not callable(getattr(upsampler, "enhance", None)):
         raise ConfigError(
             f"bg_upsampler is {upsampler!r}; it needs a method enhance(img, outscale=...) -> (picture, ...), "

@@ -1,4 +1,4 @@
-"""Runs a network on aligned faces: device, chunks, precision and the check of what comes out."""
+"""Runs a network on aligned faces: device, chunks, precision and the check of what comes out; shows its evidence."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -8,21 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.errors import WeightsError
+from memgan.errors import ConfigError, WeightsError
 from memgan.image import to_uint8
+from memgan.network.model import MemGAN
 from memgan.runtime.device import release_memory
 
 
 def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Aligned faces as a network takes them, the same numbers as :func:`memgan.image.to_tensor` gives.
+    """Aligned faces, (S, S, 3) uint8 RGB each, to (B, 3, S, S) float32 in [-1, 1] as :func:`memgan.image.to_tensor`.
 
-    Args:
-        crops: (S, S, 3) uint8 RGB each.
-        device: where the batch is to be. The bytes go there, a quarter of what their floats would be, and are
-            converted there.
-
-    Returns:
-        (B, 3, S, S) float32 RGB in [-1, 1].
+    They are converted on ``device``: their bytes are a quarter of the data to move there.
     """
     counts = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
     # A divisor on the device: by a plain number, CUDA multiplies with its rounded reciprocal instead.
@@ -48,8 +43,7 @@ def run_network(
             fainter: the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve
             example-based single image super resolution"), with the one symmetry that a face has.
     """
-    is_mixed = dtype != torch.float32
-    with torch.autocast(faces.device.type, dtype) if is_mixed else contextlib.nullcontext():
+    with contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(faces.device.type, dtype):
         restored: Tensor = network(faces)[0]
         if not self_ensemble:
             return restored
@@ -102,3 +96,30 @@ def restore_crops(
         restored.extend(to_uint8(output))
         start += len(batch)
     return restored
+
+
+@torch.inference_mode()
+def memory_evidence(
+    network: nn.Module, crops: Sequence[np.ndarray], *, device: torch.device, max_batch: int = 8
+) -> list[dict[int, np.ndarray]]:
+    """Similarity of every part of each face to the memory's best slot: scale r -> (r, r) float32 cosines in [-1, 1].
+
+    Args:
+        network: a :class:`memgan.network.model.MemGAN` with memory, or what runs one (``network.trained``).
+        crops, device, max_batch: as for :func:`restore_crops`.
+
+    Raises:
+        ConfigError: if the network has no memory.
+    """
+    trained = getattr(network, "trained", network)
+    if not isinstance(trained, MemGAN) or not trained.memory:
+        raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
+    maps: list[dict[int, np.ndarray]] = []
+    for start in range(0, len(crops), max_batch):
+        batch = to_batch(crops[start : start + max_batch], device)
+        features = trained.encoder(batch)
+        cosines = {
+            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
+        }
+        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
+    return maps

@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,9 +22,8 @@ from memgan.faces.select import given_faces
 from memgan.faces.types import Face, most_central
 from memgan.image import Picture, open_picture, to_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
-from memgan.restoration.evidence import memory_evidence
 from memgan.restoration.identity_gate import IdentityGate
-from memgan.restoration.inference import restore_crops
+from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.result import Restoration
@@ -32,7 +32,7 @@ from memgan.runtime.prefetch import prefetch
 AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
 """What :func:`memgan.image.open_picture` takes."""
 AnyFace: TypeAlias = Face | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
-"""A face, a box (left, top, right, bottom) or five landmarks, see :func:`memgan.faces.given_faces`."""
+"""See :func:`memgan.faces.given_faces`."""
 WorkItem: TypeAlias = AnyImage | tuple[AnyImage, Iterable[AnyFace] | None]
 """A picture, or a picture and its faces; ``None`` for them: they are detected."""
 
@@ -55,10 +55,7 @@ class _Task:
 
 @dataclasses.dataclass(eq=False)
 class Pipeline:
-    """What a restorer is made of; keeps nothing between calls, so that threads may share it.
-
-    Its parts may be exchanged between calls.
-    """
+    """The parts of a restorer, which may be exchanged between calls; keeps nothing, so that threads may share it."""
 
     network: nn.Module
     """Has ``config.image_size``; (B, 3, S, S) RGB in [-1, 1] to a sequence whose first item is the restored batch."""
@@ -91,30 +88,31 @@ class Pipeline:
     def run(
         self, items: Iterable[WorkItem], options: RestoreOptions, *, raise_errors: bool = True
     ) -> Generator[Restoration, None, None]:
-        """Restore pictures in their order; they wait for one another until their faces fill a batch.
+        """Restore pictures in their order, each opened when its turn comes; their faces wait until they fill a batch.
 
-        Each is opened when its turn comes. Before an exception that a picture causes, the results of the pictures
-        before it are given.
-
-        Args:
-            items: pictures, or pairs of a picture and its faces; may be endless.
-            options: for all of them.
-            raise_errors: ``False``: what is wrong with one picture (or too large for the GPU's memory) becomes the
-                ``error`` of its result, and the next pictures follow.
+        Before an exception that a picture causes, the results of the pictures before it are given.
+        ``raise_errors=False``: what is wrong with one picture (or too large for the GPU's memory) becomes the ``error``
+        of its result, and the next pictures follow.
         """
-        overlaps = self._overlaps(items, options)
+        overlaps = self.device.type == "cuda" if options.overlap is None else options.overlap
+        overlaps = overlaps and not (isinstance(items, Sized) and len(items) < 2)
         closed = threading.Event()
-        tasks = self._tasks(items, options, closed, raise_errors)
+        attempt = functools.partial(_attempt, raise_errors, options)
+
+        def finish(task: _Task | Restoration) -> Any:
+            return task if isinstance(task, Restoration) else attempt(self._compose, task, options)
+
+        tasks = self._tasks(items, options, closed, attempt)
         if overlaps:
             tasks = prefetch(tasks)
-        batches = self._batches(tasks, options, raise_errors)
+        batches = self._batches(tasks, options, attempt)
         if overlaps:
             batches = prefetch(batches)
         with contextlib.closing(tasks), contextlib.closing(batches):
             try:
                 for batch in batches:
                     while batch:  # what is taken out is not kept while the next batch is made
-                        yield self._finish(batch.pop(0), options, raise_errors)
+                        yield finish(batch.pop(0))
             finally:
                 closed.set()  # before the rest is closed, or a thread would first fill the batch that it is at
 
@@ -148,18 +146,13 @@ class Pipeline:
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together."""
         crops = [face.crop for task in tasks for face in task.faces]
-        device = self.device
+        device, size = self.device, options.max_batch
         outputs = restore_crops(
-            self.network,
-            crops,
-            device=device,
-            max_batch=options.max_batch,
-            dtype=self.dtype,
-            self_ensemble=options.self_ensemble,
+            self.network, crops, device=device, max_batch=size, dtype=self.dtype, self_ensemble=options.self_ensemble
         )
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
-            maps = memory_evidence(self.network, crops, device=device, max_batch=options.max_batch)
+            maps = memory_evidence(self.network, crops, device=device, max_batch=size)
         for task in tasks:
             count = len(task.faces)
             task.outputs, outputs = outputs[:count], outputs[count:]
@@ -167,9 +160,9 @@ class Pipeline:
 
     def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:
         """Enlarge the picture and paste its faces."""
-        colorless = is_colorless(task.picture)
+        parts = is_colorless(task.picture), self.mask, self.identity
         done = [
-            postprocess(face, output, options, colorless, self.mask, self.identity, evidence)
+            postprocess(face, output, options, *parts, evidence)
             for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
         ]
         faces = [face for face, _ in done]
@@ -178,64 +171,43 @@ class Pipeline:
         canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
-        paste_faces_(canvas.rgb, faces, [full for _, full in done], scales, options.grain)
+        paste_faces_(canvas.rgb, done, scales, options.grain)
         return Restoration(faces, canvas, options.color)
 
-    def _overlaps(self, items: Iterable[WorkItem], options: RestoreOptions) -> bool:
-        """Whether faces are found in, and pasted into, other pictures while the network is at work."""
-        if isinstance(items, Sized) and len(items) < 2:
-            return False
-        if options.overlap is None:
-            return self.device.type == "cuda"
-        return options.overlap
-
     def _tasks(
-        self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, raise_errors: bool
+        self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
     ) -> Generator[_Task | Restoration, None, None]:
         """Pictures that are prepared, or the results of those that cannot be."""
         for item in items:
             if closed.is_set():
                 return
             image, faces = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-            try:
-                yield self._prepare(image, faces, options)
-            except _OF_ONE_PICTURE as error:
-                if raise_errors:
-                    raise
-                yield _failed(error, options)
+            yield attempt(self._prepare, image, faces, options)
 
     def _batches(
-        self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, raise_errors: bool
+        self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, attempt: Callable[..., Any]
     ) -> Generator[list[_Task | Restoration], None, None]:
         """Pictures whose faces went through the network together."""
         for batch in _grouped(tasks, options.max_batch):
-            try:
-                self._run_network([task for task in batch if isinstance(task, _Task)], options)
-            except _OF_ONE_PICTURE as error:  # not even one of their faces is small enough
-                if raise_errors:
-                    raise
-                failed = _failed(error, options)
+            failed = attempt(self._run_network, [task for task in batch if isinstance(task, _Task)], options)
+            if failed is not None:  # not even one of their faces is small enough
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
             yield batch
 
-    def _finish(self, task: _Task | Restoration, options: RestoreOptions, raise_errors: bool) -> Restoration:
-        if isinstance(task, Restoration):
-            return task
-        try:
-            return self._compose(task, options)
-        except _OF_ONE_PICTURE as error:
-            if raise_errors:
-                raise
-            return _failed(error, options)
 
-
-def _failed(error: Exception, options: RestoreOptions) -> Restoration:
-    """A result with an error; without its traceback, which would keep what is in the functions' frames."""
-    return Restoration([], None, options.color, error.with_traceback(None))
+def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., Any], *args: Any) -> Any:
+    """What a step returns, or the result of a picture with its error."""
+    try:
+        return step(*args)
+    except _OF_ONE_PICTURE as error:
+        if raise_errors:
+            raise
+        # Without its traceback, which would keep what is in the functions' frames.
+        return Restoration([], None, options.color, error.with_traceback(None))
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:
-    """Pictures whose faces fill a batch; those without any wait for nobody."""
+    """Pictures whose faces fill a batch; those without any do not wait."""
     waiting: list[_Task | Restoration] = []
     num_faces = num_pixels = 0
     try:

@@ -133,11 +133,7 @@ class MemGANRestorer:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What this restorer is made of; its parts may be exchanged between calls.
-
-        Raises:
-            ConfigError: after :meth:`close`.
-        """
+        """What this restorer is made of; its parts may be exchanged. A ConfigError after :meth:`close`."""
         if self._pipeline is None:
             raise ConfigError("this restorer is closed; make a new one.")
         return self._pipeline
