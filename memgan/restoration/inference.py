@@ -38,10 +38,9 @@ def run_network(
         network: its first result is the restored batch.
         faces: (B, 3, S, S) RGB in [-1, 1].
         dtype: float16 or bfloat16 to run in where it is safe.
-        self_ensemble: also restore the mirror images, and average both, in float32, which costs two runs instead of
-            one. What the degraded face shows comes out alike both ways; what is made up lies elsewhere, and its mean is
-            fainter: the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve
-            example-based single image super resolution"), with the one symmetry that a face has.
+        self_ensemble: also restore the mirror images, and average both in float32: the geometric self-ensemble of
+            super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single image super
+            resolution"), with the one symmetry that a face has. It takes two runs.
     """
     with contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(faces.device.type, dtype):
         restored: Tensor = network(faces)[0]

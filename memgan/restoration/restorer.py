@@ -242,7 +242,6 @@ class MemGANRestorer:
             img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
             faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
                 bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
-            has_aligned, only_center_face, paste_back, weight: as for :meth:`enhance`.
             evidence: give :attr:`~memgan.restoration.result.RestoredFace.evidence` too.
 
         Raises:
@@ -281,7 +280,6 @@ class MemGANRestorer:
         Args:
             images: pictures, or pairs (picture, faces), faces as for :meth:`restore`: ``None``: they are detected;
                 ``[]``: none is restored.
-            has_aligned, only_center_face, paste_back, weight, evidence: as for :meth:`restore`.
             overlap: work on several pictures at the same time; ``None``: on CUDA devices only.
             raise_errors: ``False``: what is wrong with a picture does not end the work but is the
                 :attr:`~memgan.restoration.result.Restoration.error` of its result.

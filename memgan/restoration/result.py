@@ -44,10 +44,10 @@ class Restoration:
 
     @property
     def cropped_faces(self) -> list[np.ndarray]:
-        """:attr:`RestoredFace.crop` of each face."""
+        """Of each face, before."""
         return [face.crop for face in self.faces]
 
     @property
     def restored_faces(self) -> list[np.ndarray]:
-        """:attr:`RestoredFace.restored` of each face."""
+        """Of each face, after."""
         return [face.restored for face in self.faces]
