@@ -1,13 +1,12 @@
-"""Cuts faces out of pictures so that their landmarks lie where the restoration network expects them."""
+"""Defines faces, and cuts them out so that their landmarks lie where the restoration network expects them."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.types import Face
-from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
+from memgan.faces.warp import compose_affine, crop_region, invert_affine, resize_matrix
 from memgan.image import resize
 
 FFHQ_SIZE_PX = 512
@@ -33,6 +32,47 @@ _BOX_CENTER = (258.0, 282.0)
 _BOX_SIDE = 372.0
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+    """One detected face, in pixels of the picture it was found in.
+
+    Coordinates follow OpenCV: the center of the top left pixel is (0, 0), so the picture covers -0.5 to width - 0.5.
+    A face may reach beyond the picture.
+    """
+
+    box_xyxy: np.ndarray
+    """(4,) float32: left, top, right, bottom."""
+    landmarks: np.ndarray
+    """(5, 2) float32 (x, y): the eye on the left of an upright picture, the other eye, the tip of the nose, the mouth
+    corner on the left, the other mouth corner."""
+    score: float
+    """Confidence of the detector, 0 to 1."""
+    grain_seed: int = 0
+    """Of the noise that comes back with the restored face: a person may have the same, or another, in every frame."""
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the eyes in pixels."""
+        return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        width, height = self.box_xyxy[2:] - self.box_xyxy[:2]
+        return float(width * height)
+
+    @property
+    def size(self) -> float:
+        """Longer side of the box in pixels."""
+        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Center (x, y) of the box."""
+        left, top, right, bottom = self.box_xyxy.tolist()
+        return (left + right) / 2, (top + bottom) / 2
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class AlignedFace(Face):
     """A face, and what the network sees of it; S is the network's side."""
@@ -46,6 +86,16 @@ class AlignedFace(Face):
     def image_from_crop(self) -> np.ndarray:
         """(2, 3) float64 similarity from crop coordinates to picture coordinates."""
         return invert_affine(self.crop_from_image)
+
+
+def most_central(faces: Sequence[Face], width: int, height: int) -> Face:
+    """The face whose box center is nearest to the center of a ``width`` x ``height`` picture.
+
+    Raises:
+        ValueError: if there is no face.
+    """
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return min(faces, key=lambda face: float(np.hypot(face.center[0] - middle[0], face.center[1] - middle[1])))
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
@@ -164,28 +214,3 @@ def align_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
         crop=resize(image, size_px, size_px),
         crop_from_image=resize_matrix(size_px / width, size_px / height),
     )
-
-
-def crop_region(
-    image: np.ndarray, crop_from_image: np.ndarray, size_px: int, border: int = cv2.BORDER_REFLECT_101
-) -> np.ndarray:
-    """Resample the square that ``crop_from_image`` sends to the crop: (S, S, 3), dtype of ``image``.
-
-    What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
-    as sharp as it is. ``border`` may be another OpenCV border mode.
-    """
-    image_from_crop = invert_affine(crop_from_image)
-    low, high = square_bounds(image_from_crop, size_px)
-    margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
-    seen = []
-    for first, last, side in zip(
-        (low - margin).tolist(), (high + margin + 1).tolist(), image.shape[1::-1], strict=True
-    ):
-        # The part of the picture that is seen from first to last, directly or mirrored at the picture's edges.
-        mirrored_first = 2 * side - last if last > side else first
-        mirrored_last = -first if first < 0 else last
-        start = min(max(min(first, mirrored_first), 0), side - 1)
-        seen.append(slice(start, max(min(max(last, mirrored_last), side), start + 1)))
-    matrix = crop_from_image.copy()
-    matrix[:, 2] += crop_from_image[:, :2] @ (seen[0].start, seen[1].start)
-    return warp(image[seen[1], seen[0]], matrix, size_px, size_px, border)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from memgan.errors import ConfigError, ImageError
+from memgan.faces.align import Face
 from memgan.faces.anchors import Detections, decode, merge_by_box_voting
 from memgan.faces.refine import refine_landmarks
-from memgan.faces.types import Face
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import DETECTORS
 

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
 
-from memgan.faces.mask import MaskMaker
 from memgan.image import resize, to_tensor
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import MASKS, PARSERS
+
+MaskMaker = Callable[[np.ndarray], np.ndarray]
+"""(S, S, 3) uint8 RGB restored face -> (S, S) numbers in [0, 1]: which part of it to paste."""
 
 _GROW = 1 / 64  # of the side: the network's borders cut a little into hair
 _FEATHER = 1 / 40

@@ -1,17 +1,40 @@
 """Pastes restored faces back: only the face's region is touched, with exact geometry at any enlargement."""
 
+import functools
+
 import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
-from memgan.faces.grain import missing_grain
-from memgan.faces.mask import soft_mask
+from memgan.faces.harmonize import missing_grain
 from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
 
 # A change of this many levels (of 255), averaged over a neighborhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
 _NEIGHBORHOOD = 1 / 24  # of the crop's side
 _STRIP_PIXELS = 2**14
+_ROUNDNESS = 6.0
+
+
+@functools.lru_cache(maxsize=8)
+def soft_mask(size_px: int = 512, feather: float = 0.2) -> np.ndarray:
+    """Rounded square that is 1 in the middle and falls smoothly to 0 at the edges of the crop.
+
+    Args:
+        size_px: side S of the crop.
+        feather: width of the falling part, as a share of half the side, over 0 to 1.
+
+    Returns:
+        (S, S) float32 in [0, 1], read-only; its outermost pixels are 0.
+    """
+    half = (size_px - 1) / 2
+    position = np.abs(np.arange(size_px) - half) / half
+    # The p-norm's level lines are squares with rounded corners: no corner of the crop can be seen.
+    radius = np.add.outer(position**_ROUNDNESS, position**_ROUNDNESS) ** (1 / _ROUNDNESS)
+    ramp = np.clip((1 - radius) / feather, 0, 1)
+    mask: np.ndarray = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    mask.setflags(write=False)
+    return mask
 
 
 def paste(
@@ -43,11 +66,11 @@ def paste(
         crop_from_image: (2, 3) similarity from the *original* picture's coordinates to the crop's, from ``align``.
         upscale: side of the canvas over side of the original picture; a pair (horizontal, vertical) if rounding
             the canvas to whole pixels made them differ.
-        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges, or
+        mask: (S, S) float in [0, 1]; ``None``: :func:`~soft_mask`. Has to vanish at its edges, or
             a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
-            :func:`~memgan.faces.grain.missing_grain`.
+            :func:`~memgan.faces.harmonize.missing_grain`.
         grain_seed: of that noise.
 
     Returns:

@@ -10,14 +10,13 @@ from memgan.errors import ImageError
 from memgan.faces.align import (
     FFHQ_SIZE_PX,
     FFHQ_TEMPLATE,
+    Face,
     crop_from_box_matrix,
-    crop_region,
     fit_similarity,
     fit_to_template,
 )
 from memgan.faces.anchors import decode, merge_by_box_voting
-from memgan.faces.types import Face
-from memgan.faces.warp import compose_affine, invert_affine
+from memgan.faces.warp import compose_affine, crop_region, invert_affine
 
 _SIDE_PX = 256  # of the crop
 _ZOOM = 0.75  # size of the face relative to the FFHQ template, so that its surroundings are seen too

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity, fit_to_template
-from memgan.faces.types import Face
+from memgan.faces.align import FFHQ_TEMPLATE, Face, crop_from_box_matrix, fit_similarity, fit_to_template
 from memgan.faces.warp import invert_affine
 
 _MAX_COORDINATE = 1e6

@@ -70,3 +70,28 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
     size = width * fine, height * fine
     sampled = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
     return sampled if fine == 1 else cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def crop_region(
+    image: np.ndarray, crop_from_image: np.ndarray, size_px: int, border: int = cv2.BORDER_REFLECT_101
+) -> np.ndarray:
+    """Resample the square that ``crop_from_image`` sends to the crop: (S, S, 3), dtype of ``image``.
+
+    What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
+    as sharp as it is. ``border`` may be another OpenCV border mode.
+    """
+    image_from_crop = invert_affine(crop_from_image)
+    low, high = square_bounds(image_from_crop, size_px)
+    margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
+    seen = []
+    for first, last, side in zip(
+        (low - margin).tolist(), (high + margin + 1).tolist(), image.shape[1::-1], strict=True
+    ):
+        # The part of the picture that is seen from first to last, directly or mirrored at the picture's edges.
+        mirrored_first = 2 * side - last if last > side else first
+        mirrored_last = -first if first < 0 else last
+        start = min(max(min(first, mirrored_first), 0), side - 1)
+        seen.append(slice(start, max(min(max(last, mirrored_last), side), start + 1)))
+    matrix = crop_from_image.copy()
+    matrix[:, 2] += crop_from_image[:, :2] @ (seen[0].start, seen[1].start)
+    return warp(image[seen[1], seen[0]], matrix, size_px, size_px, border)

@@ -8,7 +8,7 @@ from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
 
 if TYPE_CHECKING:
-    from memgan.faces.types import Face
+    from memgan.faces.align import Face
 
 MAX_UPSCALE = 16.0
 

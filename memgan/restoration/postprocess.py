@@ -6,9 +6,9 @@ import numpy as np
 
 from memgan.errors import ConfigError
 from memgan.faces.align import AlignedFace
-from memgan.faces.color import lock_color
-from memgan.faces.mask import MaskMaker, soft_mask
-from memgan.faces.paste import paste_
+from memgan.faces.harmonize import lock_color
+from memgan.faces.parsing import MaskMaker
+from memgan.faces.paste import paste_, soft_mask
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.options import RestoreOptions

@@ -15,7 +15,7 @@ from tiny import TINY
 from memgan import MemGANRestorer, build_memgan
 from memgan.errors import ConfigError
 from memgan.faces import lock_color
-from memgan.faces.grain import missing_grain
+from memgan.faces.harmonize import missing_grain
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "looks"
 FACE = face_at(80, 60, 90)
