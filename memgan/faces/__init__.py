@@ -6,7 +6,6 @@ from memgan.faces.align import (
     Face,
     align,
     crop_from_box_matrix,
-    crop_from_image_matrix,
     most_central,
 )
 from memgan.faces.detect import FaceDetector, RetinaFaceDetector, create_detector
@@ -29,7 +28,6 @@ __all__ = [
     "create_detector",
     "create_parser",
     "crop_from_box_matrix",
-    "crop_from_image_matrix",
     "given_faces",
     "lock_color",
     "most_central",

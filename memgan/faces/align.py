@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.warp import compose_affine, crop_region, invert_affine, resize_matrix
+from memgan.faces.warp import crop_region, invert_affine, rescale_affine
 from memgan.image import resize
 
 FFHQ_SIZE_PX = 512
@@ -98,73 +98,39 @@ def most_central(faces: Sequence[Face], width: int, height: int) -> Face:
     return min(faces, key=lambda face: float(np.hypot(face.center[0] - middle[0], face.center[1] - middle[1])))
 
 
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares rotation, uniform scale and shift that send ``source`` to ``target``, without mirroring.
-
-    Args:
-        source: (N, 2) points that do not all coincide.
-        target: (N, 2) points.
-
-    Returns:
-        matrix: (2, 3) float64.
-        residual: root mean square distance left, relative to the root mean square spread of ``target``.
-    """
-    source, target = source.astype(np.float64), target.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    # As complex numbers a similarity is z -> a z + b, and the best a is a quotient of inner products.
-    centered = (source - source_mean) @ (1, 1j)
-    wanted = (target - target_mean) @ (1, 1j)
-    factor = np.vdot(centered, wanted) / np.vdot(centered, centered).real
-    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    residual = np.linalg.norm(wanted - factor * centered) / np.linalg.norm(wanted)
-    return np.column_stack([linear, target_mean - linear @ source_mean]), float(residual)
-
-
-def fit_to_template(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray | None:
-    """Similarity (2, 3) from picture coordinates to a crop of ``size_px`` that fits five landmarks (5, 2) best.
-
-    ``None``: they are degenerate, which is not finite, nearly in one place, or not arranged like a face in any
-    rotation (a mirrored one counts as none).
-    """
-    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
-        return None
-    landmarks = landmarks.astype(np.float64)
-    spread = np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean())
-    if spread < _MIN_SPREAD_PX:
-        return None
-    matrix, residual = fit_similarity(landmarks, FFHQ_TEMPLATE)
-    return (
-        compose_affine(resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), matrix)
-        if residual <= _MAX_RESIDUAL
-        else None
-    )
-
-
-def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
-    """Similarity that aligns five landmarks with the FFHQ template.
+def fit_to_template(
+    landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX, max_residual: float = _MAX_RESIDUAL
+) -> np.ndarray | None:
+    """Least-squares rotation, uniform scale and shift that align landmarks with the FFHQ template, without mirroring.
 
     Args:
         landmarks: (5, 2) in picture pixels.
         size_px: side of the crop in pixels; the template is scaled to it.
+        max_residual: root mean square distance that may be left, relative to the spread of the template.
 
     Returns:
-        (2, 3) float64 matrix from picture coordinates to crop coordinates.
-
-    Raises:
-        ImageError: if the points are not finite, coincide, or are not arranged like a face.
+        (2, 3) float64 matrix from picture coordinates to crop coordinates; ``None`` if the landmarks are degenerate:
+        not finite, nearly in one place, or not arranged like a face in any rotation (a mirrored one counts as none).
     """
-    landmarks = np.asarray(landmarks)
-    matrix = fit_to_template(landmarks, size_px)
-    if matrix is None:
-        raise ImageError(
-            f"landmarks {landmarks.tolist()} cannot be aligned; allowed are five (x, y) points of a face: left eye, "
-            "right eye, nose, left and right mouth corner as seen in the picture; correct or leave out this face"
-        )
-    return matrix
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        return None
+    landmarks = landmarks.astype(np.float64)
+    mean, template_mean = landmarks.mean(axis=0), FFHQ_TEMPLATE.mean(axis=0)
+    # As complex numbers a similarity is z -> a z + b, and the best a is a quotient of inner products.
+    centered, wanted = (landmarks - mean) @ (1, 1j), (FFHQ_TEMPLATE - template_mean) @ (1, 1j)
+    power = np.vdot(centered, centered).real
+    if power < len(landmarks) * _MIN_SPREAD_PX**2:
+        return None
+    factor = np.vdot(centered, wanted) / power
+    if np.linalg.norm(wanted - factor * centered) / np.linalg.norm(wanted) > max_residual:
+        return None
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    scale = size_px / FFHQ_SIZE_PX
+    return rescale_affine(np.column_stack([linear, template_mean - linear @ mean]), scale, scale)
 
 
 def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
-    """Upright similarity that puts a detector's box where the box of an aligned face usually is.
+    """Upright similarity (2, 3) that puts a detector's box where the box of an aligned face usually is.
 
     Raises:
         ImageError: if the box is not finite or not at least one pixel wide and high.
@@ -175,11 +141,9 @@ def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> n
             f"face box {box.tolist()} cannot be aligned; allowed is (left, top, right, bottom) in pixels with "
             "right > left and bottom > top; correct or leave out this face"
         )
-    scale = _BOX_SIDE / (box[2:] - box[:2]).max()
-    shift = np.array(_BOX_CENTER) - scale * (box[:2] + box[2:]) / 2
-    return compose_affine(
-        resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), np.column_stack([np.eye(2) * scale, shift])
-    )
+    zoom, scale = _BOX_SIDE / (box[2:] - box[:2]).max(), size_px / FFHQ_SIZE_PX
+    shift = np.array(_BOX_CENTER) - zoom * (box[:2] + box[2:]) / 2
+    return rescale_affine(np.column_stack([np.eye(2) * zoom, shift]), scale, scale)
 
 
 def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
@@ -212,5 +176,5 @@ def align_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
         landmarks.astype(np.float32),
         1.0,
         crop=resize(image, size_px, size_px),
-        crop_from_image=resize_matrix(size_px / width, size_px / height),
+        crop_from_image=rescale_affine(np.eye(2, 3), size_px / width, size_px / height),
     )

@@ -11,9 +11,9 @@ import numpy as np
 _SIGMA = 1 / 32
 _SMALL_SIGMA = 4.0  # pixels: a Gaussian filter of less would be told from its samples
 
-# Bands between Gaussian filters of these standard deviations, in pixels of the canvas: noise of a picture that was
-# enlarged lies in the lower ones.
-_SIGMAS = (0.0, 1.0, 2.0, 4.0)
+# Bands between the plane and Gaussian filters of these standard deviations, in pixels of the canvas: noise of a picture
+# that was enlarged lies in the lower ones.
+_SIGMAS = (1.0, 2.0, 4.0)
 _BLOCK = 9  # side of the neighborhoods whose noise is compared
 _FLAT_SHARE = 25  # percentile: the flattest quarter of the neighborhoods holds noise rather than texture
 _LEAST_LEVEL = 0.4  # of 255: below, rounding makes more noise
@@ -23,11 +23,10 @@ _ENOUGH_NEIGHBORHOODS = 2**14
 
 
 def lock_color(restored: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """Replace the low frequencies of a restored face by those of the input.
+    """Replace the low frequencies of a restored face by those of the input, in all channels alike.
 
     Blur, noise and compression leave the low frequencies of a picture as they are, so where the restoration differs
-    there it is the network's guess: paler or redder skin, another eye color. All channels are treated alike, which
-    makes it the same in RGB and in YCbCr.
+    there it is the network's guess: paler or redder skin, another eye color.
 
     Args:
         restored: (S, S, 3) uint8 RGB.
@@ -73,41 +72,37 @@ def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray, see
     inside, outside = amount > 0.6, amount < 0.1
     if min(np.count_nonzero(inside), np.count_nonzero(outside)) < _LEAST_PIXELS:
         return None
-    wanted = [min(_levels(band, inside, outside)) for band in _bands(before)]
+    wanted = [min(levels) for _, levels in _bands(before, inside, outside)]
     if max(wanted) < _LEAST_LEVEL:
         return None  # a clean photograph: most of the work is spared
     missing = [
-        level**2 - _levels(band, inside)[0] ** 2 if level >= _LEAST_LEVEL else 0.0
-        for level, band in zip(wanted, _bands(after), strict=True)
+        level**2 - left**2 if level >= _LEAST_LEVEL else 0.0
+        for level, (_, (left,)) in zip(wanted, _bands(after, inside), strict=True)
     ]
     if max(missing) <= 0:
         return None
     white = np.random.default_rng(seed).standard_normal(amount.shape, np.float32)
     grain = np.zeros_like(amount)
-    for power, noise in zip(missing, _bands(white), strict=True):
+    for power, (noise, (level,)) in zip(missing, _bands(white, inside), strict=True):
         if power > 0:
-            noise *= np.sqrt(power) / max(_levels(noise, inside)[0], 1e-6)
+            noise *= np.sqrt(power) / max(level, 1e-6)
             grain += noise
     grain *= amount
     return grain
 
 
-def _bands(plane: np.ndarray) -> Iterator[np.ndarray]:
+def _bands(plane: np.ndarray, *places: np.ndarray) -> Iterator[tuple[np.ndarray, list[float]]]:
+    """Each band, and its typical amplitude in the flattest neighborhoods of each of these places, (H, W) bool."""
     fine = plane
-    for sigma in _SIGMAS[1:]:
+    for sigma in _SIGMAS:
         coarse = cv2.GaussianBlur(plane, (0, 0), sigma)
-        yield fine - coarse
-        fine = coarse
-
-
-def _levels(band: np.ndarray, *places: np.ndarray) -> list[float]:
-    """Typical amplitude in the flattest neighborhoods of each of these places, (H, W) bool."""
-    power = cv2.blur(band * band, (_BLOCK, _BLOCK))
-    # In a large picture not every neighborhood is needed to know how noisy the flattest quarter is.
-    step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBORHOODS)))
-    levels = []
-    for where in places:
-        few = where[::step, ::step]
-        some = power[::step, ::step][few] if np.count_nonzero(few) >= _LEAST_PIXELS else power[where]
-        levels.append(float(np.sqrt(np.percentile(some, _FLAT_SHARE))))
-    return levels
+        band, fine = fine - coarse, coarse
+        power = cv2.blur(band * band, (_BLOCK, _BLOCK))
+        # In a large picture not every neighborhood is needed to know how noisy the flattest quarter is.
+        step = max(1, min(_MAX_STEP, math.isqrt(power.size // _ENOUGH_NEIGHBORHOODS)))
+        levels = []
+        for where in places:
+            few = where[::step, ::step]
+            some = power[::step, ::step][few] if np.count_nonzero(few) >= _LEAST_PIXELS else power[where]
+            levels.append(float(np.sqrt(np.percentile(some, _FLAT_SHARE))))
+        yield band, levels

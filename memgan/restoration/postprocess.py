@@ -8,7 +8,7 @@ from memgan.errors import ConfigError
 from memgan.faces.align import AlignedFace
 from memgan.faces.harmonize import lock_color
 from memgan.faces.parsing import MaskMaker
-from memgan.faces.paste import paste_, soft_mask
+from memgan.faces.paste import paste, soft_mask
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.options import RestoreOptions
@@ -100,7 +100,7 @@ def paste_faces_(
     for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i)):
         face = faces[index]
         if face.strength > 0:
-            paste_(
+            paste(
                 canvas,
                 full[index],
                 face.crop_from_image,
@@ -109,6 +109,7 @@ def paste_faces_(
                 crop=face.crop,
                 grain=grain,
                 grain_seed=face.grain_seed,
+                inplace=True,
             )
 
 

@@ -217,8 +217,6 @@ def test_bad_options():
         create_detector("yolo")
     with pytest.raises(ConfigError, match=r"score_threshold is 1\.5"):
         create_detector(score_threshold=1.5)
-    with pytest.raises(ConfigError, match="long_side"):
-        RetinaFaceDetector(lambda image: None, long_side=9)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from skimage import data
 
 from memgan import MemGANRestorer
-from memgan.faces import RetinaFaceDetector, align, harmonize, lock_color, paste, soft_mask
+from memgan.faces import RetinaFaceDetector, align, harmonize, lock_color, paste
 from memgan.faces.anchors import anchor_centers_and_sides
-from memgan.faces.paste import paste_
 from memgan.faces.retinaface import network_input
 from memgan.image import Picture, from_array, to_8bit, to_array
 from memgan.restoration.postprocess import is_colorless
@@ -41,8 +40,7 @@ def test_pasting_in_place_is_pasting(dtype):
     before = canvas.copy()
     expected = paste(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5)
     np.testing.assert_array_equal(canvas, before)
-    mask = soft_mask(512)
-    assert paste_(canvas, restored, aligned.crop_from_image, (1, 1), mask, crop=aligned.crop, grain=0.5) is None
+    assert paste(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5, inplace=True) is canvas
     np.testing.assert_array_equal(canvas, expected)
     assert (canvas != before).mean() > 0.05
 
@@ -124,7 +122,7 @@ def test_surroundings_of_a_few_pixels_are_not_missed():
 def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
     looked_at = []
     bands = harmonize._bands
-    monkeypatch.setattr(harmonize, "_bands", lambda plane: looked_at.append(plane) or bands(plane))
+    monkeypatch.setattr(harmonize, "_bands", lambda *planes: looked_at.append(planes) or bands(*planes))
     clean = cv2.GaussianBlur(scene(300, 300)[:, :, 0], (0, 0), 6).astype(np.float32)
     amount = np.zeros((300, 300), np.float32)
     amount[50:250, 50:250] = 1
