@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from memgan.benchmark.baselines import build_baseline
 from memgan.benchmark.settings import Setup
 from memgan.benchmark.synthetic_scene import draw_scene
-from memgan.faces.align import align
-from memgan.faces.types import Face
+from memgan.faces.align import Face, align
 from memgan.image import from_array, load_picture, to_8bit, to_array
 from memgan.restoration.background import enlarge, result_size
 from memgan.restoration.inference import run_network

@@ -15,11 +15,10 @@ from PIL import Image
 from torch import nn
 
 from memgan.errors import ImageError, MissingDependencyError
-from memgan.faces.align import AlignedFace, align, align_whole
+from memgan.faces.align import AlignedFace, Face, align, align_whole, most_central
 from memgan.faces.detect import FaceDetector
-from memgan.faces.mask import MaskMaker
+from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
-from memgan.faces.types import Face, most_central
 from memgan.image import Picture, open_picture, to_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.identity_gate import IdentityGate

@@ -6,9 +6,9 @@ import numpy as np
 
 from memgan.errors import ConfigError
 from memgan.faces.align import AlignedFace
-from memgan.faces.color import lock_color
-from memgan.faces.mask import MaskMaker, soft_mask
-from memgan.faces.paste import paste_
+from memgan.faces.harmonize import lock_color
+from memgan.faces.parsing import MaskMaker
+from memgan.faces.paste import paste, soft_mask
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate, blend
 from memgan.restoration.options import RestoreOptions
@@ -84,8 +84,8 @@ def paste_faces_(
     """
     for face, full in sorted(faces, key=lambda pair: (-pair[0].area, *pair[0].box_xyxy.tolist())):
         if face.strength > 0:
-            matrix, seed = face.crop_from_image, face.grain_seed
-            paste_(canvas, full, matrix, scales, face.mask, crop=face.crop, grain=grain, grain_seed=seed)
+            matrix, seed, crop = face.crop_from_image, face.grain_seed, face.crop
+            paste(canvas, full, matrix, scales, face.mask, crop=crop, grain=grain, grain_seed=seed, inplace=True)
 
 
 def is_colorless(picture: Picture) -> bool:

@@ -11,10 +11,9 @@ from torch import nn
 
 from memgan import hub
 from memgan.errors import ConfigError
+from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
-from memgan.faces.mask import MaskMaker
-from memgan.faces.parsing import mask_maker
-from memgan.faces.types import Face
+from memgan.faces.parsing import MaskMaker, mask_maker
 from memgan.image import Picture, open_picture, to_8bit, to_array
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert the file; the exit status."""
-    from memgan.faces.facexlib_convert import convert
+    from memgan.faces.facexlib_adapter import convert
 
     print(f"written to {convert(args.source, args.output, kind=args.kind)}")
     return 0
