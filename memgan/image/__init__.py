@@ -6,7 +6,7 @@ Inside the library a picture is RGB with pixel centers at integer coordinates, a
 """
 
 from memgan.image.encode import encode_picture, save_picture
-from memgan.image.files import decode_picture, from_pil, in_srgb, load_picture, open_picture
+from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.picture import (
     MAX_PIXELS,
@@ -17,6 +17,7 @@ from memgan.image.picture import (
     check_size,
     from_array,
     gray_of,
+    in_srgb,
     to_8bit,
     to_array,
 )

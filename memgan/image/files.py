@@ -1,6 +1,5 @@
 """Reads picture files, with EXIF orientation, color profiles, 16 bit and transparency."""
 
-import dataclasses
 import io
 import os
 import struct
@@ -146,15 +145,6 @@ def _turned(image: Image.Image) -> Image.Image:
     except _DECODE_ERRORS as error:
         warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=3)
         return image
-
-
-def in_srgb(picture: Picture) -> Picture:
-    """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
-    if picture.icc_profile is None or picture.peak != 255:
-        return picture
-    image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
-    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
-    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
 
 
 def _has_16bit(data: bytes, image: Image.Image) -> bool:

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
+from memgan.image.metadata import convert_to_srgb
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -118,15 +120,28 @@ def _rounded(image: np.ndarray) -> np.ndarray:
 def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     """Give a picture back in the form callers use; the inverse of :func:`from_array` for uint8 and uint16.
 
+    8-bit colors with a profile are converted to sRGB.
+
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
+    if picture.icc_profile is not None:
+        picture = in_srgb(picture)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])
     if picture.is_gray:
         return gray_of(picture.rgb)
     return picture.rgb.copy() if color == "rgb" else cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
+
+
+def in_srgb(picture: Picture) -> Picture:
+    """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
+    if picture.icc_profile is None or picture.peak != 255:
+        return picture
+    image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
+    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
+    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:
