@@ -24,7 +24,7 @@ from memgan.network.config import MemGANConfig, preset
 from memgan.version import __version__
 
 if TYPE_CHECKING:
-    from memgan.faces.types import Face
+    from memgan.faces.align import Face
     from memgan.hub.pretrained import MemGAN, build_memgan
     from memgan.restoration.restorer import MemGANRestorer
     from memgan.restoration.result import Restoration
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Face": "memgan.faces.types",
+    "Face": "memgan.faces.align",
     "MemGAN": "memgan.hub.pretrained",
     "MemGANRestorer": "memgan.restoration.restorer",
     "Restoration": "memgan.restoration.result",

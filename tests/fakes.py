@@ -12,8 +12,7 @@ from tiny import TINY_MOBILE
 from torch import Tensor, nn
 
 from memgan.apps.cli.main import main
-from memgan.faces.align import FFHQ_TEMPLATE
-from memgan.faces.types import Face
+from memgan.faces.align import FFHQ_TEMPLATE, Face
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training.data.prior_faces import PriorFaces

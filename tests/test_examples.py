@@ -79,7 +79,7 @@ def test_contact_sheet_shows_every_face_before_and_after(monkeypatch, tmp_path, 
 def test_custom_detector_points_at_the_face_that_the_embedded_one_finds(run, tmp_path):
     script = run("custom_detector.py", "prints_on_a_table.jpg", tmp_path / "result.png")
     before, after = (
-        load_picture(path).rgb8 for path in (EXAMPLES / "photos" / "prints_on_a_table.jpg", tmp_path / "result.png")
+        load_picture(path).rgb for path in (EXAMPLES / "photos" / "prints_on_a_table.jpg", tmp_path / "result.png")
     )
     middle = create_detector().detect(before)[0]
     changed = np.argwhere((before != after).any(axis=2))[:, ::-1]
@@ -94,7 +94,7 @@ def test_photographs_are_small_and_their_faces_are_found(name):
     assert path.stat().st_size <= 150_000
     picture = load_picture(path)
     assert picture.is_gray == ("gray" in name)
-    assert len(create_detector().detect(picture.rgb8)) == PHOTOS[name]
+    assert len(create_detector().detect(picture.rgb)) == PHOTOS[name]
     assert name in (EXAMPLES / "photos" / "README.md").read_text(encoding="utf-8")
 
 

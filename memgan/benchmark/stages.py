@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from memgan.benchmark.baselines import build_baseline
 from memgan.benchmark.settings import Setup
 from memgan.benchmark.synthetic_scene import draw_scene
-from memgan.faces.align import align
-from memgan.faces.types import Face
-from memgan.image import from_array, load_picture, to_array
-from memgan.restoration.background import enlarge
+from memgan.faces.align import Face, align
+from memgan.image import from_array, load_picture, to_8bit, to_array
+from memgan.restoration.background import enlarge, result_size
+from memgan.restoration.inference import run_network
 from memgan.restoration.postprocess import paste_faces_
 from memgan.restoration.restorer import MemGANRestorer
-from memgan.runtime.device import choose_device, choose_dtype, precision
+from memgan.runtime.device import choose_device, choose_dtype
 
 NEEDS_FACES = ("align", "paste")
 RESTORES_BEFORE = ("paste", "rest")
@@ -62,7 +62,7 @@ class Workbench:
         if name == "detect":
             return lambda: self.restorer.detect(self.image)
         if name == "align":
-            rgb = self._picture().rgb8
+            rgb = to_8bit(self._picture().rgb)
             return lambda: [align(rgb, face, self.size_px) for face in self.faces]
         if name == "paste":
             return self._paste()
@@ -79,13 +79,14 @@ class Workbench:
 
     def _paste(self) -> Callable[[], Any]:
         faces = self.restorer.restore(self.image, faces=self.faces).faces
-        full = [face.restored for face in faces]  # at full strength, as weight is 1
+        pairs = [(face, face.restored) for face in faces]  # at full strength, as weight is 1
         picture = self._picture()
-        canvas = enlarge(picture, self.setup.upscale)
-        scales = canvas.width / picture.width, canvas.height / picture.height
+        size = result_size(picture, self.setup.upscale)
+        canvas = enlarge(picture, size, self.setup.upscale)
+        scales = size[0] / picture.rgb.shape[1], size[1] / picture.rgb.shape[0]
         # Into a copy every time, and its time counts: what is pasted already would be another picture to paste into.
         grain = self.restorer.options.grain
-        return lambda: paste_faces_(canvas.rgb.copy(), faces, full, scales, grain)
+        return lambda: paste_faces_(canvas.rgb.copy(), pairs, scales, grain)
 
 
 class _Replay(nn.Module):
@@ -127,8 +128,8 @@ def network_call(
     chosen = choose_dtype(dtype, False, device)
 
     def call() -> Any:
-        with torch.inference_mode(), precision(device, chosen):
-            return network(faces)
+        with torch.inference_mode():
+            return run_network(network, faces, dtype=chosen)
 
     return call
 

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 
 from memgan.errors import ConfigError
-from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE
-from memgan.faces.types import Face
+from memgan.faces.align import FFHQ_SIZE_PX, FFHQ_TEMPLATE, Face
 
 _MAX_SIDE = 512  # of a face's aligned square; larger ones only shrink into the crop
 _MIN_SIDE = 64

@@ -1,13 +1,12 @@
-"""Cuts faces out of pictures so that their landmarks lie where the restoration network expects them."""
+"""Defines faces, and cuts them out so that their landmarks lie where the restoration network expects them."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.types import Face
-from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
+from memgan.faces.warp import crop_region, invert_affine, rescale_affine
 from memgan.image import resize
 
 FFHQ_SIZE_PX = 512
@@ -33,6 +32,47 @@ _BOX_CENTER = (258.0, 282.0)
 _BOX_SIDE = 372.0
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Face:
+    """One detected face, in pixels of the picture it was found in.
+
+    Coordinates follow OpenCV: the center of the top left pixel is (0, 0), so the picture covers -0.5 to width - 0.5.
+    A face may reach beyond the picture.
+    """
+
+    box_xyxy: np.ndarray
+    """(4,) float32: left, top, right, bottom."""
+    landmarks: np.ndarray
+    """(5, 2) float32 (x, y): the eye on the left of an upright picture, the other eye, the tip of the nose, the mouth
+    corner on the left, the other mouth corner."""
+    score: float
+    """Confidence of the detector, 0 to 1."""
+    grain_seed: int = 0
+    """Of the noise that comes back with the restored face: a person may have the same, or another, in every frame."""
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the eyes in pixels."""
+        return float(np.linalg.norm(self.landmarks[1] - self.landmarks[0]))
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        width, height = self.box_xyxy[2:] - self.box_xyxy[:2]
+        return float(width * height)
+
+    @property
+    def size(self) -> float:
+        """Longer side of the box in pixels."""
+        return float((self.box_xyxy[2:] - self.box_xyxy[:2]).max())
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Center (x, y) of the box."""
+        left, top, right, bottom = self.box_xyxy.tolist()
+        return (left + right) / 2, (top + bottom) / 2
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class AlignedFace(Face):
     """A face, and what the network sees of it; S is the network's side."""
@@ -48,73 +88,49 @@ class AlignedFace(Face):
         return invert_affine(self.crop_from_image)
 
 
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, float]:
-    """Least-squares rotation, uniform scale and shift that send ``source`` to ``target``, without mirroring.
+def most_central(faces: Sequence[Face], width: int, height: int) -> Face:
+    """The face whose box center is nearest to the center of a ``width`` x ``height`` picture.
 
-    Args:
-        source: (N, 2) points that do not all coincide.
-        target: (N, 2) points.
-
-    Returns:
-        matrix: (2, 3) float64.
-        residual: root mean square distance left, relative to the root mean square spread of ``target``.
+    Raises:
+        ValueError: if there is no face.
     """
-    source, target = source.astype(np.float64), target.astype(np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    # As complex numbers a similarity is z -> a z + b, and the best a is a quotient of inner products.
-    centered = (source - source_mean) @ (1, 1j)
-    wanted = (target - target_mean) @ (1, 1j)
-    factor = np.vdot(centered, wanted) / np.vdot(centered, centered).real
-    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    residual = np.linalg.norm(wanted - factor * centered) / np.linalg.norm(wanted)
-    return np.column_stack([linear, target_mean - linear @ source_mean]), float(residual)
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return min(faces, key=lambda face: float(np.hypot(face.center[0] - middle[0], face.center[1] - middle[1])))
 
 
-def fit_to_template(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray | None:
-    """Similarity (2, 3) from picture coordinates to a crop of ``size_px`` that fits five landmarks (5, 2) best.
-
-    ``None``: they are degenerate, which is not finite, nearly in one place, or not arranged like a face in any
-    rotation (a mirrored one counts as none).
-    """
-    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
-        return None
-    landmarks = landmarks.astype(np.float64)
-    spread = np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean())
-    if spread < _MIN_SPREAD_PX:
-        return None
-    matrix, residual = fit_similarity(landmarks, FFHQ_TEMPLATE)
-    return (
-        compose_affine(resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), matrix)
-        if residual <= _MAX_RESIDUAL
-        else None
-    )
-
-
-def crop_from_image_matrix(landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
-    """Similarity that aligns five landmarks with the FFHQ template.
+def fit_to_template(
+    landmarks: np.ndarray, size_px: int = FFHQ_SIZE_PX, max_residual: float = _MAX_RESIDUAL
+) -> np.ndarray | None:
+    """Least-squares rotation, uniform scale and shift that align landmarks with the FFHQ template, without mirroring.
 
     Args:
         landmarks: (5, 2) in picture pixels.
         size_px: side of the crop in pixels; the template is scaled to it.
+        max_residual: root mean square distance that may be left, relative to the spread of the template.
 
     Returns:
-        (2, 3) float64 matrix from picture coordinates to crop coordinates.
-
-    Raises:
-        ImageError: if the points are not finite, coincide, or are not arranged like a face.
+        (2, 3) float64 matrix from picture coordinates to crop coordinates; ``None`` if the landmarks are degenerate:
+        not finite, nearly in one place, or not arranged like a face in any rotation (a mirrored one counts as none).
     """
-    landmarks = np.asarray(landmarks)
-    matrix = fit_to_template(landmarks, size_px)
-    if matrix is None:
-        raise ImageError(
-            f"landmarks {landmarks.tolist()} cannot be aligned; allowed are five (x, y) points of a face: left eye, "
-            "right eye, nose, left and right mouth corner as seen in the picture; correct or leave out this face"
-        )
-    return matrix
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        return None
+    landmarks = landmarks.astype(np.float64)
+    mean, template_mean = landmarks.mean(axis=0), FFHQ_TEMPLATE.mean(axis=0)
+    # As complex numbers a similarity is z -> a z + b, and the best a is a quotient of inner products.
+    centered, wanted = (landmarks - mean) @ (1, 1j), (FFHQ_TEMPLATE - template_mean) @ (1, 1j)
+    power = np.vdot(centered, centered).real
+    if power < len(landmarks) * _MIN_SPREAD_PX**2:
+        return None
+    factor = np.vdot(centered, wanted) / power
+    if np.linalg.norm(wanted - factor * centered) / np.linalg.norm(wanted) > max_residual:
+        return None
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    scale = size_px / FFHQ_SIZE_PX
+    return rescale_affine(np.column_stack([linear, template_mean - linear @ mean]), scale, scale)
 
 
 def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> np.ndarray:
-    """Upright similarity that puts a detector's box where the box of an aligned face usually is.
+    """Upright similarity (2, 3) that puts a detector's box where the box of an aligned face usually is.
 
     Raises:
         ImageError: if the box is not finite or not at least one pixel wide and high.
@@ -125,11 +141,9 @@ def crop_from_box_matrix(box_xyxy: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> n
             f"face box {box.tolist()} cannot be aligned; allowed is (left, top, right, bottom) in pixels with "
             "right > left and bottom > top; correct or leave out this face"
         )
-    scale = _BOX_SIDE / (box[2:] - box[:2]).max()
-    shift = np.array(_BOX_CENTER) - scale * (box[:2] + box[2:]) / 2
-    return compose_affine(
-        resize_matrix(size_px / FFHQ_SIZE_PX, size_px / FFHQ_SIZE_PX), np.column_stack([np.eye(2) * scale, shift])
-    )
+    zoom, scale = _BOX_SIDE / (box[2:] - box[:2]).max(), size_px / FFHQ_SIZE_PX
+    shift = np.array(_BOX_CENTER) - zoom * (box[:2] + box[2:]) / 2
+    return rescale_affine(np.column_stack([np.eye(2) * zoom, shift]), scale, scale)
 
 
 def align(image: np.ndarray, face: Face, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
@@ -162,30 +176,5 @@ def align_whole(image: np.ndarray, size_px: int = FFHQ_SIZE_PX) -> AlignedFace:
         landmarks.astype(np.float32),
         1.0,
         crop=resize(image, size_px, size_px),
-        crop_from_image=resize_matrix(size_px / width, size_px / height),
+        crop_from_image=rescale_affine(np.eye(2, 3), size_px / width, size_px / height),
     )
-
-
-def crop_region(
-    image: np.ndarray, crop_from_image: np.ndarray, size_px: int, border: int = cv2.BORDER_REFLECT_101
-) -> np.ndarray:
-    """Resample the square that ``crop_from_image`` sends to the crop: (S, S, 3), dtype of ``image``.
-
-    What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
-    as sharp as it is. ``border`` may be another OpenCV border mode.
-    """
-    image_from_crop = invert_affine(crop_from_image)
-    low, high = square_bounds(image_from_crop, size_px)
-    margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
-    seen = []
-    for first, last, side in zip(
-        (low - margin).tolist(), (high + margin + 1).tolist(), image.shape[1::-1], strict=True
-    ):
-        # The part of the picture that is seen from first to last, directly or mirrored at the picture's edges.
-        mirrored_first = 2 * side - last if last > side else first
-        mirrored_last = -first if first < 0 else last
-        start = min(max(min(first, mirrored_first), 0), side - 1)
-        seen.append(slice(start, max(min(max(last, mirrored_last), side), start + 1)))
-    matrix = crop_from_image.copy()
-    matrix[:, 2] += crop_from_image[:, :2] @ (seen[0].start, seen[1].start)
-    return warp(image[seen[1], seen[0]], matrix, size_px, size_px, border)

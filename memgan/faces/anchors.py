@@ -2,9 +2,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+RawNetwork = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""(H, W, 3) uint8 RGB to locations (N, 4), face scores (N,) and landmark offsets (N, 10), one row per anchor."""
 
 # (stride, anchor sides) in pixels of the three feature maps, and the scale of the regressed offsets.
 _LEVELS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -34,17 +37,16 @@ class Detections:
         """The candidates with these indices or this boolean mask."""
         return Detections(self.boxes[keep], self.landmarks[keep], self.scores[keep], self.weights[keep])
 
-    def rescaled(self, scale_x: float, scale_y: float) -> "Detections":
-        """In pixels of a picture that is larger by these factors (edges keep their place, see the half pixels)."""
-        scale = np.array([scale_x, scale_y], np.float32)
-        boxes = (self.boxes.reshape(-1, 2, 2) + 0.5) * scale - 0.5
-        return Detections(boxes.reshape(-1, 4), (self.landmarks + 0.5) * scale - 0.5, self.scores, self.weights)
+    def mapped(self, transform: Callable[[np.ndarray], np.ndarray]) -> "Detections":
+        """The candidates where ``transform`` (quarter turns, shifts, scales) sends points (N, M, 2)."""
+        corners = transform(self.boxes.reshape(-1, 2, 2))
+        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        return Detections(boxes, transform(self.landmarks), self.scores, self.weights)
 
-    def shifted(self, x: float, y: float) -> "Detections":
-        """Moved by (x, y) pixels."""
-        shift = np.array([x, y], np.float32)
-        boxes = self.boxes.reshape(-1, 2, 2) + shift
-        return Detections(boxes.reshape(-1, 4), self.landmarks + shift, self.scores, self.weights)
+    def rescaled(self, from_shape: tuple[int, ...], to_shape: tuple[int, ...]) -> "Detections":
+        """In pixels of the picture of another shape (H, W, ...) that shows the same; its edges keep their place."""
+        scale = np.array([to_shape[1] / from_shape[1], to_shape[0] / from_shape[0]], np.float32)
+        return self.mapped(lambda points: (points + 0.5) * scale - 0.5)
 
 
 @functools.lru_cache(maxsize=16)
@@ -72,8 +74,7 @@ def decode(
         locations: (N, 4) box offsets relative to the anchors.
         scores: (N,) probability of a face.
         points: (N, 10) landmark offsets.
-        height: of the network's input in pixels.
-        width: of the network's input in pixels.
+        height, width: of the network's input in pixels.
         threshold: candidates scoring less are left out, before anything is computed.
 
     Returns:
@@ -94,15 +95,6 @@ def decode(
     return Detections(boxes, landmarks, scores[keep], weights)
 
 
-def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box (4,) with boxes (N, 4)."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    shares: np.ndarray = common / np.maximum(areas + np.prod(box[2:] - box[:2]) - common, 1e-9)
-    return shares
-
-
 def merge_by_box_voting(passes: Sequence[Detections]) -> Detections:
     """One detection per face, from the candidates of several passes over one picture.
 
@@ -114,7 +106,11 @@ def merge_by_box_voting(passes: Sequence[Detections]) -> Detections:
     left = candidates.select(np.argsort(-candidates.scores, kind="stable"))
     merged = []
     while len(left):
-        same = overlaps(left.boxes[0], left.boxes) > _SAME_FACE_OVERLAP
+        best, boxes = left.boxes[0], left.boxes
+        sides = np.minimum(best[2:], boxes[:, 2:]) - np.maximum(best[:2], boxes[:, :2])
+        common = np.prod(np.maximum(sides, 0), axis=1)
+        areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        same = common / np.maximum(areas + areas[0] - common, 1e-9) > _SAME_FACE_OVERLAP
         same[0] = True
         votes = left.select(same)
         box, landmarks = (np.average(field, axis=0, weights=votes.weights) for field in (votes.boxes, votes.landmarks))

@@ -2,22 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 
-from memgan.errors import ConfigError, ImageError
-from memgan.faces.anchors import Detections, decode, merge_by_box_voting
+from memgan.errors import ImageError
+from memgan.faces.align import Face
+from memgan.faces.anchors import Detections, RawNetwork, decode, merge_by_box_voting
 from memgan.faces.refine import refine_landmarks
-from memgan.faces.types import Face
-from memgan.runtime.checks import check_choice
+from memgan.runtime.checks import check_choice, check_number
 from memgan.runtime.choices import DETECTORS
-
-RawNetwork = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""(H, W, 3) uint8 RGB to locations (N, 4), face scores (N,) and landmark offsets (N, 10), one row per anchor."""
 
 # Candidates above the first number are refined if they are among the best few, and count as faces if the refined score
 # reaches the second number (measured: real faces reach it at any rotation, no texture tried did). Faces above the
@@ -28,6 +25,7 @@ _CONFIRMING_SCORE = 0.5
 _MAX_DOUBTFUL = 8
 _VOTE_THRESHOLD = 0.5  # in one pass: what may help to place a face
 _PADDING = 0.25  # of the longer side, for tight crops
+_LONG_SIDE, _FINE_LONG_SIDE = 640, 1280  # pixels, of a picture in the first pass, and in the second for small faces
 
 
 class FaceDetector(Protocol):
@@ -41,35 +39,14 @@ class FaceDetector(Protocol):
 class RetinaFaceDetector:
     """Runs a RetinaFace network on a picture at several sizes; keeps no state, so threads may share it."""
 
-    def __init__(
-        self,
-        network: RawNetwork,
-        *,
-        score_threshold: float = 0.9,
-        long_side: int = 640,
-        fine_long_side: int = 1280,
-    ) -> None:
-        """Put a detector together.
-
-        Args:
-            network: gives the raw outputs for one picture.
-            score_threshold: faces scoring less are left out, over 0 to 1.
-            long_side: longer side in pixels of the picture in the first pass; smaller pictures stay as they are.
-            fine_long_side: the same for the second pass, which finds the small faces of large pictures.
+    def __init__(self, network: RawNetwork, *, score_threshold: float = 0.9) -> None:
+        """``network`` gives the raw outputs for one picture; faces scoring less than ``score_threshold`` are left out.
 
         Raises:
-            ConfigError: if a number is outside its range.
+            ConfigError: if the threshold is not over 0 to 1.
         """
-        if not 0 < score_threshold < 1:
-            raise ConfigError(f"score_threshold is {score_threshold}; allowed are numbers between 0 and 1, such as 0.9")
-        if not 64 <= long_side <= fine_long_side:
-            raise ConfigError(
-                f"long_side is {long_side} and fine_long_side {fine_long_side}; allowed are 64 <= long <= fine"
-            )
         self._network = network
-        self._score_threshold = score_threshold
-        self._long_side = long_side
-        self._fine_long_side = fine_long_side
+        self._score_threshold = check_number("score_threshold", score_threshold, 0, 1, low_allowed=False)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of a picture.
@@ -88,17 +65,16 @@ class RetinaFaceDetector:
             ImageError: if the array is of another kind.
         """
         _check(image)
-        small = _shrunk(image, self._long_side)
-        scale = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
-        passes = [self._detect_pass(small, self._long_side).rescaled(*scale)]
-        if max(image.shape[:2]) > 1.25 * self._long_side and self._fine_long_side > self._long_side:
-            passes.append(self._detect_pass(image, self._fine_long_side))
-        faces = self._confirmed(image, merge_by_box_voting(passes))
+        small = _shrunk(image, _LONG_SIDE)
+        passes = [self._detect_pass(small).rescaled(small.shape, image.shape)]
+        if max(image.shape[:2]) > 1.25 * _LONG_SIDE:
+            passes.append(self._detect_pass(image, _FINE_LONG_SIDE))
+        faces = self._confirmed(image, passes)
         if not faces:
-            faces = self._confirmed(image, merge_by_box_voting([self._detect_padded(small).rescaled(*scale)]))
-            if not faces:
-                turned = [self._detect_turned(small, quarter_turns).rescaled(*scale) for quarter_turns in (1, 2, 3)]
-                faces = self._confirmed(image, merge_by_box_voting(turned))
+            faces = self._confirmed(image, [self._detect_padded(small).rescaled(small.shape, image.shape)])
+        if not faces:
+            turned = [self._detect_turned(small, quarter_turns) for quarter_turns in (1, 2, 3)]
+            faces = self._confirmed(image, [found.rescaled(small.shape, image.shape) for found in turned])
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
     def locate(self, image: np.ndarray, face: Face) -> Face | None:
@@ -111,8 +87,9 @@ class RetinaFaceDetector:
         _check(image)
         return refine_landmarks(self._network, image, face)
 
-    def _confirmed(self, image: np.ndarray, found: Detections) -> list[Face]:
+    def _confirmed(self, image: np.ndarray, passes: Sequence[Detections]) -> list[Face]:
         """The candidates that the refining pass accepts; each face once."""
+        found = merge_by_box_voting(passes)
         faces: list[Face] = []
         doubtful = 0
         for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores.tolist(), strict=True):
@@ -126,32 +103,31 @@ class RetinaFaceDetector:
                 faces.append(dataclasses.replace(face, score=max(face.score, score)))
         return faces
 
-    def _detect_pass(self, image: np.ndarray, long_side: int) -> Detections:
+    def _detect_pass(self, image: np.ndarray, long_side: int = _LONG_SIDE) -> Detections:
         """Run the network on the picture shrunk to ``long_side``; candidates in pixels of ``image``."""
         small = _shrunk(image, long_side)
         height, width = small.shape[:2]
         found = decode(*self._network(small), height, width, min(_VOTE_THRESHOLD, self._score_threshold))
-        return found.rescaled(image.shape[1] / width, image.shape[0] / height)
+        return found.rescaled(small.shape, image.shape)
 
     def _detect_padded(self, image: np.ndarray) -> Detections:
         """A pass over the picture with its mirror image around it, without the faces in that."""
         height, width = image.shape[:2]
         border = round(_PADDING * max(height, width))
         padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
-        found = self._detect_pass(padded, self._long_side).shifted(-border, -border)
+        found = self._detect_pass(padded).mapped(lambda points: points - np.float32(border))
         centers = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         return found.select(((centers >= -0.5) & (centers <= (width - 0.5, height - 0.5))).all(axis=1))
 
     def _detect_turned(self, image: np.ndarray, quarter_turns: int) -> Detections:
         """A pass over the picture turned counterclockwise; candidates in pixels of ``image``."""
-        height, width = image.shape[:2]
-        found = self._detect_pass(np.ascontiguousarray(np.rot90(image, quarter_turns)), self._long_side)
-        cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarter_turns]
-        turn_back = np.array([[cosine, -sine], [sine, cosine]], np.float32)
-        shift = np.array({1: (width - 1, 0), 2: (width - 1, height - 1), 3: (0, height - 1)}[quarter_turns], np.float32)
-        corners = found.boxes.reshape(-1, 2, 2) @ turn_back.T + shift
-        boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-        return Detections(boxes, found.landmarks @ turn_back.T + shift, found.scores, found.weights)
+        bottom, right = image.shape[0] - 1, image.shape[1] - 1
+
+        def turned_back(points: np.ndarray) -> np.ndarray:
+            x, y = points[..., 0], points[..., 1]
+            return np.stack({1: (right - y, x), 2: (right - x, bottom - y), 3: (y, bottom - x)}[quarter_turns], axis=-1)
+
+        return self._detect_pass(np.ascontiguousarray(np.rot90(image, quarter_turns))).mapped(turned_back)
 
 
 def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
@@ -191,7 +167,7 @@ def create_detector(
     Raises:
         ConfigError: if the name or the threshold is not allowed.
         MissingDependencyError: if a package that this detector needs is not installed.
-        WeightsError: if weights are missing or damaged.
+        WeightsError: if its weights are missing or damaged.
     """
     check_choice("detector", name, DETECTORS)
     network: RawNetwork
@@ -207,8 +183,7 @@ def create_detector(
 
 
 def _check(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        given = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"detector was given {given}; allowed is an RGB array (H, W, 3) of uint8")
-    if 0 in image.shape:
-        raise ImageError(f"detector was given an empty picture {image.shape}")
+    is_array = isinstance(image, np.ndarray)
+    if not is_array or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        given = f"{image.dtype} {image.shape}" if is_array else type(image).__name__
+        raise ImageError(f"detector was given {given}; allowed is an RGB array (H, W, 3) of uint8 with pixels in it")

@@ -1,37 +1,39 @@
 """Makes masks by face parsing: the part of a restored face that is face and hair, rather than background."""
 
-import dataclasses
 import os
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from memgan.faces.mask import MaskMaker
 from memgan.image import resize, to_tensor
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import MASKS, PARSERS
+
+MaskMaker = Callable[[np.ndarray], np.ndarray]
+"""(S, S, 3) uint8 RGB restored face -> (S, S) numbers in [0, 1]: which part of it to paste."""
 
 _GROW = 1 / 64  # of the side: the network's borders cut a little into hair
 _FEATHER = 1 / 40
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How a parsing network sees and names."""
 
     mean: tuple[float, float, float]
     """Of RGB in [0, 1], subtracted from its input."""
     std: tuple[float, float, float]
-    left_out: frozenset[int]
+    left_out: tuple[int, ...]
     """Classes that are not pasted: background, clothes, neck, necklace and hat. Glasses, ears and hair stay whole."""
 
 
 _LAYOUTS = {
     # Background, skin, nose, glasses, eyes, brows, ears, mouth, lips, hair, hat, earring, necklace, neck, clothes.
-    "parsenet": Layout((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), frozenset({0, 14, 16, 17, 18})),
+    "parsenet": Layout((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (0, 14, 16, 17, 18)),
     # Background, skin, brows, eyes, glasses, ears, earring, nose, mouth, lips, neck, necklace, clothes, hair, hat.
-    "bisenet": Layout((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), frozenset({0, 14, 15, 16, 18})),
+    "bisenet": Layout((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (0, 14, 15, 16, 18)),
 }
 _SIDE_PX = 512  # that the networks were trained on
 
@@ -51,7 +53,7 @@ class ParsingMask:
         planes = (to_tensor(resize(restored, _SIDE_PX, _SIDE_PX)).add(1).div(2) - mean) / std
         scores = self._network(planes[None].to(next(self._network.parameters()).device))[0]
         classes = scores[0].argmax(dim=0).cpu().numpy()
-        kept = np.isin(classes, list(self._layout.left_out), invert=True)
+        kept = np.isin(classes, self._layout.left_out, invert=True)
         return resize(soften(kept), size, size, cv2.INTER_AREA if size < _SIDE_PX else cv2.INTER_LINEAR)
 
 
@@ -71,13 +73,11 @@ def create_parser(
     weights_dir: str | os.PathLike[str] | None = None,
     offline: bool | None = None,
 ) -> MaskMaker:
-    """Build a maker of masks from a parsing network of facexlib.
+    """Build a maker of masks from facexlib's network ``parsenet`` (85 MB) or ``bisenet`` (53 MB).
 
     Args:
-        name: ``parsenet`` (85 MB) or ``bisenet`` (53 MB).
         device: torch device of the network.
-        weights_dir: folder with facexlib's weight files.
-        offline: never download; ``None``: as the environment variable ``HF_HUB_OFFLINE`` says.
+        weights_dir, offline: as for :func:`memgan.faces.create_detector`.
 
     Raises:
         ConfigError: if the name is unknown.

@@ -1,17 +1,38 @@
 """Pastes restored faces back: only the face's region is touched, with exact geometry at any enlargement."""
 
+import functools
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
-from memgan.faces.grain import missing_grain
-from memgan.faces.mask import soft_mask
-from memgan.faces.warp import compose_affine, invert_affine, resize_matrix, square_bounds, warp
+from memgan.faces.harmonize import missing_grain
+from memgan.faces.warp import invert_affine, rescale_affine, square_bounds, warp
 
 # A change of this many levels (of 255), averaged over a neighborhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
 _NEIGHBORHOOD = 1 / 24  # of the crop's side
 _STRIP_PIXELS = 2**14
+_ROUNDNESS = 6.0
+_FEATHER = 0.2  # width of the mask's falling part, as a share of half the side
+
+
+@functools.lru_cache(maxsize=8)
+def soft_mask(size_px: int = 512) -> np.ndarray:
+    """Rounded square that is 1 in the middle and falls smoothly to 0 at the edges of the crop.
+
+    Returns:
+        (S, S) float32 in [0, 1], read-only; its outermost pixels are 0.
+    """
+    half = (size_px - 1) / 2
+    position = np.abs(np.arange(size_px) - half) / half
+    # The p-norm's level lines are squares with rounded corners: no corner of the crop can be seen.
+    radius = np.add.outer(position**_ROUNDNESS, position**_ROUNDNESS) ** (1 / _ROUNDNESS)
+    ramp = np.clip((1 - radius) / _FEATHER, 0, 1)
+    mask: np.ndarray = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    mask.setflags(write=False)
+    return mask
 
 
 def paste(
@@ -24,6 +45,7 @@ def paste(
     crop: np.ndarray | None = None,
     grain: float = 0.0,
     grain_seed: int = 0,
+    inplace: bool = False,
 ) -> np.ndarray:
     """Blend one restored face into a picture.
 
@@ -43,69 +65,47 @@ def paste(
         crop_from_image: (2, 3) similarity from the *original* picture's coordinates to the crop's, from ``align``.
         upscale: side of the canvas over side of the original picture; a pair (horizontal, vertical) if rounding
             the canvas to whole pixels made them differ.
-        mask: (S, S) float in [0, 1]; ``None``: :func:`~memgan.faces.mask.soft_mask`. Has to vanish at its edges, or
-            a seam is seen.
+        mask: (S, S) float in [0, 1]; ``None``: :func:`soft_mask`. Has to vanish at its edges, or a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
-            :func:`~memgan.faces.grain.missing_grain`.
+            :func:`~memgan.faces.harmonize.missing_grain`.
         grain_seed: of that noise.
+        inplace: change ``canvas`` itself, so that a large one is not copied for every face.
 
     Returns:
-        A new array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
+        An array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
 
     Raises:
         ShapeError: if crop, restored and mask differ in size, or the canvas is not (H, W, 3).
         ImageError: if an array has another dtype.
     """
     _check(canvas, restored, crop, mask)
-    result: np.ndarray = canvas.copy()
-    scales = upscale if isinstance(upscale, tuple) else (upscale, upscale)
-    mask = soft_mask(restored.shape[0]) if mask is None else mask
-    paste_(result, restored, crop_from_image, scales, mask, crop=crop, grain=grain, grain_seed=grain_seed)
-    return result
-
-
-def paste_(
-    canvas: np.ndarray,
-    restored: np.ndarray,
-    crop_from_image: np.ndarray,
-    scales: tuple[float, float],
-    mask: np.ndarray,
-    *,
-    crop: np.ndarray | None = None,
-    grain: float = 0.0,
-    grain_seed: int = 0,
-) -> None:
-    """:func:`paste` into ``canvas`` itself, without its checks: a large one is not copied per face."""
+    canvas = canvas if inplace else canvas.copy()
     size = restored.shape[0]
-    matrix = compose_affine(resize_matrix(*scales), invert_affine(crop_from_image))
+    scales = upscale if isinstance(upscale, tuple) else (upscale, upscale)
+    matrix = rescale_affine(invert_affine(crop_from_image), *scales)
     low, high = square_bounds(matrix, size)
     left, top = np.maximum(low, 0).tolist()
     right, bottom = np.minimum(high + 1, canvas.shape[1::-1]).tolist()
     if left >= right or top >= bottom:
-        return
+        return canvas
     matrix[:, 2] -= (left, top)
+    weight = np.asarray(soft_mask(size) if mask is None else mask, np.float32)
+    nothing = np.zeros_like(weight)
+    planes: Sequence[np.ndarray] = (nothing, nothing, nothing, weight)
+    if crop is not None:
+        red, green, blue = cv2.split(cv2.subtract(restored, crop, dtype=cv2.CV_32F))
+        change = np.abs(red) + np.abs(green) + np.abs(blue)
+        side = max(3, round(size * _NEIGHBORHOOD))
+        around = cv2.blur(change, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        amount = np.minimum(around / (3 * _FULL_CHANGE), 1) * weight
+        planes = (red * weight, green * weight, blue * weight, amount)
     width, height = right - left, bottom - top
-    layers = warp(_layers(restored, crop, np.asarray(mask, np.float32)), matrix, width, height, cv2.BORDER_CONSTANT)
+    layers = warp(cv2.merge(planes), matrix, width, height, cv2.BORDER_CONSTANT)
     base = (restored if crop is None else crop).astype(np.float32)
     base = warp(base, matrix, width, height, cv2.BORDER_REPLICATE)
     _blend(canvas[top:bottom, left:right], layers, base, grain, grain_seed)
-
-
-def _layers(restored: np.ndarray, crop: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
-    """(S, S, 4) float32: the masked change of the three channels, and how much of the canvas gives way to it."""
-    if crop is None:
-        nothing = np.zeros_like(weight)
-        return cv2.merge((nothing, nothing, nothing, weight))
-    changes = cv2.split(cv2.subtract(restored, crop, dtype=cv2.CV_32F))
-    side = max(3, round(restored.shape[0] * _NEIGHBORHOOD))
-    size_of_change = np.abs(changes[0])
-    for change in changes[1:]:
-        size_of_change += np.abs(change)
-    around = cv2.blur(size_of_change, (side, side), borderType=cv2.BORDER_REFLECT_101)
-    amount = np.minimum(around / (3 * _FULL_CHANGE), 1) * weight
-    layers: np.ndarray = cv2.merge((*(change * weight for change in changes), amount))
-    return layers
+    return canvas
 
 
 def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float, grain_seed: int) -> None:
@@ -113,7 +113,7 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
 
     Args:
         patch: (H, W, 3) uint8 or uint16; changed.
-        layers: (H, W, 4) float32 of :func:`_layers`, resampled.
+        layers: (H, W, 4) float32: the masked change of the channels, and how much of ``patch`` gives way to ``base``.
         base: (H, W, 3) float32, the resampled crop in levels of 255; used up.
         grain, grain_seed: see :func:`paste`.
     """
@@ -146,7 +146,7 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
 def _check(canvas: np.ndarray, restored: np.ndarray, crop: np.ndarray | None, mask: np.ndarray | None) -> None:
     if canvas.ndim != 3 or canvas.shape[2] != 3:
         raise ShapeError(f"canvas has shape {canvas.shape}; allowed is (H, W, 3)")
-    if restored.ndim != 3 or restored.shape[2] != 3 or restored.shape[0] != restored.shape[1]:
+    if restored.shape != (len(restored), len(restored), 3):
         raise ShapeError(f"restored face has shape {restored.shape}; allowed is a square (S, S, 3)")
     if crop is not None and crop.shape != restored.shape:
         raise ShapeError(f"crop has shape {crop.shape}, restored face {restored.shape}; they must be equal")

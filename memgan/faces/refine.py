@@ -1,23 +1,14 @@
 """Refines the landmarks of a found face: one more pass, upright and at the size the detector's network sees best."""
 
-import dataclasses
-from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.align import (
-    FFHQ_SIZE_PX,
-    FFHQ_TEMPLATE,
-    crop_from_box_matrix,
-    crop_region,
-    fit_similarity,
-    fit_to_template,
-)
-from memgan.faces.anchors import decode, merge_by_box_voting
-from memgan.faces.types import Face
-from memgan.faces.warp import compose_affine, invert_affine
+from memgan.faces.align import FFHQ_SIZE_PX, Face, crop_from_box_matrix, fit_to_template
+from memgan.faces.anchors import RawNetwork, decode, merge_by_box_voting
+from memgan.faces.warp import compose_affine, crop_region, invert_affine
 
 _SIDE_PX = 256  # of the crop
 _ZOOM = 0.75  # size of the face relative to the FFHQ template, so that its surroundings are seen too
@@ -29,20 +20,13 @@ _CERTAIN_ROLL = np.deg2rad(20)
 _UPRIGHT_BONUS = 0.02
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Candidate:
+class _Candidate(NamedTuple):
     landmarks: np.ndarray  # (5, 2) in picture pixels
     score: float
     roll: float  # of the face within the crop, in radians
 
-    @property
-    def is_certain(self) -> bool:
-        return self.score >= _CERTAIN_SCORE and abs(self.roll) <= _CERTAIN_ROLL
 
-
-def refine_landmarks(
-    network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]], image: np.ndarray, face: Face
-) -> Face | None:
+def refine_landmarks(network: RawNetwork, image: np.ndarray, face: Face) -> Face | None:
     """Find the landmarks of one face again, whatever its rotation.
 
     In the whole picture landmarks of small and of rotated faces are coarse, and those of a face turned by more
@@ -62,8 +46,8 @@ def refine_landmarks(
         matrix = crop_from_box_matrix(face.box_xyxy) if matrix is None else matrix
     except ImageError:  # neither landmarks nor box make sense
         return None
-    best = _candidate(network, image, matrix, 0)
-    if best is None or not best.is_certain:
+    best = _candidate(network, image, matrix)
+    if best is None or best.score < _CERTAIN_SCORE or abs(best.roll) > _CERTAIN_ROLL:
         for quarter_turns in (2, 1, 3):
             other = _candidate(network, image, matrix, quarter_turns)
             if other is not None and (best is None or other.score > best.score + _UPRIGHT_BONUS):
@@ -71,17 +55,14 @@ def refine_landmarks(
     if best is None:
         return None
     if abs(best.roll) > _CERTAIN_ROLL / 2 and (upright := fit_to_template(best.landmarks)) is not None:
-        straight = _candidate(network, image, upright, 0)
+        straight = _candidate(network, image, upright)
         if straight is not None and straight.score > best.score - _UPRIGHT_BONUS:
             best = straight
     return Face(face.box_xyxy, best.landmarks.astype(np.float32), best.score)
 
 
 def _candidate(
-    network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]],
-    image: np.ndarray,
-    template_from_image: np.ndarray,
-    quarter_turns: int,
+    network: RawNetwork, image: np.ndarray, template_from_image: np.ndarray, quarter_turns: int = 0
 ) -> _Candidate | None:
     zoom = _ZOOM * _SIDE_PX / FFHQ_SIZE_PX
     cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarter_turns]
@@ -92,14 +73,15 @@ def _candidate(
     # Black outside the picture: the mirror image of a tightly cut face continues it to a larger one, and its landmarks
     # spread (measured: half the eye distance wrong, against a twentieth).
     crop = crop_region(image, matrix, _SIDE_PX, cv2.BORDER_CONSTANT)
-    found = decode(*network(crop), _SIDE_PX, _SIDE_PX, _VOTE_THRESHOLD)
-    merged = merge_by_box_voting([found])
+    merged = merge_by_box_voting([decode(*network(crop), _SIDE_PX, _SIDE_PX, _VOTE_THRESHOLD)])
     offsets = np.abs((merged.boxes[:, :2] + merged.boxes[:, 2:]) / 2 - middle).max(axis=1, initial=0)
     merged = merged.select(offsets <= _MAX_OFFSET * _SIDE_PX)
     if not len(merged):
         return None
     landmarks = merged.landmarks[0].astype(np.float64)  # merged detections come in the order of their scores
-    aligning = fit_similarity(landmarks, FFHQ_TEMPLATE)[0]
+    aligning = fit_to_template(landmarks, max_residual=np.inf)
+    if aligning is None:
+        return None
     image_from_crop = invert_affine(matrix)
     return _Candidate(
         landmarks @ image_from_crop[:, :2].T + image_from_crop[:, 2],

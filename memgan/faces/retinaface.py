@@ -40,17 +40,9 @@ class EmbeddedRetinaFace:
             self._session = _session()
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Raw outputs for one picture.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-
-        Returns:
-            locations (N, 4), scores (N,) and landmark offsets (N, 10), float32, one row per anchor.
-        """
-        locations, confidences, points = self._session.run(
-            ["loc", "conf", "landmarks"], {"input": network_input(image)}
-        )
+        """Raw outputs for one picture (H, W, 3) uint8 RGB: locations (N, 4), scores (N,), landmark offsets (N, 10)."""
+        inputs = {"input": network_input(image)}
+        locations, confidences, points = self._session.run(["loc", "conf", "landmarks"], inputs)
         return locations[0], confidences[0, :, 1], points[0]
 
 
@@ -67,17 +59,15 @@ def _network_bytes() -> bytes:
     """
     try:
         path = Path(str(metadata.distribution(_DISTRIBUTION).locate_file(_NETWORK_FILE)))
-        source = path.read_bytes()
+        module = path.read_bytes()
     except (metadata.PackageNotFoundError, OSError) as error:
         raise WeightsNotFoundError(
             f"the embedded face detector needs the package {_DISTRIBUTION} ({error}); {_REMEDY}"
         ) from error
     try:
-        network: bytes = next(
-            ast.literal_eval(node.value)
-            for node in ast.parse(source).body
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "WEIGHTS"
-        )
+        assignments = (node for node in ast.parse(module).body if isinstance(node, ast.Assign))
+        literal = next(node.value for node in assignments if getattr(node.targets[0], "id", "") == "WEIGHTS")
+        network: bytes = ast.literal_eval(literal)
     except (SyntaxError, ValueError, StopIteration) as error:
         raise ChecksumError(f"{path} holds no network; {_REMEDY}") from error
     digest = hashlib.sha256(network).hexdigest()

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ImageError
-from memgan.faces.align import FFHQ_TEMPLATE, crop_from_box_matrix, fit_similarity, fit_to_template
-from memgan.faces.types import Face
+from memgan.faces.align import FFHQ_TEMPLATE, Face, crop_from_box_matrix, fit_to_template
 from memgan.faces.warp import invert_affine
 
 _MAX_COORDINATE = 1e6
 _MAX_SIZE = 20  # of a face, relative to the picture: mirroring the picture into more of a crop takes ever longer
+_FACE_BOX = np.array([[106, 96], [410, 96], [106, 468], [410, 468]], np.float64)  # corners in the 512 px crop
 
 
 def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> list[Face]:
@@ -31,66 +31,64 @@ def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> 
     locate = getattr(detector, "locate", None)
     found = []
     for number, given in enumerate(faces):
-        face = _with_box(given, number) if isinstance(given, Face) else _face_from(given, number)
-        _check_place(face, rgb.shape[1], rgb.shape[0], number, given)
+        face = _with_box(given) if isinstance(given, Face) else _face_from(given)
+        if face is None or not _is_near(face, rgb.shape[1], rgb.shape[0]):
+            raise ImageError(
+                f"face {number} is {given!r:.200}; allowed are a memgan.faces.Face, a box (left, top, right, bottom), "
+                "or five landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels "
+                "of the picture, and at least partly inside it"
+            )
         if locate is not None and np.size(given) == 4:
             face = locate(rgb, face) or face
         found.append(face)
     return found
 
 
-def _face_from(given: Any, number: int) -> Face:
+def _face_from(given: Any) -> Face | None:
     try:
         values = np.asarray(given, np.float64)
     except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.shape == (10,):
-        values = values.reshape(5, 2)
+        return None
     if not (np.abs(values) < _MAX_COORDINATE).all():  # nor NaN
-        raise _unusable(number, given)
-    if values.shape == (5, 2):
-        return Face(_box_around(values, number, given), values.astype(np.float32), 1.0)
+        return None
     if values.shape == (4,):
         image_from_crop = invert_affine(crop_from_box_matrix(values))  # refuses empty boxes
         landmarks = FFHQ_TEMPLATE @ image_from_crop[:, :2].T + image_from_crop[:, 2]
         return Face(values.astype(np.float32), landmarks.astype(np.float32), 1.0)
-    raise _unusable(number, given)
+    if values.shape not in ((5, 2), (10,)):
+        return None
+    landmarks = values.reshape(5, 2)
+    box = _box_around(landmarks)
+    return None if box is None else Face(box, landmarks.astype(np.float32), 1.0)
 
 
-def _with_box(face: Face, number: int) -> Face:
+def _with_box(face: Face) -> Face | None:
     """The face itself, or with a box around its landmarks if its own is none."""
     box = np.asarray(face.box_xyxy, np.float64)
     if box.shape == (4,) and np.isfinite(box).all() and (box[2:] - box[:2]).min() >= 1:
         return face
     landmarks = np.asarray(face.landmarks, np.float64)
-    if fit_to_template(landmarks) is None:
-        raise _unusable(number, face)
-    return dataclasses.replace(face, box_xyxy=_box_around(landmarks, number, face))
+    around = _box_around(landmarks) if fit_to_template(landmarks) is not None else None
+    return None if around is None else dataclasses.replace(face, box_xyxy=around)
 
 
-def _check_place(face: Face, width: int, height: int, number: int, given: Any) -> None:
+def _is_near(face: Face, width: int, height: int) -> bool:
     reach = _MAX_SIZE * max(width, height)
     left, top, right, bottom = face.box_xyxy.tolist()
     is_seen = left < width and top < height and right > -1 and bottom > -1
     # Degenerate landmarks give way to the box, so they may be anywhere.
-    are_near = fit_to_template(face.landmarks) is None or np.abs(face.landmarks).max() <= reach
-    if not (is_seen and face.size <= reach and are_near):
-        raise _unusable(number, given)
-
-
-def _box_around(landmarks: np.ndarray, number: int, given: Any) -> np.ndarray:
-    """(4,) float32: where a detector's box around these landmarks usually is."""
-    if np.ptp(landmarks, axis=0).max() < 1:
-        raise _unusable(number, given)
-    image_from_crop = invert_affine(fit_similarity(landmarks, FFHQ_TEMPLATE)[0])
-    corners = np.array([[106, 96], [410, 96], [106, 468], [410, 468]], np.float64)  # of the face in the 512 px crop
-    corners = corners @ image_from_crop[:, :2].T + image_from_crop[:, 2]
-    return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)
-
-
-def _unusable(number: int, given: Any) -> ImageError:
-    return ImageError(
-        f"face {number} is {given!r:.200}; allowed are a memgan.faces.Face, a box (left, top, right, bottom), or five "
-        "landmarks (x, y): left eye, right eye, nose, left and right mouth corner; finite, in pixels of the picture, "
-        "and at least partly inside it"
+    return bool(
+        is_seen
+        and face.size <= reach
+        and (fit_to_template(face.landmarks) is None or np.abs(face.landmarks).max() <= reach)
     )
+
+
+def _box_around(landmarks: np.ndarray) -> np.ndarray | None:
+    """(4,) float32: where a detector's box around these landmarks usually is."""
+    matrix = fit_to_template(landmarks, max_residual=np.inf)
+    if matrix is None:
+        return None
+    image_from_crop = invert_affine(matrix)
+    corners = _FACE_BOX @ image_from_crop[:, :2].T + image_from_crop[:, 2]
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)]).astype(np.float32)

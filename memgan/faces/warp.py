@@ -16,16 +16,16 @@ def invert_affine(matrix: np.ndarray) -> np.ndarray:
 
 def compose_affine(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """The (2, 3) affine matrix that applies ``inner`` first, then ``outer``."""
-    linear = outer[:, :2] @ inner[:, :2]
-    return np.hstack([linear, outer[:, :2] @ inner[:, 2:] + outer[:, 2:]])
+    return np.hstack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2:] + outer[:, 2:]])
 
 
-def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
-    """(2, 3) matrix of resizing a picture: pixel *edges*, not centers, keep their place.
+def rescale_affine(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """An affine matrix (2, 3) for a target that is resized: its pixel *edges*, not centers, keep their place.
 
-    The left edge of the picture is at -0.5, hence ``x' = scale * (x + 0.5) - 0.5``.
+    The left edge of a picture is at -0.5, hence ``x' = scale * (x + 0.5) - 0.5``.
     """
-    return np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2]], np.float64)
+    scale = np.array([[scale_x], [scale_y]], np.float64)
+    return np.hstack([scale * matrix[:, :2], scale * matrix[:, 2:] + (scale - 1) / 2])
 
 
 def square_bounds(matrix: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,13 +37,11 @@ def square_bounds(matrix: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndar
 
 
 def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
-    """Resample ``source`` on a new pixel grid; shrinking averages, enlarging interpolates bicubically.
+    """Resample ``source`` on a grid of ``width`` x ``height`` pixels; shrinking averages, enlarging is bicubic.
 
     Args:
         source: (H, W) or (H, W, C), C at most 4, uint8, uint16 or float32.
         target_from_source: (2, 3) matrix that sends source coordinates to target coordinates.
-        width: of the target in pixels.
-        height: of the target in pixels.
         border: OpenCV border mode for what lies outside the source (constant: zero).
 
     Returns:
@@ -58,11 +56,11 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
         blocks = math.floor(1 / scale)
         if blocks > 1:
             small_width, small_height = (max(1, round(side / blocks)) for side in (source.shape[1], source.shape[0]))
-            shrink = resize_matrix(small_width / source.shape[1], small_height / source.shape[0])
+            shrink = rescale_affine(np.eye(2, 3), small_width / source.shape[1], small_height / source.shape[0])
             source = cv2.resize(source, (small_width, small_height), interpolation=cv2.INTER_AREA)
             matrix = compose_affine(matrix, invert_affine(shrink))
         fine = _SUPERSAMPLING
-        matrix = compose_affine(resize_matrix(fine, fine), matrix)
+        matrix = rescale_affine(matrix, fine, fine)
     height_one, width_one = (int(side == 1) for side in source.shape[:2])
     if border == cv2.BORDER_REFLECT_101 and (height_one or width_one):
         # OpenCV 5 never returns from mirroring a single row or column; two equal ones are the same picture.
@@ -70,3 +68,28 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
     size = width * fine, height * fine
     sampled = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
     return sampled if fine == 1 else cv2.resize(sampled, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def crop_region(
+    image: np.ndarray, crop_from_image: np.ndarray, size_px: int, border: int = cv2.BORDER_REFLECT_101
+) -> np.ndarray:
+    """Resample the square that ``crop_from_image`` sends to the crop: (S, S, 3), dtype of ``image``.
+
+    What lies outside the picture is, by default, its mirror image: without the edge pixel twice, so that the edge stays
+    as sharp as it is. ``border`` may be another OpenCV border mode.
+    """
+    image_from_crop = invert_affine(crop_from_image)
+    low, high = square_bounds(image_from_crop, size_px)
+    margin = int(np.ceil(np.linalg.norm(image_from_crop[:, 0]))) * 2 + 2  # reach of interpolation and averaging
+    seen = []
+    for first, last, side in zip(
+        (low - margin).tolist(), (high + margin + 1).tolist(), image.shape[1::-1], strict=True
+    ):
+        # The part of the picture that is seen from first to last, directly or mirrored at the picture's edges.
+        mirrored_first = 2 * side - last if last > side else first
+        mirrored_last = -first if first < 0 else last
+        start = min(max(min(first, mirrored_first), 0), side - 1)
+        seen.append(slice(start, max(min(max(last, mirrored_last), side), start + 1)))
+    matrix = crop_from_image.copy()
+    matrix[:, 2] += crop_from_image[:, :2] @ (seen[0].start, seen[1].start)
+    return warp(image[seen[1], seen[0]], matrix, size_px, size_px, border)

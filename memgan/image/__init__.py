@@ -6,21 +6,37 @@ Inside the library a picture is RGB with pixel centers at integer coordinates, a
 """
 
 from memgan.image.encode import encode_picture, save_picture
-from memgan.image.files import decode_picture, in_srgb, load_picture, open_picture
-from memgan.image.formats import IMAGE_SUFFIXES, all_suffixes
-from memgan.image.picture import MAX_SIDE, MIN_SIDE, ColorOrder, Picture, from_array, gray_of, to_8bit, to_array
+from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
+from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
+from memgan.image.picture import (
+    MAX_PIXELS,
+    MAX_SIDE,
+    MIN_SIDE,
+    ColorOrder,
+    Picture,
+    check_size,
+    from_array,
+    gray_of,
+    in_srgb,
+    to_8bit,
+    to_array,
+)
 from memgan.image.tensors import resize, to_tensor, to_uint8
 
 __all__ = [
+    "HEIF_SUFFIXES",
     "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
     "ColorOrder",
     "Picture",
     "all_suffixes",
+    "check_size",
     "decode_picture",
     "encode_picture",
     "from_array",
+    "from_pil",
     "gray_of",
     "in_srgb",
     "load_picture",

@@ -38,15 +38,14 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     if form is None:
         allowed = ", ".join((*IMAGE_SUFFIXES, *HEIF_SUFFIXES))
         raise OutputError(f"cannot write pictures as {suffix or 'a file without suffix'!r}; use {allowed}")
-    exif = exif_for_size(picture.exif, picture.width, picture.height) if picture.exif else None
+    height, width = picture.rgb.shape[:2]
+    exif = None if picture.exif is None else exif_for_size(picture.exif, width, height)
     kind, alpha = form.name, picture.alpha if form.has_alpha else None
-    if picture.rgb.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        channels = gray_of(picture.rgb) if picture.is_gray and alpha is None else picture.rgb
-        channels = channels if alpha is None else np.dstack([channels, alpha])
-        if kind == "PNG":
-            return _encode_16bit_png(channels, picture.icc_profile, exif)
-        return _encode_16bit_tiff(channels, picture.icc_profile)
-    colors = gray_of(picture.rgb8) if picture.is_gray else picture.rgb8
+    if picture.rgb.dtype == np.uint16 and kind == "PNG":
+        return _encode_16bit_png(picture, alpha, exif)
+    if picture.rgb.dtype == np.uint16 and kind == "TIFF":
+        return _encode_16bit_tiff(picture, alpha)
+    colors = to_8bit(_channels(picture, None))
     image = Image.fromarray(colors if alpha is None else np.dstack([colors, to_8bit(alpha)]))
     options: dict[str, Any] = dict(form.options)
     if picture.icc_profile and kind == "BMP":
@@ -68,26 +67,35 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_16bit_png(channels: np.ndarray, icc_profile: bytes | None, exif: bytes | None) -> bytes:
-    if channels.ndim == 3:
-        channels = channels[:, :, [2, 1, 0, 3][: channels.shape[2]]]
-    encoded, data = cv2.imencode(".png", channels)
+def _channels(picture: Picture, alpha: np.ndarray | None) -> np.ndarray:
+    """(H, W) gray, (H, W, 3) RGB or (H, W, 4)."""
+    if alpha is not None:
+        return np.dstack([picture.rgb, alpha])
+    return gray_of(picture.rgb) if picture.is_gray else picture.rgb
+
+
+def _encode_16bit_png(picture: Picture, alpha: np.ndarray | None, exif: bytes | None) -> bytes:
+    channels = _channels(picture, alpha)
+    order = [0] if channels.ndim == 2 else [2, 1, 0, 3][: channels.shape[2]]
+    encoded, data = cv2.imencode(".png", channels if channels.ndim == 2 else channels[:, :, order])
     if not encoded:
-        raise OutputError(f"OpenCV cannot write a picture of shape {channels.shape} as PNG; use .tiff")
-    return add_png_chunks(data.tobytes(), icc_profile, exif)  # OpenCV writes neither
+        raise OutputError(
+            f"OpenCV cannot write a picture of {channels.shape[1]} x {channels.shape[0]} pixels as PNG; use .tiff"
+        )
+    return add_png_chunks(data.tobytes(), picture.icc_profile, exif)  # OpenCV writes neither
 
 
-def _encode_16bit_tiff(channels: np.ndarray, icc_profile: bytes | None) -> bytes:
+def _encode_16bit_tiff(picture: Picture, alpha: np.ndarray | None) -> bytes:
     import tifffile  # neither Pillow nor OpenCV writes 16-bit colors with a profile
 
     buffer = io.BytesIO()
     tifffile.imwrite(
         buffer,
-        channels,
-        photometric="minisblack" if channels.ndim == 2 else "rgb",
-        extrasamples=["unassalpha"] if channels.shape[2:] == (4,) else None,
+        _channels(picture, alpha),
+        photometric="minisblack" if picture.is_gray and alpha is None else "rgb",
+        extrasamples=None if alpha is None else ["unassalpha"],
         compression="zlib",
-        iccprofile=icc_profile,
+        iccprofile=picture.icc_profile,
         metadata=None,
         software=False,
     )
@@ -95,7 +103,15 @@ def _encode_16bit_tiff(channels: np.ndarray, icc_profile: bytes | None) -> bytes
 
 
 def save_picture(picture: Picture, path: str | os.PathLike[str], quality: int = 95) -> None:
-    """Write a picture file by :func:`atomic_write`, as :func:`encode_picture` encodes it; raises as both do."""
-    data = encode_picture(picture, Path(path).suffix, quality)
+    """Write a picture file, all or nothing: an interrupted or failing call leaves no partial file.
+
+    See :func:`encode_picture` for what each kind of file keeps.
+
+    Raises:
+        OutputError: if the suffix is unknown, the format cannot hold the picture, or the folder cannot be written.
+        MissingDependencyError: for HEIC without pillow-heif.
+    """
+    path = Path(path)
+    data = encode_picture(picture, path.suffix, quality)
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)

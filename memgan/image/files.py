@@ -1,8 +1,8 @@
 """Reads picture files, with EXIF orientation, color profiles, 16 bit and transparency."""
 
-import dataclasses
 import io
 import os
+import struct
 import warnings
 import zlib
 from pathlib import Path
@@ -14,13 +14,35 @@ from PIL import Image, ImageOps
 
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
-from memgan.image.metadata import DAMAGE_ERRORS, convert_to_srgb, exif_of, usable_profile
+from memgan.image.metadata import convert_to_srgb, exif_of, usable_profile
 from memgan.image.picture import ColorOrder, Picture, check_size, from_array
 
-_DECODE_ERRORS = (*DAMAGE_ERRORS, EOFError, RuntimeError, zlib.error, cv2.error)  # RuntimeError: the AVIF decoder
+# What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    TypeError,
+    EOFError,
+    RuntimeError,  # of the AVIF decoder
+    struct.error,
+    zlib.error,
+    cv2.error,
+)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 _TIFF_BITS_PER_SAMPLE = 258
+# EXIF orientation -> swap rows and columns (first), reverse the rows, reverse the columns.
+_ORIENTATIONS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
 def load_picture(path: str | os.PathLike[str]) -> Picture:
@@ -86,10 +108,7 @@ def from_pil(image: Image.Image) -> Picture:
     """
     check_size(image.width, image.height)
     profile = usable_profile(image)
-    try:
-        image = ImageOps.exif_transpose(image)
-    except _DECODE_ERRORS as error:
-        warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=2)
+    image = _turned(image)
     exif = exif_of(image)
     if image.mode.startswith("I;16"):
         counts = np.asarray(image).astype(np.uint16)
@@ -109,7 +128,8 @@ def from_pil(image: Image.Image) -> Picture:
 def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
     """Any form of a picture: a :class:`Picture` (as it is), the path of a file, a PIL picture or an array.
 
-    For the errors raised see :func:`load_picture`, :func:`from_pil` and :func:`memgan.image.from_array`.
+    PIL pictures keep their profile here; for the other kinds see :func:`load_picture` and
+    :func:`memgan.image.from_array`, also for the errors raised.
     """
     if isinstance(image, Picture):
         return image
@@ -118,13 +138,13 @@ def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
     return from_pil(image) if isinstance(image, Image.Image) else from_array(image, color)
 
 
-def in_srgb(picture: Picture) -> Picture:
-    """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
-    if picture.icc_profile is None or picture.peak != 255:
-        return picture
-    image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
-    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
-    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
+def _turned(image: Image.Image) -> Image.Image:
+    """Upright as the EXIF orientation says; notes too damaged to be read leave the picture as it is."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODE_ERRORS as error:
+        warnings.warn(f"the picture's EXIF notes are damaged ({error}); its orientation is unknown", stacklevel=3)
+        return image
 
 
 def _has_16bit(data: bytes, image: Image.Image) -> bool:
@@ -140,13 +160,14 @@ def _decode_16bit(data: bytes, image: Image.Image) -> Picture:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16:
         raise ValueError("unsupported kind of 16-bit picture")
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    if orientation in (5, 6, 7, 8):
+    swap, flip_rows, flip_columns = _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), (False,) * 3)
+    profile, exif = usable_profile(image), exif_of(image)
+    if swap:
         decoded = decoded.swapaxes(0, 1)
-    decoded = decoded[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    decoded = decoded[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     is_gray = decoded.ndim == 2 or image.mode.startswith("I") or image.mode in ("L", "LA")
     if decoded.ndim == 2:
-        decoded = np.repeat(decoded[:, :, None], 3, axis=2)
+        return Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile, exif=exif)
     alpha = np.ascontiguousarray(decoded[:, :, 3]) if decoded.shape[2] == 4 else None
     rgb = np.ascontiguousarray(decoded[:, :, 2::-1])
-    return Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=usable_profile(image), exif=exif_of(image))
+    return Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)

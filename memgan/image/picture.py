@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from memgan.errors import ImageError
-from memgan.runtime.checks import check_choice
+from memgan.errors import ConfigError, ImageError
+from memgan.image.metadata import convert_to_srgb
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -36,24 +37,13 @@ class Picture:
         """Value of white: 255 or 65535."""
         return 65535 if self.rgb.dtype == np.uint16 else 255
 
-    @property
-    def width(self) -> int:
-        """In pixels."""
-        return int(self.rgb.shape[1])
-
-    @property
-    def height(self) -> int:
-        """In pixels."""
-        return int(self.rgb.shape[0])
-
-    @property
-    def rgb8(self) -> np.ndarray:
-        """(H, W, 3) uint8 view of the colors (rounded when the picture has 16 bit): what networks look at."""
-        return to_8bit(self.rgb)
-
 
 def check_size(width: int, height: int, what: str = "picture") -> None:
-    """Raise :class:`ImageError` if a side is under 16 or over 20000 pixels, or the area exceeds 2**26 pixels."""
+    """Reject sizes that cannot be restored sensibly.
+
+    Raises:
+        ImageError: if a side is under 16 or over 20000 pixels, or the area exceeds 2**26 pixels.
+    """
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
         remedy = "enlarge it first" if min(width, height) < MIN_SIDE else "shrink it or cut it into parts first"
         raise ImageError(
@@ -72,11 +62,12 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
         color: channel order of the array.
 
     Raises:
+        ConfigError: if ``color`` is none.
         ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
             outside 16..20000 pixels a side.
-        ConfigError: if ``color`` is neither ``"bgr"`` nor ``"rgb"``.
     """
-    check_choice("color", color, COLOR_ORDERS)
+    if color not in COLOR_ORDERS:
+        raise ConfigError(f"color is {color!r}; allowed are {', '.join(COLOR_ORDERS)}.")
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"a picture must be a numpy array, a PIL picture or the path of a file, not {type(image).__name__}; "
@@ -89,19 +80,24 @@ def from_array(image: Any, color: ColorOrder = "bgr") -> Picture:
             "pass the pictures of a batch one by one, and channels last"
         )
     check_size(image.shape[1], image.shape[0])
-    pixels = _integer_pixels(image).reshape(image.shape[0], image.shape[1], channels)
-    if color == "rgb" and channels != 1:
-        rgb = np.array(pixels[:, :, :3], order="C")
-    else:  # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel
-        to_rgb = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}[channels]
-        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb)
-    return Picture(rgb, is_gray=channels == 1, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
-
-
-def _integer_pixels(image: np.ndarray) -> np.ndarray:
-    """uint8 and uint16 as they are, floats in 0..255 rounded to uint8."""
     if image.dtype in (np.uint8, np.uint16):
-        return np.asarray(image, image.dtype.newbyteorder("="))
+        pixels = np.asarray(image, image.dtype.newbyteorder("="))
+    else:
+        pixels = _rounded(image)
+    pixels = pixels.reshape(image.shape[0], image.shape[1], channels)
+    if channels == 1:
+        return Picture(rgb=cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB), is_gray=True)
+    # OpenCV's conversions write a new array, many times faster than numpy's indexing by channel.
+    if color == "bgr":
+        to_rgb = cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGRA2RGB
+        rgb = cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb)
+    else:
+        rgb = np.array(pixels[:, :, :3], order="C")
+    return Picture(rgb=rgb, alpha=pixels[:, :, 3].copy() if channels == 4 else None)
+
+
+def _rounded(image: np.ndarray) -> np.ndarray:
+    """Floats in 0..255 rounded to uint8."""
     if image.dtype not in (np.float32, np.float64):
         raise ImageError(
             f"picture has dtype {image.dtype}; allowed are uint8 (0..255), uint16 (0..65535), float32 and float64 "
@@ -124,16 +120,28 @@ def _integer_pixels(image: np.ndarray) -> np.ndarray:
 def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     """Give a picture back in the form callers use; the inverse of :func:`from_array` for uint8 and uint16.
 
+    8-bit colors with a profile are converted to sRGB.
+
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
-    check_choice("color", color, COLOR_ORDERS)
+    if picture.icc_profile is not None:
+        picture = in_srgb(picture)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])
     if picture.is_gray:
         return gray_of(picture.rgb)
     return picture.rgb.copy() if color == "rgb" else cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR)
+
+
+def in_srgb(picture: Picture) -> Picture:
+    """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
+    if picture.icc_profile is None or picture.peak != 255:
+        return picture
+    image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
+    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
+    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:

@@ -25,11 +25,9 @@ from memgan.runtime.onnx_session import open_session
 
 
 class OnnxNetwork(nn.Module):
-    """A network whose pictures onnxruntime makes; ``trained`` is the network itself.
+    """A network, ``trained``, whose pictures onnxruntime makes, by a session of its exported graph.
 
-    Args:
-        network: on any device; where its input is not on the CPU, it makes the picture itself.
-        session: runs its exported graph; safe to share between threads.
+    Where the input is not on the CPU, the network makes the picture itself. Threads may share it.
     """
 
     def __init__(self, network: MemGAN, session: Any) -> None:
@@ -53,14 +51,12 @@ class OnnxNetwork(nn.Module):
 
 
 def with_backend(network: nn.Module, backend: str, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The network in the form in which ``backend`` runs it.
+    """A restorer's network in the form in which ``backend`` runs it.
 
     Args:
-        network: as a restorer takes it.
         backend: ``torch``: as it is; ``onnx``: by onnxruntime, whose graph is exported at the first time (seconds) and
             kept in memgan's cache.
-        device: what the restorer runs on.
-        dtype: what it runs in.
+        device, dtype: what the restorer runs on and in.
 
     Raises:
         ConfigError: if ``backend`` is none of them, or ``onnx`` with anything but a MemGAN in float32 on the CPU.

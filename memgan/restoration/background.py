@@ -26,45 +26,42 @@ def result_size(picture: Picture, upscale: float) -> tuple[int, int]:
     Raises:
         ImageError: if it would be empty or have more than 2**28 pixels.
     """
-    width, height = int(picture.width * upscale), int(picture.height * upscale)
-    if min(width, height) < 1 or width * height > MAX_RESULT_PIXELS:
+    height, width = picture.rgb.shape[:2]
+    size = int(width * upscale), int(height * upscale)
+    if min(size) < 1 or size[0] * size[1] > MAX_RESULT_PIXELS:
         raise ImageError(
-            f"a picture of {picture.width} x {picture.height} pixels, {upscale:g} times as large, would have {width} x "
-            f"{height}; allowed are 1 to {MAX_RESULT_PIXELS} pixels in all; choose another upscale"
+            f"a picture of {width} x {height} pixels, {upscale:g} times as large, would have {size[0]} x {size[1]}; "
+            f"allowed are 1 to {MAX_RESULT_PIXELS} pixels in all; choose another upscale"
         )
-    return width, height
+    return size
 
 
-def enlarge(picture: Picture, upscale: float, upsampler: BackgroundUpsampler | None = None) -> Picture:
+def enlarge(
+    picture: Picture, size: tuple[int, int], upscale: float, upsampler: BackgroundUpsampler | None = None
+) -> Picture:
     """The picture ``upscale`` times as large, sharing no memory with ``picture``.
 
     Args:
-        upscale: see :func:`result_size`; 1 leaves the pixels as they are.
+        size: width and height, see :func:`result_size`.
         upsampler: for the colors; transparency, and everything if ``None``, is resized with OpenCV's Lanczos filter.
             Whatever size and type it gives back is brought to the right ones.
 
     Raises:
-        ImageError: if the result would be empty or too large, or the upsampler gives back no picture.
+        ImageError: if the upsampler gives back no picture.
     """
-    width, height = result_size(picture, upscale)
-    alpha = None if picture.alpha is None else resize(picture.alpha, width, height, cv2.INTER_LANCZOS4)
-    rgb = picture.rgb
-    if upsampler is not None:
-        # Always three channels: some upsamplers give gray and transparent pictures back in another form.
-        bgr = to_array(dataclasses.replace(picture, is_gray=False, alpha=None), "bgr")
-        rgb = from_array(upsampler.enhance(bgr, outscale=upscale)[0], "bgr").rgb
-        if rgb.dtype != picture.rgb.dtype:
-            rgb = to_8bit(rgb) if picture.peak == 255 else rgb.astype(np.uint16) * 257
-        return dataclasses.replace(picture, rgb=resize(rgb, width, height), alpha=alpha)
-    return dataclasses.replace(picture, rgb=resize(rgb, width, height, cv2.INTER_LANCZOS4), alpha=alpha)
+    alpha = None if picture.alpha is None else resize(picture.alpha, *size, cv2.INTER_LANCZOS4)
+    if upsampler is None:
+        return dataclasses.replace(picture, rgb=resize(picture.rgb, *size, cv2.INTER_LANCZOS4), alpha=alpha)
+    # Always three channels: some upsamplers give gray and transparent pictures back in another form.
+    bgr = to_array(Picture(picture.rgb), "bgr")
+    rgb = from_array(upsampler.enhance(bgr, outscale=upscale)[0], "bgr").rgb
+    if rgb.dtype != picture.rgb.dtype:
+        rgb = to_8bit(rgb) if picture.peak == 255 else rgb.astype(np.uint16) * 257
+    return dataclasses.replace(picture, rgb=resize(rgb, *size), alpha=alpha)
 
 
 def check_upsampler(upsampler: Any) -> None:
-    """Reject early what cannot be asked to enlarge.
-
-    Raises:
-        ConfigError: if it is neither ``None`` nor has a method ``enhance``.
-    """
+    """A ConfigError for what is neither ``None`` nor has a method ``enhance``."""
     if upsampler is not None and not callable(getattr(upsampler, "enhance", None)):
         raise ConfigError(
             f"bg_upsampler is {upsampler!r}; it needs a method enhance(img, outscale=...) -> (picture, ...), "

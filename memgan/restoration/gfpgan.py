@@ -1,38 +1,22 @@
-"""Adapts the restorer to callers of GFPGAN and CodeFormer: their options, network, helper and form of results."""
+"""Adapts the restorer to callers of GFPGAN and CodeFormer: their options, network and helper."""
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError
-from memgan.image import Picture, to_array
-from memgan.restoration.result import Restoration
+from memgan.runtime.checks import check_choice
 
 GFPGAN_ARCHES = ("clean", "bilinear", "original", "RestoreFormer")
 
 
 def check_gfpgan_options(arch: Any, channel_multiplier: Any) -> None:
-    """Refuse what GFPGAN itself does not know, so that a slip does not pass unseen.
-
-    Raises:
-        ConfigError: if either is unknown.
-    """
-    if arch is not None and arch not in GFPGAN_ARCHES:
-        raise ConfigError(f"arch is {arch!r}; allowed: {', '.join(GFPGAN_ARCHES)} (all without effect), or None.")
+    """A ConfigError for what GFPGAN itself does not know, so that a slip does not pass unseen."""
+    if arch is not None:
+        check_choice("arch", arch, GFPGAN_ARCHES, " (all without effect), or None")
     if channel_multiplier not in (None, 1, 2):
         raise ConfigError(f"channel_multiplier is {channel_multiplier!r}; allowed: 1, 2 (without effect), or None.")
-
-
-def as_gfpgan(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
-    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
-    cropped = [to_array(Picture(face.crop), result.color) for face in result.faces]
-    restored = [to_array(Picture(face.restored), result.color) for face in result.faces]
-    image = result.image
-    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
-        image = image[:, :, None]  # (H, W, 1) was given
-    return cropped, restored, image
 
 
 class GFPGANNetwork(nn.Module):
@@ -56,16 +40,12 @@ class GFPGANNetwork(nn.Module):
         w: float | None = None,
         adain: bool = False,
     ) -> tuple[Tensor]:
-        """Restore aligned faces.
+        """Aligned faces, (B, 3, S, S) RGB in [-1, 1], to the restored faces alone, of the same shape.
 
         Args:
-            image: (B, 3, S, S) RGB in [-1, 1].
             return_rgb, adain: accepted because callers pass them; without effect.
             weight: strength: 1: the restoration; 0: the input; linear in between.
             w: CodeFormer's name of ``weight``; wins if given.
-
-        Returns:
-            The restored faces alone, (B, 3, S, S), about [-1, 1].
         """
         restored: Tensor = self.network(image)[0]
         strength = weight if w is None else w

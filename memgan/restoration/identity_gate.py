@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from memgan.errors import ConfigError
-from memgan.runtime.checks import check_number
+from memgan.runtime.checks import check_choice, check_number
 
 Embedder = Callable[[np.ndarray], Any]
 """(S, S, 3) uint8 RGB aligned face -> (D,) numbers that are near for one person, or ``None`` if it sees no face."""
 
-_STRENGTHS = (1.0, 0.75, 0.5, 0.25)
-_DISTANCES = ("cosine", "euclidean")
+_STRENGTHS = (0.75, 0.5, 0.25)
+
+
+def blend(crop: np.ndarray, restored: np.ndarray, strength: float) -> np.ndarray:
+    """Between a face before (0) and after (1), all (S, S, 3) uint8."""
+    blended: np.ndarray = np.rint(crop + np.float32(strength) * (restored.astype(np.float32) - crop)).astype(np.uint8)
+    return blended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,32 +41,25 @@ class IdentityGate:
     def __post_init__(self) -> None:
         if not callable(self.embed):
             raise ConfigError(f"embed is {self.embed!r}; give a function from an aligned face to an embedding.")
-        if self.distance not in _DISTANCES:
-            raise ConfigError(f"distance is {self.distance!r}; allowed: {', '.join(_DISTANCES)}.")
+        check_choice("distance", self.distance, ("cosine", "euclidean"))
         check_number("limit", self.limit, 0, 1e6)
 
     def strength(self, crop: np.ndarray, restored: np.ndarray) -> tuple[float, float | None]:
-        """How much of a restoration keeps the person.
-
-        Args:
-            crop: (S, S, 3) uint8 RGB, the face before.
-            restored: (S, S, 3) uint8 RGB, and after.
+        """How much of a restoration keeps the person, of a face before and after, (S, S, 3) uint8 RGB.
 
         Returns:
             strength: 1 all of it, 0 nothing.
             distance: between before and full restoration; ``None`` if the network sees no face in one of them, in
                 which case nothing can be said and the restoration stays.
         """
-        before = self._embedding(crop)
-        after = self._embedding(restored)
+        before, after = self._embedding(crop), self._embedding(restored)
         if before is None or after is None:
             return 1.0, None
         full = self._between(before, after)
         if full <= self.limit:
             return 1.0, full
-        for strength in _STRENGTHS[1:] if self.weaken else ():
-            blended = np.rint(crop + strength * (restored.astype(np.float32) - crop)).astype(np.uint8)
-            embedding = self._embedding(blended)
+        for strength in _STRENGTHS if self.weaken else ():
+            embedding = self._embedding(blend(crop, restored, strength))
             if embedding is not None and self._between(before, embedding) <= self.limit:
                 return strength, full
         return 0.0, full

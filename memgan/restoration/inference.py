@@ -1,5 +1,6 @@
-"""Runs a network on aligned faces: device, chunks, precision and the check of what comes out."""
+"""Runs a network on aligned faces: device, chunks, precision and the check of what comes out; shows its evidence."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,21 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memgan.errors import WeightsError
+from memgan.errors import ConfigError, WeightsError
 from memgan.image import to_uint8
-from memgan.runtime.device import precision, release_memory
+from memgan.network.model import MemGAN
+from memgan.runtime.device import release_memory
 
 
 def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """Aligned faces as a network takes them, the same numbers as :func:`memgan.image.to_tensor` gives.
+    """Aligned faces, (S, S, 3) uint8 RGB each, to (B, 3, S, S) float32 in [-1, 1] as :func:`memgan.image.to_tensor`.
 
-    Args:
-        crops: (S, S, 3) uint8 RGB each.
-        device: where the batch is to be. The bytes go there, a quarter of what their floats would be, and are
-            converted there.
-
-    Returns:
-        (B, 3, S, S) float32 RGB in [-1, 1].
+    They are converted on ``device``: their bytes are a quarter of the data to move there.
     """
     counts = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
     # A divisor on the device: by a plain number, CUDA multiplies with its rounded reciprocal instead.
@@ -29,21 +25,28 @@ def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return counts.to(torch.float32, memory_format=torch.contiguous_format).div_(half).sub_(1.0)
 
 
-def run_network(network: Callable[[Tensor], Sequence[Any]], faces: Tensor, *, self_ensemble: bool = False) -> Tensor:
+def run_network(
+    network: Callable[[Tensor], Sequence[Any]],
+    faces: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+    self_ensemble: bool = False,
+) -> Tensor:
     """Restored faces, (B, 3, S, S) RGB in about [-1, 1].
 
     Args:
         network: its first result is the restored batch.
         faces: (B, 3, S, S) RGB in [-1, 1].
-        self_ensemble: also restore the mirror images, and average both, in float32, which costs two runs instead of
-            one. What the degraded face shows comes out alike both ways; what is made up lies elsewhere, and its mean is
-            fainter: the geometric self-ensemble of super-resolution (Timofte et al., 2016, "Seven ways to improve
-            example-based single image super resolution"), with the one symmetry that a face has.
+        dtype: float16 or bfloat16 to run in where it is safe.
+        self_ensemble: also restore the mirror images, and average both in float32: the geometric self-ensemble of
+            super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single image super
+            resolution"), with the one symmetry that a face has. It takes two runs.
     """
-    restored: Tensor = network(faces)[0]
-    if not self_ensemble:
-        return restored
-    mirrored: Tensor = network(faces.flip(-1))[0]
+    with contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(faces.device.type, dtype):
+        restored: Tensor = network(faces)[0]
+        if not self_ensemble:
+            return restored
+        mirrored: Tensor = network(faces.flip(-1))[0]
     return (restored.float() + mirrored.float().flip(-1)) / 2
 
 
@@ -57,19 +60,12 @@ def restore_crops(
     dtype: torch.dtype = torch.float32,
     self_ensemble: bool = False,
 ) -> list[np.ndarray]:
-    """Restore aligned faces, many at once.
+    """Restore aligned faces, (S, S, 3) uint8 RGB each, many at once.
 
     Args:
-        network: called with (B, 3, S, S) RGB in [-1, 1]; its first result is the restored batch of the same shape.
-        crops: (S, S, 3) uint8 RGB each.
+        network, dtype, self_ensemble: see :func:`run_network`; faces that come out not finite are run again in float32.
         device: where ``network`` is.
         max_batch: faces per run of the network; halved as often as needed when a CUDA device runs out of memory.
-        dtype: float16 (CUDA only) or bfloat16 to run in where it is safe; faces that come out not finite are run again
-            in float32.
-        self_ensemble: average with the restored mirror image, see :func:`run_network`.
-
-    Returns:
-        (S, S, 3) uint8 RGB each, in the order of ``crops``.
 
     Raises:
         WeightsError: if the network's picture is not finite even in float32.
@@ -79,7 +75,11 @@ def restore_crops(
     while start < len(crops):
         batch = to_batch(crops[start : start + step], device)
         try:
-            output = _run_checked(network, batch, dtype, self_ensemble)
+            output = run_network(network, batch, dtype=dtype, self_ensemble=self_ensemble).float()
+            bad = ~torch.isfinite(output).flatten(1).all(dim=1)
+            if dtype != torch.float32 and bad.any():
+                output[bad] = run_network(network, batch[bad], self_ensemble=self_ensemble).float()
+                bad = ~torch.isfinite(output)
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -87,23 +87,38 @@ def restore_crops(
             del batch
             release_memory(device)  # or what is cached in wrong sizes stays in the way
             continue
+        if bad.any():
+            raise WeightsError(
+                "The network's picture has values that are not finite although it ran in float32: the weights are "
+                "damaged or were not trained. Load other weights, or fetch these again."
+            )
         restored.extend(to_uint8(output))
         start += len(batch)
     return restored
 
 
-def _run_checked(
-    network: Callable[[Tensor], Sequence[Any]], batch: Tensor, dtype: torch.dtype, self_ensemble: bool
-) -> Tensor:
-    """A batch's restored faces; (B, 3, S, S) finite float32, about [-1, 1]."""
-    with precision(batch.device, dtype):
-        output = run_network(network, batch, self_ensemble=self_ensemble).float()
-    bad = ~torch.isfinite(output).flatten(1).all(dim=1)
-    if bad.any():
-        if dtype == torch.float32:
-            raise WeightsError(
-                "The network's picture has values that are not finite although it ran in float32: the weights are "
-                "damaged or were not trained. Load other weights, or fetch these again."
-            )
-        output[bad] = _run_checked(network, batch[bad], torch.float32, self_ensemble)
-    return output
+@torch.inference_mode()
+def memory_evidence(
+    network: nn.Module, crops: Sequence[np.ndarray], *, device: torch.device, max_batch: int = 8
+) -> list[dict[int, np.ndarray]]:
+    """Similarity of every part of each face to the memory's best slot: scale r -> (r, r) float32 cosines in [-1, 1].
+
+    Args:
+        network: a :class:`memgan.network.model.MemGAN` with memory, or what runs one (``network.trained``).
+        crops, device, max_batch: as for :func:`restore_crops`.
+
+    Raises:
+        ConfigError: if the network has no memory.
+    """
+    trained = getattr(network, "trained", network)
+    if not isinstance(trained, MemGAN) or not trained.memory:
+        raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
+    maps: list[dict[int, np.ndarray]] = []
+    for start in range(0, len(crops), max_batch):
+        batch = to_batch(crops[start : start + max_batch], device)
+        features = trained.encoder(batch)
+        cosines = {
+            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
+        }
+        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
+    return maps

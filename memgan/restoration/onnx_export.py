@@ -21,25 +21,11 @@ _HALF_SUFFIX = "_half"
 
 
 def export_onnx(
-    network: MemGAN,
-    path: str | os.PathLike[str],
-    *,
-    half: bool = False,
-    metadata: Mapping[str, str] | None = None,
+    network: MemGAN, path: str | os.PathLike[str], *, half: bool = False, metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Write ``network`` as one file that needs nothing else; an existing file is replaced when the new one is whole.
+    """Write :func:`onnx_bytes` as one file that needs nothing else; returns its path.
 
-    The graph takes ``input`` and gives ``output``, both (N, 3, S, S) float32 RGB in [-1, 1] with any N; the output is
-    not clamped.
-
-    Args:
-        network: in any form; it is not changed.
-        path: missing folders are made.
-        half: see :func:`onnx_bytes`.
-        metadata: further entries for the file, such as ``license``.
-
-    Returns:
-        The path written.
+    Missing folders are made. An existing file is replaced when the new one is whole.
 
     Raises:
         MissingDependencyError: if the package onnx is not installed.
@@ -55,11 +41,14 @@ def export_onnx(
 def onnx_bytes(network: MemGAN, *, half: bool = False, metadata: Mapping[str, str] | None = None) -> bytes:
     """The bytes of an ONNX file; the same weights give the same bytes.
 
+    The graph takes ``input`` and gives ``output``, both (N, 3, S, S) float32 RGB in [-1, 1] with any N; the output is
+    not clamped.
+
     Args:
-        network: see :func:`export_onnx`.
+        network: in any form; it is not changed.
         half: store matrices in half precision, for a file of half the size. They are widened when the file is loaded
             and the arithmetic stays float32.
-        metadata: further entries; the configuration is always among them.
+        metadata: further entries, such as ``license``; the configuration is always among them.
 
     Raises:
         MissingDependencyError: if the package onnx is not installed.
@@ -94,8 +83,7 @@ class _Picture(nn.Module):
 
 
 def _trace(network: MemGAN) -> bytes:
-    size = network.config.image_size
-    device = next(network.parameters()).device
+    size, device = network.config.image_size, next(network.parameters()).device
     export: Any = torch.onnx.export  # its annotation leaves out that it writes into buffers too
     buffer = io.BytesIO()
     training = {module: module.training for module in network.modules()}

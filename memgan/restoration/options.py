@@ -2,13 +2,10 @@
 
 import argparse
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
-
-if TYPE_CHECKING:
-    from memgan.faces.types import Face
 
 MAX_UPSCALE = 16.0
 
@@ -99,17 +96,3 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-
-    @property
-    def wants_picture(self) -> bool:
-        """Whether the whole picture comes back."""
-        return self.paste_back and not self.has_aligned
-
-    def accepts(self, face: "Face") -> bool:
-        """Whether a found face is to be restored."""
-        return (
-            (self.score_threshold is None or face.score >= self.score_threshold)
-            and face.eye_distance >= self.min_eye_distance
-            and face.size >= self.min_face_size
-            and (self.max_face_size is None or face.size <= self.max_face_size)
-        )

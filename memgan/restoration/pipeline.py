@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,26 +15,23 @@ from PIL import Image
 from torch import nn
 
 from memgan.errors import ImageError, MissingDependencyError
-from memgan.faces.align import AlignedFace, align, align_whole
+from memgan.faces.align import AlignedFace, Face, align, align_whole, most_central
 from memgan.faces.detect import FaceDetector
-from memgan.faces.mask import MaskMaker
+from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
-from memgan.faces.types import Face, most_central
-from memgan.image import Picture, open_picture
+from memgan.image import Picture, open_picture, to_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
-from memgan.restoration.evidence import memory_evidence
 from memgan.restoration.identity_gate import IdentityGate
-from memgan.restoration.inference import restore_crops
+from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.result import Restoration
-from memgan.runtime.device import device_of
 from memgan.runtime.prefetch import prefetch
 
 AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
 """What :func:`memgan.image.open_picture` takes."""
 AnyFace: TypeAlias = Face | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
-"""A face, a box (left, top, right, bottom) or five landmarks, see :func:`memgan.faces.given_faces`."""
+"""See :func:`memgan.faces.given_faces`."""
 WorkItem: TypeAlias = AnyImage | tuple[AnyImage, Iterable[AnyFace] | None]
 """A picture, or a picture and its faces; ``None`` for them: they are detected."""
 
@@ -46,6 +45,8 @@ class _Task:
     """A picture on its way; the lists are filled step by step."""
 
     picture: Picture
+    size: tuple[int, int] | None
+    """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
@@ -53,10 +54,7 @@ class _Task:
 
 @dataclasses.dataclass(eq=False)
 class Pipeline:
-    """What a restorer is made of; keeps nothing between calls, so that threads may share it.
-
-    Its parts may be exchanged between calls.
-    """
+    """The parts of a restorer, which may be exchanged between calls; keeps nothing, so that threads may share it."""
 
     network: nn.Module
     """Has ``config.image_size``; (B, 3, S, S) RGB in [-1, 1] to a sequence whose first item is the restored batch."""
@@ -74,6 +72,12 @@ class Pipeline:
         network: Any = self.network
         return int(network.config.image_size)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now: its callers may move it."""
+        tensors = itertools.chain(self.network.parameters(), self.network.buffers())
+        return next((tensor.device for tensor in tensors), self.home)
+
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
         task = self._prepare(image, faces, options)
@@ -83,36 +87,44 @@ class Pipeline:
     def run(
         self, items: Iterable[WorkItem], options: RestoreOptions, *, raise_errors: bool = True
     ) -> Generator[Restoration, None, None]:
-        """Restore pictures in their order; they wait for one another until their faces fill a batch.
+        """Restore pictures in their order, each opened when its turn comes; their faces wait until they fill a batch.
 
-        Each is opened when its turn comes. Before an exception that a picture causes, the results of the pictures
-        before it are given.
-
-        Args:
-            items: pictures, or pairs of a picture and its faces; may be endless.
-            options: for all of them.
-            raise_errors: ``False``: what is wrong with one picture (or too large for the GPU's memory) becomes the
-                ``error`` of its result, and the next pictures follow.
+        Before an exception that a picture causes, the results of the pictures before it are given.
+        ``raise_errors=False``: what is wrong with one picture (or too large for the GPU's memory) becomes the ``error``
+        of its result, and the next pictures follow.
         """
-        overlaps = self._overlaps(items, options)
+        overlaps = self.device.type == "cuda" if options.overlap is None else options.overlap
+        overlaps = overlaps and not (isinstance(items, Sized) and len(items) < 2)
         closed = threading.Event()
-        tasks = self._tasks(items, options, closed, raise_errors)
+        attempt = functools.partial(_attempt, raise_errors, options)
+
+        def finish(task: _Task | Restoration) -> Any:
+            return task if isinstance(task, Restoration) else attempt(self._compose, task, options)
+
+        tasks = self._tasks(items, options, closed, attempt)
         if overlaps:
             tasks = prefetch(tasks)
-        batches = self._batches(tasks, options, raise_errors)
+        batches = self._batches(tasks, options, attempt)
         if overlaps:
             batches = prefetch(batches)
         with contextlib.closing(tasks), contextlib.closing(batches):
             try:
                 for batch in batches:
                     while batch:  # what is taken out is not kept while the next batch is made
-                        yield self._finish(batch.pop(0), options, raise_errors)
+                        yield finish(batch.pop(0))
             finally:
                 closed.set()  # before the rest is closed, or a thread would first fill the batch that it is at
 
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
-        faces = [face for face in self.detector.detect(rgb) if options.accepts(face)]
+        faces = [
+            face
+            for face in self.detector.detect(rgb)
+            if (options.score_threshold is None or face.score >= options.score_threshold)
+            and face.eye_distance >= options.min_eye_distance
+            and face.size >= options.min_face_size
+            and (options.max_face_size is None or face.size <= options.max_face_size)
+        ]
         if options.face_index is not None:
             faces = [faces[index] for index in options.face_index if index < len(faces)]
         if options.only_center_face and faces:
@@ -122,29 +134,24 @@ class Pipeline:
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         picture = open_picture(image, options.color)
-        if options.wants_picture:
-            result_size(picture, options.upscale)  # refuse what cannot be given before the work, not after
-        rgb, size = picture.rgb8, self.size_px
+        rgb, size_px = to_8bit(picture.rgb), self.size_px
         if options.has_aligned:
-            return _Task(picture, [align_whole(rgb, size)])
+            return _Task(picture, None, [align_whole(rgb, size_px)])
+        # Before the work: what cannot be given is refused here.
+        size = result_size(picture, options.upscale) if options.paste_back else None
         faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)
-        return _Task(picture, [align(rgb, face, size) for face in faces])
+        return _Task(picture, size, [align(rgb, face, size_px) for face in faces])
 
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together."""
         crops = [face.crop for task in tasks for face in task.faces]
-        device = device_of(self.network, self.home)
+        device, size = self.device, options.max_batch
         outputs = restore_crops(
-            self.network,
-            crops,
-            device=device,
-            max_batch=options.max_batch,
-            dtype=self.dtype,
-            self_ensemble=options.self_ensemble,
+            self.network, crops, device=device, max_batch=size, dtype=self.dtype, self_ensemble=options.self_ensemble
         )
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
-            maps = memory_evidence(self.network, crops, device=device, max_batch=options.max_batch)
+            maps = memory_evidence(self.network, crops, device=device, max_batch=size)
         for task in tasks:
             count = len(task.faces)
             task.outputs, outputs = outputs[:count], outputs[count:]
@@ -152,82 +159,54 @@ class Pipeline:
 
     def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:
         """Enlarge the picture and paste its faces."""
-        colorless = is_colorless(task.picture)
+        parts = is_colorless(task.picture), self.mask, self.identity
         done = [
-            postprocess(
-                face,
-                output,
-                options,
-                is_colorless=colorless,
-                mask=self.mask,
-                identity=self.identity,
-                evidence=evidence,
-            )
+            postprocess(face, output, options, *parts, evidence)
             for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
         ]
         faces = [face for face, _ in done]
-        if not options.wants_picture:
+        if task.size is None:
             return Restoration(faces, None, options.color)
-        canvas = enlarge(task.picture, options.upscale, self.bg_upsampler)
-        scales = canvas.width / task.picture.width, canvas.height / task.picture.height
-        paste_faces_(canvas.rgb, faces, [full for _, full in done], scales, options.grain)
+        canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        height, width = task.picture.rgb.shape[:2]
+        scales = task.size[0] / width, task.size[1] / height
+        paste_faces_(canvas.rgb, done, scales, options.grain)
         return Restoration(faces, canvas, options.color)
 
-    def _overlaps(self, items: Iterable[WorkItem], options: RestoreOptions) -> bool:
-        """Whether faces are found in, and pasted into, other pictures while the network is at work."""
-        if isinstance(items, Sized) and len(items) < 2:
-            return False
-        if options.overlap is None:
-            return device_of(self.network, self.home).type == "cuda"
-        return options.overlap
-
     def _tasks(
-        self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, raise_errors: bool
+        self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
     ) -> Generator[_Task | Restoration, None, None]:
         """Pictures that are prepared, or the results of those that cannot be."""
         for item in items:
             if closed.is_set():
                 return
             image, faces = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
-            try:
-                yield self._prepare(image, faces, options)
-            except _OF_ONE_PICTURE as error:
-                if raise_errors:
-                    raise
-                yield _failed(error, options)
+            yield attempt(self._prepare, image, faces, options)
 
     def _batches(
-        self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, raise_errors: bool
+        self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, attempt: Callable[..., Any]
     ) -> Generator[list[_Task | Restoration], None, None]:
         """Pictures whose faces went through the network together."""
         for batch in _grouped(tasks, options.max_batch):
-            try:
-                self._run_network([task for task in batch if isinstance(task, _Task)], options)
-            except _OF_ONE_PICTURE as error:  # not even one of their faces is small enough
-                if raise_errors:
-                    raise
-                failed = _failed(error, options)
+            failed = attempt(self._run_network, [task for task in batch if isinstance(task, _Task)], options)
+            if failed is not None:  # not even one of their faces is small enough
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
             yield batch
 
-    def _finish(self, task: _Task | Restoration, options: RestoreOptions, raise_errors: bool) -> Restoration:
-        if isinstance(task, Restoration):
-            return task
-        try:
-            return self._compose(task, options)
-        except _OF_ONE_PICTURE as error:
-            if raise_errors:
-                raise
-            return _failed(error, options)
 
-
-def _failed(error: Exception, options: RestoreOptions) -> Restoration:
-    """A result with an error; without its traceback, which would keep what is in the functions' frames."""
-    return Restoration([], None, options.color, error.with_traceback(None))
+def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., Any], *args: Any) -> Any:
+    """What a step returns, or the result of a picture with its error."""
+    try:
+        return step(*args)
+    except _OF_ONE_PICTURE as error:
+        if raise_errors:
+            raise
+        # Without its traceback, which would keep what is in the functions' frames.
+        return Restoration([], None, options.color, error.with_traceback(None))
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:
-    """Pictures whose faces fill a batch; those without any wait for nobody."""
+    """Pictures whose faces fill a batch; those without any do not wait."""
     waiting: list[_Task | Restoration] = []
     num_faces = num_pixels = 0
     try:
@@ -235,7 +214,7 @@ def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[l
             waiting.append(task)
             if isinstance(task, _Task):
                 num_faces += len(task.faces)
-                num_pixels += task.picture.width * task.picture.height
+                num_pixels += task.picture.rgb.size // 3
             if not 0 < num_faces < max_batch or num_pixels >= _MAX_WAITING_PIXELS:
                 yield waiting
                 waiting, num_faces, num_pixels = [], 0, 0

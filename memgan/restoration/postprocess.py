@@ -6,11 +6,11 @@ import numpy as np
 
 from memgan.errors import ConfigError
 from memgan.faces.align import AlignedFace
-from memgan.faces.color import lock_color
-from memgan.faces.mask import MaskMaker, soft_mask
-from memgan.faces.paste import paste_
+from memgan.faces.harmonize import lock_color
+from memgan.faces.parsing import MaskMaker
+from memgan.faces.paste import paste, soft_mask
 from memgan.image import Picture, gray_of
-from memgan.restoration.identity_gate import IdentityGate
+from memgan.restoration.identity_gate import IdentityGate, blend
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.result import RestoredFace
 
@@ -21,13 +21,12 @@ def postprocess(
     face: AlignedFace,
     output: np.ndarray,
     options: RestoreOptions,
-    *,
     is_colorless: bool = False,
     mask: MaskMaker | None = None,
     identity: IdentityGate | None = None,
     evidence: dict[int, np.ndarray] | None = None,
 ) -> tuple[RestoredFace, np.ndarray]:
-    """Treat one face.
+    """One face with its result at the strength that was asked for and allowed, and its result at full strength.
 
     Args:
         face: as it went into the network.
@@ -38,10 +37,6 @@ def postprocess(
         identity: weakens restorations that move the identity too far.
         evidence: handed on.
 
-    Returns:
-        face: with its result at the strength that was asked for and allowed.
-        full: (S, S, 3) uint8 RGB, its result at full strength, which :func:`paste_faces_` needs.
-
     Raises:
         ConfigError: if ``mask`` makes no mask.
     """
@@ -50,10 +45,7 @@ def postprocess(
         full = np.repeat(gray_of(full)[:, :, None], 3, axis=2)
     allowed, distance = (1.0, None) if identity is None else identity.strength(face.crop, full)
     strength = options.weight * allowed
-    if strength == 1:
-        restored = full.copy()
-    else:
-        restored = np.rint(face.crop + np.float32(strength) * (full.astype(np.float32) - face.crop)).astype(np.uint8)
+    restored = full.copy() if strength == 1 else blend(face.crop, full, strength)
     pasted = soft_mask(full.shape[0])
     if mask is not None:
         made = np.asarray(mask(full))
@@ -80,36 +72,20 @@ def postprocess(
 
 
 def paste_faces_(
-    canvas: np.ndarray,
-    faces: Sequence[RestoredFace],
-    full: Sequence[np.ndarray],
-    scales: tuple[float, float],
-    grain: float,
+    canvas: np.ndarray, faces: Sequence[tuple[RestoredFace, np.ndarray]], scales: tuple[float, float], grain: float
 ) -> None:
     """Paste faces, larger ones first: where the squares of two overlap the smaller one, pasted later, stays whole.
 
-    The order in which they were found does not matter.
-
     Args:
         canvas: (H, W, 3) uint8 or uint16, the enlarged picture; changed.
-        faces: to paste.
-        full: the restoration of each at full strength, (S, S, 3) uint8 RGB.
+        faces: of :func:`postprocess`; their order does not matter.
         scales: enlargement horizontally and vertically.
         grain: share of lost noise to give back, 0 to 1.
     """
-    for index in sorted(range(len(faces)), key=lambda i: (-faces[i].area, *faces[i].center, i)):
-        face = faces[index]
+    for face, full in sorted(faces, key=lambda pair: (-pair[0].area, *pair[0].box_xyxy.tolist())):
         if face.strength > 0:
-            paste_(
-                canvas,
-                full[index],
-                face.crop_from_image,
-                scales,
-                face.mask,
-                crop=face.crop,
-                grain=grain,
-                grain_seed=face.grain_seed,
-            )
+            matrix, seed, crop = face.crop_from_image, face.grain_seed, face.crop
+            paste(canvas, full, matrix, scales, face.mask, crop=crop, grain=grain, grain_seed=seed, inplace=True)
 
 
 def is_colorless(picture: Picture) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Generator, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,22 +11,21 @@ from torch import nn
 
 from memgan import hub
 from memgan.errors import ConfigError
+from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
-from memgan.faces.mask import MaskMaker
-from memgan.faces.parsing import mask_maker
-from memgan.faces.types import Face
-from memgan.image import open_picture
+from memgan.faces.parsing import MaskMaker, mask_maker
+from memgan.image import Picture, open_picture, to_8bit, to_array
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.restoration.backends import with_backend
 from memgan.restoration.background import BackgroundUpsampler, check_upsampler
-from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, as_gfpgan, check_gfpgan_options
+from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, check_gfpgan_options
 from memgan.restoration.identity_gate import Embedder, IdentityGate
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem
 from memgan.restoration.result import Restoration
 from memgan.runtime.checks import check_exclusive
-from memgan.runtime.device import choose_device, choose_dtype, device_of, release_memory
+from memgan.runtime.device import choose_device, choose_dtype, release_memory
 
 
 class MemGANRestorer:
@@ -133,11 +132,7 @@ class MemGANRestorer:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What this restorer is made of; its parts may be exchanged between calls.
-
-        Raises:
-            ConfigError: after :meth:`close`.
-        """
+        """What this restorer is made of; its parts may be exchanged. A ConfigError after :meth:`close`."""
         if self._pipeline is None:
             raise ConfigError("this restorer is closed; make a new one.")
         return self._pipeline
@@ -174,7 +169,7 @@ class MemGANRestorer:
     @property
     def device(self) -> torch.device:
         """Where the network is now."""
-        return device_of(self.pipeline.network, self.pipeline.home)
+        return self.pipeline.device
 
     @property
     def gfpgan(self) -> GFPGANNetwork:
@@ -212,7 +207,7 @@ class MemGANRestorer:
         result = self.restore(
             img, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
         )
-        return as_gfpgan(result, img)
+        return _gfpgan_results(result, img)
 
     def enhance_batch(
         self,
@@ -227,7 +222,7 @@ class MemGANRestorer:
         results = self.restore_batch(
             images, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
         )
-        return [as_gfpgan(result, image) for result, image in zip(results, images, strict=True)]
+        return [_gfpgan_results(result, image) for result, image in zip(results, images, strict=True)]
 
     def restore(
         self,
@@ -246,15 +241,13 @@ class MemGANRestorer:
             img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
             faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
                 bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
-            has_aligned, only_center_face, paste_back, weight: as for :meth:`enhance`.
             evidence: give :attr:`~memgan.restoration.result.RestoredFace.evidence` too.
 
         Raises:
             ImageError: if ``img`` is no picture that can be restored, or a face is none.
             ConfigError: if an option is not allowed.
         """
-        options = dataclasses.replace(
-            self.options,
+        options = self._options(
             has_aligned=has_aligned,
             only_center_face=only_center_face,
             paste_back=paste_back,
@@ -286,7 +279,6 @@ class MemGANRestorer:
         Args:
             images: pictures, or pairs (picture, faces), faces as for :meth:`restore`: ``None``: they are detected;
                 ``[]``: none is restored.
-            has_aligned, only_center_face, paste_back, weight, evidence: as for :meth:`restore`.
             overlap: work on several pictures at the same time; ``None``: on CUDA devices only.
             raise_errors: ``False``: what is wrong with a picture does not end the work but is the
                 :attr:`~memgan.restoration.result.Restoration.error` of its result.
@@ -294,8 +286,7 @@ class MemGANRestorer:
         Raises:
             ConfigError: if an option is not allowed.
         """
-        options = dataclasses.replace(
-            self.options,
+        options = self._options(
             has_aligned=has_aligned,
             only_center_face=only_center_face,
             paste_back=paste_back,
@@ -307,7 +298,13 @@ class MemGANRestorer:
 
     def detect(self, img: AnyImage) -> list[Face]:
         """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
-        return self.pipeline.find(open_picture(img, self.options.color).rgb8, self.options)
+        return self.pipeline.find(to_8bit(open_picture(img, self.options.color).rgb), self.options)
+
+    def _options(self, **call: Any) -> RestoreOptions:
+        """The restorer's options with those of a call; checked again only if the call differs."""
+        known = vars(self.options)
+        changed = {k: value for k, value in call.items() if type(value) is not type(known[k]) or value != known[k]}
+        return dataclasses.replace(self.options, **changed) if changed else self.options
 
     def close(self) -> None:
         """Drop network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
@@ -320,3 +317,13 @@ class MemGANRestorer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _gfpgan_results(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
+    """The three results of GFPGAN's ``enhance``, in the channels of the picture that was given."""
+    cropped = [to_array(Picture(face.crop), result.color) for face in result.faces]
+    restored = [to_array(Picture(face.restored), result.color) for face in result.faces]
+    image = result.image
+    if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
+        image = image[:, :, None]  # (H, W, 1) was given
+    return cropped, restored, image

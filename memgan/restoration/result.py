@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from memgan.faces.align import AlignedFace
-from memgan.image import ColorOrder, Picture, in_srgb, to_array
+from memgan.image import ColorOrder, Picture, to_array
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,14 +40,14 @@ class Restoration:
     @property
     def image(self) -> np.ndarray | None:
         """``picture`` as an array in the restorer's channel order, (H, W), (H, W, 3) or (H, W, 4); in sRGB."""
-        return None if self.picture is None else to_array(in_srgb(self.picture), self.color)
+        return None if self.picture is None else to_array(self.picture, self.color)
 
     @property
     def cropped_faces(self) -> list[np.ndarray]:
-        """:attr:`RestoredFace.crop` of each face."""
+        """Of each face, before."""
         return [face.crop for face in self.faces]
 
     @property
     def restored_faces(self) -> list[np.ndarray]:
-        """:attr:`RestoredFace.restored` of each face."""
+        """Of each face, after."""
         return [face.restored for face in self.faces]

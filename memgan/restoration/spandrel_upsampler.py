@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,9 @@ _LEAST_TILE = 32
 
 
 def find_checkpoint(upsampler: str | os.PathLike[str]) -> Path:
-    """The file that a name or path means.
+    """The file itself, or for :data:`REAL_ESRGAN` one of its published names on this machine.
 
-    Args:
-        upsampler: path of a ``.pth`` or ``.safetensors`` file, or :data:`REAL_ESRGAN`: a file of one of its published
-            names in memgan's folder, in torch's hub folder, or in an installed ``realesrgan`` package.
+    It may lie in memgan's folder, in torch's hub folder, or in an installed ``realesrgan`` package.
 
     Raises:
         WeightsNotFoundError: if there is none.
@@ -57,12 +54,10 @@ def find_checkpoint(upsampler: str | os.PathLike[str]) -> Path:
 
 
 class SpandrelUpsampler:
-    """Enlarges pictures with a network of spandrel's; has the interface of ``RealESRGANer``.
-
-    Nothing is kept between calls.
+    """Enlarges pictures with a network of spandrel's, as ``RealESRGANer`` does; nothing is kept between calls.
 
     Args:
-        checkpoint: see :func:`find_checkpoint`.
+        checkpoint: path of a ``.pth`` or ``.safetensors`` file, or :data:`REAL_ESRGAN`, see :func:`find_checkpoint`.
         device: see :func:`memgan.runtime.device.choose_device`.
         tile: side in pixels of the parts that run at once, from 32; 0: the whole picture. Halved as often as needed
             when a CUDA device runs out of memory.
@@ -81,11 +76,8 @@ class SpandrelUpsampler:
             raise ConfigError(f"tile is {tile}; allowed are 0 (no tiles) and whole numbers from {_LEAST_TILE}.")
         self._device = choose_device(device)
         self._model = _load(find_checkpoint(checkpoint)).to(self._device).eval()
-
-    @property
-    def scale(self) -> int:
+        self.scale = int(self._model.scale)
         """How many times as large the network makes a picture."""
-        return int(self._model.scale)
 
     def enhance(self, img: np.ndarray, outscale: float | None = None) -> tuple[np.ndarray, str]:
         """Enlarge a picture.
@@ -101,22 +93,19 @@ class SpandrelUpsampler:
         Raises:
             ImageError: if ``img`` is no picture.
         """
-        outscale = (
-            float(self.scale) if outscale is None else check_number("outscale", outscale, 0, 16, low_allowed=False)
-        )
+        outscale = check_number("outscale", self.scale if outscale is None else outscale, 0, 16, low_allowed=False)
         picture = from_array(img, "bgr")
-        width, height = max(1, int(picture.width * outscale)), max(1, int(picture.height * outscale))
+        height, width = (max(1, int(side * outscale)) for side in picture.rgb.shape[:2])
         rgb = resize(self._enlarged(picture), width, height)
         alpha = None if picture.alpha is None else resize(picture.alpha, width, height)
-        result = Picture(rgb, is_gray=picture.is_gray, alpha=alpha)
         mode = "RGBA" if alpha is not None else "L" if picture.is_gray else "RGB"
-        return to_array(result, "bgr"), mode
+        return to_array(Picture(rgb, is_gray=picture.is_gray, alpha=alpha), "bgr"), mode
 
     @torch.inference_mode()
     def _enlarged(self, picture: Picture) -> np.ndarray:
         """(H s, W s, 3) of the picture's type, s being the network's scale."""
         source = to_tensor(picture.rgb).add_(1).div_(2)  # (3, H, W) in [0, 1]
-        tile = self.tile or max(picture.width, picture.height)
+        tile = self.tile or max(picture.rgb.shape[:2])
         while True:
             try:
                 return self._run_tiles(source, tile, picture.peak)
@@ -127,8 +116,7 @@ class SpandrelUpsampler:
                 release_memory(self._device)
 
     def _run_tiles(self, source: Tensor, tile: int, peak: int) -> np.ndarray:
-        height, width = source.shape[1:]
-        scale = self.scale
+        (height, width), scale = source.shape[1:], self.scale
         tile = max(_LEAST_TILE, tile - tile % _GRID)
         result = np.empty((height * scale, width * scale, 3), np.uint8 if peak == 255 else np.uint16)
         for top in range(0, height, tile):
@@ -159,8 +147,6 @@ def _load(path: Path) -> Any:
         ) from error
     remedy = "Use a checkpoint of Real-ESRGAN or its like; download it again if it is damaged."
     state = read_checkpoint(path, remedy=remedy)
-    if not isinstance(state, Mapping):
-        raise StateMismatchError(f"{path} holds no tensors by name. {remedy}")
     try:
         model = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(state))
     except (UnsupportedModelError, RuntimeError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:

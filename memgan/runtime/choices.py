@@ -1,8 +1,16 @@
 """Names that options accept. Importing it loads nothing else, so that a command can print its help at once."""
 
-DETECTORS = ("embedded", "retinaface_mobile0.25", "retinaface_resnet50")  # memgan.faces.create_detector
-PARSERS = ("parsenet", "bisenet")  # memgan.faces.create_parser
-MASKS = ("soft", *PARSERS)  # memgan.faces.parsing.mask_maker
-DTYPES = ("float32", "float16", "bfloat16", "auto")  # memgan.runtime.device.choose_dtype
-BACKENDS = ("torch", "onnx")  # memgan.restoration.backends.with_backend
-COLOR_ORDERS = ("bgr", "rgb")  # memgan.image.from_array
+DETECTORS = ("embedded", "retinaface_mobile0.25", "retinaface_resnet50")
+"""Of :func:`memgan.faces.create_detector`."""
+PARSERS = ("parsenet", "bisenet")
+"""Of :func:`memgan.faces.create_parser`."""
+MASKS = ("soft", *PARSERS)
+"""Of :func:`memgan.faces.parsing.mask_maker`."""
+DTYPES = ("float32", "float16", "bfloat16", "auto")
+"""Of :func:`memgan.runtime.device.choose_dtype`."""
+BACKENDS = ("torch", "onnx")
+"""Of :func:`memgan.restoration.backends.with_backend`."""
+COLOR_ORDERS = ("bgr", "rgb")
+"""Of arrays, see :func:`memgan.image.from_array`."""
+EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp", "avif", "heic")
+"""Of files that :func:`memgan.image.save_picture` writes, one for each kind."""

@@ -1,17 +1,16 @@
 """Chooses the device and the number type to run in."""
 
-import contextlib
-import itertools
-
 import torch
-from torch import nn
 
 from memgan.errors import ConfigError
 from memgan.runtime.choices import DTYPES
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of a name such as ``"cuda:1"``; of ``None``: the first CUDA device, else the CPU.
+    """The device to run on.
+
+    Args:
+        device: such as ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None``: the first CUDA device, else the CPU.
 
     Raises:
         ConfigError: if it is no device, or one that this machine or this build of torch lacks.
@@ -70,18 +69,8 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(question() for question in questions if question is not None)
 
 
-def device_of(network: nn.Module, default: torch.device) -> torch.device:
-    """Where the network's tensors are now; ``default`` for one without any."""
-    return next((tensor.device for tensor in itertools.chain(network.parameters(), network.buffers())), default)
-
-
 def release_memory(device: torch.device) -> None:
     """Give memory that torch keeps for later back to the device."""
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.empty_cache()
-
-
-def precision(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
-    """The context in which a network runs in ``dtype`` where that is safe; none for float32."""
-    return contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -137,7 +137,7 @@ class TestContenders:
 
     def test_memory_of_self_ensemble_is_measured_with_the_same_weights(self, tiny):
         call = prepare_baseline("self-ensemble", "cpu", TINY.image_size, "float32", 2, weights=tiny)
-        assert call()[0].shape == (2, 3, TINY.image_size, TINY.image_size)
+        assert call().shape == (2, 3, TINY.image_size, TINY.image_size)
 
 
 class TestOperationCount:

@@ -7,8 +7,8 @@ from skimage import data
 
 from memgan.errors import ChecksumError, ConfigError, ImageError, WeightsNotFoundError
 from memgan.faces import RetinaFaceDetector, create_detector, most_central, retinaface
+from memgan.faces.align import Face
 from memgan.faces.anchors import Detections, anchor_centers_and_sides, decode, merge_by_box_voting
-from memgan.faces.types import Face
 
 # Read off an enlargement by eye: pupils, tip of the nose, corners of the mouth.
 ASTRONAUT = np.array([[203, 101], [246, 103], [223, 127], [202, 139], [245, 140]], np.float32)
@@ -217,8 +217,6 @@ def test_bad_options():
         create_detector("yolo")
     with pytest.raises(ConfigError, match=r"score_threshold is 1\.5"):
         create_detector(score_threshold=1.5)
-    with pytest.raises(ConfigError, match="long_side"):
-        RetinaFaceDetector(lambda image: None, long_side=9)
 
 
 @pytest.mark.parametrize(

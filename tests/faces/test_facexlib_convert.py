@@ -1,4 +1,4 @@
-"""memgan.faces.facexlib_convert: pickled files become safetensors files, found and loaded strictly."""
+"""memgan.faces.facexlib_adapter.convert: pickled files become safetensors files, found and loaded strictly."""
 
 import dataclasses
 import hashlib
@@ -14,8 +14,7 @@ from stylegan2_reference import rosinality
 
 from memgan import hub
 from memgan.errors import ConfigError, OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
-from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network, find_weights, load_network
-from memgan.faces.facexlib_convert import convert
+from memgan.faces.facexlib_adapter import FACEXLIB_WEIGHTS, build_network, convert, find_weights, load_network
 
 NAME = "retinaface_mobile0.25"
 

@@ -5,7 +5,7 @@ from skimage import data
 
 from memgan.errors import ImageError, ShapeError
 from memgan.faces import FFHQ_TEMPLATE, Face, align, paste, soft_mask
-from memgan.faces.warp import compose_affine, invert_affine, resize_matrix
+from memgan.faces.warp import invert_affine, rescale_affine
 
 UPSCALES = [1, 2, 2.5]
 # Name: (width of the face's crop in picture pixels / 512, rotation, where its center is in the 512 px picture).
@@ -60,13 +60,15 @@ def test_identity_by_replacement_on_a_smooth_picture(upscale, place):
     assert difference[~inside].max(initial=0) == 0
     # Crop, canvas and result are rounded to whole levels, each half a level. The outermost pixels are left out: there
     # the mirrored border has a kink, and interpolation rounds it.
+    # OpenCV 4 rounds the weights of interpolation to 1/32 pixel, which a strong enlargement shows as one level more.
+    most = 2 if int(cv2.__version__.split(".")[0]) >= 5 else 3
     edge = int(np.ceil(upscale * max(2, 2 * PLACES[place][0])))
-    assert difference[edge:-edge, edge:-edge].max() <= 2 and difference.mean() < 0.9
+    assert difference[edge:-edge, edge:-edge].max() <= most and difference.mean() < 0.9
 
 
 def corners_inside(crop_from_image, upscale, shape):
     """(H, W) bool: canvas pixels whose center lies in the crop."""
-    matrix = compose_affine(crop_from_image, invert_affine(resize_matrix(upscale, upscale)))
+    matrix = invert_affine(rescale_affine(invert_affine(crop_from_image), upscale, upscale))
     y, x = np.mgrid[: shape[0], : shape[1]]
     places = np.stack([x, y], -1) @ matrix[:, :2].T + matrix[:, 2]
     return ((places > -0.5 - 1e-6) & (places < 511.5 + 1e-6)).all(-1)
@@ -87,7 +89,7 @@ def test_a_spot_lands_where_it_belongs(upscale, place, with_crop):
     canvas = enlarged(image, upscale)
     crop = aligned.crop if with_crop else None
     result = paste(canvas, restored, aligned.crop_from_image, upscale, crop=crop)[:, :, 0].astype(float) - 60
-    canvas_from_crop = compose_affine(resize_matrix(upscale, upscale), invert_affine(aligned.crop_from_image))
+    canvas_from_crop = rescale_affine(invert_affine(aligned.crop_from_image), upscale, upscale)
     expected = canvas_from_crop[:, :2] @ spot + canvas_from_crop[:, 2]
     y, x = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
     found = np.array([(x * result).sum(), (y * result).sum()]) / result.sum()

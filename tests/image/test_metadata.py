@@ -48,7 +48,7 @@ def exif_with(orientation: int = 1) -> Image.Exif:
 def test_exif_is_kept_and_the_picture_turned_once(tmp_path, suffix):
     Image.fromarray(scene(32, 48)).save(tmp_path / "in.jpg", exif=exif_with(6), quality=95)
     picture = load_picture(tmp_path / "in.jpg")
-    assert (picture.width, picture.height) == (32, 48)
+    assert picture.rgb.shape == (48, 32, 3)
     restorer = MemGANRestorer(network=FakeNetwork(), detector=FakeDetector(), device="cpu", upscale=2)
     save_picture(restorer.restore(picture).picture, tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as saved:

@@ -60,7 +60,7 @@ def test_strided_arrays_are_copied_to_contiguous_ones(view):
 def test_uint16_is_never_taken_for_8_bit():
     dark = noise(20, 20, 3).astype(np.uint16)  # no value above 255
     picture = from_array(dark)
-    assert picture.peak == 65535 and picture.rgb8.max() <= 1
+    assert picture.peak == 65535 and to_8bit(picture.rgb).max() <= 1
     assert to_8bit(np.array([0, 128, 129, 257, 65535], np.uint16)).tolist() == [0, 0, 1, 1, 255]
     assert np.array_equal(to_8bit(np.arange(256, dtype=np.uint16) * 257), np.arange(256))
 

@@ -9,9 +9,8 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from skimage import data
 
 from memgan import MemGANRestorer
-from memgan.faces import RetinaFaceDetector, align, color, grain, lock_color, paste, soft_mask
+from memgan.faces import RetinaFaceDetector, align, harmonize, lock_color, paste
 from memgan.faces.anchors import anchor_centers_and_sides
-from memgan.faces.paste import paste_
 from memgan.faces.retinaface import network_input
 from memgan.image import Picture, from_array, to_8bit, to_array
 from memgan.restoration.postprocess import is_colorless
@@ -41,8 +40,7 @@ def test_pasting_in_place_is_pasting(dtype):
     before = canvas.copy()
     expected = paste(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5)
     np.testing.assert_array_equal(canvas, before)
-    mask = soft_mask(512)
-    assert paste_(canvas, restored, aligned.crop_from_image, (1, 1), mask, crop=aligned.crop, grain=0.5) is None
+    assert paste(canvas, restored, aligned.crop_from_image, crop=aligned.crop, grain=0.5, inplace=True) is canvas
     np.testing.assert_array_equal(canvas, expected)
     assert (canvas != before).mean() > 0.05
 
@@ -85,7 +83,7 @@ def test_colors_are_locked_on_a_smaller_picture_to_rounding(size, monkeypatch):
     restored = cv2.GaussianBlur(crop, (0, 0), 2)
     restored = np.clip(restored * np.float32([1.1, 0.9, 1.0]) + np.float32([0, 9, -20]), 0, 255).astype(np.uint8)
     short = lock_color(restored, crop).astype(int)
-    monkeypatch.setattr(color, "_SMALL_SIGMA", 1e9)
+    monkeypatch.setattr(harmonize, "_SMALL_SIGMA", 1e9)
     long = lock_color(restored, crop)
     difference = np.abs(short - long)
     assert difference.max() <= 1 and difference.mean() < 0.02
@@ -96,7 +94,7 @@ def test_sides_that_blocks_do_not_divide_take_the_long_way(monkeypatch):
     crop = noisy()[:301, :301]
     restored = 255 - crop
     short = lock_color(restored, crop)
-    monkeypatch.setattr(color, "_SMALL_SIGMA", 1e9)
+    monkeypatch.setattr(harmonize, "_SMALL_SIGMA", 1e9)
     np.testing.assert_array_equal(short, lock_color(restored, crop))
 
 
@@ -106,9 +104,9 @@ def test_the_noise_of_a_large_picture_is_known_from_some_of_it(monkeypatch):
     after = np.full_like(before, 120)
     amount = np.zeros((900, 900), np.float32)
     amount[100:800, 100:800] = 1
-    short = grain.missing_grain(before, after, amount)
-    monkeypatch.setattr(grain, "_MAX_STEP", 1)
-    long = grain.missing_grain(before, after, amount)
+    short = harmonize.missing_grain(before, after, amount)
+    monkeypatch.setattr(harmonize, "_MAX_STEP", 1)
+    long = harmonize.missing_grain(before, after, amount)
     assert long.std() > 3 and np.abs(short - long).max() < 0.5  # of a level
 
 
@@ -117,18 +115,18 @@ def test_surroundings_of_a_few_pixels_are_not_missed():
     before = np.random.default_rng(0).normal(120, 9, (900, 900)).astype(np.float32)
     amount = np.ones((900, 900), np.float32)
     amount[2::4, 2] = 0  # 225 pixels
-    given = grain.missing_grain(before, np.full_like(before, 120), amount)
+    given = harmonize.missing_grain(before, np.full_like(before, 120), amount)
     assert given is not None and np.isfinite(given).all() and given.std() > 3
 
 
 def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
     looked_at = []
-    bands = grain._bands
-    monkeypatch.setattr(grain, "_bands", lambda plane: looked_at.append(plane) or bands(plane))
+    bands = harmonize._bands
+    monkeypatch.setattr(harmonize, "_bands", lambda *planes: looked_at.append(planes) or bands(*planes))
     clean = cv2.GaussianBlur(scene(300, 300)[:, :, 0], (0, 0), 6).astype(np.float32)
     amount = np.zeros((300, 300), np.float32)
     amount[50:250, 50:250] = 1
-    assert grain.missing_grain(clean, clean, amount) is None
+    assert harmonize.missing_grain(clean, clean, amount) is None
     assert len(looked_at) == 1
 
 

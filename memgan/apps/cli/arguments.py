@@ -11,13 +11,7 @@ T = TypeVar("T")
 
 
 def add_options(parser: argparse.ArgumentParser, *kinds: type[Any], groups: Sequence[str]) -> None:
-    """Add an argument for every field of these dataclasses that has a group.
-
-    Args:
-        parser: of the command.
-        kinds: dataclasses of :func:`memgan.runtime.options.option` fields.
-        groups: headings in the order of the help.
-    """
+    """Add an argument for every field of these dataclasses that has a group; ``groups`` are the help's headings."""
     headings = {title: parser.add_argument_group(title) for title in groups}
     for field in (field for kind in kinds for field in dataclasses.fields(kind)):
         described = option_of(field)
@@ -34,19 +28,14 @@ def options_from(args: argparse.Namespace, kind: type[T]) -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if option_of(field).group:
-            given = getattr(args, _destination(field))
+            word = next(word for word in _words(field) if word.startswith("--"))  # argparse's name for it
+            given = getattr(args, word.removeprefix("--").replace("-", "_"))
             values[field.name] = not given if field.default is True else given
     return kind(**values)
 
 
 def _words(field: "dataclasses.Field[Any]") -> tuple[str, ...]:
     return option_of(field).words or (f"--{field.name.replace('_', '-')}",)
-
-
-def _destination(field: "dataclasses.Field[Any]") -> str:
-    """As argparse finds it: the first long word."""
-    word = next(word for word in _words(field) if word.startswith("--"))
-    return word.removeprefix("--").replace("-", "_")
 
 
 def _details(field: "dataclasses.Field[Any]", described: Option) -> dict[str, Any]:
@@ -57,8 +46,7 @@ def _details(field: "dataclasses.Field[Any]", described: Option) -> dict[str, An
     if described.repeated:
         return {"action": "append", "default": [], "metavar": described.metavar, "type": described.parse}
     default = field.default if described.command_default is None else described.command_default
-    details: dict[str, Any] = {"default": default}
     if described.choices:
-        return {**details, "choices": described.choices}
+        return {"default": default, "choices": described.choices}
     kind = described.parse or (str if default is None else type(default))
-    return {**details, "metavar": described.metavar, "type": kind}
+    return {"default": default, "metavar": described.metavar, "type": kind}

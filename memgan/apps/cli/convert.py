@@ -5,19 +5,31 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments to ``parser``."""
     parser.epilog = (
         "Only this command (and `memgan prior import`, for StyleGAN2) opens pickled files that are not known by their "
-        "SHA-256, and with torch's restricted reader: code in them is refused. Mind the license of what you convert."
+        "SHA-256, and with torch's restricted reader: code in them is refused, not run. Mind the license of what you "
+        "convert."
     )
-    source_help = ".pth file with one of facexlib's networks, or the name of one (see `memgan models`)"
-    parser.add_argument("source", metavar="SOURCE", help=source_help)
-    output_help = ".safetensors file to write (for a name: default in memgan's cache, where it is then preferred)"
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=output_help)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a .pth file with one of facexlib's networks, or the name of one (see `memgan models`), which is "
+        "downloaded if need be",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".safetensors file to write (for a name: default in memgan's cache, where it is then preferred)",
+    )
     parser.add_argument("--kind", metavar="NAME", help="which network (default: found out from the tensors)")
 
 
 def run(args: argparse.Namespace) -> int:
-    from memgan.faces.facexlib_convert import convert
+    """Convert the file; the exit status."""
+    from memgan.faces.facexlib_adapter import convert
 
     print(f"written to {convert(args.source, args.output, kind=args.kind)}")
     return 0

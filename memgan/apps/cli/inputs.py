@@ -1,14 +1,13 @@
 """Finds the pictures that a command works on, and names their results."""
 
-import dataclasses
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 
-@dataclasses.dataclass(frozen=True)
-class InputPicture:
+class InputPicture(NamedTuple):
     """A file to work on."""
 
     path: Path

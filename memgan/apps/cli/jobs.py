@@ -1,7 +1,6 @@
 """Works on several pictures at the same time, without more threads at work than there are cores.
 
-The jobs are threads, not processes: nearly all of their time is spent in decoders, OpenCV and torch, which let other
-threads run meanwhile; and one set of weights, loaded once, serves them all.
+The jobs are threads, not processes: decoders, OpenCV and torch let other threads run, and share one set of weights.
 """
 
 import contextlib

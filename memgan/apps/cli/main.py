@@ -42,13 +42,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command.
-
-    Args:
-        argv: arguments without the program's name; ``None``: the process's.
-
-    Returns:
-        The exit status.
+    """Run a command with ``argv``, or the process's arguments, and return the exit status.
 
     Raises:
         SystemExit: on ``--help``, ``--version`` (status 0) and wrong usage (status 2).

@@ -21,11 +21,7 @@ def add_range_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def degradation_of(args: argparse.Namespace) -> "Degradation | None":
-    """The ranges asked for; ``None``: none was, so the paper's.
-
-    Raises:
-        ConfigError: if one is not two numbers, or not allowed.
-    """
+    """The ranges asked for; ``None``: none was, so the paper's. A ConfigError for one that is no range."""
     from memgan.degradation import Degradation
     from memgan.errors import ConfigError
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import sys
 import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore all inputs; 0 if all went well, 1 if some were skipped."""
     from memgan.apps.cli.inputs import collect_inputs
-    from memgan.apps.cli.restore_files import Report
+    from memgan.apps.cli.restore_files import summary, write_report
     from memgan.image import all_suffixes
     from memgan.runtime.progress import ProgressBar, print_line
 
@@ -50,22 +49,21 @@ def run(args: argparse.Namespace) -> int:
     inputs, problems = collect_inputs(args.inputs, all_suffixes(), recursive=files.recursive, own=folders)
     for problem in problems:
         print_line(f"memgan: {problem}")
-    report = Report(vars(args), files.output, problems)
+    entries: list[Entry] = []
     try:
         work = _work(inputs, files, options, options_from(args, PartOptions))
-        hidden = files.quiet or not sys.stderr.isatty()
-        with contextlib.closing(work), ProgressBar(len(inputs), unit="pictures", hidden=hidden) as bar:
+        with contextlib.closing(work), ProgressBar(len(inputs), unit="pictures", hidden=files.quiet) as bar:
             for entry in work:
-                report.add(entry)
+                entries.append(entry)
                 if entry.problem is not None:
                     print_line(f"memgan: {entry.input}: skipped: {entry.problem}")
                 bar.advance()
     finally:
         if files.report is not None:
-            report.write(files.report)
+            write_report(files.report, vars(args), problems, entries)
     if inputs and not files.quiet:
-        print(report.summary(len(inputs)))
-    return 1 if problems or report.num_failed else 0
+        print(summary(entries, len(inputs), files.output))
+    return 1 if problems or any(entry.status == "failed" for entry in entries) else 0
 
 
 def _work(

@@ -24,34 +24,28 @@ from memgan.restoration.result import Restoration, RestoredFace
 from memgan.runtime.atomic_file import atomic_write
 from memgan.version import __version__
 
-_NOTHING = np.empty((0, 0, 3), np.uint8)
-
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What became of one input."""
+    """What became of one input, as the report has it."""
 
     input: Path
     status: str
     """``restored``, ``existing`` (left out, since its result is there) or ``failed``."""
     output: Path | None = None
     """The whole picture, if one was written or is there."""
-    faces: tuple[RestoredFace, ...] = ()
-    """Without their pixels, which are in files."""
     seconds: float = 0.0
     """Since the result before it."""
     problem: str | None = None
+    faces: Sequence[dict[str, Any]] = ()
+    """Without their pixels, which are in files."""
 
 
 class FileRestorer:
     """Restores files and writes their results.
 
-    Args:
-        restorer: what they are restored by.
-        options: for all files.
-        files: what to write, and where.
-        jobs: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
-            of a GPU.
+    ``jobs``: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
+    of a GPU.
     """
 
     def __init__(self, restorer: MemGANRestorer, options: RestoreOptions, files: FileOptions, jobs: int = 1) -> None:
@@ -65,11 +59,7 @@ class FileRestorer:
         self._end = f"_{files.suffix}" if files.suffix else ""
 
     def run(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
-        """What became of each input, in their order.
-
-        Raises:
-            OutputError: if a result cannot be written.
-        """
+        """What became of each input, in their order. An OutputError if a result cannot be written."""
         if self._jobs == 1:
             return self._restore(inputs)
         entries = in_order(lambda item: list(self._restore([item])), inputs, self._jobs)
@@ -92,24 +82,24 @@ class FileRestorer:
                 while isinstance(item := waiting.popleft(), Entry):
                     yield item
                 entry = self._written(item, result)
-                yield dataclasses.replace(entry, seconds=time.perf_counter() - begin)
+                yield dataclasses.replace(entry, seconds=round(time.perf_counter() - begin, 3))
                 begin = time.perf_counter()
         yield from (item for item in waiting if isinstance(item, Entry))
 
     def _existing(self, item: InputPicture) -> Entry | None:
         """An input that is left out, since its result is there."""
-        whole = self._whole_path(item) if self._options.wants_picture else None
+        whole = None if self._options.has_aligned else self._whole_path(item)
         expected = self._face_path(RESTORED, item, 0, self._end) if whole is None else whole
         is_there = self._files.skip_existing and expected.exists()
         return Entry(item.path, "existing", whole) if is_there else None
 
     def _written(self, item: InputPicture, result: Restoration) -> Entry:
         """Write the files of one input."""
-        if isinstance(result.error, torch.cuda.OutOfMemoryError):
-            problem = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
-            return Entry(item.path, "failed", problem=problem)
         if result.error is not None:
-            return Entry(item.path, "failed", problem=str(result.error))
+            problem = str(result.error)
+            if isinstance(result.error, torch.cuda.OutOfMemoryError):
+                problem = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
+            return Entry(item.path, "failed", problem=problem)
         if not self._files.no_faces:
             for index, face in enumerate(result.faces):
                 _write(face.crop, self._face_path(CROPPED, item, index))
@@ -119,10 +109,7 @@ class FileRestorer:
         if result.picture is not None:
             whole = self._whole_path(item)
             _write(result.picture, whole)
-        faces = tuple(
-            dataclasses.replace(face, crop=_NOTHING, restored=_NOTHING, mask=_NOTHING) for face in result.faces
-        )
-        return Entry(item.path, "restored", whole, faces)
+        return Entry(item.path, "restored", whole, faces=[_as_json(face) for face in result.faces])
 
     def _whole_path(self, item: InputPicture) -> Path:
         own = item.path.suffix.lower()
@@ -141,67 +128,37 @@ def _write(picture: Picture | np.ndarray, path: Path) -> None:
     save_picture(picture if isinstance(picture, Picture) else Picture(picture), path)
 
 
-class Report:
-    """Counts, and the JSON file for programs that continue from here."""
-
-    def __init__(self, arguments: Mapping[str, object], output: Path, problems: Sequence[str]) -> None:
-        self._arguments, self._output, self._problems = arguments, output, list(problems)
-        self._entries: list[Entry] = []
-
-    @property
-    def num_failed(self) -> int:
-        """Inputs without a result."""
-        return sum(entry.status == "failed" for entry in self._entries)
-
-    def add(self, entry: Entry) -> None:
-        """Take note of one input."""
-        self._entries.append(entry)
-
-    def summary(self, num_inputs: int) -> str:
-        """One line for people."""
-        num_faces = sum(len(entry.faces) for entry in self._entries)
-        existing = sum(entry.status == "existing" for entry in self._entries)
-        done = sum(entry.status == "restored" for entry in self._entries)
-        note = f"; {existing} were there already" if existing else ""
-        return f"{num_faces} faces in {done} of {num_inputs} pictures restored{note}; see {self._output}"
-
-    def write(self, path: Path) -> None:
-        """Write the report, all or nothing.
-
-        Raises:
-            OutputError: if it cannot be written.
-        """
-        options = {
-            name: [str(v) for v in value] if isinstance(value, list | tuple) else value
-            for name, value in self._arguments.items()
-            if isinstance(value, str | int | float | bool | list | tuple | None)
-        }
-        content = {
-            "memgan": __version__,
-            "output": str(self._output),
-            "options": options,
-            "problems": self._problems,
-            "pictures": [_as_json(entry) for entry in self._entries],
-        }
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def summary(entries: Sequence[Entry], num_inputs: int, output: Path) -> str:
+    """One line for people."""
+    num_faces = sum(len(entry.faces) for entry in entries)
+    existing, done = (sum(entry.status == status for entry in entries) for status in ("existing", "restored"))
+    note = f"; {existing} were there already" if existing else ""
+    return f"{num_faces} faces in {done} of {num_inputs} pictures restored{note}; see {output}"
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def write_report(path: Path, args: Mapping[str, object], problems: Sequence[str], entries: Sequence[Entry]) -> None:
+    """Write a JSON file for programs that continue from here, all or nothing.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    options = {
+        name: [str(v) for v in value] if isinstance(value, list | tuple) else value
+        for name, value in args.items()
+        if isinstance(value, str | int | float | bool | list | tuple | None)
+    }
+    pictures = [vars(entry) for entry in entries]
+    content = {"memgan": __version__, "output": args["output"], "options": options, "problems": problems}
+    with atomic_write(path) as temporary:
+        text = json.dumps({**content, "pictures": pictures}, indent=1, default=str)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _as_json(face: RestoredFace) -> dict[str, Any]:
     return {
-        "input": str(entry.input),
-        "status": entry.status,
-        "output": None if entry.output is None else str(entry.output),
-        "seconds": round(entry.seconds, 3),
-        "problem": entry.problem,
-        "faces": [
-            {
-                "box_xyxy": np.round(face.box_xyxy.astype(float), 2).tolist(),
-                "landmarks": np.round(face.landmarks.astype(float), 2).tolist(),
-                "score": round(float(face.score), 4),
-                "strength": face.strength,
-                "crop_from_image": face.crop_from_image.tolist(),
-            }
-            for face in entry.faces
-        ],
+        "box_xyxy": np.round(face.box_xyxy.astype(float), 2).tolist(),
+        "landmarks": np.round(face.landmarks.astype(float), 2).tolist(),
+        "score": round(float(face.score), 4),
+        "strength": face.strength,
+        "crop_from_image": face.crop_from_image.tolist(),
     }

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memgan.errors import ConfigError
-from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
+from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, EXTENSIONS, MASKS
 from memgan.runtime.options import check_options, option
 
 PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
 FOLDERS = (PICTURES, RESTORED, CROPPED, COMPARED)
 """Of the results."""
-EXTENSIONS = ("auto", "png", "jpg", "webp", "tif", "bmp", "avif", "heic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class FileOptions:
     )
     suffix: str = option("", "added to the names of restored files: NAME_TEXT.png", group="files", metavar="TEXT")
     ext: str = option(
-        "auto", f"file type of {PICTURES} (default: auto, as the input)", group="files", choices=EXTENSIONS
+        "auto", f"file type of {PICTURES} (default: auto, as the input)", group="files", choices=("auto", *EXTENSIONS)
     )
     no_faces: bool = option(False, f"write {PICTURES} only", group="files")
     skip_existing: bool = option(False, "leave out inputs whose result is there already", group="files")

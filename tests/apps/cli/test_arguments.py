@@ -12,10 +12,11 @@ import pytest
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.apps.cli.arguments import add_options, options_from
-from memgan.apps.cli.restore_options import EXTENSIONS, FileOptions, PartOptions
+from memgan.apps.cli.restore_options import FileOptions, PartOptions
 from memgan.errors import ConfigError
-from memgan.image import all_suffixes
+from memgan.image.formats import FORMATS
 from memgan.restoration.options import RestoreOptions
+from memgan.runtime.choices import EXTENSIONS
 from memgan.runtime.options import check_options, option, option_of
 
 
@@ -58,9 +59,11 @@ def test_defaults_of_the_constructor_are_those_of_the_options():
         assert given[field.name].default == field.default, field.name
 
 
-def test_every_extension_can_be_written():
-    known = {*all_suffixes(), ".avif", ".heic"}  # which some installations lack
-    assert {f".{extension}" for extension in EXTENSIONS[1:]} <= known
+def test_every_kind_of_file_has_one_extension():
+    listed = {f".{extension}" for extension in EXTENSIONS}
+    assert listed <= {*FORMATS, ".avif", ".heic"}  # which some installations lack
+    kinds = {form.name: {suffix for suffix in FORMATS if FORMATS[suffix] == form} for form in FORMATS.values()}
+    assert all(len(suffixes & listed) == 1 for suffixes in kinds.values()), kinds
 
 
 def test_every_option_has_a_help_text():

@@ -17,6 +17,7 @@ from memgan import __version__
 from memgan.apps.cli import main as cli
 from memgan.image import load_picture
 from memgan.network.config import PRESETS
+from memgan.runtime.progress import ProgressBar
 
 PHOTOS = Path(__file__).parents[3] / "examples" / "photos"
 FOLDERS = ("restored_imgs", "restored_faces", "cropped_faces", "cmp")
@@ -68,7 +69,7 @@ def test_results_of_a_file(restore, tmp_path, capsys):
     ]
     out, err = capsys.readouterr()
     assert "2 faces in 1 of 1 pictures" in out and str(tmp_path / "out") in out
-    assert err == ""  # no progress bar where nobody looks
+    assert err == ""  # what is done at once leaves no line in a log
     before, after = (load_picture(path).rgb for path in (picture, tmp_path / "out/restored_imgs/photo.png"))
     assert before.shape == after.shape and (before != after).any()
     cropped, restored = (
@@ -227,6 +228,20 @@ def test_progress_bar_on_a_terminal_only(restore, tmp_path, monkeypatch, capsys)
     assert "1/1" in capsys.readouterr().err
     assert restore(picture, "-o", tmp_path / "out", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [(), ("--quiet",)])
+def test_a_log_file_gets_progress_too_unless_quiet(restore, tmp_path, monkeypatch, words):
+    hidden = []
+
+    class Recorder(ProgressBar):
+        def __init__(self, *args, **options):
+            hidden.append(options["hidden"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("memgan.runtime.progress.ProgressBar", Recorder)
+    assert restore(save(tmp_path / "a.png"), "-o", tmp_path / "out", *words) == 0
+    assert hidden == [bool(words)]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def someone() -> Tensor:
 
 
 def test_the_same_face_is_near_and_another_far(distance: IdentityDistance, someone: Tensor) -> None:
-    other = face(load_picture(PHOTO).rgb8, 341, 173, 259)
+    other = face(load_picture(PHOTO).rgb, 341, 173, 259)
     mirrored = someone.flip(-1)
     degraded = degrade_seeded(someone, [3])
     pairs = torch.cat([someone, mirrored, degraded, other])
