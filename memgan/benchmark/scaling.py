@@ -2,14 +2,12 @@
 
 import dataclasses
 import time
-from typing import Any
 
 import numpy as np
 import torch
 
 from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.memory import resident_bytes
-from memgan.benchmark.subprocess_call import call_in_subprocess
+from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
@@ -87,25 +85,20 @@ def milestones(last: int) -> list[int]:
 
 
 def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
-    """Restore so many pictures in a separate process.
+    """Restore so many pictures in a separate process, on the CPU, with detection.
 
     Raises:
         MemGANError: if the process fails.
     """
-    arguments = {"num_pictures": num_pictures, "threads": threads}
-    found = call_in_subprocess("memgan.benchmark.scaling:scale_here", arguments)
-    pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
-    return Scaling(pictures, faces, found["faces_found"])
+    return call_in_subprocess(_scale_here, num_pictures, threads)
 
 
-def scale_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
-    """:func:`measure_scaling` in this process: on the CPU, with detection; the fields of :class:`Scaling`."""
+def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
     torch.manual_seed(0)
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
         pictures, faces_found = _over_pictures(restorer, num_pictures)
-        faces = _over_faces(restorer, num_pictures)
-    return dataclasses.asdict(Scaling(tuple(pictures), tuple(faces), faces_found))
+        return Scaling(tuple(pictures), tuple(_over_faces(restorer, num_pictures)), faces_found)
 
 
 def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
