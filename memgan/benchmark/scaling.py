@@ -1,7 +1,10 @@
-"""Measures how time and memory scale with pictures and with faces, by a network so small that the rest shows."""
+"""Measures and plots how time and memory scale with pictures and faces, by a network so small that the rest shows."""
 
 import dataclasses
+import functools
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -9,9 +12,14 @@ import torch
 from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
+from memgan.benchmark.timing import measure
+from memgan.errors import MissingDependencyError, OutputError
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TINY = MemGANConfig(
     name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
@@ -23,6 +31,7 @@ _FACES = (1, 2, 4, 8, 16, 32, 64)  # up to the number of pictures
 _FACES_SIDE = 1024
 _FACES_REPEATS = 3
 _WARMUP = 3
+_PANEL_INCHES = (6.4, 3.0)
 _SETTLED = 0.1  # share of the pictures after which memory may be expected not to grow any more
 
 
@@ -119,10 +128,49 @@ def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
     picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
     marks = []
     for count in (count for count in _FACES if count <= most):
-        seconds = []
-        for _ in range(1 + _FACES_REPEATS):
-            start = time.perf_counter()
-            restorer.restore(picture, faces=faces[:count])
-            seconds.append(time.perf_counter() - start)
-        marks.append(Mark(count, float(np.median(seconds[1:])), resident_bytes()))
+        call = functools.partial(restorer.restore, picture, faces=faces[:count])
+        timing = measure({count: call}, rounds=_FACES_REPEATS)[count]
+        marks.append(Mark(count, timing.seconds.median, resident_bytes()))
     return marks
+
+
+def new_figure(num_panels: int = 1) -> "Figure":
+    """An empty figure, high enough for so many panels.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "curves are plotted by matplotlib, which is not installed; get it with: pip install 'memgan[plot]'"
+        ) from error
+    width, height = _PANEL_INCHES
+    return Figure(figsize=(width, num_panels * height), layout="constrained")
+
+
+def write_scaling_plot(scaling: Scaling, path: Path) -> None:
+    """Plot time per picture, memory (where the system tells it), and time per face, each over the number of items.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+        OutputError: if the file cannot be written.
+    """
+    memory = [(mark.count, mark.resident / 1e6) for mark in scaling.pictures if mark.resident is not None]
+    panels = {
+        ("pictures", "ms per picture"): [(count, 1e3 * seconds) for count, seconds in scaling.seconds_per_picture],
+        ("pictures", "resident memory, MB"): memory,
+        ("faces in one picture", "ms per face"): [(m.count, 1e3 * m.seconds / m.count) for m in scaling.faces],
+    }
+    shown = {labels: points for labels, points in panels.items() if points}
+    figure = new_figure(len(shown))
+    for axes, ((items, quantity), points) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown.items()):
+        axes.plot(*zip(*points), marker="o")
+        axes.set(xscale="log", xlabel=items, ylabel=quantity, ylim=(0, 1.1 * max(value for _, value in points)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.grid(color="0.85")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # ValueError: a type of file that matplotlib does not write
+        raise OutputError(f"{path} cannot be written ({error}); give a .png file in a folder that can.") from error

@@ -49,11 +49,8 @@ def measure(
 ) -> dict[Key, Timing]:
     """Time calls, each once per round: A, B, A, B, ...
 
-    Args:
-        calls: what to time, by any key.
-        rounds: times that each is timed, at least 1.
-        warmup: rounds before that, which are not counted: first calls choose kernels and fill caches.
-        device: CUDA device that may still work after a call returns; it is waited for before and after each call.
+    ``warmup`` rounds before that do not count: first calls choose kernels and fill caches. A CUDA ``device`` may still
+    work after a call returns; it is waited for before and after each.
     """
     readings: dict[Key, list[tuple[float, float]]] = {key: [] for key in calls}
     for number in range(warmup + rounds):

@@ -20,8 +20,7 @@ from memgan.benchmark.memory import (
     reset_peak,
     resident_bytes,
 )
-from memgan.benchmark.plot import write_scaling_plot
-from memgan.benchmark.scaling import Mark, Scaling, milestones
+from memgan.benchmark.scaling import Mark, Scaling, milestones, write_scaling_plot
 from memgan.errors import MemGANError, OutputError
 
 MEGABYTE = 10**6
