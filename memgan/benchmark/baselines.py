@@ -51,13 +51,8 @@ class Baseline(nn.Module):
         run: Callable[[Tensor], Any] | None = None,
     ) -> None:
         super().__init__()
-        self.name = name
-        """For the table."""
-        self.requested = requested
-        """What :func:`build_baseline` was given, to build it again in another process."""
-        self.size_px = size_px
-        """Side of its faces."""
-        self.network = network
+        self.name, self.size_px, self.network = name, size_px, network
+        self.requested = requested  # to build it again in another process
         self._run = run or functools.partial(network)
 
     def forward(self, faces: Tensor) -> Any:

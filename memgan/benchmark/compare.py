@@ -26,13 +26,12 @@ _REMEDY = "give a file that `memgan benchmark -o FILE` wrote"
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two that are compared, and what its measurements belong to."""
+    """What the measurements of A or B belong to, as in :class:`memgan.benchmark.BenchmarkReport`."""
 
     name: str
     machine: Mapping[str, Any]
     options: Mapping[str, Any]
     picture: Mapping[str, Any]
-    """As in :class:`memgan.benchmark.BenchmarkReport`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +59,7 @@ class ReportComparison:
     """What was left out, and why."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison for :func:`memgan.runtime.atomic_file.write_json`, in seconds and bytes."""
+        """The comparison in numbers and texts for JSON, in seconds and bytes."""
         return as_dict(self)
 
 
@@ -111,14 +110,14 @@ def compare_checkouts(
             f"only is {', '.join(options.only)}; checkouts are compared in: {', '.join(TIMED_STAGES)}. Add one of them."
         )
     arguments = _arguments(dataclasses.replace(options, only=timed))
-    checkouts = {"A": _checkout(a), "B": _checkout(b)}
-    reports: dict[str, list[BenchmarkReport]] = {label: [] for label in checkouts}
+    checkouts = _checkout(a), _checkout(b)
+    reports: tuple[list[BenchmarkReport], list[BenchmarkReport]] = [], []
     for number in range(rounds):
         memory = [] if options.memory and number == 0 else ["--no-memory"]
-        for label, checkout in checkouts.items():
+        for label, checkout, measured in zip("AB", checkouts, reports):
             progress(f"round {number + 1} of {rounds}: {label} ({checkout})")
-            reports[label].append(_measured(checkout, [*arguments, *memory]))
-    sides = ((str(checkouts[label]), _merged(reports[label])) for label in checkouts)
+            measured.append(_measured(checkout, [*arguments, *memory]))
+    sides = zip(map(str, checkouts), map(_merged, reports))
     compared = _joined(*sides, rounds=rounds)
     left_out = [stage for stage in options.only if stage not in timed]
     compared.notes.extend(f"{stage}: left out, it does not compare checkouts" for stage in left_out)
@@ -132,9 +131,7 @@ def _read(file: Path) -> BenchmarkReport:
         machine, options, picture = (dict(data[field]) for field in ("machine", "options", "picture"))
         return BenchmarkReport(machine, options, picture, [_measurement(one) for one in data["measurements"]])
     except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be read ({error.strerror}); {_REMEDY}, or two checkouts of memgan."
-        ) from error
+        raise ConfigError(f"{file} cannot be read ({error.strerror}); {_REMEDY}, or two checkouts.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # ValueError: also of a file that is no JSON
         raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {_REMEDY}.") from error
 
@@ -156,8 +153,7 @@ def _joined(*named: tuple[str, BenchmarkReport], rounds: int | None = None) -> R
     a, b = (Side(name, report.machine, report.options, report.picture) for name, report in named)
     ours, theirs = (_labeled(report) for _, report in named)
     stages = []
-    for label in (label for label in ours if label in theirs):
-        one, other = ours[label], theirs[label]
+    for one, other in ((ours[label], theirs[label]) for label in ours if label in theirs):
         # Rounds of separate runs did not meet the same moments: only their medians are comparable.
         of_medians = Spread((other.seconds.median / one.seconds.median,))
         stages.append(StageComparison(one, other, of_medians if rounds is None else ratios(other, one)))
@@ -167,11 +163,8 @@ def _joined(*named: tuple[str, BenchmarkReport], rounds: int | None = None) -> R
             f"{' and '.join(told)} have no stage in common; measure both with the same --only, --batch, --device and "
             "--backend."
         )
-    alone = {
-        "A": [label for label in ours if label not in theirs],
-        "B": [label for label in theirs if label not in ours],
-    }
-    notes = [f"only {name} has {', '.join(labels)}" for name, labels in alone.items() if labels]
+    alone = [label for label in ours if label not in theirs], [label for label in theirs if label not in ours]
+    notes = [f"only {side} has {', '.join(labels)}" for side, labels in zip("AB", alone) if labels]
     return ReportComparison(a, b, stages, rounds, _warnings(a, b, {stage.a.stage for stage in stages}), notes)
 
 
@@ -210,26 +203,20 @@ def _said(value: Any) -> str:
 def _picture_warnings(ours: Mapping[str, Any], theirs: Mapping[str, Any], affected: list[str]) -> list[str]:
     drawn = ours.get("source") == "drawn"  # a photograph's faces are those that the detector finds
     if any(ours.get(field) != theirs.get(field) for field in [*_PICTURE, *["faces"] * drawn]):
-        described = (
-            f"{one.get('width')} x {one.get('height')} ({one.get('source')}, {one.get('faces')} faces)"
-            for one in (ours, theirs)
-        )
+        a, b = ("{width} x {height} ({source}, {faces} faces)".format_map(one) for one in (ours, theirs))
         return [
-            f"picture: {' in A, '.join(described)} in B; the ratios of {', '.join(affected)} mean nothing: measure "
-            "both with the same --photo, or the same --size and --faces"
+            f"picture: {a} in A, {b} in B; the ratios of {', '.join(affected)} mean nothing: measure both with the "
+            "same --photo, or the same --size and --faces"
         ]
-    found = [one.get("faces_found") for one in (ours, theirs)]
-    if found[0] != found[1]:
-        return [f"the detector finds {found[0]} faces in A, {found[1]} in B: whole restorations differ in their work"]
+    if (found := ours.get("faces_found")) != (others := theirs.get("faces_found")):
+        return [f"the detector finds {found} faces in A, {others} in B: whole restorations differ in their work"]
     return []
 
 
 def _checkout(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     if not (folder / "memgan" / "__init__.py").is_file():
-        raise ConfigError(
-            f"{folder} is no checkout: it has no memgan/__init__.py; give the folder that contains memgan."
-        )
+        raise ConfigError(f"{folder} is no checkout: it has no memgan/__init__.py; give the folder that contains it.")
     return folder.resolve()
 
 
@@ -286,9 +273,7 @@ def _merged(reports: list[BenchmarkReport]) -> BenchmarkReport:
     measurements = []
     for label, first in rounds[0].items():
         if all(label in one for one in rounds):
-            seconds, cpu_seconds = (
-                Spread(tuple(getattr(one[label], field).median for one in rounds))
-                for field in ("seconds", "cpu_seconds")
-            )
+            seconds = Spread(tuple(one[label].seconds.median for one in rounds))
+            cpu_seconds = Spread(tuple(one[label].cpu_seconds.median for one in rounds))
             measurements.append(dataclasses.replace(first, seconds=seconds, cpu_seconds=cpu_seconds))
     return dataclasses.replace(reports[0], measurements=measurements)

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.timing import synchronize
+from memgan.benchmark.timing import limited_threads, synchronize
 from memgan.errors import MemGANError
 
 Result = TypeVar("Result")
@@ -35,17 +34,16 @@ pickle.dump(function(*arguments), result_file)
 
 @dataclasses.dataclass(frozen=True)
 class PeakMemory:
-    """What a call needs at most, in bytes; ``None`` where the system does not tell."""
+    """What is resident, in bytes; ``None`` where the system does not tell."""
 
     libraries: int | None
-    """Resident when Python, torch and memgan are imported, and nothing is loaded."""
+    """When Python, torch and memgan are imported, and nothing is loaded."""
     loaded: int | None
-    """Resident before the call: weights and the picture besides."""
+    """Before the call: weights and the picture besides."""
     call: int | None
-    """Resident at most during the call."""
+    """At most during the call."""
     process: int | None
-    """Resident at most in the whole life of the process, loading included; ``None`` too where preparing the call takes
-    work that the call itself does not."""
+    """At most in the whole life of the process; ``None`` too where preparing the call takes work that it does not."""
     device: int | None
     """Allocated at most on the CUDA device during the call, weights included."""
 
@@ -101,7 +99,7 @@ def measure_peak(
     Args:
         prepare: function of a module, or a partial one, that returns the call: whatever it does itself is loading.
         device: its memory counts too if it is a CUDA device.
-        threads: see :func:`~memgan.benchmark.machine.limited_threads`.
+        threads: see :func:`~memgan.benchmark.timing.limited_threads`.
 
     Raises:
         MemGANError: if the process fails.

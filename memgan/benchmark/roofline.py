@@ -17,14 +17,14 @@ _IMAGE = {"cpu": (4, 128, 128), "cuda": (32, 256, 128)}  # (batch, channels, sid
 
 @dataclasses.dataclass(frozen=True)
 class MachinePeak:
-    """Best of several runs each, in the process, with the threads and in the precision of the networks."""
+    """Best of several runs each, with the threads and in the precision of the networks."""
 
     matrix_flops: float
     """Floating-point operations per second of a square matrix product."""
     convolution_flops: float
     """The same of a 3x3 convolution, counted directly: a faster algorithm shows as more."""
     copy_bytes: float
-    """Bytes read and written per second when a tensor that fits no cache is copied."""
+    """Read and written per second when a tensor that fits no cache is copied."""
 
     @property
     def flops(self) -> float:

@@ -10,14 +10,13 @@ from torch import nn
 
 from memgan import hub
 from memgan.benchmark.baselines import MEMGAN, Baseline, build_baselines
-from memgan.benchmark.machine import describe_machine, limited_threads
 from memgan.benchmark.memory import measure_peak
-from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
+from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost, describe_machine
 from memgan.benchmark.roofline import measure_machine, roofline_of
 from memgan.benchmark.scaling import measure_scaling
 from memgan.benchmark.settings import Options
 from memgan.benchmark.stages import Workbench, network_call, prepare_baseline, prepare_stage
-from memgan.benchmark.timing import measure, ratios
+from memgan.benchmark.timing import limited_threads, measure, ratios
 from memgan.network.cost import count_operations
 from memgan.network.model import build_memgan
 from memgan.runtime.device import choose_device, choose_dtype

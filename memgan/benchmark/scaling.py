@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
-from memgan.benchmark.timing import measure
+from memgan.benchmark.timing import limited_threads, measure
 from memgan.errors import MissingDependencyError, OutputError
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
@@ -104,34 +103,24 @@ def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
 
 def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
     torch.manual_seed(0)
+    over_pictures, over_faces, found = [], [], 0
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
-        pictures, faces_found = _over_pictures(restorer, num_pictures)
-        return Scaling(tuple(pictures), tuple(_over_faces(restorer, num_pictures)), faces_found)
-
-
-def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
-    pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
-    for picture in pictures[:_WARMUP]:
-        restorer.enhance(picture)
-    marks: list[Mark] = []
-    wanted, found = set(milestones(num_pictures)), 0
-    start = time.perf_counter()
-    for number in range(1, num_pictures + 1):
-        found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
-        if number in wanted:
-            marks.append(Mark(number, time.perf_counter() - start, resident_bytes()))
-    return marks, found
-
-
-def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
-    picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
-    marks = []
-    for count in (count for count in _FACES if count <= most):
-        call = functools.partial(restorer.restore, picture, faces=faces[:count])
-        timing = measure({count: call}, rounds=_FACES_REPEATS)[count]
-        marks.append(Mark(count, timing.seconds.median, resident_bytes()))
-    return marks
+        pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+        for picture in pictures[:_WARMUP]:
+            restorer.enhance(picture)
+        wanted = set(milestones(num_pictures))
+        start = time.perf_counter()
+        for number in range(1, num_pictures + 1):
+            found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
+            if number in wanted:
+                over_pictures.append(Mark(number, time.perf_counter() - start, resident_bytes()))
+        picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
+        for count in (count for count in _FACES if count <= num_pictures):
+            call = functools.partial(restorer.restore, picture, faces=faces[:count])
+            timing = measure({count: call}, rounds=_FACES_REPEATS)[count]
+            over_faces.append(Mark(count, timing.seconds.median, resident_bytes()))
+    return Scaling(tuple(over_pictures), tuple(over_faces), found)
 
 
 def new_figure(num_panels: int = 1) -> "Figure":

@@ -13,12 +13,11 @@ from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.benchmark import Options, Setup, report_table, run_benchmark
 from memgan.benchmark.baselines import BASELINES, build_baseline, build_baselines
-from memgan.benchmark.machine import limited_threads
 from memgan.benchmark.report import as_dict
 from memgan.benchmark.roofline import MachinePeak, measure_machine, roofline_of
 from memgan.benchmark.stages import Workbench, prepare_baseline
 from memgan.benchmark.synthetic_scene import draw_scene
-from memgan.benchmark.timing import Spread, Timing, measure, ratios
+from memgan.benchmark.timing import Spread, Timing, limited_threads, measure, ratios
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
 from memgan.network.cost import Operation, OperationCount, count_cost, count_operations
@@ -57,7 +56,7 @@ class TestOptions:
             ({"only": ("network", "sleep")}, "'sleep'; allowed: network, detect, align, paste, rest, enhance"),
             ({"only": ()}, "allowed: network"),
             ({"backends": ("tensorrt",)}, "'tensorrt'; allowed: torch, onnx"),
-            ({"batches": ()}, "at least one"),
+            ({"batches": ()}, "number of batch sizes is 0; it must be a whole number of at least 1"),
             ({"batches": (0,)}, "batch is 0"),
             ({"repeats": 0}, "repeats is 0"),
             ({"threads": 0}, "threads is 0"),
