@@ -18,7 +18,6 @@ from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int
 
 _LAST_LINES = 5  # of a process that failed
-_PICTURE = ("source", "width", "height")
 _SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
 _COUNTS = ("repeats", "warmup")
 _REMEDY = "give a file that `memgan benchmark -o FILE` wrote"
@@ -181,7 +180,12 @@ def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
         if ours.get(name) != theirs.get(name)
     ]
     affected = [stage for stage in STAGES if stage in stages and stage != "network"]
-    return found + (_picture_warnings(a.picture, b.picture, affected) if affected else [])
+    if affected and a.picture != b.picture:
+        found.append(
+            f"picture: {_said(a.picture)} in A, {_said(b.picture)} in B; {', '.join(affected)} differ in their work: "
+            "measure both with the same --photo, or the same --size and --faces"
+        )
+    return found
 
 
 def _circumstances(side: Side) -> dict[str, Any]:
@@ -198,19 +202,6 @@ def _said(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items()) or "none"
     return "unset" if value is None else str(value)
-
-
-def _picture_warnings(ours: Mapping[str, Any], theirs: Mapping[str, Any], affected: list[str]) -> list[str]:
-    drawn = ours.get("source") == "drawn"  # a photograph's faces are those that the detector finds
-    if any(ours.get(field) != theirs.get(field) for field in [*_PICTURE, *["faces"] * drawn]):
-        a, b = ("{width} x {height} ({source}, {faces} faces)".format_map(one) for one in (ours, theirs))
-        return [
-            f"picture: {a} in A, {b} in B; the ratios of {', '.join(affected)} mean nothing: measure both with the "
-            "same --photo, or the same --size and --faces"
-        ]
-    if (found := ours.get("faces_found")) != (others := theirs.get("faces_found")):
-        return [f"the detector finds {found} faces in A, {others} in B: whole restorations differ in their work"]
-    return []
 
 
 def _checkout(path: str | os.PathLike[str]) -> Path:

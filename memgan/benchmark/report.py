@@ -93,6 +93,7 @@ def as_dict(value: Any) -> Any:
 
 def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
     """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices."""
+    installed = importlib.metadata.distributions()
     return {
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -102,7 +103,7 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
         "memory_bytes": None if sys.platform == "win32" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {"memgan": __version__} | {name: _version(name) for name in PACKAGES},
+        "versions": {"memgan": __version__} | {one.name: one.version for one in installed if one.name in PACKAGES},
         "devices": {str(device): torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"},
     }
 
@@ -112,10 +113,3 @@ def _processor() -> str:
     lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -58,12 +58,12 @@ class Scaling:
     @property
     def exponent(self) -> float | None:
         """p of time ~ pictures**p from ten pictures on; 1: linear. ``None`` with fewer marks than two."""
-        return _exponent([mark for mark in self.pictures if mark.count >= 10])
+        return _exponent(self.pictures, 10)
 
     @property
     def faces_exponent(self) -> float | None:
         """The same for faces from eight on: with fewer, the work for the picture around them counts as much."""
-        return _exponent([mark for mark in self.faces if mark.count >= 8])
+        return _exponent(self.faces, 8)
 
     @property
     def resident_growth(self) -> int | None:
@@ -79,11 +79,9 @@ class Scaling:
         return [(end.count, (end.seconds - start.seconds) / (end.count - start.count)) for start, end in steps]
 
 
-def _exponent(marks: list[Mark]) -> float | None:
-    if len(marks) < 2:
-        return None
-    logarithms = np.log([[mark.count, mark.seconds] for mark in marks])
-    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0])
+def _exponent(marks: tuple[Mark, ...], least_count: int) -> float | None:
+    logarithms = np.log([(mark.count, mark.seconds) for mark in marks if mark.count >= least_count])
+    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0]) if len(logarithms) > 1 else None
 
 
 def milestones(last: int) -> list[int]:
