@@ -106,10 +106,10 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
 def build_baselines(
     requested: Sequence[str], device: torch.device, size_px: int, weights: str | None = None
 ) -> dict[str, Baseline]:
-    """Several networks by their names for the table, see :func:`build_baseline`.
+    """Several networks by their names, see :func:`build_baseline`.
 
     Raises:
-        ConfigError: also if two have one name, or one that of the restorer's network.
+        ConfigError: also if two have one name, or one has that of the restorer's network.
     """
     built: dict[str, Baseline] = {}
     for text in requested:

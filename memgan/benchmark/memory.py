@@ -18,10 +18,6 @@ from memgan.benchmark.timing import limited_threads, synchronize
 from memgan.errors import MemGANError
 
 Result = TypeVar("Result")
-
-_STATUS = Path("/proc/self/status")
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # see proc(5)
 # What other packages print is not the result.
 _CHILD = """
 import os, pickle, sys
@@ -61,7 +57,7 @@ class PeakMemory:
 def resident_bytes(field: str = "VmRSS") -> int | None:
     """Resident memory of this process now; ``None`` where the system does not tell (only Linux does)."""
     try:
-        lines = _STATUS.read_text("ascii").splitlines()
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
     except OSError:
         return None
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
@@ -81,25 +77,15 @@ def peak_resident_bytes() -> int | None:
 def reset_peak() -> None:
     """Let :func:`peak_resident_bytes` forget what was before, where the system allows it."""
     with contextlib.suppress(OSError):
-        _CLEAR_REFS.write_text(_RESET_PEAK, "ascii")
-
-
-def _release_freed_memory() -> None:
-    """Return freed memory to the system, so that a call that takes it again is seen to."""
-    gc.collect()
-    if sys.platform == "linux":
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # of glibc
+        Path("/proc/self/clear_refs").write_text("5", "ascii")  # see proc(5)
 
 
 def measure_peak(
     prepare: Callable[[], Callable[[], Any]], *, device: torch.device | None = None, threads: int | None = None
 ) -> PeakMemory:
-    """Peak memory of one call, measured in a new process.
+    """Peak memory of the call that ``prepare`` returns, measured in a new process; what ``prepare`` does is loading.
 
-    Args:
-        prepare: function of a module, or a partial one, that returns the call: whatever it does itself is loading.
-        device: its memory counts too if it is a CUDA device.
-        threads: see :func:`~memgan.benchmark.timing.limited_threads`.
+    ``prepare`` is a function of a module, or a partial one. The memory of a CUDA ``device`` counts too.
 
     Raises:
         MemGANError: if the process fails.
@@ -114,7 +100,9 @@ def _peak_here(
     with limited_threads(threads):
         libraries = resident_bytes()
         call = prepare()
-        _release_freed_memory()
+        gc.collect()
+        if sys.platform == "linux":  # freed memory returns to the system, so that a call that takes it again is seen to
+            getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # of glibc
         while_loading = peak_resident_bytes()
         reset_peak()
         loaded = resident_bytes()

@@ -34,14 +34,13 @@ class MachinePeak:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """The time below which a network cannot run on this machine, and how near it is."""
+    """The time below which a network cannot run on this machine, and how near it is; all for one face."""
 
     seconds: float
     """Its multiply-adds at the peak, or its weights and images at the speed of memory, whichever takes longer."""
     unfused_seconds: float
     """The same for each operation of torch by itself, with what it reads and writes, summed up. Caches can beat it."""
     measured_seconds: float
-    """What a batch of one face took."""
     flops: float
     """Achieved floating-point operations per second, element-wise work not counted."""
 

@@ -79,15 +79,14 @@ class _Run:
         self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
 
     def measure(self) -> None:
-        """Measure everything that is wanted."""
         if self.baselines or {"network", "roofline"} & set(self.options.only):
             first, *others = self.options.batches
             per_face = self._networks(first, list(self.baselines.values()))
             for batch in others:
                 self._networks(batch, [])
             self._count(per_face)
-        if wanted := [part for part in _PARTS if part in self.options.only]:
-            self._parts(wanted)
+        if set(_PARTS) & set(self.options.only):
+            self._parts()
 
     def _networks(self, batch: int, baselines: list[Baseline]) -> dict[str, float]:
         """Networks alternately; median seconds per face by name, of the first backend."""
@@ -102,17 +101,17 @@ class _Run:
         self.report.measurements += [base, *compared]
         return {one.network: one.seconds.median / batch for one in reversed(measured)}
 
-    def _parts(self, wanted: list[str]) -> None:
+    def _parts(self) -> None:
         """Other stages of the restorer alternately."""
         self._describe_picture()
         tasks = []
-        for part in wanted:
-            items = len(self.first.faces) if _PARTS[part] == "faces" else 1
-            if not items:
+        for part, unit in _PARTS.items():
+            items = len(self.first.faces) if unit == "faces" else 1
+            if part in self.options.only and items:
+                backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
+                tasks += [self._task(part, backend, items, unit) for backend in backends]
+            elif part in self.options.only:
                 self.report.notes.append(f"{part}: left out, as the picture has no faces")
-                continue
-            backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
-            tasks += [self._task(part, backend, items, _PARTS[part]) for backend in backends]
         self.report.measurements += self._measure(tasks)
 
     def _task(self, stage: str, backend: str, items: int, unit: str) -> _Task:
@@ -139,13 +138,11 @@ class _Run:
 
     def _describe_picture(self) -> None:
         bench = self.first
-        height, width = bench.image.shape[:2]
-        source = "drawn" if bench.drawn is not None else bench.setup.photo
-        num_faces, num_found = len(bench.faces), len(bench.found)
-        size = {"width": width, "height": height}
-        self.report.picture = {"source": source, **size, "faces": num_faces, "faces_found": num_found}
-        if num_faces != num_found:
-            self.report.notes.append(f"enhance, rest: the detector finds {num_found} of {num_faces} drawn faces")
+        (height, width), faces, found = bench.image.shape[:2], len(bench.faces), len(bench.found)
+        self.report.picture = {"source": bench.setup.photo or "drawn", "width": width, "height": height}
+        self.report.picture |= {"faces": faces, "faces_found": found}
+        if faces != found:
+            self.report.notes.append(f"enhance, rest: the detector finds {found} of {faces} drawn faces")
 
     def _count(self, per_face: dict[str, float]) -> None:
         """Operations of each network, and its roofline if that is wanted."""

@@ -24,12 +24,8 @@ TINY = MemGANConfig(
     name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
 )
 """A real network, at a thousandth of the cost."""
-_PICTURE_SIDE = 96
 _NUM_PICTURES = 16  # different ones, again and again
 _FACES = (1, 2, 4, 8, 16, 32, 64)  # up to the number of pictures
-_FACES_SIDE = 1024
-_FACES_REPEATS = 3
-_WARMUP = 3
 _PANEL_INCHES = (6.4, 3.0)
 _SETTLED = 0.1  # share of the pictures after which memory may be expected not to grow any more
 
@@ -40,7 +36,6 @@ class Mark:
 
     count: int
     seconds: float
-    """Since the first one."""
     resident: int | None
     """Bytes of the process; ``None`` where the system does not tell."""
 
@@ -104,8 +99,8 @@ def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
     over_pictures, over_faces, found = [], [], 0
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
-        pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
-        for picture in pictures[:_WARMUP]:
+        pictures = [draw_scene(96, 96, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+        for picture in pictures[:3]:  # a warm-up
             restorer.enhance(picture)
         wanted = set(milestones(num_pictures))
         start = time.perf_counter()
@@ -113,10 +108,10 @@ def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
             found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
             if number in wanted:
                 over_pictures.append(Mark(number, time.perf_counter() - start, resident_bytes()))
-        picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
+        picture, faces = draw_scene(1024, 1024, max(_FACES))
         for count in (count for count in _FACES if count <= num_pictures):
             call = functools.partial(restorer.restore, picture, faces=faces[:count])
-            timing = measure({count: call}, rounds=_FACES_REPEATS)[count]
+            timing = measure({count: call}, rounds=3)[count]
             over_faces.append(Mark(count, timing.seconds.median, resident_bytes()))
     return Scaling(tuple(over_pictures), tuple(over_faces), found)
 

@@ -71,10 +71,10 @@ class Options:
         check_int("number of batch sizes", len(self.batches), 1)
         for batch in self.batches:
             check_int("batch", batch, 1)
-        for field, least in (("repeats", 1), ("warmup", 0), ("pictures", 1)):
-            check_int(field, getattr(self, field), least)
-        if self.threads is not None:
-            check_int("threads", self.threads, 1)
+        check_int("repeats", self.repeats, 1)
+        check_int("warmup", self.warmup, 0)
+        check_int("pictures", self.pictures, 1)
+        check_int("threads", 1 if self.threads is None else self.threads, 1)
         check_int("faces", self.setup.faces, 0)
         check_number("width", self.setup.width, MIN_SIDE, MAX_SIDE)
         check_number("height", self.setup.height, MIN_SIDE, MAX_SIDE)

@@ -23,7 +23,7 @@ from memgan.runtime.device import choose_device, choose_dtype, precision
 
 
 class Workbench:
-    """A restorer and a picture, and everything that a stage needs made ready before its time counts."""
+    """A restorer and a picture, with everything that a stage needs made ready before its time counts."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -48,12 +48,7 @@ class Workbench:
         return self.found if self.drawn is None else self.drawn
 
     def stage(self, name: str, batch: int = 1) -> Callable[[], Any]:
-        """One part as a call.
-
-        Args:
-            name: ``network``, ``detect``, ``align``, ``paste``, ``rest`` or ``enhance``.
-            batch: faces per run of the network.
-        """
+        """One of :data:`~memgan.benchmark.settings.TIMED_STAGES` as a call; ``batch`` faces per run of the network."""
         if name == "network":
             return network_call(self.restorer.network, self.device, self.setup.dtype, batch, self.size_px)
         if name == "align":
