@@ -1,6 +1,8 @@
 """Stand-ins for tests: detectors, networks, faces and pictures whose answers are known."""
 
 import contextlib
+import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,6 +129,24 @@ class Embedding(nn.Module):
 def double(faces: torch.Tensor) -> torch.Tensor:
     """A contender: as fast as anything."""
     return 2 * faces
+
+
+def hungry_call(while_loading: int, in_call: int) -> Callable[[], np.ndarray]:
+    """A call that needs so many bytes, and whose preparation does."""
+    np.ones(while_loading, np.uint8)
+    return lambda: np.ones(in_call, np.uint8)
+
+
+def shouted(text: str) -> str:
+    """The text in capitals; prints at both levels at which a process can."""
+    print(text)
+    os.system(f"echo {text}")
+    return text.upper()
+
+
+def fail(text: str) -> None:
+    """Raise what nobody expects."""
+    raise ValueError(text)
 
 
 class Slope(FeatureNetwork):

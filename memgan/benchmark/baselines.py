@@ -3,9 +3,9 @@
 Speed and memory do not depend on the weights, so the architecture is enough; the images are meaningless.
 """
 
-import dataclasses
+import functools
 import importlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,104 +18,53 @@ from memgan.network.model import build_memgan
 from memgan.restoration.inference import run_network
 from memgan.restoration.restorer import MemGANRestorer
 
-
-@dataclasses.dataclass(frozen=True)
-class _Architecture:
-    """Where to find a network class, and how it is built as published."""
-
-    module: str
-    name: str
-    package: str
-    """What to install."""
-    arguments: dict[str, Any]
-    call: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Arguments that its project's own program calls it with."""
-
-
-_ARCHITECTURES = {
-    "gfpgan": _Architecture(
-        "spandrel.architectures.GFPGAN",
-        "GFPGAN",
-        "spandrel",
-        {"out_size": 512, "num_style_feat": 512, "channel_multiplier": 2, "decoder_load_path": None}
-        | {"fix_decoder": False, "num_mlp": 8, "input_is_latent": True, "different_w": True, "narrow": 1}
-        | {"sft_half": True},
-        {"return_rgb": False},
-    ),
-    "codeformer": _Architecture(
+MEMGAN = "memgan"
+"""The restorer's own network among the baselines."""
+# By name: package, module, class (whose defaults are the published architecture), and the arguments that the project's
+# own program calls it with.
+_ARCHITECTURES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "gfpgan": ("spandrel", "spandrel.architectures.GFPGAN", "GFPGAN", {"return_rgb": False}),
+    "codeformer": (
+        "spandrel-extra-arches",
         "spandrel_extra_arches.architectures.CodeFormer",
         "CodeFormer",
-        "spandrel-extra-arches",
-        {
-            "dim_embd": 512,
-            "n_head": 8,
-            "n_layers": 9,
-            "codebook_size": 1024,
-            "connect_list": ["32", "64", "128", "256"],
-        },
         {"weight": 0.5},
     ),
-    "restoreformer": _Architecture(
-        "spandrel.architectures.RestoreFormer",
-        "RestoreFormer",
-        "spandrel",
-        {"n_embed": 1024, "embed_dim": 256, "ch": 64, "out_ch": 3, "ch_mult": (1, 2, 2, 4, 4, 8), "num_res_blocks": 2}
-        | {"attn_resolutions": (16,), "resolution": 512, "z_channels": 256, "double_z": False, "enable_mid": True}
-        | {"head_size": 8},
-    ),
+    "restoreformer": ("spandrel", "spandrel.architectures.RestoreFormer", "RestoreFormer", {}),
 }
 _PUBLISHED_SIZE_PX = 512
 _SELF_ENSEMBLE = "self-ensemble"
 _UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI; "}
+BASELINES = (*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE)
+"""Names that :func:`build_baseline` knows."""
 
 
 class Baseline(nn.Module):
-    """A network with the arguments that its project calls it with.
-
-    Args:
-        name: for the table.
-        requested: what :func:`build_baseline` was given, to build it again in another process.
-        network: called with (B, 3, S, S) in [-1, 1].
-        size_px: side S.
-        call: further arguments.
-    """
+    """A network that is run as its project runs it."""
 
     def __init__(
-        self, name: str, requested: str, network: Callable[..., Any], size_px: int, call: dict[str, Any] | None = None
+        self,
+        name: str,
+        requested: str,
+        size_px: int,
+        network: Callable[..., Any],
+        run: Callable[[Tensor], Any] | None = None,
     ) -> None:
         super().__init__()
-        self.name = name
-        self.requested = requested
-        self.network = network
-        self.size_px = size_px
-        self.call = call or {}
+        self.name, self.size_px, self.network = name, size_px, network
+        self.requested = requested  # to build it again in another process
+        self._run = run or functools.partial(network)
 
-    def forward(self, image: Tensor) -> Any:
-        """Whatever the network gives."""
-        return self.network(image, **self.call)
-
-
-class _SelfEnsemble(nn.Module):
-    """A network as ``self_ensemble=True`` runs it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> tuple[Tensor]:
-        return (run_network(self.network, image, self_ensemble=True),)
-
-
-def baseline_names() -> list[str]:
-    """Names that :func:`build_baseline` knows."""
-    return [*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE]
+    def forward(self, faces: Tensor) -> Any:
+        """Whatever the network gives for (B, 3, S, S) in [-1, 1]."""
+        return self._run(faces)
 
 
 def build_baseline(requested: str, device: torch.device, size_px: int = 512, weights: str | None = None) -> Baseline:
     """A network by name.
 
     Args:
-        requested: one of :func:`baseline_names` (random weights; but ``self-ensemble`` is the restorer's own network as
+        requested: one of :data:`BASELINES` (random weights; but ``self-ensemble`` is the restorer's own network as
             :func:`memgan.restoration.inference.run_network` runs it), ``module:callable`` or ``NAME=module:callable``
             as for :func:`memgan.evaluation.import_restorer`.
         device: where it is put, if it is a module of torch.
@@ -127,50 +76,45 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
         MissingDependencyError: if the package that has the network is not installed.
         WeightsError: if the weights are missing or damaged.
     """
+    name, run = requested, None
     if ":" in requested:
-        name, function = import_restorer(requested)
-        baseline = Baseline(name, requested, function, size_px)
+        name, network = import_restorer(requested)
     elif requested == _SELF_ENSEMBLE:
         restorer = MemGANRestorer(weights, device=str(device))
-        baseline = Baseline(requested, requested, _SelfEnsemble(restorer.network), restorer.pipeline.size_px)
+        network, size_px = restorer.network, restorer.pipeline.size_px
+        run = functools.partial(run_network, network, self_ensemble=True)
     elif requested in PRESETS:
-        config = PRESETS[requested]
-        baseline = Baseline(requested, requested, build_memgan(config), config.image_size)
+        network, size_px = build_memgan(PRESETS[requested]), PRESETS[requested].image_size
     elif requested in _ARCHITECTURES:
-        known = _ARCHITECTURES[requested]
+        package, module, class_name, call = _ARCHITECTURES[requested]
         try:
-            network_class = getattr(importlib.import_module(known.module), known.name)
+            network = getattr(importlib.import_module(module), class_name)()
         except ImportError as error:
             raise MissingDependencyError(
                 f"the network of {requested} is in a package that cannot be imported ({error}); get it with: "
-                f"pip install {known.package}, or all of them with: pip install 'memgan[benchmark]'"
+                f"pip install {package}, or all of them with: pip install 'memgan[benchmark]'"
             ) from error
-        network = network_class(**known.arguments)
-        baseline = Baseline(requested, requested, network, _PUBLISHED_SIZE_PX, known.call)
+        size_px, run = _PUBLISHED_SIZE_PX, functools.partial(network, **call)
     else:
         raise ConfigError(
-            f"baseline is {requested!r}; {_UNPACKAGED.get(requested, '')}allowed: {', '.join(baseline_names())}, or "
+            f"baseline is {requested!r}; {_UNPACKAGED.get(requested, '')}allowed: {', '.join(BASELINES)}, or "
             "module:callable for any function of (B, 3, 512, 512) RGB in [-1, 1]."
         )
-    return baseline.eval().requires_grad_(False).to(device)
+    return Baseline(name, requested, size_px, network, run).eval().requires_grad_(False).to(device)
 
 
 def build_baselines(
-    requested: Sequence[str],
-    device: torch.device,
-    size_px: int,
-    taken: Collection[str] = (),
-    weights: str | None = None,
+    requested: Sequence[str], device: torch.device, size_px: int, weights: str | None = None
 ) -> dict[str, Baseline]:
-    """Several networks by their names for the table, see :func:`build_baseline`.
+    """Several networks by their names, see :func:`build_baseline`.
 
     Raises:
-        ConfigError: also if two have one name, or a name is ``taken``.
+        ConfigError: also if two have one name, or one has that of the restorer's network.
     """
     built: dict[str, Baseline] = {}
     for text in requested:
         baseline = build_baseline(text, device, size_px, weights)
-        if baseline.name in (*built, *taken):
+        if baseline.name in (*built, MEMGAN):
             raise ConfigError(f"Two networks are called {baseline.name!r}; name one by NAME=module:callable.")
         built[baseline.name] = baseline
     return built

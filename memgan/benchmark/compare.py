@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,19 @@ from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int
 
 _LAST_LINES = 5  # of a process that failed
-_PICTURE = ("source", "width", "height")
 _SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
 _COUNTS = ("repeats", "warmup")
 _REMEDY = "give a file that `memgan benchmark -o FILE` wrote"
-_Key = tuple[str, str, str, str, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two that are compared, and what its measurements belong to."""
+    """What the measurements of A or B belong to, as in :class:`memgan.benchmark.BenchmarkReport`."""
 
     name: str
     machine: Mapping[str, Any]
     options: Mapping[str, Any]
     picture: Mapping[str, Any]
-    """As in :class:`memgan.benchmark.BenchmarkReport`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,33 +58,23 @@ class ReportComparison:
     """What was left out, and why."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The comparison for :func:`memgan.runtime.atomic_file.write_json`, in seconds and bytes."""
+        """The comparison in numbers and texts for JSON, in seconds and bytes."""
         return as_dict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    side: Side
-    measurements: dict[_Key, Measurement]
-    """By stage, network, device, backend and items."""
 
 
 def compare_reports(
     a: BenchmarkReport | str | os.PathLike[str], b: BenchmarkReport | str | os.PathLike[str]
 ) -> ReportComparison:
-    """Compare two finished runs.
-
-    Args:
-        a, b: reports, or JSON files of ``memgan benchmark -o FILE``.
+    """Compare two finished runs: reports, or JSON files of ``memgan benchmark -o FILE``.
 
     Raises:
         ConfigError: if a file is no report, or no stage is in both.
     """
-    ours, theirs = (
-        _run(label, one) if isinstance(one, BenchmarkReport) else _read(Path(one), os.fspath(one))
+    sides = (
+        (label, one) if isinstance(one, BenchmarkReport) else (os.fspath(one), _read(Path(one)))
         for label, one in (("A", a), ("B", b))
     )
-    return _joined(ours, theirs)
+    return _joined(*sides)
 
 
 def compare_checkouts(
@@ -105,8 +92,8 @@ def compare_checkouts(
 
     Args:
         a, b: folders with ``memgan/__init__.py`` in them.
-        options: as for :func:`memgan.benchmark.run_benchmark`, per process; stages other than :data:`TIMED_STAGES` are
-            left out, and memory is measured in the first round only. ``None``: three repeats of all of these.
+        options: per process; stages other than :data:`TIMED_STAGES` are left out, and memory is measured in the first
+            round only. ``None``: three repeats of all of these.
         rounds: processes of each, at least 1.
         progress: told in a line what is measured next.
 
@@ -122,39 +109,29 @@ def compare_checkouts(
             f"only is {', '.join(options.only)}; checkouts are compared in: {', '.join(TIMED_STAGES)}. Add one of them."
         )
     arguments = _arguments(dataclasses.replace(options, only=timed))
-    checkouts = {"A": _checkout(a), "B": _checkout(b)}
-    runs: dict[str, list[_Run]] = {label: [] for label in checkouts}
+    checkouts = _checkout(a), _checkout(b)
+    reports: tuple[list[BenchmarkReport], list[BenchmarkReport]] = [], []
     for number in range(rounds):
         memory = [] if options.memory and number == 0 else ["--no-memory"]
-        for label, checkout in checkouts.items():
+        for label, checkout, measured in zip("AB", checkouts, reports):
             progress(f"round {number + 1} of {rounds}: {label} ({checkout})")
-            runs[label].append(_measured(checkout, [*arguments, *memory]))
-    compared = _joined(_merged(runs["A"]), _merged(runs["B"]), rounds)
+            measured.append(_measured(checkout, [*arguments, *memory]))
+    sides = zip(map(str, checkouts), map(_merged, reports))
+    compared = _joined(*sides, rounds=rounds)
     left_out = [stage for stage in options.only if stage not in timed]
     compared.notes.extend(f"{stage}: left out, it does not compare checkouts" for stage in left_out)
     return compared
 
 
-def _run(name: str, report: BenchmarkReport) -> _Run:
-    measurements = {(one.stage, one.network, one.device, one.backend, one.items): one for one in report.measurements}
-    return _Run(Side(name, report.machine, report.options, report.picture), measurements)
-
-
-def _read(file: Path, name: str) -> _Run:
-    """A run from a JSON file, of this or an earlier version."""
+def _read(file: Path) -> BenchmarkReport:
+    """The timed part of a report, of this or an earlier version."""
     try:
         data = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be read ({error.strerror}); {_REMEDY}, or two checkouts of memgan."
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"{file} is not JSON ({error}); {_REMEDY}.") from error
-    try:
         machine, options, picture = (dict(data[field]) for field in ("machine", "options", "picture"))
-        measurements = [_measurement(one) for one in data["measurements"]]
-        return _run(name, BenchmarkReport(machine, options, picture, measurements))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return BenchmarkReport(machine, options, picture, [_measurement(one) for one in data["measurements"]])
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read ({error.strerror}); {_REMEDY}, or two checkouts.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # ValueError: also of a file that is no JSON
         raise ConfigError(f"{file} is no report of the benchmark ({error!r}); {_REMEDY}.") from error
 
 
@@ -165,38 +142,34 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
     memory = data.get("memory")
     if memory is not None:
         memory = PeakMemory(**{field.name: memory.get(field.name) for field in dataclasses.fields(PeakMemory)})
-    stage, network, device, backend, unit = (
-        str(data[field]) for field in ("stage", "network", "device", "backend", "unit")
-    )
-    return Measurement(seconds, cpu_seconds, stage, network, device, backend, int(data["items"]), unit, memory)
+    stage, network, device, backend = (str(data[field]) for field in ("stage", "network", "device", "backend"))
+    items, unit = int(data["items"]), str(data["unit"])
+    return Measurement(seconds, cpu_seconds, stage, network, device, backend, items, unit, memory)
 
 
-def _joined(a: _Run, b: _Run, rounds: int | None = None) -> ReportComparison:
-    stages, notes = [], []
-    for key, ours in a.measurements.items():
-        if key in b.measurements:
-            theirs = b.measurements[key]
-            # Rounds of separate runs did not meet the same moments: only their medians are comparable.
-            of_medians = Spread((theirs.seconds.median / ours.seconds.median,))
-            stages.append(StageComparison(ours, theirs, of_medians if rounds is None else ratios(theirs, ours)))
+def _joined(*named: tuple[str, BenchmarkReport], rounds: int | None = None) -> ReportComparison:
+    """Compare two reports, each with its name."""
+    a, b = (Side(name, report.machine, report.options, report.picture) for name, report in named)
+    ours, theirs = (_labeled(report) for _, report in named)
+    stages = []
+    for one, other in ((ours[label], theirs[label]) for label in ours if label in theirs):
+        # Rounds of separate runs did not meet the same moments: only their medians are comparable.
+        of_medians = Spread((other.seconds.median / one.seconds.median,))
+        stages.append(StageComparison(one, other, of_medians if rounds is None else ratios(other, one)))
     if not stages:
+        told = [f"{name} ({', '.join(_labeled(report)) or 'nothing timed'})" for name, report in named]
         raise ConfigError(
-            f"{a.side.name} ({_listed(a.measurements)}) and {b.side.name} ({_listed(b.measurements)}) have no stage in "
-            "common; measure both with the same --only, --batch, --device and --backend."
+            f"{' and '.join(told)} have no stage in common; measure both with the same --only, --batch, --device and "
+            "--backend."
         )
-    for label, keys, others in (("A", a.measurements, b.measurements), ("B", b.measurements, a.measurements)):
-        alone = [key for key in keys if key not in others]
-        if alone:
-            notes.append(f"only {label} has {_listed(alone)}")
-    warnings = _warnings(a.side, b.side, {stage.a.stage for stage in stages})
-    return ReportComparison(a.side, b.side, stages, rounds, warnings, notes)
+    alone = [label for label in ours if label not in theirs], [label for label in theirs if label not in ours]
+    notes = [f"only {side} has {', '.join(labels)}" for side, labels in zip("AB", alone) if labels]
+    return ReportComparison(a, b, stages, rounds, _warnings(a, b, {stage.a.stage for stage in stages}), notes)
 
 
-def _listed(keys: Iterable[_Key]) -> str:
-    described = [
-        f"{stage} of {network} on {device} {backend} x {items}" for stage, network, device, backend, items in keys
-    ]
-    return ", ".join(described) or "nothing timed"
+def _labeled(report: BenchmarkReport) -> dict[str, Measurement]:
+    """Measurements by all that two must have in common to be compared."""
+    return {f"{m.stage} of {m.network} on {m.device} {m.backend} x {m.items}": m for m in report.measurements}
 
 
 def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
@@ -207,7 +180,12 @@ def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
         if ours.get(name) != theirs.get(name)
     ]
     affected = [stage for stage in STAGES if stage in stages and stage != "network"]
-    return found + (_picture_warnings(a.picture, b.picture, affected) if affected else [])
+    if affected and a.picture != b.picture:
+        found.append(
+            f"picture: {_said(a.picture)} in A, {_said(b.picture)} in B; {', '.join(affected)} differ in their work: "
+            "measure both with the same --photo, or the same --size and --faces"
+        )
+    return found
 
 
 def _circumstances(side: Side) -> dict[str, Any]:
@@ -226,29 +204,10 @@ def _said(value: Any) -> str:
     return "unset" if value is None else str(value)
 
 
-def _picture_warnings(ours: Mapping[str, Any], theirs: Mapping[str, Any], affected: list[str]) -> list[str]:
-    drawn = ours.get("source") == "drawn"  # a photograph's faces are those that the detector finds
-    if any(ours.get(field) != theirs.get(field) for field in [*_PICTURE, *["faces"] * drawn]):
-        described = (
-            f"{one.get('width')} x {one.get('height')} ({one.get('source')}, {one.get('faces')} faces)"
-            for one in (ours, theirs)
-        )
-        return [
-            f"picture: {' in A, '.join(described)} in B; the ratios of {', '.join(affected)} mean nothing: measure "
-            "both with the same --photo, or the same --size and --faces"
-        ]
-    found = [one.get("faces_found") for one in (ours, theirs)]
-    if found[0] != found[1]:
-        return [f"the detector finds {found[0]} faces in A, {found[1]} in B: whole restorations differ in their work"]
-    return []
-
-
 def _checkout(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     if not (folder / "memgan" / "__init__.py").is_file():
-        raise ConfigError(
-            f"{folder} is no checkout: it has no memgan/__init__.py; give the folder that contains memgan."
-        )
+        raise ConfigError(f"{folder} is no checkout: it has no memgan/__init__.py; give the folder that contains it.")
     return folder.resolve()
 
 
@@ -272,7 +231,7 @@ def _arguments(options: Options) -> list[str]:
     return [str(word) for word in words]
 
 
-def _measured(checkout: Path, arguments: list[str]) -> _Run:
+def _measured(checkout: Path, arguments: list[str]) -> BenchmarkReport:
     """One run of a checkout's own benchmark in a new process."""
     inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     path = [str(checkout), *map(os.path.abspath, inherited), os.getcwd()]  # callables are looked for here, but last
@@ -296,17 +255,16 @@ def _measured(checkout: Path, arguments: list[str]) -> _Run:
                 f"The benchmark of {checkout} ended with status {done.returncode} and no report; run it alone, with "
                 f"{' '.join(arguments)}. Its last lines:{told}"
             )
-        return _read(file, str(checkout))
+        return _read(file)
 
 
-def _merged(runs: list[_Run]) -> _Run:
-    """Rounds of one checkout as one run, in which each round's median is a reading."""
-    measurements = {}
-    for key, first in runs[0].measurements.items():
-        rounds = [run.measurements.get(key) for run in runs]
-        if None not in rounds:
-            seconds, cpu_seconds = (
-                Spread(tuple(getattr(one, field).median for one in rounds)) for field in ("seconds", "cpu_seconds")
-            )
-            measurements[key] = dataclasses.replace(first, seconds=seconds, cpu_seconds=cpu_seconds)
-    return _Run(runs[0].side, measurements)
+def _merged(reports: list[BenchmarkReport]) -> BenchmarkReport:
+    """Rounds of one checkout as one report, in which each round's median is a reading."""
+    rounds = [_labeled(report) for report in reports]
+    measurements = []
+    for label, first in rounds[0].items():
+        if all(label in one for one in rounds):
+            seconds = Spread(tuple(one[label].seconds.median for one in rounds))
+            cpu_seconds = Spread(tuple(one[label].cpu_seconds.median for one in rounds))
+            measurements.append(dataclasses.replace(first, seconds=seconds, cpu_seconds=cpu_seconds))
+    return dataclasses.replace(reports[0], measurements=measurements)

@@ -1,36 +1,45 @@
 """Measures the memory of this process and of CUDA devices, and the peak that one call needs in a separate process."""
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
+import os
+import pickle
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.subprocess_call import call_in_subprocess, import_function
-from memgan.benchmark.timing import synchronize
+from memgan.benchmark.timing import limited_threads, synchronize
+from memgan.errors import MemGANError
 
-_STATUS = Path("/proc/self/status")
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # see proc(5)
+Result = TypeVar("Result")
+# What other packages print is not the result.
+_CHILD = """
+import os, pickle, sys
+result_file = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+function, arguments = pickle.load(sys.stdin.buffer)
+pickle.dump(function(*arguments), result_file)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class PeakMemory:
-    """What a call needs at most, in bytes; ``None`` where the system does not tell."""
+    """What is resident, in bytes; ``None`` where the system does not tell."""
 
     libraries: int | None
-    """Resident when Python, torch and memgan are imported, and nothing is loaded."""
+    """When Python, torch and memgan are imported, and nothing is loaded."""
     loaded: int | None
-    """Resident before the call: weights and the picture besides."""
+    """Before the call: weights and the picture besides."""
     call: int | None
-    """Resident at most during the call."""
+    """At most during the call."""
     process: int | None
-    """Resident at most in the whole life of the process, loading included; ``None`` too where preparing the call takes
-    work that the call itself does not."""
+    """At most in the whole life of the process; ``None`` too where preparing the call takes work that it does not."""
     device: int | None
     """Allocated at most on the CUDA device during the call, weights included."""
 
@@ -45,15 +54,19 @@ class PeakMemory:
         return None if self.call is None or self.loaded is None else max(self.call - self.loaded, 0)
 
 
-def resident_bytes() -> int | None:
+def resident_bytes(field: str = "VmRSS") -> int | None:
     """Resident memory of this process now; ``None`` where the system does not tell (only Linux does)."""
-    return _status("VmRSS")
+    try:
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
 
 
 def peak_resident_bytes() -> int | None:
     """The most that this process had resident since it started, or since :func:`reset_peak`."""
     # Not getrusage on Linux: its peak is at least what the *parent* had when it started this process.
-    peak = _status("VmHWM")
+    peak = resident_bytes("VmHWM")
     if peak is None and sys.platform == "darwin":
         import resource
 
@@ -63,66 +76,62 @@ def peak_resident_bytes() -> int | None:
 
 def reset_peak() -> None:
     """Let :func:`peak_resident_bytes` forget what was before, where the system allows it."""
-    try:
-        _CLEAR_REFS.write_text(_RESET_PEAK, "ascii")
-    except OSError:
-        return
-
-
-def _release_freed_memory() -> None:
-    """Return freed memory to the system, so that a call that takes it again is seen to."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-        if trim is not None:
-            trim(0)
-
-
-def _status(field: str) -> int | None:
-    try:
-        lines = _STATUS.read_text("ascii").splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", "ascii")  # see proc(5)
 
 
 def measure_peak(
-    function: str, arguments: dict[str, Any], *, device: str | None = None, threads: int | None = None
+    prepare: Callable[[], Callable[[], Any]], *, device: torch.device | None = None, threads: int | None = None
 ) -> PeakMemory:
-    """Peak memory of one call, measured in a new process.
+    """Peak memory of the call that ``prepare`` returns, measured in a new process; what ``prepare`` does is loading.
 
-    Args:
-        function: ``module:function`` that returns the call to measure: whatever it does itself counts as loading.
-        arguments: its keyword arguments, passed on as JSON.
-        device: a CUDA device whose memory counts too.
-        threads: see :func:`~memgan.benchmark.machine.limited_threads`.
+    ``prepare`` is a function of a module, or a partial one. The memory of a CUDA ``device`` counts too.
 
     Raises:
         MemGANError: if the process fails.
     """
-    given = {"function": function, "arguments": arguments, "device": device, "threads": threads}
-    return PeakMemory(**call_in_subprocess("memgan.benchmark.memory:peak_here", given))
+    return call_in_subprocess(_peak_here, prepare, device, threads)
 
 
-def peak_here(
-    function: str, arguments: dict[str, Any], device: str | None, threads: int | None
-) -> dict[str, int | None]:
-    """:func:`measure_peak` in this process, which should have done nothing else before; the fields of its result."""
-    target = torch.device(device) if device is not None and device.startswith("cuda") else None
+def _peak_here(
+    prepare: Callable[[], Callable[[], Any]], device: torch.device | None, threads: int | None
+) -> PeakMemory:
+    on_cuda = device is not None and device.type == "cuda"
     with limited_threads(threads):
-        prepare = import_function(function)
         libraries = resident_bytes()
-        call = prepare(**arguments)
-        _release_freed_memory()
+        call = prepare()
+        gc.collect()
+        if sys.platform == "linux":  # freed memory returns to the system, so that a call that takes it again is seen to
+            getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # of glibc
         while_loading = peak_resident_bytes()
         reset_peak()
         loaded = resident_bytes()
-        if target is not None:
-            synchronize(target)
-            torch.cuda.reset_peak_memory_stats(target)
+        synchronize(device)
+        if on_cuda:
+            torch.cuda.reset_peak_memory_stats(device)
         call()
-        synchronize(target)
+        synchronize(device)
         peak = peak_resident_bytes()
     whole = None if peak is None or while_loading is None else max(peak, while_loading)
-    on_device = None if target is None else torch.cuda.max_memory_allocated(target)
-    return dataclasses.asdict(PeakMemory(libraries, loaded, peak, whole, on_device))
+    return PeakMemory(libraries, loaded, peak, whole, torch.cuda.max_memory_allocated(device) if on_cuda else None)
+
+
+def call_in_subprocess(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function of a module in a new Python process, so that nothing done before is still in its memory.
+
+    Function, arguments and result are pickled. Unlike with :mod:`multiprocessing`, the caller's script is not imported.
+
+    Raises:
+        MemGANError: if the process fails; with what it wrote last.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD],
+        input=pickle.dumps((function, arguments)),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+    )
+    if done.returncode != 0:
+        why = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"exit status {done.returncode}"
+        name = f"{function.__module__}.{function.__name__}"
+        raise MemGANError(f"{name} failed in a separate process ({why}); run it with the same options alone.")
+    return pickle.loads(done.stdout)

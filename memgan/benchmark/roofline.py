@@ -1,13 +1,12 @@
 """Measures how fast this machine is at best, and the time that a network's operations take at that speed."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from memgan.benchmark.timing import synchronize
+from memgan.benchmark.timing import measure
 from memgan.network.cost import OperationCount
 
 _REPEATS = 7
@@ -18,14 +17,14 @@ _IMAGE = {"cpu": (4, 128, 128), "cuda": (32, 256, 128)}  # (batch, channels, sid
 
 @dataclasses.dataclass(frozen=True)
 class MachinePeak:
-    """Best of several runs each, in the process, with the threads and in the precision of the networks."""
+    """Best of several runs each, with the threads and in the precision of the networks."""
 
     matrix_flops: float
     """Floating-point operations per second of a square matrix product."""
     convolution_flops: float
     """The same of a 3x3 convolution, counted directly: a faster algorithm shows as more."""
     copy_bytes: float
-    """Bytes read and written per second when a tensor that fits no cache is copied."""
+    """Read and written per second when a tensor that fits no cache is copied."""
 
     @property
     def flops(self) -> float:
@@ -35,14 +34,13 @@ class MachinePeak:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """The time below which a network cannot run on this machine, and how near it is."""
+    """The time below which a network cannot run on this machine, and how near it is; all for one face."""
 
     seconds: float
     """Its multiply-adds at the peak, or its weights and images at the speed of memory, whichever takes longer."""
     unfused_seconds: float
     """The same for each operation of torch by itself, with what it reads and writes, summed up. Caches can beat it."""
     measured_seconds: float
-    """What a batch of one face took."""
     flops: float
     """Achieved floating-point operations per second, element-wise work not counted."""
 
@@ -56,32 +54,24 @@ def measure_machine(device: torch.device, dtype: torch.dtype = torch.float32) ->
     """Measure the peaks of a device, in a few seconds."""
     kind = "cuda" if device.type == "cuda" else "cpu"
     side = _MATRIX_SIDE[kind]
-    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    matrix = _best_seconds(lambda: left @ right, device)
     batch, channels, pixels = _IMAGE[kind]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     image = torch.randn(batch, channels, pixels, pixels, device=device, dtype=dtype)
     kernel = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype)
-    convolution = _best_seconds(lambda: torch.nn.functional.conv2d(image, kernel, padding=1), device)
     source = torch.ones(_COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    copy = _best_seconds(lambda: target.copy_(source), device)
+    calls: dict[str, Callable[[], Any]] = {
+        "matrix": lambda: left @ right,
+        "convolution": lambda: torch.nn.functional.conv2d(image, kernel, padding=1),
+        "copy": lambda: target.copy_(source),
+    }
+    timings = measure(calls, rounds=_REPEATS, device=device)
+    best = {name: min(timing.seconds.rounds) for name, timing in timings.items()}
     return MachinePeak(
-        matrix_flops=2 * side**3 / matrix,
-        convolution_flops=2 * 9 * channels**2 * batch * pixels**2 / convolution,
-        copy_bytes=2 * _COPY_BYTES / copy,
+        matrix_flops=2 * side**3 / best["matrix"],
+        convolution_flops=2 * 9 * channels**2 * batch * pixels**2 / best["convolution"],
+        copy_bytes=2 * _COPY_BYTES / best["copy"],
     )
-
-
-@torch.inference_mode()
-def _best_seconds(call: Callable[[], Any], device: torch.device) -> float:
-    best = float("inf")
-    for _ in range(_REPEATS):
-        synchronize(device)
-        start = time.perf_counter()
-        call()
-        synchronize(device)
-        best = min(best, time.perf_counter() - start)
-    return best
 
 
 def roofline_of(count: OperationCount, peak: MachinePeak, measured_seconds: float) -> Roofline:

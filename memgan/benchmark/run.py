@@ -1,6 +1,7 @@
 """Runs the benchmark, device by device."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,22 +9,20 @@ import torch
 from torch import nn
 
 from memgan import hub
-from memgan.benchmark.baselines import Baseline, build_baselines
-from memgan.benchmark.machine import describe_machine, limited_threads
-from memgan.benchmark.memory import PeakMemory, measure_peak
-from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost
+from memgan.benchmark.baselines import MEMGAN, Baseline, build_baselines
+from memgan.benchmark.memory import measure_peak
+from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost, describe_machine
 from memgan.benchmark.roofline import measure_machine, roofline_of
 from memgan.benchmark.scaling import measure_scaling
-from memgan.benchmark.settings import Options, Setup
-from memgan.benchmark.stages import NEEDS_FACES, RESTORES_BEFORE, Workbench, network_call
-from memgan.benchmark.timing import Spread, Timing, measure, ratios
+from memgan.benchmark.settings import Options
+from memgan.benchmark.stages import Workbench, network_call, prepare_baseline, prepare_stage
+from memgan.benchmark.timing import limited_threads, measure, ratios
 from memgan.network.cost import count_operations
 from memgan.network.model import build_memgan
 from memgan.runtime.device import choose_device, choose_dtype
 
-MEMGAN = "memgan"
 _PARTS = {"detect": "pictures", "align": "faces", "paste": "faces", "rest": "pictures", "enhance": "pictures"}
-_WITH_NETWORK = ("enhance",)  # parts that another backend changes
+_RESTORE_BEFORE = ("paste", "rest")  # a whole restoration makes ready for them
 
 
 def run_benchmark(
@@ -53,6 +52,20 @@ def run_benchmark(
     return report
 
 
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """A call to measure."""
+
+    stage: str
+    network: str
+    backend: str
+    items: int
+    unit: str
+    call: Callable[[], Any]
+    prepare: Callable[[], Callable[[], Any]]
+    """Makes the call again, in the process that measures its memory."""
+
+
 class _Run:
     """Adds to a report what is measured on one device."""
 
@@ -60,81 +73,87 @@ class _Run:
         self, options: Options, progress: Callable[[str], None], report: BenchmarkReport, device: torch.device
     ) -> None:
         self.options, self.progress, self.report, self.device = options, progress, report, device
-        setup = dataclasses.replace(options.setup, device=str(device))
-        self.benches = {name: Workbench(dataclasses.replace(setup, backend=name)) for name in options.backends}
+        self.setup = dataclasses.replace(options.setup, device=str(device))
+        self.benches = {name: Workbench(dataclasses.replace(self.setup, backend=name)) for name in options.backends}
         self.first = next(iter(self.benches.values()))
-        self.baselines = build_baselines(options.against, device, self.first.size_px, (MEMGAN,), setup.weights)
+        self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
 
     def measure(self) -> None:
-        """Everything that is wanted."""
         if self.baselines or {"network", "roofline"} & set(self.options.only):
-            self._count(self._networks())
-        self._parts()
+            first, *others = self.options.batches
+            per_face = self._networks(first, list(self.baselines.values()))
+            for batch in others:
+                self._networks(batch, [])
+            self._count(per_face)
+        if set(_PARTS) & set(self.options.only):
+            self._parts()
 
-    def _networks(self) -> dict[str, float]:
-        """Networks alternately, by batch size; median seconds per face at the first batch size, by name."""
-        per_face: dict[str, float] = {}
-        for batch in self.options.batches:
-            calls = {(MEMGAN, name): bench.stage("network", batch) for name, bench in self.benches.items()}
-            if not per_face:
-                for name, baseline in self.baselines.items():
-                    calls[name, "torch"] = network_call(
-                        baseline, self.device, self.options.setup.dtype, batch, baseline.size_px
-                    )
-            self.progress(f"{self.device}: {', '.join(' '.join(key) for key in calls)} alternately, batch {batch}")
-            timings = self._time(calls)
-            base = next(iter(timings.values()))
-            for (name, backend), timing in timings.items():
-                if name == MEMGAN:
-                    memory = self._stage_memory(self.benches[backend].setup, "network", batch)
-                else:
-                    memory = self._baseline_memory(self.baselines[name], batch)
-                ratio = None if timing is base else ratios(timing, base)
-                self._add("network", name, backend, batch, "faces", timing, memory, ratio)
-                per_face.setdefault(name, timing.seconds.median / batch)
-        return per_face
+    def _networks(self, batch: int, baselines: list[Baseline]) -> dict[str, float]:
+        """Networks alternately; median seconds per face by name, of the first backend."""
+        tasks = [self._task("network", name, batch, "faces") for name in self.benches]
+        for baseline in baselines:
+            call = network_call(baseline, self.device, self.setup.dtype, batch, baseline.size_px)
+            prepare = functools.partial(prepare_baseline, baseline.requested, self.setup, baseline.size_px, batch)
+            tasks.append(_Task("network", baseline.name, "torch", batch, "faces", call, prepare))
+        measured = self._measure(tasks)
+        base = measured[0]
+        compared = (dataclasses.replace(one, ratio=ratios(one, base)) for one in measured[1:])
+        self.report.measurements += [base, *compared]
+        return {one.network: one.seconds.median / batch for one in reversed(measured)}
 
     def _parts(self) -> None:
-        """The other stages of the restorer alternately."""
-        wanted = [part for part in _PARTS if part in self.options.only]
-        if not wanted:
-            return
+        """Other stages of the restorer alternately."""
         self._describe_picture()
-        calls = {}
-        for part in wanted:
-            if part in NEEDS_FACES and not self.first.faces:
+        tasks = []
+        for part, unit in _PARTS.items():
+            items = len(self.first.faces) if unit == "faces" else 1
+            if part in self.options.only and items:
+                backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
+                tasks += [self._task(part, backend, items, unit) for backend in backends]
+            elif part in self.options.only:
                 self.report.notes.append(f"{part}: left out, as the picture has no faces")
-                continue
-            for backend in self.benches if part in _WITH_NETWORK else [self.first.setup.backend]:
-                calls[part, backend] = self.benches[backend].stage(part)
-        self.progress(f"{self.device}: {', '.join(wanted)} alternately")
-        for (part, backend), timing in self._time(calls).items():
-            memory = self._stage_memory(self.benches[backend].setup, part)
-            if memory is not None and part in RESTORES_BEFORE:
-                memory = dataclasses.replace(memory, process=None)
-            items = len(self.first.faces) if _PARTS[part] == "faces" else 1
-            self._add(part, MEMGAN, backend, items, _PARTS[part], timing, memory)
+        self.report.measurements += self._measure(tasks)
+
+    def _task(self, stage: str, backend: str, items: int, unit: str) -> _Task:
+        bench = self.benches[backend]
+        prepare = functools.partial(prepare_stage, bench.setup, stage, items)
+        return _Task(stage, MEMGAN, backend, items, unit, bench.stage(stage, items), prepare)
+
+    def _measure(self, tasks: list[_Task]) -> list[Measurement]:
+        """Time tasks alternately, and then the memory of each."""
+        options, measured = self.options, []
+        self.progress(f"{self.device}: {', '.join(_described(task) for task in tasks)} alternately")
+        calls = {task: task.call for task in tasks}
+        timings = measure(calls, rounds=options.repeats, warmup=options.warmup, device=self.device)
+        for task, timing in timings.items():
+            memory = None
+            if options.memory:
+                self.progress(f"{self.device}: peak memory of {_described(task)}")
+                memory = measure_peak(task.prepare, device=self.device, threads=options.threads)
+                if task.stage in _RESTORE_BEFORE:
+                    memory = dataclasses.replace(memory, process=None)
+            labels = task.stage, task.network, str(self.device), task.backend, task.items, task.unit
+            measured.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory))
+        return measured
 
     def _describe_picture(self) -> None:
         bench = self.first
-        height, width = bench.image.shape[:2]
-        source = "drawn" if bench.drawn is not None else bench.setup.photo
-        num_faces, num_found = len(bench.faces), len(bench.found)
-        self.report.picture = {"source": source, "width": width, "height": height}
-        self.report.picture |= {"faces": num_faces, "faces_found": num_found}
-        if num_faces != num_found:
-            self.report.notes.append(f"enhance, rest: the detector finds {num_found} of {num_faces} drawn faces")
+        (height, width), faces, found = bench.image.shape[:2], len(bench.faces), len(bench.found)
+        self.report.picture = {"source": bench.setup.photo or "drawn", "width": width, "height": height}
+        self.report.picture |= {"faces": faces, "faces_found": found}
+        if faces != found:
+            self.report.notes.append(f"enhance, rest: the detector finds {found} of {faces} drawn faces")
 
     def _count(self, per_face: dict[str, float]) -> None:
         """Operations of each network, and its roofline if that is wanted."""
-        dtype = choose_dtype(self.options.setup.dtype, False, self.device)
+        dtype = choose_dtype(self.setup.dtype, False, self.device)
         peak = None
         if "roofline" in self.options.only:
             self.progress(f"{self.device}: peak of the machine")
             peak = self.report.peaks[str(self.device)] = measure_machine(self.device, dtype)
-        networks: dict[str, tuple[nn.Module, int]] = {MEMGAN: (_torch_network(self.first), self.first.size_px)}
-        networks |= {name: (baseline, baseline.size_px) for name, baseline in self.baselines.items()}
-        for name, (network, size_px) in networks.items():
+        networks: dict[str, nn.Module] = {MEMGAN: _torch_network(self.first), **self.baselines}
+        for name, network in networks.items():
+            size_px = network.size_px if isinstance(network, Baseline) else self.first.size_px
             try:
                 count = count_operations(network, size_px, dtype)
             except Exception as error:  # whatever foreign code makes of tensors without content
@@ -145,38 +164,9 @@ class _Run:
             roofline = None if peak is None else roofline_of(count, peak, per_face[name])
             self.report.costs.append(NetworkCost(name, str(self.device), *counts, roofline))
 
-    def _time(self, calls: dict[tuple[str, str], Callable[[], Any]]) -> dict[tuple[str, str], Timing]:
-        return measure(calls, rounds=self.options.repeats, warmup=self.options.warmup, device=self.device)
 
-    def _add(
-        self,
-        stage: str,
-        network: str,
-        backend: str,
-        items: int,
-        unit: str,
-        timing: Timing,
-        memory: PeakMemory | None,
-        ratio: Spread | None = None,
-    ) -> None:
-        labels = stage, network, str(self.device), backend, items, unit
-        self.report.measurements.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory, ratio))
-
-    def _stage_memory(self, setup: Setup, stage: str, batch: int = 1) -> PeakMemory | None:
-        arguments = {"setup": dataclasses.asdict(setup), "stage": stage, "batch": batch}
-        return self._memory("prepare_stage", arguments, f"{stage} of {setup.backend}, batch {batch}")
-
-    def _baseline_memory(self, baseline: Baseline, batch: int) -> PeakMemory | None:
-        arguments = {"requested": baseline.requested, "device": str(self.device), "size_px": baseline.size_px}
-        arguments |= {"dtype": self.options.setup.dtype, "batch": batch, "weights": self.options.setup.weights}
-        return self._memory("prepare_baseline", arguments, f"{baseline.name}, batch {batch}")
-
-    def _memory(self, function: str, arguments: dict[str, Any], what: str) -> PeakMemory | None:
-        if not self.options.memory:
-            return None
-        self.progress(f"{self.device}: peak memory of {what}")
-        place = f"memgan.benchmark.stages:{function}"
-        return measure_peak(place, arguments, device=str(self.device), threads=self.options.threads)
+def _described(task: _Task) -> str:
+    return f"{task.stage} of {task.network} {task.backend} x {task.items}"
 
 
 def _torch_network(bench: Workbench) -> nn.Module:

@@ -1,30 +1,32 @@
-"""Measures how time and memory scale with pictures and with faces, by a network so small that the rest shows."""
+"""Measures and plots how time and memory scale with pictures and faces, by a network so small that the rest shows."""
 
 import dataclasses
+import functools
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from memgan.benchmark.machine import limited_threads
-from memgan.benchmark.memory import resident_bytes
-from memgan.benchmark.subprocess_call import call_in_subprocess
+from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
+from memgan.benchmark.timing import limited_threads, measure
+from memgan.errors import MissingDependencyError, OutputError
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TINY = MemGANConfig(
     name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
 )
 """A real network, at a thousandth of the cost."""
-_PICTURE_SIDE = 96
 _NUM_PICTURES = 16  # different ones, again and again
 _FACES = (1, 2, 4, 8, 16, 32, 64)  # up to the number of pictures
-_FACES_SIDE = 1024
-_FACES_REPEATS = 3
-_WARMUP = 3
+_PANEL_INCHES = (6.4, 3.0)
 _SETTLED = 0.1  # share of the pictures after which memory may be expected not to grow any more
 
 
@@ -34,7 +36,6 @@ class Mark:
 
     count: int
     seconds: float
-    """Since the first one."""
     resident: int | None
     """Bytes of the process; ``None`` where the system does not tell."""
 
@@ -52,12 +53,12 @@ class Scaling:
     @property
     def exponent(self) -> float | None:
         """p of time ~ pictures**p from ten pictures on; 1: linear. ``None`` with fewer marks than two."""
-        return _exponent([mark for mark in self.pictures if mark.count >= 10])
+        return _exponent(self.pictures, 10)
 
     @property
     def faces_exponent(self) -> float | None:
         """The same for faces from eight on: with fewer, the work for the picture around them counts as much."""
-        return _exponent([mark for mark in self.faces if mark.count >= 8])
+        return _exponent(self.faces, 8)
 
     @property
     def resident_growth(self) -> int | None:
@@ -73,11 +74,9 @@ class Scaling:
         return [(end.count, (end.seconds - start.seconds) / (end.count - start.count)) for start, end in steps]
 
 
-def _exponent(marks: list[Mark]) -> float | None:
-    if len(marks) < 2:
-        return None
-    logarithms = np.log([[mark.count, mark.seconds] for mark in marks])
-    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0])
+def _exponent(marks: tuple[Mark, ...], least_count: int) -> float | None:
+    logarithms = np.log([(mark.count, mark.seconds) for mark in marks if mark.count >= least_count])
+    return float(np.polyfit(logarithms[:, 0], logarithms[:, 1], 1)[0]) if len(logarithms) > 1 else None
 
 
 def milestones(last: int) -> list[int]:
@@ -87,49 +86,73 @@ def milestones(last: int) -> list[int]:
 
 
 def measure_scaling(num_pictures: int, threads: int | None = None) -> Scaling:
-    """Restore so many pictures in a separate process.
+    """Restore so many pictures in a separate process, on the CPU, with detection.
 
     Raises:
         MemGANError: if the process fails.
     """
-    arguments = {"num_pictures": num_pictures, "threads": threads}
-    found = call_in_subprocess("memgan.benchmark.scaling:scale_here", arguments)
-    pictures, faces = (tuple(Mark(**mark) for mark in found[key]) for key in ("pictures", "faces"))
-    return Scaling(pictures, faces, found["faces_found"])
+    return call_in_subprocess(_scale_here, num_pictures, threads)
 
 
-def scale_here(num_pictures: int, threads: int | None) -> dict[str, Any]:
-    """:func:`measure_scaling` in this process: on the CPU, with detection; the fields of :class:`Scaling`."""
+def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
     torch.manual_seed(0)
+    over_pictures, over_faces, found = [], [], 0
     with limited_threads(threads):
         restorer = MemGANRestorer(network=build_memgan(TINY), device="cpu", upscale=1)
-        pictures, faces_found = _over_pictures(restorer, num_pictures)
-        faces = _over_faces(restorer, num_pictures)
-    return dataclasses.asdict(Scaling(tuple(pictures), tuple(faces), faces_found))
+        pictures = [draw_scene(96, 96, 1, seed)[0] for seed in range(_NUM_PICTURES)]
+        for picture in pictures[:3]:  # a warm-up
+            restorer.enhance(picture)
+        wanted = set(milestones(num_pictures))
+        start = time.perf_counter()
+        for number in range(1, num_pictures + 1):
+            found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
+            if number in wanted:
+                over_pictures.append(Mark(number, time.perf_counter() - start, resident_bytes()))
+        picture, faces = draw_scene(1024, 1024, max(_FACES))
+        for count in (count for count in _FACES if count <= num_pictures):
+            call = functools.partial(restorer.restore, picture, faces=faces[:count])
+            timing = measure({count: call}, rounds=3)[count]
+            over_faces.append(Mark(count, timing.seconds.median, resident_bytes()))
+    return Scaling(tuple(over_pictures), tuple(over_faces), found)
 
 
-def _over_pictures(restorer: MemGANRestorer, num_pictures: int) -> tuple[list[Mark], int]:
-    pictures = [draw_scene(_PICTURE_SIDE, _PICTURE_SIDE, 1, seed)[0] for seed in range(_NUM_PICTURES)]
-    for picture in pictures[:_WARMUP]:
-        restorer.enhance(picture)
-    marks: list[Mark] = []
-    wanted, found = set(milestones(num_pictures)), 0
-    start = time.perf_counter()
-    for number in range(1, num_pictures + 1):
-        found = len(restorer.enhance(pictures[number % _NUM_PICTURES])[1])
-        if number in wanted:
-            marks.append(Mark(number, time.perf_counter() - start, resident_bytes()))
-    return marks, found
+def new_figure(num_panels: int = 1) -> "Figure":
+    """An empty figure, high enough for so many panels.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "curves are plotted by matplotlib, which is not installed; get it with: pip install 'memgan[plot]'"
+        ) from error
+    width, height = _PANEL_INCHES
+    return Figure(figsize=(width, num_panels * height), layout="constrained")
 
 
-def _over_faces(restorer: MemGANRestorer, most: int) -> list[Mark]:
-    picture, faces = draw_scene(_FACES_SIDE, _FACES_SIDE, max(_FACES))
-    marks = []
-    for count in (count for count in _FACES if count <= most):
-        seconds = []
-        for _ in range(1 + _FACES_REPEATS):
-            start = time.perf_counter()
-            restorer.restore(picture, faces=faces[:count])
-            seconds.append(time.perf_counter() - start)
-        marks.append(Mark(count, float(np.median(seconds[1:])), resident_bytes()))
-    return marks
+def write_scaling_plot(scaling: Scaling, path: Path) -> None:
+    """Plot time per picture, memory (where the system tells it), and time per face, each over the number of items.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+        OutputError: if the file cannot be written.
+    """
+    memory = [(mark.count, mark.resident / 1e6) for mark in scaling.pictures if mark.resident is not None]
+    panels = {
+        ("pictures", "ms per picture"): [(count, 1e3 * seconds) for count, seconds in scaling.seconds_per_picture],
+        ("pictures", "resident memory, MB"): memory,
+        ("faces in one picture", "ms per face"): [(m.count, 1e3 * m.seconds / m.count) for m in scaling.faces],
+    }
+    shown = {labels: points for labels, points in panels.items() if points}
+    figure = new_figure(len(shown))
+    for axes, ((items, quantity), points) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown.items()):
+        axes.plot(*zip(*points), marker="o")
+        axes.set(xscale="log", xlabel=items, ylabel=quantity, ylim=(0, 1.1 * max(value for _, value in points)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.grid(color="0.85")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:  # ValueError: a type of file that matplotlib does not write
+        raise OutputError(f"{path} cannot be written ({error}); give a .png file in a folder that can.") from error

@@ -45,7 +45,6 @@ class Options:
     setup: Setup = Setup()
     """Its ``device`` and ``backend`` give way to each of ``devices`` and ``backends``."""
     only: tuple[str, ...] = DEFAULT_STAGES
-    """Out of :data:`STAGES`."""
     against: tuple[str, ...] = ()
     """Networks to compare with, see :func:`memgan.benchmark.baselines.build_baseline`."""
     devices: tuple[str | None, ...] = (None,)
@@ -56,9 +55,9 @@ class Options:
     repeats: int = 7
     warmup: int = 1
     threads: int | None = None
-    """See :func:`memgan.benchmark.machine.limited_threads`."""
+    """See :func:`memgan.benchmark.timing.limited_threads`."""
     memory: bool = True
-    """Measure peak memory too, each in a separate process, which takes seconds each."""
+    """Measure peak memory too, which takes seconds each."""
     pictures: int = 1000
     """Most pictures of ``scaling``."""
 
@@ -69,14 +68,13 @@ class Options:
             if unknown or not chosen:
                 given = ", ".join(map(repr, unknown)) or "empty"
                 raise ConfigError(f"{field} is {given}; allowed: {', '.join(allowed)}.")
-        if not self.batches:
-            raise ConfigError("batches is empty; give at least one whole number, such as 1.")
+        check_int("number of batch sizes", len(self.batches), 1)
         for batch in self.batches:
             check_int("batch", batch, 1)
-        for field, least in (("repeats", 1), ("warmup", 0), ("pictures", 1)):
-            check_int(field, getattr(self, field), least)
-        if self.threads is not None:
-            check_int("threads", self.threads, 1)
+        check_int("repeats", self.repeats, 1)
+        check_int("warmup", self.warmup, 0)
+        check_int("pictures", self.pictures, 1)
+        check_int("threads", 1 if self.threads is None else self.threads, 1)
         check_int("faces", self.setup.faces, 0)
         check_number("width", self.setup.width, MIN_SIDE, MAX_SIDE)
         check_number("height", self.setup.height, MIN_SIDE, MAX_SIDE)

@@ -1,7 +1,8 @@
 """Makes the parts of a restoration calls without arguments, to be timed one by one."""
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,18 +21,14 @@ from memgan.restoration.postprocess import paste_faces_
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.runtime.device import choose_device, choose_dtype
 
-NEEDS_FACES = ("align", "paste")
-RESTORES_BEFORE = ("paste", "rest")
-"""Stages that a whole restoration makes ready for."""
-
 
 class Workbench:
-    """A restorer and a picture, and everything that a stage needs made ready before its time counts."""
+    """A restorer and a picture, with everything that a stage needs made ready before its time counts."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.device = choose_device(setup.device)
-        self.restorer = open_restorer(setup)
+        self.restorer = self._open(weights=setup.weights, backend=setup.backend)
         self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:
@@ -51,36 +48,30 @@ class Workbench:
         return self.found if self.drawn is None else self.drawn
 
     def stage(self, name: str, batch: int = 1) -> Callable[[], Any]:
-        """One part as a call.
-
-        Args:
-            name: ``network``, ``detect``, ``align``, ``paste``, ``rest`` or ``enhance``.
-            batch: faces per run of the network.
-        """
+        """One of :data:`~memgan.benchmark.settings.TIMED_STAGES` as a call; ``batch`` faces per run of the network."""
         if name == "network":
             return network_call(self.restorer.network, self.device, self.setup.dtype, batch, self.size_px)
-        if name == "detect":
-            return lambda: self.restorer.detect(self.image)
         if name == "align":
-            rgb = to_8bit(self._picture().rgb)
-            return lambda: [align(rgb, face, self.size_px) for face in self.faces]
+            rgb, faces = to_8bit(from_array(self.image, "bgr").rgb), self.faces
+            return lambda: [align(rgb, face, self.size_px) for face in faces]
         if name == "paste":
             return self._paste()
         if name == "rest":
             network = _Replay(self.restorer.network, self.size_px)
-            replay = open_restorer(self.setup, network=network)
+            replay = self._open(network=network)
             replay.enhance(self.image)
-            network.is_recorded = True
-            return lambda: replay.enhance(self.image)
-        return lambda: self.restorer.enhance(self.image)
+            network.replayed = itertools.cycle(network.results)
+            return functools.partial(replay.enhance, self.image)
+        return functools.partial(getattr(self.restorer, name), self.image)
 
-    def _picture(self) -> Any:
-        return from_array(self.image, "bgr")
+    def _open(self, **network: Any) -> MemGANRestorer:
+        setup = self.setup
+        return MemGANRestorer(device=setup.device, dtype=setup.dtype, upscale=setup.upscale, **network)
 
     def _paste(self) -> Callable[[], Any]:
         faces = self.restorer.restore(self.image, faces=self.faces).faces
         pairs = [(face, face.restored) for face in faces]  # at full strength, as weight is 1
-        picture = self._picture()
+        picture = from_array(self.image, "bgr")
         size = result_size(picture, self.setup.upscale)
         canvas = enlarge(picture, size, self.setup.upscale)
         scales = size[0] / picture.rgb.shape[1], size[1] / picture.rgb.shape[0]
@@ -95,28 +86,15 @@ class _Replay(nn.Module):
     def __init__(self, network: Callable[[Tensor], Any], size_px: int) -> None:
         super().__init__()
         self.config = SimpleNamespace(image_size=size_px)
-        self.is_recorded = False
+        self.results: list[Tensor] = []  # several of a picture with many faces
+        self.replayed: Iterator[Tensor] | None = None
         self._network = network
-        self._results: list[Tensor] = []
-        self._next = 0
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        if not self.is_recorded:
-            self._results.append(self._network(image)[0])
-            return (self._results[-1],)
-        result = self._results[self._next % len(self._results)]  # a picture with many faces has several batches
-        self._next += 1
-        return (result,)
-
-
-def open_restorer(setup: Setup, network: nn.Module | None = None) -> MemGANRestorer:
-    """The restorer that ``setup`` describes, or one around a given network."""
-    options: dict[str, Any] = {"device": setup.device, "upscale": setup.upscale}
-    if network is not None:
-        return MemGANRestorer(network=network, dtype=setup.dtype, **options)
-    if setup.backend != "torch":
-        options["backend"] = setup.backend
-    return MemGANRestorer(setup.weights, dtype=setup.dtype, **options)
+        if self.replayed is not None:
+            return (next(self.replayed),)
+        self.results.append(self._network(image)[0])
+        return (self.results[-1],)
 
 
 def network_call(
@@ -134,15 +112,13 @@ def network_call(
     return call
 
 
-def prepare_stage(setup: dict[str, Any], stage: str, batch: int = 1) -> Callable[[], Any]:
+def prepare_stage(setup: Setup, stage: str, batch: int) -> Callable[[], Any]:
     """A stage for :func:`memgan.benchmark.memory.measure_peak`."""
-    return Workbench(Setup(**setup)).stage(stage, batch)
+    return Workbench(setup).stage(stage, batch)
 
 
-def prepare_baseline(
-    requested: str, device: str, size_px: int, dtype: str, batch: int, weights: str | None = None
-) -> Callable[[], Any]:
+def prepare_baseline(requested: str, setup: Setup, size_px: int, batch: int) -> Callable[[], Any]:
     """A baseline for :func:`memgan.benchmark.memory.measure_peak`."""
-    target = torch.device(device)
-    baseline = build_baseline(requested, target, size_px, weights)
-    return network_call(baseline, target, dtype, batch, baseline.size_px)
+    device = choose_device(setup.device)
+    baseline = build_baseline(requested, device, size_px, setup.weights)
+    return network_call(baseline, device, setup.dtype, batch, baseline.size_px)

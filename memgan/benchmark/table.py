@@ -22,16 +22,7 @@ def report_table(report: BenchmarkReport) -> str:
         lines.append(f"picture: {picture['width']} x {picture['height']} ({picture['source']}), {faces}")
     blocks = ["\n".join(lines)]
     if report.measurements:
-        blocks.append(_stages(report.measurements))
-        base = report.measurements[0]
-        rows = [
-            [f"{one.network} {one.backend} {one.device}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
-            for one in report.measurements
-            if one.ratio is not None
-        ]
-        if rows:
-            head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
-            blocks.append(text_table(head, rows))
+        blocks += [_stages(report.measurements), _ratios(report.measurements)]
     if report.costs:
         blocks.append(_costs(report.costs))
     blocks += [
@@ -41,9 +32,8 @@ def report_table(report: BenchmarkReport) -> str:
     ]
     if report.scaling is not None:
         blocks.append(_scaling(report.scaling))
-    if report.notes:
-        blocks.append("\n".join(f"note: {note}" for note in report.notes))
-    return "\n\n".join(blocks)
+    blocks.append("\n".join(f"note: {note}" for note in report.notes))
+    return "\n\n".join(filter(None, blocks))
 
 
 def comparison_table(compared: ReportComparison) -> str:
@@ -90,6 +80,17 @@ def _stages(measurements: list[Measurement]) -> str:
         rows.append([*_labels(one), *figures, f"{one.busy_cores:.2f}", *_memory(one.memory), *device])
     table = text_table(head + ["device MB"] * on_device, rows, left=4)
     return f"{table}\n{_MEMORY_LEGEND}" if any(one.memory is not None for one in measurements) else table
+
+
+def _ratios(measurements: list[Measurement]) -> str:
+    base = measurements[0]
+    rows = [
+        [f"{one.network} {one.backend} {one.device}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
+        for one in measurements
+        if one.ratio is not None
+    ]
+    head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
+    return text_table(head, rows) if rows else ""
 
 
 def _memory(memory: PeakMemory | None) -> list[str]:

@@ -1,12 +1,16 @@
 """Times calls alternately, in rounds, so that a machine that gets slower or busier meets all of them alike."""
 
+import contextlib
 import dataclasses
+import os
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+from memgan.runtime.threads import library_threads
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -34,9 +38,8 @@ class Timing:
     """How long a call takes."""
 
     seconds: Spread
-    """By the clock on the wall."""
     cpu_seconds: Spread
-    """Processor time of all threads of this process."""
+    """Of all threads of this process."""
 
     @property
     def busy_cores(self) -> float:
@@ -49,11 +52,8 @@ def measure(
 ) -> dict[Key, Timing]:
     """Time calls, each once per round: A, B, A, B, ...
 
-    Args:
-        calls: what to time, by any key.
-        rounds: times that each is timed, at least 1.
-        warmup: rounds before that, which are not counted: first calls choose kernels and fill caches.
-        device: CUDA device that may still work after a call returns; it is waited for before and after each call.
+    ``warmup`` rounds before that do not count: first calls choose kernels and fill caches. A CUDA ``device`` may still
+    work after a call returns; it is waited for before and after each.
     """
     readings: dict[Key, list[tuple[float, float]]] = {key: [] for key in calls}
     for number in range(warmup + rounds):
@@ -67,6 +67,27 @@ def measure(
             if number >= warmup:
                 readings[key].append(reading)
     return {key: Timing(*(Spread(column) for column in zip(*rows, strict=True))) for key, rows in readings.items()}
+
+
+@contextlib.contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Run with so many threads of torch and OpenCV, on no more cores than that; ``None``: as it is.
+
+    Some libraries (onnxruntime, BLAS) choose their threads themselves, and for good: confining the process to as many
+    cores, where the system can, binds them too.
+    """
+    if threads is None:
+        yield
+        return
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+    with library_threads(threads, threads):
+        if cores is not None:
+            os.sched_setaffinity(0, sorted(cores)[:threads])
+        try:
+            yield
+        finally:
+            if cores is not None:
+                os.sched_setaffinity(0, cores)
 
 
 def ratios(numerator: Timing, denominator: Timing) -> Spread:

@@ -1,44 +1,36 @@
 """memgan.benchmark: peak memory in a separate process, and scaling with pictures and faces."""
 
 import dataclasses
+import functools
 import json
 import mmap
 import sys
 
 import pytest
+from fakes import fail, hungry_call, shouted
 from PIL import Image
 from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
-from memgan.benchmark.memory import PeakMemory, measure_peak, peak_resident_bytes, reset_peak, resident_bytes
-from memgan.benchmark.plot import write_scaling_plot
-from memgan.benchmark.scaling import Mark, Scaling, milestones
-from memgan.benchmark.subprocess_call import call_in_subprocess
+from memgan.benchmark.memory import (
+    PeakMemory,
+    call_in_subprocess,
+    measure_peak,
+    peak_resident_bytes,
+    reset_peak,
+    resident_bytes,
+)
+from memgan.benchmark.scaling import Mark, Scaling, milestones, write_scaling_plot
 from memgan.errors import MemGANError, OutputError
 
 MEGABYTE = 10**6
-HUNGRY = """
-import numpy as np
-def prepare(while_loading, in_call):
-    np.ones(while_loading, np.uint8)
-    return lambda: np.ones(in_call, np.uint8)
-def fail():
-    raise ValueError("as it should")
-"""
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak since a reset")
-
-
-@pytest.fixture
-def hungry(tmp_path, monkeypatch):
-    """A module that needs as much memory as it is told, found by processes started from here."""
-    (tmp_path / "hungry.py").write_text(HUNGRY, "utf-8")
-    monkeypatch.chdir(tmp_path)
 
 
 @linux
 class TestPeak:
-    def test_what_a_call_allocates_is_told_from_what_loading_did(self, hungry):
-        peak = measure_peak("hungry:prepare", {"while_loading": 400 * MEGABYTE, "in_call": 200 * MEGABYTE})
+    def test_what_a_call_allocates_is_told_from_what_loading_did(self):
+        peak = measure_peak(functools.partial(hungry_call, 400 * MEGABYTE, 200 * MEGABYTE))
         assert 195 * MEGABYTE < peak.beyond_loaded < 260 * MEGABYTE
         assert peak.own > 395 * MEGABYTE
         assert peak.process > peak.libraries > 0 and peak.device is None
@@ -58,9 +50,13 @@ def test_unknown_stays_unknown():
     assert peak.own is None and peak.beyond_loaded is None
 
 
-def test_a_failing_process_says_why(hungry):
-    with pytest.raises(MemGANError, match=r"hungry:fail failed .*ValueError: as it should"):
-        call_in_subprocess("hungry:fail", {})
+def test_what_a_process_prints_is_not_its_result():
+    assert call_in_subprocess(shouted, "as it should") == "AS IT SHOULD"
+
+
+def test_a_failing_process_says_why():
+    with pytest.raises(MemGANError, match=r"fakes\.fail failed .*ValueError: as it should"):
+        call_in_subprocess(fail, "as it should")
 
 
 def test_memory_of_a_stage(tmp_path, capsys):

@@ -12,13 +12,12 @@ from torch import nn
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.benchmark import Options, Setup, report_table, run_benchmark
-from memgan.benchmark.baselines import baseline_names, build_baseline, build_baselines
-from memgan.benchmark.machine import limited_threads
+from memgan.benchmark.baselines import BASELINES, build_baseline, build_baselines
 from memgan.benchmark.report import as_dict
 from memgan.benchmark.roofline import MachinePeak, measure_machine, roofline_of
 from memgan.benchmark.stages import Workbench, prepare_baseline
 from memgan.benchmark.synthetic_scene import draw_scene
-from memgan.benchmark.timing import Spread, Timing, measure, ratios
+from memgan.benchmark.timing import Spread, Timing, limited_threads, measure, ratios
 from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
 from memgan.network.cost import Operation, OperationCount, count_cost, count_operations
@@ -57,7 +56,7 @@ class TestOptions:
             ({"only": ("network", "sleep")}, "'sleep'; allowed: network, detect, align, paste, rest, enhance"),
             ({"only": ()}, "allowed: network"),
             ({"backends": ("tensorrt",)}, "'tensorrt'; allowed: torch, onnx"),
-            ({"batches": ()}, "at least one"),
+            ({"batches": ()}, "number of batch sizes is 0; it must be a whole number of at least 1"),
             ({"batches": (0,)}, "batch is 0"),
             ({"repeats": 0}, "repeats is 0"),
             ({"threads": 0}, "threads is 0"),
@@ -115,28 +114,28 @@ class TestContenders:
         assert work.multiply_adds / 1e9 == pytest.approx(giga, abs=0.1)
 
     def test_callables_of_ones_own(self):
-        built = build_baselines(["mine=fakes:double", "fakes:double"], CPU, 24, taken=["memgan"])
+        built = build_baselines(["mine=fakes:double", "fakes:double"], CPU, 24)
         assert list(built) == ["mine", "double"] and built["mine"].size_px == 24
         assert torch.equal(built["mine"](torch.ones(1, 3, 4, 4)), torch.full((1, 3, 4, 4), 2.0))
         with pytest.raises(ConfigError, match="called 'memgan'"):
-            build_baselines(["memgan=fakes:double"], CPU, 24, taken=["memgan"])
+            build_baselines(["memgan=fakes:double"], CPU, 24)
 
     def test_presets(self):
-        assert "memgan-mobile-512" in baseline_names()
+        assert "memgan-mobile-512" in BASELINES
 
     def test_self_ensemble_is_what_the_restorer_runs(self, tiny):
         baseline = build_baseline("self-ensemble", CPU, weights=tiny)
         network = MemGANRestorer(tiny, device="cpu").network
         faces = torch.rand(1, 3, TINY.image_size, TINY.image_size) * 2 - 1
         with torch.inference_mode():
-            assert torch.equal(baseline(faces)[0], run_network(network, faces, self_ensemble=True))
-            assert not torch.equal(baseline(faces)[0], network(faces)[0])
+            assert torch.equal(baseline(faces), run_network(network, faces, self_ensemble=True))
+            assert not torch.equal(baseline(faces), network(faces)[0])
         once, both = (count_operations(each, TINY.image_size) for each in (network, baseline))
         assert both.multiply_adds == 2 * once.multiply_adds
         assert both.num_parameters == once.num_parameters and both.least_bytes == once.least_bytes
 
     def test_memory_of_self_ensemble_is_measured_with_the_same_weights(self, tiny):
-        call = prepare_baseline("self-ensemble", "cpu", TINY.image_size, "float32", 2, weights=tiny)
+        call = prepare_baseline("self-ensemble", Setup(tiny, device="cpu"), TINY.image_size, 2)
         assert call().shape == (2, 3, TINY.image_size, TINY.image_size)
 
 
