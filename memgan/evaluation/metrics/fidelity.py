@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import ShapeError
+from memgan.runtime.checks import check_pictures
 
 _WINDOW_PX = 11
 _SIGMA_PX = 1.5
@@ -75,11 +76,7 @@ def _mean_within(values: Tensor, where: Tensor | None) -> Tensor:
 
 
 def _check(a: Tensor, b: Tensor, least: int, where: Tensor | None) -> None:
-    if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3 or min(a.shape[-2:]) < least:
-        raise ShapeError(
-            f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) "
-            f"with sides of at least {least} px."
-        )
+    check_pictures(a, b, least_px=least)
     if where is not None and (where.shape != a.shape[-2:] or where.dtype != torch.bool):
         raise ShapeError(
             f"where is {where.dtype} of shape {tuple(where.shape)}; needed: torch.bool of shape {tuple(a.shape[-2:])}."

@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.evaluation.networks.packages import package_folder
+from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
+from memgan.runtime.checks import check_pictures
 
 SAME_PERSON = 0.6
 """dlib's authors take two photographs with a smaller distance for the same person."""
 
-_PACKAGE = "face-recognition-models"
-_FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
 _CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
 # as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
@@ -47,7 +46,7 @@ class IdentityDistance:
                 "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
             ) from error
         if weights is None:
-            weights = package_folder(_PACKAGE, "The weights of dlib's face recognition") / _FILE
+            weights = package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
         file = Path(weights)
         if not file.is_file():
             raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
@@ -57,19 +56,12 @@ class IdentityDistance:
             raise WeightsError(f"{file} is no face recognition network of dlib ({error}).") from error
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances of corresponding faces.
-
-        Args:
-            a, b: (B, 3, S, S) RGB in [-1, 1], aligned to the FFHQ template.
-
-        Returns:
-            (B,) float32 on the CPU, non-negative.
+        """Distances of corresponding faces, two (B, 3, S, S) aligned to the FFHQ template -> (B,) float32 on the CPU.
 
         Raises:
             ShapeError: if the shapes differ or are not of that form.
         """
-        if a.shape != b.shape:
-            raise ShapeError(f"The faces have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal.")
+        check_pictures(a, b)
         return (self.describe(a) - self.describe(b)).norm(dim=1)
 
     def describe(self, image: Tensor) -> Tensor:
@@ -78,7 +70,8 @@ class IdentityDistance:
         Raises:
             ShapeError: if the shape is not of that form.
         """
-        if image.dim() != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
+        check_pictures(image)
+        if image.shape[2] != image.shape[3]:
             raise ShapeError(f"The faces have shape {tuple(image.shape)}; needed: (B, 3, S, S).")
         chips = to_uint8(recognition_chip(image))
         found = [self._network.compute_face_descriptor(np.ascontiguousarray(chip)) for chip in chips]
@@ -91,13 +84,7 @@ def recognition_chip(image: Tensor) -> Tensor:
 
 
 def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:
-    """Crop a square of (B, 3, S, S) and resize it to (B, 3, side_px, side_px); differentiable.
-
-    Args:
-        image: (B, 3, S, S).
-        box: left, top and side of the square, as shares of S.
-        side_px: side of the result.
-    """
+    """Crop a square (left, top, side as shares of S) of (B, 3, S, S) to (B, 3, side_px, side_px); differentiable."""
     left, top, side = (round(part * image.shape[-1]) for part in box)
     cut = image[..., top : top + side, left : left + side]
     return F.interpolate(cut, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)

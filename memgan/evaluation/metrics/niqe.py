@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.errors import ShapeError
 from memgan.image import to_uint8
+from memgan.runtime.checks import check_pictures
 
 BLOCK_PX = 96
 """Side of the blocks whose features are compared; a picture needs at least two along each side."""
@@ -41,11 +41,7 @@ def niqe(image: Tensor) -> Tensor:
     Raises:
         ShapeError: if the shape is not of that form.
     """
-    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < 2 * BLOCK_PX:
-        raise ShapeError(
-            f"The pictures have shape {tuple(image.shape)}; NIQE needs (B, 3, H, W) with sides of at least "
-            f"{2 * BLOCK_PX} px."
-        )
+    check_pictures(image, least_px=2 * BLOCK_PX)
     return torch.tensor([_distance(block_features(one)) for one in to_uint8(image)], dtype=torch.float32)
 
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ShapeError
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.evaluation.networks.stlpips import STLPIPS
+from memgan.runtime.checks import check_pictures
 
 INPUT_PX = 224
 """Side of the pictures that these networks are trained on."""
@@ -20,12 +20,7 @@ _ALEX_SCALE = 100.0
 
 
 class PooledFeatures(nn.Module):
-    """Averages the last tap of a network over space; frozen, in float32, autocast off.
-
-    Args:
-        network: has ``taps``: (B, 3, 224, 224) float32, slightly beyond [-1, 1] at edges, -> maps (B, C, h, w).
-        scale: multiplies the features.
-    """
+    """Averages the last tap of a frozen network over space, times ``scale``; in float32, autocast off."""
 
     def __init__(self, network: EfficientNetLite | STLPIPS, scale: float = 1.0) -> None:
         super().__init__()
@@ -33,19 +28,12 @@ class PooledFeatures(nn.Module):
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features of pictures, resized to 224 px (bicubic, anti-aliased).
-
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1], any size.
-
-        Returns:
-            (B, D) float32, non-negative.
+        """(B, 3, H, W) RGB in [-1, 1], resized to 224 px (bicubic, anti-aliased) -> (B, D) float32, non-negative.
 
         Raises:
             ShapeError: if the shape is not of that form.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
+        check_pictures(image)
         with torch.autocast(image.device.type, enabled=False):
             x = image.float()
             if x.shape[-2:] != (INPUT_PX, INPUT_PX):
