@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from memgan.evaluation.metrics.frechet import frechet_distance, small_sample_note
-from memgan.evaluation.metrics.kernel import kernel_distance
 from memgan.evaluation.metrics.regions import Region, composite
 from memgan.evaluation.metrics.registry import Compute, MetricInfo, MetricSet
+from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_distance, small_sample_note
 from memgan.evaluation.results import TO_OTHERS, EvaluationResult, FaceScores, mean
 
 _TARGET, _OTHERS = "target", "others"

@@ -39,11 +39,8 @@ class BankDiagnostics:
     """Mean entropy of Eq. 2's weights over its maximum log K: 1 is the plain mean of all slots, 0 a single slot."""
     best_cosine: float
     """Mean cosine of a position and its most similar slot."""
-
-    @property
-    def dead_slots(self) -> int:
-        """Slots that serve no position of these faces."""
-        return self.num_slots - self.used_slots
+    dead_slots: int
+    """Slots that serve no position of these faces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +65,9 @@ class MemoryDiagnostics:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        banks = [dataclasses.asdict(bank) | {"dead_slots": bank.dead_slots} for bank in self.banks]
-        changes = {name: dataclasses.asdict(change) for name, change in self.changes.items()}
-        return {
-            "num_faces": self.num_faces,
-            "temperature": self.temperature,
-            "banks": banks,
-            "mean_slot_instead_of_read": changes,
-        }
+        report = dataclasses.asdict(self)
+        report["mean_slot_instead_of_read"] = report.pop("changes")
+        return report
 
     def table(self) -> str:
         """One row per bank."""
@@ -179,6 +171,7 @@ class _BankMeter:
             num_slots=self.bank.num_slots,
             num_positions=int(positions),
             used_slots=len(share),
+            dead_slots=self.bank.num_slots - len(share),
             effective_slots=float(torch.exp(-(share * share.log()).sum())),
             never_trained=int((trained == 0).sum()) if bool((trained > 0).any()) else None,
             attention_entropy=self._entropy / positions / most if most else 1.0,

@@ -19,7 +19,6 @@ def write_memory_sheet(
     faces: Sequence[EvaluatedFace],
     path: str | Path,
     *,
-    restorer: str | None = None,
     tile_px: int = 256,
 ) -> None:
     """Write three rows per face, with a column for every bank:
@@ -35,7 +34,6 @@ def write_memory_sheet(
         network: in evaluation mode.
         faces: from ``on_face`` of :func:`memgan.evaluation.evaluate`.
         path: picture to write.
-        restorer: which of the faces' pictures to show as restored; ``None``: the network's own.
         tile_px: side of each picture.
 
     Raises:
@@ -50,9 +48,9 @@ def write_memory_sheet(
     rows: list[list[Tensor]] = []
     captions: list[list[str]] = []
     for face in faces:
-        pictures, texts = _face_rows(network, face, restorer, tile_px)
-        rows += pictures
-        captions += texts
+        for tiles in _face_rows(network, face):
+            rows.append([_resized(picture, tile_px) for picture, _ in tiles])
+            captions.append([caption for _, caption in tiles])
     write_contact_sheet(rows, path, captions=captions)
 
 
@@ -74,30 +72,24 @@ def principal_colors(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _face_rows(
-    network: MemGAN, face: EvaluatedFace, restorer: str | None, tile_px: int
-) -> tuple[list[list[Tensor]], list[list[str]]]:
-    degraded = face.images["input"][None].to(next(network.parameters()).device)
-    encoded = network.encode(degraded)
-    restored = network.decode(encoded)[0] if restorer is None else face.images[restorer]
-    blank = torch.ones_like(face.images["input"])
-    rows = [[face.images["input"]], [restored], [face.images.get("truth", blank)]]
-    captions = [
-        [f"input: {Path(face.name).name}"],
-        ["restored"],
-        ["truth" if "truth" in face.images else ""],
+def _face_rows(network: MemGAN, face: EvaluatedFace) -> list[list[tuple[Tensor, str]]]:
+    """Three rows of pictures with their captions."""
+    given = face.images["input"]
+    encoded = network.encode(given[None].to(next(network.parameters()).device))
+    rows = [
+        [(given, f"input: {Path(face.name).name}")],
+        [(network.decode(encoded)[0], "restored")],
+        [(face.images["truth"], "truth") if "truth" in face.images else (torch.ones_like(given), "")],
     ]
     for name, bank in network.memory.items():
         features = encoded.features[int(name)]
         cosine = bank.assign(features).cosine[0]
         low, high = torch.quantile(cosine, torch.tensor([0.02, 0.98]).to(cosine)).tolist()
-        rows[0].append(heat((cosine - low) / max(high - low, 1e-6)))
-        rows[1].append(principal_colors(features[0]))
-        rows[2].append(principal_colors(_read_alone(bank, features)[0]))
-        captions[0].append(f"evidence {name} px: {low:.2f} to {high:.2f}")
-        captions[1].append(f"before memory {name} px")
-        captions[2].append(f"after memory {name} px")
-    return [[_tile(picture, tile_px) for picture in row] for row in rows], captions
+        evidence = heat((cosine - low) / max(high - low, 1e-6))
+        rows[0].append((evidence, f"evidence {name} px: {low:.2f} to {high:.2f}"))
+        rows[1].append((principal_colors(features[0]), f"before memory {name} px"))
+        rows[2].append((principal_colors(_read_alone(bank, features)[0]), f"after memory {name} px"))
+    return rows
 
 
 def _read_alone(bank: MemoryBank, features: Tensor) -> Tensor:
@@ -105,7 +97,7 @@ def _read_alone(bank: MemoryBank, features: Tensor) -> Tensor:
     return read - features if bank.residual else read
 
 
-def _tile(picture: Tensor, side: int) -> Tensor:
+def _resized(picture: Tensor, side: int) -> Tensor:
     """Resize (C, H, W): small maps by squares, large ones by averaging."""
     picture = picture.detach().float().cpu()[None]
     mode = "nearest" if picture.shape[-1] < side else "area"

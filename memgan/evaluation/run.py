@@ -15,6 +15,7 @@ from memgan.evaluation.metrics.registry import MetricSet, choose_metrics
 from memgan.evaluation.restorers import Restorers, named_restorers, run_restorer
 from memgan.evaluation.results import INPUT, EvaluationResult
 from memgan.image.collection import PictureSource, Sources, read_face, spread_evenly
+from memgan.runtime.checks import check_int
 from memgan.runtime.progress import ProgressBar
 
 
@@ -23,9 +24,8 @@ class EvaluatedFace:
     """One face with its restored pictures, for sheets and memory diagnostics."""
 
     index: int
-    """Number of the face, from 0."""
     total: int
-    """Faces in all."""
+    """Faces in all, of which this is number ``index``, from 0."""
     name: str
     seed: int
     images: Mapping[str, Tensor]
@@ -89,11 +89,10 @@ def evaluate(
         raise ConfigError(f"seeds is {list(seeds)}; give at least one, and none twice.")
     settings = Degradation().at_size(size_px) if settings is None else settings
     clean = _Faces(faces, limit, size_px, batch_size)
-    good = None if others is None else _Faces(others, len(clean), size_px, batch_size)
+    good = _Faces(others, len(clean), size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
     run = _Run(restore, metrics, len(clean), on_face)
-    total = len(clean) * len(seeds) + (0 if good is None else len(good))
-    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
+    with ProgressBar(len(clean) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
         for start, names, batch in clean.batches():
             truth = batch.to(device)
             run.scores.add_target(truth)
@@ -102,7 +101,7 @@ def evaluate(
                 degraded = degrade_seeded(batch, own_seeds, settings=settings, codec=codec).to(device)
                 run.add(start, names, seed, degraded, truth)
                 bar.advance(len(names))
-        for _, names, batch in () if good is None else good.batches():
+        for _, names, batch in good.batches():
             run.scores.add_others(batch.to(device))
             bar.advance(len(names))
     return run.scores.result()
@@ -124,44 +123,36 @@ def evaluate_real(
 ) -> EvaluationResult:
     """Restore real degraded faces, which have no truth; metrics that need one are not computed.
 
+    Other arguments and the errors are those of :func:`evaluate`.
+
     Args:
-        restore: as for :func:`evaluate`.
         faces: degraded, aligned faces: folders, tar archives, files.
-        reference: good, aligned faces of any people; ``None``: no distances of sets.
-        limit: at most so many faces, spread evenly over the sorted names (the reference is used whole).
-        metrics, size_px, batch_size, device, show_progress, on_face: as for :func:`evaluate`.
+        reference: good, aligned faces of any people, all of which are used; ``None``: no distances of sets.
 
     Returns:
         Scores under the seed 0; ``target`` is the reference.
-
-    Raises:
-        ConfigError: if ``limit`` or ``batch_size`` is below 1.
-        DataError: if there are no faces, one is unreadable or not square, or a restorer returns NaN.
-        ShapeError: if a restorer returns another shape.
     """
     given = _Faces(faces, limit, size_px, batch_size)
-    good = None if reference is None else _Faces(reference, None, size_px, batch_size)
+    good = _Faces(reference, None, size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px, with_truth=False) if metrics is None else metrics
     run = _Run(restore, metrics, len(given), on_face)
-    total = len(given) + (0 if good is None else len(good))
-    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
+    with ProgressBar(len(given) + len(good), unit="faces", hidden=not show_progress) as bar:
         for start, names, batch in given.batches():
             run.add(start, names, 0, batch.to(device), None)
             bar.advance(len(names))
-        for _, names, batch in () if good is None else good.batches():
+        for _, names, batch in good.batches():
             run.scores.add_target(batch.to(device))
             bar.advance(len(names))
     return run.scores.result("reference")
 
 
 class _Faces:
-    """Faces of some sources, read in batches."""
+    """Faces of some sources, read in batches; none of ``None``."""
 
-    def __init__(self, sources: Sources, limit: int | None, size_px: int, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-        self._source = PictureSource(sources)
-        self._order = spread_evenly(self._source, limit)
+    def __init__(self, sources: Sources | None, limit: int | None, size_px: int, batch_size: int) -> None:
+        check_int("batch_size", batch_size, 1)
+        self._source = None if sources is None else PictureSource(sources)
+        self._order = [] if self._source is None else spread_evenly(self._source, limit)
         self._size_px, self._batch_size = size_px, batch_size
 
     def __len__(self) -> int:
@@ -169,11 +160,13 @@ class _Faces:
 
     def batches(self) -> Iterator[tuple[int, list[str], Tensor]]:
         """Number of the first face, names, and (B, 3, S, S) in [-1, 1] on the CPU."""
-        all_names = self._source.names
+        if self._source is None:
+            return
+        names = self._source.names
         for start in range(0, len(self), self._batch_size):
             indices = self._order[start : start + self._batch_size]
             batch = torch.stack([read_face(self._source, index, self._size_px) for index in indices])
-            yield start, [all_names[index] for index in indices], batch
+            yield start, [names[index] for index in indices], batch
 
 
 class _Run:
