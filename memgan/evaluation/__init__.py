@@ -1,7 +1,6 @@
 """Evaluates restorers, which are any callables: metrics, tables, contact sheets and memory diagnostics."""
 
 from memgan.evaluation.memory_diagnostics import MemoryDiagnoser, MemoryDiagnostics
-from memgan.evaluation.memory_sheet import write_memory_sheet
 from memgan.evaluation.metrics.fidelity import psnr, ssim
 from memgan.evaluation.metrics.identity import IdentityDistance
 from memgan.evaluation.metrics.niqe import niqe
@@ -12,7 +11,7 @@ from memgan.evaluation.networks.stlpips import STLPIPS
 from memgan.evaluation.restorers import import_restorer
 from memgan.evaluation.results import EvaluationResult, FaceScores, Spread
 from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed
-from memgan.evaluation.sheets import write_contact_sheet
+from memgan.evaluation.sheets import write_contact_sheet, write_memory_sheet
 from memgan.evaluation.table import result_table
 
 __all__ = [

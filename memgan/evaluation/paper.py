@@ -50,17 +50,20 @@ TABLE_3: dict[str, dict[str, float]] = {
 
 def table_1_text() -> str:
     """Table 1 as text, marked as published."""
-    head = [f"published, on {TABLE_1_DATA}", "FID", "PSNR", "SSIM", "LPIPS"]
-    digits = {"FID": 2, "PSNR": 2, "SSIM": 4, "LPIPS": 4}
-    return text_table(
-        head, [[name, *(f"{row[column]:.{digits[column]}f}" for column in head[1:])] for name, row in TABLE_1.items()]
-    )
+    return _text(f"published, on {TABLE_1_DATA}", TABLE_1, (2, 2, 4, 4))
 
 
 def table_3_text() -> str:
     """Table 3 as text, marked as published."""
-    head = [f"published, FID against {TABLE_1_DATA}", "LFW", "CelebChild", "WebPhoto"]
-    return text_table(head, [[name, *(f"{row[column]:.2f}" for column in head[1:])] for name, row in TABLE_3.items()])
+    return _text(f"published, FID against {TABLE_1_DATA}", TABLE_3, (2, 2, 2))
+
+
+def _text(title: str, table: dict[str, dict[str, float]], digits: tuple[int, ...]) -> str:
+    rows = [
+        [name, *(f"{value:.{places}f}" for value, places in zip(row.values(), digits, strict=True))]
+        for name, row in table.items()
+    ]
+    return text_table([title, *table["Input"]], rows)
 
 
 def tables() -> dict[str, Any]:

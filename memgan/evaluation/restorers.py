@@ -1,6 +1,7 @@
 """Finds restorers and runs them: any callables on batches of faces, of this library or of others."""
 
 import importlib
+import operator
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -18,11 +19,7 @@ Restorers = Restorer | Mapping[str, Restorer] | None
 
 
 def named_restorers(restore: Restorers) -> dict[str, Restorer]:
-    """Restorers by name; a single one is called ``restored``.
-
-    Raises:
-        ConfigError: if a name is that of the input or the target, or one cannot be called.
-    """
+    """Restorers by name; a single one is called ``restored``. :class:`ConfigError` if one cannot be used."""
     if restore is None:
         return {}
     named = dict(restore) if isinstance(restore, Mapping) else {"restored": restore}
@@ -35,12 +32,7 @@ def named_restorers(restore: Restorers) -> dict[str, Restorer]:
 
 
 def run_restorer(name: str, restore: Restorer, degraded: Tensor) -> Tensor:
-    """Restore (B, 3, S, S), and clamp and round the result to 8 bit, as it would be saved; float32.
-
-    Raises:
-        ShapeError: if it returns another shape, or no tensor.
-        DataError: if values are not finite.
-    """
+    """Restore (B, 3, S, S), and clamp and round the result to 8 bit, as it would be saved; float32."""
     restored = restore(degraded.clone())  # a copy, because it may work in place
     if isinstance(restored, tuple | list):
         restored = restored[0]
@@ -63,7 +55,7 @@ def import_restorer(text: str) -> tuple[str, Restorer]:
         Name for the table (that of the callable if none is given) and callable.
 
     Raises:
-        ConfigError: if the text has another form, the module cannot be imported or has no such callable.
+        ConfigError: if it is no such text, or nothing like it can be imported.
     """
     name, _, place = text.rpartition("=")
     module_name, _, path = place.partition(":")
@@ -73,8 +65,7 @@ def import_restorer(text: str) -> tuple[str, Restorer]:
     sys.path.insert(0, here)  # a console script does not search the current folder by itself
     try:
         found = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
+        found = operator.attrgetter(path)(found)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"Restorer {text!r} cannot be imported ({error}); give module:callable of an installed package or of a "

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from memgan.evaluation.metrics.registry import MetricInfo
@@ -39,7 +39,6 @@ class EvaluationResult:
 
     faces: tuple[FaceScores, ...]
     restorers: tuple[str, ...]
-    """Names of the restorers."""
     metrics: dict[str, MetricInfo]
     """By name, in the order of the table."""
     distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
@@ -65,11 +64,7 @@ class EvaluationResult:
         return len(self.faces) // len(self.seeds)
 
     def summary(self, picture: str = INPUT) -> dict[str, Spread]:
-        """Every metric's mean over the faces, as mean and spread over the seeds.
-
-        Args:
-            picture: ``input`` or a restorer's name.
-        """
+        """Every metric's mean over the faces of ``input`` or a restorer, as mean and spread over the seeds."""
         by_seed: dict[str, list[float]] = {}
         for seed in self.seeds:
             rows = [face.scores[picture] for face in self.faces if face.seed == seed]
@@ -80,22 +75,23 @@ class EvaluationResult:
 
     def ratio(self, restorer: str) -> dict[str, float]:
         """A restorer's means divided by the input's; below 1 is a gain for a distance."""
-        before, after = self.summary(INPUT), self.summary(restorer)
-        return {name: after[name].mean / before[name].mean if before[name].mean else math.nan for name in before}
+        before, after = self._means(INPUT), self._means(restorer)
+        return {name: ratio_of(after[name], before[name]) for name in before}
 
     def difference(self, restorer: str) -> dict[str, float]:
         """A restorer's means minus the input's; the gain in decibels."""
-        before, after = self.summary(INPUT), self.summary(restorer)
-        return {name: after[name].mean - before[name].mean for name in before}
+        before, after = self._means(INPUT), self._means(restorer)
+        return {name: after[name] - before[name] for name in before}
 
     def ratio_to_target(self, restorer: str) -> dict[str, float]:
         """A restorer's means divided by the target's, for metrics that the target has (NIQE).
 
         Without distances to other people's faces, of which the target's may be zero: see :meth:`share_above_target`.
         """
-        after = self.summary(restorer)
-        own = {name: value for name, value in self.target.items() if not name.endswith(TO_OTHERS)}
-        return {name: after[name].mean / value if value else math.nan for name, value in own.items()}
+        after = self._means(restorer)
+        return {
+            name: ratio_of(after[name], value) for name, value in self.target.items() if not name.endswith(TO_OTHERS)
+        }
 
     def share_above_target(self, restorer: str) -> dict[str, float]:
         """Share of the input's excess distance to other people's faces that remains after restoration.
@@ -103,38 +99,47 @@ class EvaluationResult:
         Good faces of different people have a distance too, more so few pictures. That of the truths is this floor: 0
         is as near as the truths, 1 as far as the input.
         """
-        before, after = self.summary(INPUT), self.summary(restorer)
-        shares = {}
-        for name, floor in self.target.items():
-            if name.endswith(TO_OTHERS):
-                above = before[name].mean - floor
-                shares[name] = (after[name].mean - floor) / above if above else math.nan
-        return shares
+        before, after = self._means(INPUT), self._means(restorer)
+        return {
+            name: ratio_of(after[name] - floor, before[name] - floor)
+            for name, floor in self.target.items()
+            if name.endswith(TO_OTHERS)
+        }
+
+    def _means(self, picture: str) -> dict[str, float]:
+        return {name: spread.mean for name, spread in self.summary(picture).items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for :func:`memgan.runtime.atomic_file.write_json`."""
-        pictures = (INPUT, *self.restorers)
+        own = dataclasses.asdict(self)
+
+        def each(figures: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
+            return {restorer: figures(restorer) for restorer in self.restorers}
+
         return {
             "num_faces": self.num_faces,
             "seeds": self.seeds,
             "restorers": list(self.restorers),
-            "metrics": {name: dataclasses.asdict(info) for name, info in self.metrics.items()},
+            "metrics": own["metrics"],
             "means": {
                 picture: {name: dataclasses.asdict(spread) for name, spread in self.summary(picture).items()}
-                for picture in pictures
+                for picture in (INPUT, *self.restorers)
             },
-            "ratio_to_input": {restorer: self.ratio(restorer) for restorer in self.restorers},
-            "difference_to_input": {restorer: self.difference(restorer) for restorer in self.restorers},
-            f"ratio_to_{self.target_name}": {restorer: self.ratio_to_target(restorer) for restorer in self.restorers},
-            f"share_above_{self.target_name}": {
-                restorer: self.share_above_target(restorer) for restorer in self.restorers
-            },
+            "ratio_to_input": each(self.ratio),
+            "difference_to_input": each(self.difference),
+            f"ratio_to_{self.target_name}": each(self.ratio_to_target),
+            f"share_above_{self.target_name}": each(self.share_above_target),
             self.target_name: {"num_pictures": self.num_target, "means": self.target},
             "distances": {str(seed): table for seed, table in self.distances.items()},
             "notes": list(self.notes),
             "left_out": self.left_out,
-            "faces": [dataclasses.asdict(face) for face in self.faces],
+            "faces": list(own["faces"]),
         }
+
+
+def ratio_of(value: float, base: float) -> float:
+    """Quotient; NaN if there is nothing to divide by."""
+    return value / base if base else math.nan
 
 
 def mean(values: Iterable[float]) -> float:

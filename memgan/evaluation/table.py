@@ -4,7 +4,7 @@ import math
 
 from memgan.evaluation import paper
 from memgan.evaluation.metrics.registry import MetricInfo
-from memgan.evaluation.results import INPUT, EvaluationResult, Spread
+from memgan.evaluation.results import INPUT, EvaluationResult, Spread, ratio_of
 from memgan.runtime.tables import text_table
 
 
@@ -22,9 +22,8 @@ def result_table(result: EvaluationResult) -> str:
     if with_paper:
         head += [f"published, {paper.TABLE_1_DATA}", "input", "MemGAN", "to input"]
     rows = []
-    before = result.summary()
     after = [result.summary(restorer) for restorer in result.restorers]
-    for name, given in before.items():
+    for name, given in result.summary().items():
         info = result.metrics[name]
         row = [name, "higher" if info.higher_is_better else "lower", _cell(given)]
         for means in after:
@@ -50,7 +49,7 @@ def _published(info: MetricInfo) -> list[str]:
 def _gain(info: MetricInfo, before: float, after: float) -> str:
     if info.unit == "dB":
         return f"{_number(after - before, 3)} dB"
-    return f"x {_number(after / before if before else math.nan, 3)}"
+    return f"x {_number(ratio_of(after, before), 3)}"
 
 
 def _remarks(result: EvaluationResult) -> list[str]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from memgan.errors import ConfigError, DataError
 from memgan.evaluation import EvaluatedFace, MemoryDiagnoser, MemoryDiagnostics, write_memory_sheet
 from memgan.evaluation.memory_diagnostics import ALL, mean_read
-from memgan.evaluation.memory_sheet import _read_alone, principal_colors
+from memgan.evaluation.sheets import _read_alone, principal_colors
 from memgan.image import load_picture
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN, build_memgan
