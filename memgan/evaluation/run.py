@@ -41,7 +41,6 @@ def face_seed(name: str, seed: int = 0) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-@torch.no_grad()
 def evaluate(
     restore: Restorers,
     faces: Sources,
@@ -87,27 +86,17 @@ def evaluate(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give at least one, and none twice.")
-    settings = Degradation().at_size(size_px) if settings is None else settings
+    ranges = Degradation().at_size(size_px) if settings is None else settings
+
+    def degrade(batch: Tensor, names: Sequence[str], seed: int) -> Tensor:
+        return degrade_seeded(batch, [face_seed(name, seed) for name in names], settings=ranges, codec=codec)
+
     clean = _Faces(faces, limit, size_px, batch_size)
     good = _Faces(others, len(clean), size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
-    run = _Run(restore, metrics, len(clean), on_face)
-    with ProgressBar(len(clean) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
-        for start, names, batch in clean.batches():
-            truth = batch.to(device)
-            run.scores.add_target(truth)
-            for seed in seeds:
-                own_seeds = [face_seed(name, seed) for name in names]
-                degraded = degrade_seeded(batch, own_seeds, settings=settings, codec=codec).to(device)
-                run.add(start, names, seed, degraded, truth)
-                bar.advance(len(names))
-        for _, names, batch in good.batches():
-            run.scores.add_others(batch.to(device))
-            bar.advance(len(names))
-    return run.scores.result()
+    return _run(restore, clean, good, metrics, device, show_progress, on_face, seeds, degrade)
 
 
-@torch.no_grad()
 def evaluate_real(
     restore: Restorers,
     faces: Sources,
@@ -135,15 +124,7 @@ def evaluate_real(
     given = _Faces(faces, limit, size_px, batch_size)
     good = _Faces(reference, None, size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px, with_truth=False) if metrics is None else metrics
-    run = _Run(restore, metrics, len(given), on_face)
-    with ProgressBar(len(given) + len(good), unit="faces", hidden=not show_progress) as bar:
-        for start, names, batch in given.batches():
-            run.add(start, names, 0, batch.to(device), None)
-            bar.advance(len(names))
-        for _, names, batch in good.batches():
-            run.scores.add_target(batch.to(device))
-            bar.advance(len(names))
-    return run.scores.result("reference")
+    return _run(restore, given, good, metrics, device, show_progress, on_face)
 
 
 class _Faces:
@@ -169,23 +150,38 @@ class _Faces:
             yield start, [names[index] for index in indices], batch
 
 
-class _Run:
-    """Restores degraded faces, and hands the results to the accumulator and to ``on_face``."""
-
-    def __init__(self, restore: Restorers, metrics: MetricSet, num_faces: int, on_face: OnFace | None) -> None:
-        self._restorers = named_restorers(restore)
-        self._num_faces = num_faces
-        self._on_face = on_face
-        self.scores = ScoreAccumulator(metrics, list(self._restorers))
-
-    def add(self, start: int, names: Sequence[str], seed: int, degraded: Tensor, truth: Tensor | None) -> None:
-        images = {INPUT: degraded}
-        images |= {name: run_restorer(name, one, degraded) for name, one in self._restorers.items()}
-        self.scores.add(names, seed, images, truth)
-        if self._on_face is None:
-            return
-        if truth is not None:
-            images["truth"] = truth
-        for row, face in enumerate(names):
-            own = {name: batch[row] for name, batch in images.items()}
-            self._on_face(EvaluatedFace(start + row, self._num_faces, face, seed, own))
+@torch.no_grad()
+def _run(
+    restore: Restorers,
+    faces: _Faces,
+    good: _Faces,
+    metrics: MetricSet,
+    device: str | torch.device,
+    show_progress: bool,
+    on_face: OnFace | None,
+    seeds: Sequence[int] = (0,),
+    degrade: Callable[[Tensor, Sequence[str], int], Tensor] | None = None,
+) -> EvaluationResult:
+    """Restore faces, degraded with every seed or (``degrade`` is ``None``) as they are, and take all metrics."""
+    restorers = named_restorers(restore)
+    scores = ScoreAccumulator(metrics, list(restorers))
+    with ProgressBar(len(faces) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
+        for start, names, batch in faces.batches():
+            truth = None if degrade is None else batch.to(device)
+            if truth is not None:
+                scores.add_target(truth)
+            for seed in seeds:
+                images = {INPUT: (batch if degrade is None else degrade(batch, names, seed)).to(device)}
+                images |= {name: run_restorer(name, one, images[INPUT]) for name, one in restorers.items()}
+                scores.add(names, seed, images, truth)
+                if truth is not None:
+                    images["truth"] = truth
+                if on_face is not None:
+                    for row, face in enumerate(names):
+                        own = {name: pictures[row] for name, pictures in images.items()}
+                        on_face(EvaluatedFace(start + row, len(faces), face, seed, own))
+                bar.advance(len(names))
+        for _, names, batch in good.batches():
+            (scores.add_target if degrade is None else scores.add_others)(batch.to(device))
+            bar.advance(len(names))
+    return scores.result("reference" if degrade is None else "truth")

@@ -13,14 +13,14 @@ _K1, _K2 = 0.01, 0.03
 
 
 def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio over all colors; higher is more alike, infinite for equal pictures.
+    """Peak signal-to-noise ratio over all colors in dB; higher is more alike, infinite for equal pictures.
 
     Args:
         a, b: (B, 3, H, W) RGB in [-1, 1], so that the peak-to-peak range is 2; not clamped here.
         where: (H, W) bool: only these pixels count; ``None``: all.
 
     Returns:
-        (B,) float32 in dB.
+        (B,) float32.
 
     Raises:
         ShapeError: if the shapes differ or are not of that form.
@@ -36,15 +36,10 @@ def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
     Gaussian window of 11 px with sigma 1.5, K1 = 0.01, K2 = 0.03, range 2; windows that leave the picture are not
     counted. The same number as scikit-image's with ``gaussian_weights=True, use_sample_covariance=False``.
 
-    Args:
-        a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 11 px.
-        where: (H, W) bool: only windows around these pixels count; ``None``: all.
+    Arguments and errors are those of :func:`psnr`; sides are at least 11 px, and ``where`` is of the windows' centers.
 
     Returns:
         (B,) float32, from -1 to 1.
-
-    Raises:
-        ShapeError: if the shapes differ or are not of that form.
     """
     _check(a, b, _WINDOW_PX, where)
     a, b = a.float(), b.float()

@@ -34,8 +34,7 @@ class IdentityDistance:
 
     Raises:
         MissingDependencyError: if dlib or (without ``weights``) the package of the network is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if dlib cannot read it.
+        WeightsError: if the file does not exist or dlib cannot read it.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:
@@ -65,11 +64,7 @@ class IdentityDistance:
         return (self.describe(a) - self.describe(b)).norm(dim=1)
 
     def describe(self, image: Tensor) -> Tensor:
-        """(B, 3, S, S) aligned faces in [-1, 1] -> (B, 128) descriptors, float32 on the CPU.
-
-        Raises:
-            ShapeError: if the shape is not of that form.
-        """
+        """(B, 3, S, S) aligned faces in [-1, 1] -> (B, 128) descriptors, float32 on the CPU; errors as a call's."""
         check_pictures(image)
         if image.shape[2] != image.shape[3]:
             raise ShapeError(f"The faces have shape {tuple(image.shape)}; needed: (B, 3, S, S).")

@@ -46,14 +46,7 @@ def niqe(image: Tensor) -> Tensor:
 
 
 def block_features(rgb: np.ndarray) -> np.ndarray:
-    """The 36 features of every block: 18 of the picture, then 18 of the picture at half size.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-
-    Returns:
-        (blocks, 36) float64, rows of blocks first; NaN where a block has no texture.
-    """
+    """18 features of every block of (H, W, 3) uint8, then 18 at half size: (blocks, 36); NaN without texture."""
     rows, columns = rgb.shape[0] // BLOCK_PX, rgb.shape[1] // BLOCK_PX
     gray = np.floor(rgb[: rows * BLOCK_PX, : columns * BLOCK_PX].astype(np.float64) @ np.array(_GRAY) + 0.5)
     plane = torch.from_numpy(gray)[None, None]

@@ -19,7 +19,6 @@ from memgan.evaluation.metrics.regions import Region, composite, region_mask
 from memgan.evaluation.networks.pooled import PooledFeatures, alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
 
-Kind = Literal["paired", "single", "sets"]
 SetDistance = Literal["frechet", "kernel"]
 Compute = Callable[..., Tensor]
 Build = Callable[[str | torch.device, int, bool], Compute]
@@ -30,17 +29,17 @@ Build = Callable[[str | torch.device, int, bool], Compute]
 class MetricInfo:
     """Describes a metric for tables and reports."""
 
-    kind: Kind
+    kind: Literal["paired", "single", "sets"]
     """``paired``: image and truth; ``single``: the image alone; ``sets``: all images and all truths."""
     higher_is_better: bool
     made_by: str
-    """What computes it: the network and where it comes from, or the formula."""
+    """The network and where it comes from, or the formula."""
     published: str | None = None
     """Column of the paper's Table 1 to compare with."""
     unit: str | None = None
     """``dB``: gains are differences, not ratios."""
     distance: SetDistance = "frechet"
-    """Of ``sets``: how their features are compared."""
+    """Of the features of ``sets``."""
     region: Region = "whole"
 
 
@@ -140,8 +139,7 @@ def choose_metrics(
     """Prepare metrics.
 
     Args:
-        names: which, out of :data:`METRICS`; ``None``: all that work with what is installed; the reason is given for
-            those left out.
+        names: which of :data:`METRICS`; ``None``: all that work here, with the reason for those left out.
         regions: where they look. A metric of a region other than the whole is named after it, as in ``psnr_face``.
             Metrics of kind ``single`` have the whole picture only.
         device: where their networks run (NIQE and the identity distance run on the CPU).
@@ -150,8 +148,7 @@ def choose_metrics(
         with_truth: ``False`` for real faces: only metrics that need no truth.
 
     Raises:
-        ConfigError: unknown name or region, or none at all; ``niqe`` for smaller pictures; a metric or region that
-            needs a truth without one.
+        ConfigError: if a name or region is unknown or needs what is not given, or none is left.
         MissingDependencyError, WeightsNotFoundError: if a metric asked for by name lacks a package or its network.
     """
     wanted = list(METRICS) if names is None else list(dict.fromkeys(names))

@@ -40,8 +40,7 @@ class EfficientNetLite(nn.Module):
 
     Raises:
         MissingDependencyError: if ``weights`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it holds something else.
+        WeightsError: if the file does not exist or holds something else.
     """
 
     def __init__(self, variant: int, weights: str | Path | None = None) -> None:
@@ -77,13 +76,9 @@ class EfficientNetLite(nn.Module):
         self.eval().requires_grad_(False)
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """The last maps at 1/4, 1/8 and 1/16 of the side, and the head's map.
+        """(B, 3, H, W) RGB in [-1, 1] -> the last maps at 1/4, 1/8 and 1/16 of the side, and the head's at 1/32.
 
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1].
-
-        Returns:
-            (B, C, h, w) each; the last has 1280 channels, in [0, 6], at 1/32 of the side.
+        Each is (B, C, h, w); the head's has 1280 channels, in [0, 6].
         """
         x = (image.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
         x = F.relu6(self._bn0(self._conv_stem(x)))

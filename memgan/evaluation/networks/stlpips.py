@@ -99,11 +99,7 @@ class STLPIPS(nn.Module):
 
     Args:
         net: trunk, ``alex`` (the usual choice for reporting) or ``vgg``.
-        weights: the ``.pth`` file; ``None``: that of the installed package; ``"random"``: random, for tests.
-
-    Raises:
-        ConfigError: unknown ``net``.
-        WeightsError: see :func:`read_stlpips_weights`.
+        weights: see :func:`read_stlpips_weights`, which names the errors too; ``"random"``: random, for tests.
     """
 
     def __init__(self, net: Trunk = "alex", weights: str | Path | None = None) -> None:
@@ -123,13 +119,7 @@ class STLPIPS(nn.Module):
         self.to(memory_format=torch.channels_last)  # a quarter faster on the CPU
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances of corresponding pictures.
-
-        Args:
-            a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 32 px.
-
-        Returns:
-            (B,) float32, non-negative.
+        """Distances of corresponding pictures, (B, 3, H, W) RGB in [-1, 1], sides >= 32 px -> (B,) float32, >= 0.
 
         Raises:
             ShapeError: if the shapes differ or are not of that form.
@@ -156,16 +146,11 @@ def unit_normalized(features: Tensor, epsilon: float = 1e-10) -> Tensor:
 
 
 def read_stlpips_weights(net: Trunk, file: str | Path | None = None) -> dict[str, Tensor]:
-    """Read the published tensors of an ST-LPIPS network, by their published names.
-
-    Args:
-        net: ``alex`` or ``vgg``.
-        file: the ``.pth`` file; ``None``: that of the installed package.
+    """Read the published tensors, by their published names, of a ``.pth`` file, or of the installed package's.
 
     Raises:
         MissingDependencyError: if ``file`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it cannot be read.
+        WeightsError: if the file does not exist or cannot be read.
     """
     if file is None:
         file = package_file("stlpips-pytorch", f"weights/vST0.0/{net}_shift_tolerant.pth")
