@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections import defaultdict
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,17 +39,17 @@ class BankDiagnostics:
     best_cosine: float
     """Mean cosine of a position and its most similar slot."""
     dead_slots: int
-    """Slots that serve no position of these faces."""
+    """The other slots than ``used_slots``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureChange:
-    """Change of the restored picture when a bank returns its mean slot at every position."""
+    """Change of the restored picture when a bank returns its mean slot at every position; means over faces."""
 
     psnr: float
-    """Of the changed picture against the unchanged one, dB, mean over faces; infinite if nothing changes."""
+    """Of the changed picture against the unchanged one, dB; infinite if nothing changes."""
     levels: float
-    """Mean absolute change in 8-bit levels."""
+    """Absolute change in 8-bit levels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +59,8 @@ class MemoryDiagnostics:
     num_faces: int
     temperature: float
     banks: tuple[BankDiagnostics, ...]
-    changes: dict[str, PictureChange]
+    mean_slot_instead_of_read: dict[str, PictureChange]
     """By scale as text, and ``all`` for every bank at once."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        report = dataclasses.asdict(self)
-        report["mean_slot_instead_of_read"] = report.pop("changes")
-        return report
 
     def table(self) -> str:
         """One row per bank."""
@@ -79,7 +72,7 @@ class MemoryDiagnostics:
             rows.append([*row, f"{bank.attention_entropy:.4f}", f"{bank.best_cosine:.4f}"])
         rows.append([ALL, *[""] * (len(head) - 1)])
         for row in rows:
-            change = self.changes[row[0]]
+            change = self.mean_slot_instead_of_read[row[0]]
             row += [f"{change.psnr:.2f}", f"{change.levels:.3f}"]
         title = (
             f"memory, {self.num_faces} faces, temperature {self.temperature:g}; last two columns: the picture with the "
@@ -109,17 +102,16 @@ class MemoryDiagnoser:
     @torch.no_grad()
     def add(self, degraded: Tensor) -> None:
         """Restore a batch: (B, 3, S, S) in [-1, 1], on the network's device."""
-        network = self._network
-        encoded = network.encode(degraded)
-        features, memories = encoded.features, encoded.memories
-        restored = network.decode(encoded).clamp(-1, 1)
-        means = {scale: mean_read(meter.bank, features[scale]) for scale, meter in self._meters.items()}
-        for scale, adjust in network.adjustments(features).items():
-            means[scale] = adjust(means[scale])
+        encoded = self._network.encode(degraded)
+        restored = self._network.decode(encoded).clamp(-1, 1)
+        means: dict[int, Tensor] = {}
         for scale, meter in self._meters.items():
-            meter.add(features[scale])
-        for name, replaced in ({str(scale): {scale: mean} for scale, mean in means.items()} | {ALL: means}).items():
-            changed = network.decode(encoded._replace(memories={**memories, **replaced})).clamp(-1, 1)
+            meter.add(encoded.features[scale])
+            means[scale] = mean_read(meter.bank, encoded.features[scale])
+        for scale, adjust in self._network.adjustments(encoded.features).items():
+            means[scale] = adjust(means[scale])
+        for name, replaced in [*((str(scale), {scale: mean}) for scale, mean in means.items()), (ALL, means)]:
+            changed = self._network.decode(encoded._replace(memories={**encoded.memories, **replaced})).clamp(-1, 1)
             levels = (changed - restored).abs().float().mean((1, 2, 3)) * 127.5
             self._changes[name] += zip(psnr(changed, restored).tolist(), levels.tolist(), strict=True)
         self._num_faces += len(degraded)

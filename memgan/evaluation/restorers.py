@@ -1,8 +1,7 @@
 """Finds restorers and runs them: any callables on batches of faces, of this library or of others."""
 
-import importlib
-import operator
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 
@@ -58,14 +57,13 @@ def import_restorer(text: str) -> tuple[str, Restorer]:
         ConfigError: if it is no such text, or nothing like it can be imported.
     """
     name, _, place = text.rpartition("=")
-    module_name, _, path = place.partition(":")
-    if not module_name or not path:
+    module, _, path = place.partition(":")
+    if not module or not path:
         raise ConfigError(f"Restorer {text!r}; give module:callable or name=module:callable.")
     here = os.getcwd()
     sys.path.insert(0, here)  # a console script does not search the current folder by itself
     try:
-        found = importlib.import_module(module_name)
-        found = operator.attrgetter(path)(found)
+        found = pkgutil.resolve_name(place)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"Restorer {text!r} cannot be imported ({error}); give module:callable of an installed package or of a "
