@@ -9,10 +9,9 @@ from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_dis
 from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
 from memgan.evaluation.restorers import import_restorer
-from memgan.evaluation.results import EvaluationResult, FaceScores, Spread
+from memgan.evaluation.results import EvaluationResult, FaceScores, Spread, result_table
 from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed
 from memgan.evaluation.sheets import write_contact_sheet, write_memory_sheet
-from memgan.evaluation.table import result_table
 
 __all__ = [
     "METRICS",

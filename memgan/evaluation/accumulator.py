@@ -13,10 +13,8 @@ from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_dis
 from memgan.evaluation.results import TO_OTHERS, EvaluationResult, FaceScores, mean
 
 _TARGET, _OTHERS = "target", "others"
-_SetKey = str | tuple[int, str]
-"""A set of pictures: the target, the others, or a seed and the name of a picture."""
-_Notes = defaultdict[str, list[str]]
-"""Caveats, with the names of the metrics that they are about."""
+_SetKey = str | tuple[int, str]  # the target, the others, or a seed and the name of a picture
+_Notes = defaultdict[str, list[str]]  # caveats, with the names of the metrics that they are about
 
 
 class ScoreAccumulator:

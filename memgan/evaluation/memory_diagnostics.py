@@ -15,41 +15,30 @@ from memgan.network.model import MemGAN
 from memgan.runtime.tables import text_table
 
 _BLOCK = 16384  # positions at a time, because the (positions, K) matrix of a 512 px picture is large
-ALL = "all"
-"""Name of all banks together, in place of a scale."""
+ALL = "all"  # banks together, in place of a scale
 
 
 @dataclasses.dataclass(frozen=True)
 class BankDiagnostics:
     """One bank, as some degraded faces use it."""
 
-    scale: int
-    """Side of its feature map in pixels."""
+    scale: int  # side of its feature map in pixels
     num_slots: int
-    num_positions: int
-    """Positions of all faces; of few positions, used slots may seem dead."""
-    used_slots: int
-    """Slots that are the most similar one (Eq. 4) of some position."""
-    effective_slots: float
-    """exp(entropy) of these assignments: K if all slots serve equally many positions, 1 if one serves them all."""
-    never_trained: int | None
-    """Slots without any assignment in the whole training; ``None`` if the weights do not tell."""
-    attention_entropy: float
-    """Mean entropy of Eq. 2's weights over its maximum log K: 1 is the plain mean of all slots, 0 a single slot."""
-    best_cosine: float
-    """Mean cosine of a position and its most similar slot."""
-    dead_slots: int
-    """The other slots than ``used_slots``."""
+    num_positions: int  # of all faces; of few positions, used slots may seem dead
+    used_slots: int  # the most similar one (Eq. 4) of some position
+    effective_slots: float  # exp(entropy) of these assignments: K if all serve equally many, 1 if one serves them all
+    never_trained: int | None  # without any assignment in the whole training; None if the weights do not tell
+    attention_entropy: float  # mean, of Eq. 2's weights, over its maximum log K: 1 is even, 0 a single slot
+    best_cosine: float  # mean cosine of a position and its most similar slot
+    dead_slots: int  # the most similar one of no position
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureChange:
     """Change of the restored picture when a bank returns its mean slot at every position; means over faces."""
 
-    psnr: float
-    """Of the changed picture against the unchanged one, dB; infinite if nothing changes."""
-    levels: float
-    """Absolute change in 8-bit levels."""
+    psnr: float  # of the changed picture against the unchanged one, dB; infinite if nothing changes
+    levels: float  # absolute change in 8-bit levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +48,7 @@ class MemoryDiagnostics:
     num_faces: int
     temperature: float
     banks: tuple[BankDiagnostics, ...]
-    mean_slot_instead_of_read: dict[str, PictureChange]
-    """By scale as text, and ``all`` for every bank at once."""
+    mean_slot_instead_of_read: dict[str, PictureChange]  # by scale as text, and ``all`` for every bank at once
 
     def table(self) -> str:
         """One row per bank."""
@@ -117,11 +105,7 @@ class MemoryDiagnoser:
         self._num_faces += len(degraded)
 
     def result(self) -> MemoryDiagnostics:
-        """Diagnostics over all faces so far.
-
-        Raises:
-            DataError: if there were no faces.
-        """
+        """Diagnostics over all faces so far; :class:`DataError` if there were none."""
         count = self._num_faces
         if not count:
             raise DataError("No faces to diagnose the memory with; give at least one.")

@@ -1,4 +1,4 @@
-"""Holds the results of an evaluation: scores of every face, distances of whole sets, and their means over seeds."""
+"""Holds the results of an evaluation, and sets them in a table with the figures that the paper publishes."""
 
 import dataclasses
 import math
@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from memgan.evaluation import paper
 from memgan.evaluation.metrics.registry import MetricInfo
+from memgan.runtime.tables import text_table
 
 INPUT = "input"
 """Name of the degraded pictures."""
@@ -24,13 +26,11 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class FaceScores:
-    """Scores of one face, degraded with one seed."""
+    """Scores of one face, degraded with one base seed."""
 
     name: str
     seed: int
-    """Base seed, as given."""
-    scores: dict[str, dict[str, float]]
-    """By picture (``input``, then the restorers) and metric."""
+    scores: dict[str, dict[str, float]]  # by picture (``input``, then the restorers) and metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,7 @@ class EvaluationResult:
 
     faces: tuple[FaceScores, ...]
     restorers: tuple[str, ...]
-    metrics: dict[str, MetricInfo]
-    """By name, in the order of the table."""
+    metrics: dict[str, MetricInfo]  # by name, in the order of the table
     distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     """Distances of the sets to the target: by seed, picture and metric."""
     target: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -48,8 +47,7 @@ class EvaluationResult:
     target_name: str = "truth"
     """``truth``: the clean faces that were degraded; ``reference``: good faces to compare real ones with."""
     num_target: int = 0
-    notes: tuple[str, ...] = ()
-    """Caveats of the figures."""
+    notes: tuple[str, ...] = ()  # caveats of the figures
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
     """Metrics that could not be computed: why, and the remedy."""
 
@@ -154,3 +152,64 @@ def spread_of(values: list[float]) -> Spread:
         return Spread(values[0])
     finite = all(math.isfinite(value) for value in values)
     return Spread(math.fsum(values) / len(values), statistics.stdev(values) if finite else math.nan)
+
+
+def result_table(result: EvaluationResult) -> str:
+    """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
+
+    The paper's figures are on other faces (CelebA-Test) and, for st_lpips, fd_enlite0 and fd_alex, of another metric,
+    which the row names.
+    """
+    with_paper = result.target_name == "truth"
+    head = ["", "better", INPUT]
+    for restorer in result.restorers:
+        head += [restorer, "to input"]
+    head.append(result.target_name)
+    if with_paper:
+        head += [f"published, {paper.TABLE_1_DATA}", "input", "MemGAN", "to input"]
+    rows = []
+    after = [result.summary(restorer) for restorer in result.restorers]
+    for name, given in result.summary().items():
+        info = result.metrics[name]
+        row = [name, "higher" if info.higher_is_better else "lower", _cell(given)]
+        for means in after:
+            row += [_cell(means[name]), _gain(info, given.mean, means[name].mean)]
+        row.append(f"{result.target[name]:.4f}" if name in result.target else "-")
+        rows.append(row + (_published(info) if with_paper else []))
+    title = f"{result.num_faces} faces"
+    if with_paper:
+        title += f", seeds {', '.join(map(str, result.seeds))}"
+    elif result.num_target:
+        title += f", {result.num_target} reference pictures"
+    return "\n".join([title, text_table(head, rows, left=2), *_remarks(result)])
+
+
+def _published(info: MetricInfo) -> list[str]:
+    column = info.published
+    if column is None:
+        return ["-"] * 4
+    given, restored = paper.TABLE_1["Input"][column], paper.TABLE_1["MemGAN"][column]
+    return [column, f"{given:g}", f"{restored:g}", _gain(info, given, restored)]
+
+
+def _gain(info: MetricInfo, before: float, after: float) -> str:
+    if info.unit == "dB":
+        return f"{after - before:.3f} dB"
+    return f"x {ratio_of(after, before):.3f}"
+
+
+def _remarks(result: EvaluationResult) -> list[str]:
+    lines = []
+    for restorer in result.restorers:
+        for name, ratio in result.ratio_to_target(restorer).items():
+            lines.append(f"{name}: {restorer} / {result.target_name} = {ratio:.3f}")
+        for name, share in result.share_above_target(restorer).items():
+            lines.append(f"{name}, above the {result.target_name}'s: {restorer} / {INPUT} = {share:.3f}")
+    lines += [f"{name}: {result.metrics[name].made_by}" for name in result.summary()]
+    lines += [f"note: {note}" for note in result.notes]
+    lines += [f"left out: {name}: {reason}" for name, reason in result.left_out.items()]
+    return lines
+
+
+def _cell(spread: Spread) -> str:
+    return f"{spread.mean:.4f}" if spread.std is None else f"{spread.mean:.4f} ± {spread.std:.4f}"

@@ -23,9 +23,8 @@ from memgan.runtime.progress import ProgressBar
 class EvaluatedFace:
     """One face with its restored pictures, for sheets and memory diagnostics."""
 
-    index: int
-    total: int
-    """Faces in all, of which this is number ``index``, from 0."""
+    index: int  # from 0
+    total: int  # faces in all
     name: str
     seed: int
     images: Mapping[str, Tensor]

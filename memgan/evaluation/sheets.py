@@ -42,10 +42,7 @@ def write_contact_sheet(
     if len(shapes) != 1 or len({len(row) for row in rows}) != 1:
         raise ShapeError(f"Rows of {[len(row) for row in rows]} pictures with shapes {shapes}; they must all be equal.")
     if captions is not None and [len(row) for row in captions] != [len(row) for row in rows]:
-        raise ShapeError(
-            f"Rows of {[len(row) for row in captions]} captions for rows of {[len(row) for row in rows]} pictures; "
-            "give one for each."
-        )
+        raise ShapeError(f"{len(captions)} rows of captions do not match {len(rows)} of pictures; give one for each.")
     _, height, width = next(iter(shapes))
     above = _CAPTION_PX if captions is not None else 0
     step_y, step_x = above + height + gap_px, width + gap_px
@@ -60,11 +57,7 @@ def write_contact_sheet(
 
 
 def write_memory_sheet(
-    network: MemGAN,
-    faces: Sequence[EvaluatedFace],
-    path: str | Path,
-    *,
-    tile_px: int = 256,
+    network: MemGAN, faces: Sequence[EvaluatedFace], path: str | Path, *, tile_px: int = 256
 ) -> None:
     """Write three rows per face, with a column for every bank:
 
@@ -78,8 +71,7 @@ def write_memory_sheet(
     Args:
         network: in evaluation mode.
         faces: from ``on_face`` of :func:`memgan.evaluation.evaluate`.
-        path: picture to write.
-        tile_px: side of each picture.
+        path, tile_px: picture to write, and the side of those in it.
 
     Raises:
         ConfigError: if the network has no memory, or there are no faces.

@@ -16,9 +16,7 @@ from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
 from memgan.runtime.checks import check_pictures
 
-SAME_PERSON = 0.6
-"""dlib's authors take two photographs with a smaller distance for the same person."""
-
+SAME_PERSON = 0.6  # dlib's authors take two photographs with a smaller distance for the same person
 _CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
 # as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
@@ -30,7 +28,7 @@ class IdentityDistance:
     """Distance of 128-dimensional descriptors: 0 for equal faces, lower is more alike, above 0.6 another person.
 
     Args:
-        weights: ``dlib_face_recognition_resnet_model_v1.dat``; ``None``: the installed package's.
+        weights: dlib's ``.dat`` file; ``None``: the installed package's.
 
     Raises:
         MissingDependencyError: if dlib or (without ``weights``) the package of the network is not installed.
@@ -44,10 +42,8 @@ class IdentityDistance:
             raise MissingDependencyError(
                 "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
             ) from error
-        if weights is None:
-            weights = package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
-        file = Path(weights)
-        if not file.is_file():
+        file = weights or package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
+        if not Path(file).is_file():
             raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
         try:
             self._network = dlib.face_recognition_model_v1(str(file))

@@ -19,10 +19,7 @@ from torch import Tensor
 from memgan.image import to_uint8
 from memgan.runtime.checks import check_pictures
 
-BLOCK_PX = 96
-"""Side of the blocks whose features are compared; a picture needs at least two along each side."""
-
-_PARAMETERS = Path(__file__).with_name("niqe_pristine.npz")
+BLOCK_PX = 96  # side of the blocks whose features are compared; a picture needs at least two along each side
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _GRAY = (0.298936021293776, 0.587043074451121, 0.114020904255103)  # rgb2gray's
 
@@ -70,7 +67,7 @@ def _distance(features: np.ndarray) -> float:
 
 @functools.cache
 def _pristine() -> tuple[np.ndarray, np.ndarray]:
-    with np.load(_PARAMETERS, allow_pickle=False) as stored:
+    with np.load(Path(__file__).with_name("niqe_pristine.npz"), allow_pickle=False) as stored:
         return stored["mu_pris_param"][0], stored["cov_pris_param"]
 
 

@@ -12,8 +12,7 @@ Region = Literal["whole", "face", "around"]
 _CENTER = (0.5, 0.54)
 _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
-_SOFT = 0.01
-"""Standard deviation of the soft edge of a composite, as a share of the side: networks respond to a hard edge."""
+_SOFT = 0.01  # sigma of a composite's soft edge, as a share of the side: networks respond to a hard edge
 
 
 def oval(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> Tensor:

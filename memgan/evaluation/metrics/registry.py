@@ -1,7 +1,4 @@
-"""Lists the metrics and prepares those that can be computed here.
-
-A metric is a module that computes it and one entry of :data:`METRICS`.
-"""
+"""Lists the metrics and prepares those that can be computed here."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +16,6 @@ from memgan.evaluation.metrics.regions import Region, composite, region_mask
 from memgan.evaluation.networks.pooled import PooledFeatures, alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
 
-SetDistance = Literal["frechet", "kernel"]
 Compute = Callable[..., Tensor]
 Build = Callable[[str | torch.device, int, bool], Compute]
 """Of the device, the side of the pictures in pixels, and whether downloads are allowed."""
@@ -32,14 +28,10 @@ class MetricInfo:
     kind: Literal["paired", "single", "sets"]
     """``paired``: image and truth; ``single``: the image alone; ``sets``: all images and all truths."""
     higher_is_better: bool
-    made_by: str
-    """The network and where it comes from, or the formula."""
-    published: str | None = None
-    """Column of the paper's Table 1 to compare with."""
-    unit: str | None = None
-    """``dB``: gains are differences, not ratios."""
-    distance: SetDistance = "frechet"
-    """Of the features of ``sets``."""
+    made_by: str  # the network and where it comes from, or the formula
+    published: str | None = None  # column of the paper's Table 1 to compare with
+    unit: str | None = None  # dB: gains are differences, not ratios
+    distance: Literal["frechet", "kernel"] = "frechet"  # of the features of ``sets``
     region: Region = "whole"
 
 
@@ -64,7 +56,6 @@ class MetricSet:
 
     @property
     def names(self) -> list[str]:
-        """Names in the order of the table."""
         return [metric.name for metric in self.metrics]
 
 
@@ -140,8 +131,7 @@ def choose_metrics(
 
     Args:
         names: which of :data:`METRICS`; ``None``: all that work here, with the reason for those left out.
-        regions: where they look. A metric of a region other than the whole is named after it, as in ``psnr_face``.
-            Metrics of kind ``single`` have the whole picture only.
+        regions: where they look, except for those of kind ``single``; the names say it, as in ``psnr_face``.
         device: where their networks run (NIQE and the identity distance run on the CPU).
         size_px: side of the pictures, because NIQE needs 192 px.
         download: let LPIPS and FID fetch their networks.
@@ -161,17 +151,17 @@ def choose_metrics(
         if set(regions) != {"whole"}:
             raise ConfigError(f"Regions {list(regions)} need a truth, which real faces do not have; allowed: whole.")
         possible = [name for name, entry in METRICS.items() if entry.info.kind != "paired"]
-        impossible = [name for name in wanted if name not in possible]
-        if names is not None and impossible:
+        wanted = possible if names is None else wanted
+        if impossible := [name for name in wanted if name not in possible]:
             raise ConfigError(
                 f"Metrics {impossible} need a truth, which real faces do not have; allowed: {', '.join(possible)}."
             )
-        wanted = [name for name in wanted if name in possible]
     built: dict[Build, Compute] = {}
     metrics: list[Metric] = []
     left_out: dict[str, str] = {}
-    for name in [name for name in METRICS if name in wanted]:
-        entry = METRICS[name]
+    for name, entry in METRICS.items():
+        if name not in wanted:
+            continue
         try:
             if entry.build not in built:
                 built[entry.build] = entry.build(device, size_px, download)

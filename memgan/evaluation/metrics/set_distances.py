@@ -17,9 +17,8 @@ from memgan.errors import DataError, ShapeError
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Distance of two samples of features; 0 for equal ones, lower is more alike, in squared units of a feature.
 
-    With fewer pictures than features the covariances are singular, and the distance is biased upwards, more so for
-    fewer pictures. Compare only distances of equally many pictures, whose ratios mean something, or take more
-    pictures; see :func:`small_sample_note`.
+    With fewer pictures than features it is biased upwards, more so for fewer pictures: compare only distances of
+    equally many, or take more.
 
     Args:
         a, b: (N, D) and (M, D) features, any float dtype.
@@ -42,14 +41,9 @@ def kernel_distance(a: Tensor, b: Tensor, *, pairs: bool = False) -> float:
     Unlike :func:`frechet_distance` it is unbiased for few pictures, so that it can fall below 0. Its standard
     deviation is about one over the square root of their number.
 
-    Args:
-        a, b: (N, D) and (M, D) features, any float dtype.
-        pairs: rows of the two are of the same faces. A restored face is then compared with all truths but its own,
-            because its similarity to that one is not a property of the sets.
-
-    Raises:
-        ShapeError: if the shapes are not of that form, or ``pairs`` differ in number.
-        DataError: if a set has fewer than two pictures, or features are not finite.
+    Arguments and errors are those of :func:`frechet_distance`. ``pairs``: rows of the two are of the same faces. A
+    restored face is then compared with all truths but its own, because its similarity to that one is not a property
+    of the sets; :class:`ShapeError` if they differ in number.
     """
     a, b = _checked(a, b)
     if pairs and len(a) != len(b):

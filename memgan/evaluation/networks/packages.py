@@ -7,11 +7,7 @@ from memgan.errors import MissingDependencyError
 
 
 def package_file(package: str, file: str, install: str = "memgan[eval]") -> Path:
-    """Path of a file within a package, which is named as on PyPI.
-
-    Raises:
-        MissingDependencyError: if the package is not installed; ``install`` is what the remedy gives to pip.
-    """
+    """Path of a file within a package of PyPI; if that is missing, an error with the remedy ``pip install``."""
     found = importlib.util.find_spec(package.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
         raise MissingDependencyError(
