@@ -26,8 +26,7 @@ from memgan.degradation.jpeg import LUMA, Codec, compress
 from memgan.degradation.random_draw import RandomDraw
 from memgan.errors import ConfigError
 
-_SCREEN_DEGREES = (15.0, 75.0, 0.0)
-"""Usual screen angles of cyan, magenta and yellow, which absorb red, green and blue."""
+_SCREEN_DEGREES = (15.0, 75.0, 0.0)  # usual ones of cyan, magenta and yellow, which absorb red, green and blue
 _ALLOWED = {
     "motion_px": (0, 512),
     "halftone_px": (2, 64),

@@ -28,8 +28,7 @@ from memgan.degradation.jpeg import Codec, compress
 from memgan.degradation.random_draw import RandomDraw
 from memgan.errors import ConfigError, ImageError, ShapeError
 
-REFERENCE_SIZE_PX = 512
-"""Side of the faces that the paper's ranges are for."""
+REFERENCE_SIZE_PX = 512  # side of the faces that the paper's ranges are for
 _OVERSHOOT = 8.0  # a generator's picture leaves [-1, 1] a little; a picture in 8-bit levels leaves it by far
 
 
@@ -41,14 +40,10 @@ class Degradation:
         ConfigError: if a range is reversed or leaves what is allowed.
     """
 
-    blur_sigma: tuple[float, float] = (0.2, 10.0)
-    """Standard deviation of the Gaussian blur in pixels of the picture; 0 switches it off."""
-    downscale: tuple[float, float] = (1.0, 8.0)
-    """Real-valued factor by which the picture is shrunk."""
-    noise_sigma: tuple[float, float] = (0.0, 15.0)
-    """Standard deviation of the noise in 8-bit levels."""
+    blur_sigma: tuple[float, float] = (0.2, 10.0)  # of a Gaussian, in pixels of the picture; 0: no blur
+    downscale: tuple[float, float] = (1.0, 8.0)  # real-valued factor by which the picture is shrunk
+    noise_sigma: tuple[float, float] = (0.0, 15.0)  # in 8-bit levels
     jpeg_quality: tuple[int, int] = (60, 100)
-    """JPEG quality, an integer."""
 
     def __post_init__(self) -> None:
         allowed = {"blur_sigma": (0, 100), "downscale": (1, 64), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
@@ -75,7 +70,6 @@ class Degradation:
 
         Of the whole ranges, one draw in eighty is as mild in all four parameters.
         """
-
         milder = {
             name: (low, low + (high - low) / 3) for name, (low, high) in vars(self).items() if name != "jpeg_quality"
         }

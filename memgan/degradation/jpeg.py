@@ -15,8 +15,7 @@ from memgan.errors import ImageError
 
 Codec = Literal["auto", "real", "simulated"]
 """``real``: libjpeg. ``simulated``: the same steps in torch. ``auto``: real on the CPU, else simulated."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the luminance of JPEG (ITU-R BT.601, ITU-T T.871)."""
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in the luminance of JPEG (ITU-R BT.601, ITU-T T.871)
 
 
 def compress(levels: Tensor, quality: int, codec: Codec) -> Tensor:

@@ -8,9 +8,8 @@ from memgan.evaluation.metrics.registry import METRICS, Metric, MetricInfo, Metr
 from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_distance
 from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
-from memgan.evaluation.restorers import import_restorer
 from memgan.evaluation.results import EvaluationResult, FaceScores, Spread, result_table
-from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed
+from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed, import_restorer
 from memgan.evaluation.sheets import write_contact_sheet, write_memory_sheet
 
 __all__ = [

@@ -70,10 +70,7 @@ class MemoryDiagnostics:
 
 
 class MemoryDiagnoser:
-    """Observes the memory of a network while it restores faces.
-
-    Args:
-        network: in evaluation mode.
+    """Observes the memory of a network in evaluation mode while it restores faces.
 
     Raises:
         ConfigError: if it has no memory.
@@ -140,8 +137,7 @@ class _BankMeter:
         positions = float(self._counts.sum())
         share = self._counts[self._counts > 0] / positions
         trained = self.bank.usage
-        # log K = 0 where there is one slot: its weight is always 1, as even as can be.
-        most = math.log(self.bank.num_slots)
+        most = math.log(self.bank.num_slots)  # 0 for one slot, whose weight is always 1, as even as can be
         return BankDiagnostics(
             scale=self.scale,
             num_slots=self.bank.num_slots,

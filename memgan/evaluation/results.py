@@ -10,10 +10,8 @@ from memgan.evaluation import paper
 from memgan.evaluation.metrics.registry import MetricInfo
 from memgan.runtime.tables import text_table
 
-INPUT = "input"
-"""Name of the degraded pictures."""
-TO_OTHERS = "_to_others"
-"""Ends the name of a distance of sets to other people's faces instead of to the truths."""
+INPUT = "input"  # name of the degraded pictures
+TO_OTHERS = "_to_others"  # ends the name of a distance to other people's faces instead of to the truths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +155,7 @@ def spread_of(values: list[float]) -> Spread:
 def result_table(result: EvaluationResult) -> str:
     """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
 
-    The paper's figures are on other faces (CelebA-Test) and, for st_lpips, fd_enlite0 and fd_alex, of another metric,
-    which the row names.
+    The paper's are on other faces (CelebA-Test) and, for st_lpips and fd_*, of another metric, which the row names.
     """
     with_paper = result.target_name == "truth"
     head = ["", "better", INPUT]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import hashlib
+import os
+import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -9,14 +12,18 @@ import torch
 from torch import Tensor
 
 from memgan.degradation import Codec, Degradation, degrade_seeded
-from memgan.errors import ConfigError
+from memgan.errors import ConfigError, DataError, ShapeError
 from memgan.evaluation.accumulator import ScoreAccumulator
 from memgan.evaluation.metrics.registry import MetricSet, choose_metrics
-from memgan.evaluation.restorers import Restorers, named_restorers, run_restorer
 from memgan.evaluation.results import INPUT, EvaluationResult
 from memgan.image.collection import PictureSource, Sources, read_face, spread_evenly
 from memgan.runtime.checks import check_int
 from memgan.runtime.progress import ProgressBar
+
+Restorer = Callable[[Tensor], Tensor]
+"""(B, 3, S, S) degraded faces in [-1, 1] -> restored ones, same shape and range; of a tuple the first item counts."""
+Restorers = Restorer | Mapping[str, Restorer] | None
+"""One restorer, several by name, or none: then the inputs alone are evaluated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +39,38 @@ class EvaluatedFace:
 
 
 OnFace = Callable[[EvaluatedFace], None]
+
+
+def import_restorer(text: str) -> tuple[str, Restorer]:
+    """Import a restorer given as ``module:callable`` or ``name=module:callable``.
+
+    The callable takes (B, 3, 512, 512) RGB in [-1, 1] and returns the same, as the networks of GFPGAN and CodeFormer
+    do. Modules of the current folder are found. Importing runs the module's code.
+
+    Returns:
+        Name for the table (that of the callable if none is given) and callable.
+
+    Raises:
+        ConfigError: if it is no such text, or nothing like it can be imported.
+    """
+    name, _, place = text.rpartition("=")
+    module, _, path = place.partition(":")
+    if not module or not path:
+        raise ConfigError(f"Restorer {text!r}; give module:callable or name=module:callable.")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # a console script does not search the current folder by itself
+    try:
+        found = pkgutil.resolve_name(place)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"Restorer {text!r} cannot be imported ({error}); give module:callable of an installed package or of a "
+            "file in the current folder."
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise ConfigError(f"Restorer {text!r} is {type(found).__name__}, which cannot be called; name a function.")
+    return name or path.rpartition(".")[2], found
 
 
 def face_seed(name: str, seed: int = 0) -> int:
@@ -70,10 +109,8 @@ def evaluate(
         limit: at most so many faces, spread evenly over the sorted names; ``None``: all.
         metrics: ``None``: all that work here, see :func:`memgan.evaluation.choose_metrics`.
         size_px: side at which the restorers work.
-        batch_size: faces per call of a restorer.
-        device: of what restorers and metrics are given.
-        settings: ranges of Eq. 14; ``None``: the paper's, for faces of ``size_px`` (see
-            :meth:`memgan.degradation.Degradation.at_size`).
+        batch_size, device: faces per call of a restorer, and where its input lies.
+        settings: ranges of Eq. 14; ``None``: the paper's, in proportion to ``size_px``.
         codec: see :func:`memgan.degradation.degrade_seeded`.
         show_progress: write a progress bar to standard error.
         on_face: given every face's pictures, seed after seed within a batch.
@@ -162,7 +199,7 @@ def _run(
     degrade: Callable[[Tensor, Sequence[str], int], Tensor] | None = None,
 ) -> EvaluationResult:
     """Restore faces, degraded with every seed or (``degrade`` is ``None``) as they are, and take all metrics."""
-    restorers = named_restorers(restore)
+    restorers = _named(restore)
     scores = ScoreAccumulator(metrics, list(restorers))
     with ProgressBar(len(faces) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
         for start, names, batch in faces.batches():
@@ -171,7 +208,7 @@ def _run(
                 scores.add_target(truth)
             for seed in seeds:
                 images = {INPUT: (batch if degrade is None else degrade(batch, names, seed)).to(device)}
-                images |= {name: run_restorer(name, one, images[INPUT]) for name, one in restorers.items()}
+                images |= {name: _restored(name, one, images[INPUT]) for name, one in restorers.items()}
                 scores.add(names, seed, images, truth)
                 if truth is not None:
                     images["truth"] = truth
@@ -184,3 +221,30 @@ def _run(
             (scores.add_target if degrade is None else scores.add_others)(batch.to(device))
             bar.advance(len(names))
     return scores.result("reference" if degrade is None else "truth")
+
+
+def _named(restore: Restorers) -> dict[str, Restorer]:
+    """Restorers by name; a single one is called ``restored``. :class:`ConfigError` if one cannot be used."""
+    if restore is None:
+        return {}
+    named = dict(restore) if isinstance(restore, Mapping) else {"restored": restore}
+    for name, one in named.items():
+        if name in (INPUT, "truth", "reference") or not callable(one):
+            raise ConfigError(
+                f"Restorer {name!r} is {one!r}; it must be callable, and not named input, truth or reference."
+            )
+    return named
+
+
+def _restored(name: str, restore: Restorer, degraded: Tensor) -> Tensor:
+    """Restore (B, 3, S, S), and clamp and round the result to 8 bit, as it would be saved; float32."""
+    restored = restore(degraded.clone())  # a copy, because it may work in place
+    if isinstance(restored, tuple | list):
+        restored = restored[0]
+    if not isinstance(restored, Tensor) or restored.shape != degraded.shape:
+        given = tuple(restored.shape) if isinstance(restored, Tensor) else type(restored).__name__
+        raise ShapeError(f"{name} returned {given} for {tuple(degraded.shape)}; it must return as many equal pictures.")
+    if not torch.isfinite(restored).all():
+        raise DataError(f"{name} returned values that are not finite; its weights are damaged or of another precision.")
+    restored = restored.detach().to(degraded.device).float()
+    return ((restored.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1

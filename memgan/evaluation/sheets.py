@@ -26,13 +26,12 @@ def write_contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     gap_px: int = 4,
 ) -> None:
-    """Write pictures side by side, for example rows of (input, restored, truth).
+    """Write pictures side by side, for example rows of (input, restored, truth), ``gap_px`` white pixels apart.
 
     Args:
         rows: equally long rows of (3, H, W) RGB tensors in [-1, 1], all of one size.
         path: picture to write; the suffix chooses the format.
         captions: a line of text above every picture, cut to its width; ``None``: none.
-        gap_px: white pixels between pictures.
 
     Raises:
         ShapeError: if there are no pictures, rows or sizes differ, or there is not one caption per picture.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from memgan.evaluation import EvaluatedFace
-    from memgan.evaluation.restorers import Restorer
+    from memgan.evaluation.run import Restorer
     from memgan.network.model import MemGAN
 
 _MEMORY_SHEET_FACES = 4  # three rows each

@@ -16,7 +16,6 @@ from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
 from memgan.runtime.checks import check_pictures
 
-SAME_PERSON = 0.6  # dlib's authors take two photographs with a smaller distance for the same person
 _CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
 # as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
@@ -25,7 +24,7 @@ _CUT = (0.167, 0.257, 0.677)
 
 
 class IdentityDistance:
-    """Distance of 128-dimensional descriptors: 0 for equal faces, lower is more alike, above 0.6 another person.
+    """Distance of 128-dimensional descriptors: 0 for equal faces, above 0.6, say dlib's authors, another person.
 
     Args:
         weights: dlib's ``.dat`` file; ``None``: the installed package's.

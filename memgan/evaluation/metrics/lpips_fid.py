@@ -18,14 +18,11 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
 
 def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
-    """LPIPS (Zhang et al., CVPR 2018), version 0.1 on AlexNet; lower is more alike.
+    """LPIPS (Zhang et al., CVPR 2018), version 0.1 on AlexNet: (B, 3, H, W) and truth in [-1, 1] -> (B,) float32.
 
     Args:
         device: where it runs.
         download: fetch AlexNet (233 MB, from download.pytorch.org) if it is not in torch's cache.
-
-    Returns:
-        (B, 3, H, W) and truth in [-1, 1] -> (B,) float32.
 
     Raises:
         MissingDependencyError: if the package ``lpips`` is not installed.
@@ -48,12 +45,9 @@ def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Ca
 
 
 def inception_features(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor], Tensor]:
-    """The Inception features of FID (Heusel et al., 2017), by torch-fidelity.
+    """The Inception features of FID (Heusel et al., 2017): (B, 3, H, W) in [-1, 1] -> (B, 2048) float32.
 
-    Args and errors as for :func:`lpips_alex`; the network has 91 MB, from github.com.
-
-    Returns:
-        (B, 3, H, W) in [-1, 1] -> (B, 2048) float32.
+    Arguments and errors are those of :func:`lpips_alex`; the network has 91 MB, from github.com.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -17,8 +17,7 @@ from memgan.evaluation.networks.pooled import PooledFeatures, alex_features, enl
 from memgan.evaluation.networks.stlpips import STLPIPS
 
 Compute = Callable[..., Tensor]
-Build = Callable[[str | torch.device, int, bool], Compute]
-"""Of the device, the side of the pictures in pixels, and whether downloads are allowed."""
+Build = Callable[[str | torch.device, int, bool], Compute]  # of device, side in pixels, whether downloads are allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +65,7 @@ class MetricEntry:
     info: MetricInfo
     build: Build
     """Makes :attr:`Metric.compute`. Entries with the same function share its result, and one pass of the network."""
-    takes_mask: bool = False
-    """A third argument is an (H, W) bool mask of the pixels that count; else regions are shown as composites."""
+    takes_mask: bool = False  # as third argument, (H, W) bool of the pixels that count; else it is given composites
 
 
 def _niqe(device: str | torch.device, size_px: int, download: bool) -> Compute:

@@ -16,11 +16,9 @@ from memgan.hub.tensor_file import read_state
 
 NUM_FEATURES = 1280
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
-# Width and depth of each variant, relative to lite0.
-_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
+_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))  # width and depth of each variant, relative to lite0
 _EPSILON = 1e-3  # of the batch norms, as in the original
-# Kernel, stride, expansion, output channels, repeats of each stage.
-_STAGES = (
+_STAGES = (  # kernel, stride, expansion, output channels, repeats
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -53,15 +51,13 @@ class EfficientNetLite(nn.Module):
         self._tapped: dict[int, int] = {}  # channels of a tap, by the number of the block whose input it is
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
             channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
-            inner = stage not in (0, len(_STAGES) - 1)
             if stride == 2 and stage > 1:  # before the first halving there is the stem's map only
                 self._tapped[len(blocks)] = width
-            for number in range(math.ceil(repeats * deeper) if inner else repeats):
+            for number in range(math.ceil(repeats * deeper) if repeats > 1 else 1):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
                 width = channels
         self._blocks = nn.Sequential(*blocks)
-        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)
-        """Channels of :meth:`taps`."""
+        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)  # channels of :meth:`taps`
         self._conv_head = nn.Conv2d(width, NUM_FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
         self._fc = nn.Linear(NUM_FEATURES, 1000)

@@ -78,7 +78,7 @@ class ShiftTolerantTrunk(nn.Sequential):
 
 
 class InputScaling(nn.Module):
-    """Shift and scale per channel; constants for RGB in [-1, 1], as stored in the published files."""
+    """Shifts and scales channels of RGB in [-1, 1] by the constants of the published files."""
 
     shift: Tensor
     scale: Tensor
