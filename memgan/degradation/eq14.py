@@ -161,12 +161,10 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
         return by_plane(
             lambda plane: cv2.sepFilter2D(plane, -1, right.numpy(), down.numpy(), borderType=border), levels
         )
-    for kernel, vertical in ((down, True), (right, False)):
-        radius = len(kernel) // 2
-        pad = (0, 0, radius, radius) if vertical else (radius, radius, 0, 0)
-        shape = (1, 1, -1, 1) if vertical else (1, 1, 1, -1)
-        padded = F.pad(levels[:, None], pad, mode="reflect")
-        levels = F.conv2d(padded, kernel.to(levels).view(shape))[:, 0]
+    for kernel in (down.view(1, 1, -1, 1), right.view(1, 1, 1, -1)):
+        high, wide = (side // 2 for side in kernel.shape[2:])
+        padded = F.pad(levels[:, None], (wide, wide, high, high), mode="reflect")
+        levels = F.conv2d(padded, kernel.to(levels))[:, 0]
     return levels
 
 

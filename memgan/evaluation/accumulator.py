@@ -31,11 +31,9 @@ class ScoreAccumulator:
         self._num_target = 0
 
     def add(self, names: Sequence[str], seed: int, images: Mapping[str, Tensor], truth: Tensor | None) -> None:
-        """Compute the metrics of a batch of the faces ``names``, degraded with a base seed.
+        """Compute the metrics of the faces ``names``, degraded with a base seed.
 
-        Args:
-            images: (B, 3, S, S) in [-1, 1] by name: ``input`` and the restorers.
-            truth: (B, 3, S, S); ``None``: metrics that need it are not computed.
+        All are (B, 3, S, S) in [-1, 1]: ``input`` and the restorers by name, and the truth, which some metrics need.
         """
         faces = [FaceScores(name, seed, {picture: {} for picture in images}) for name in names]
         for picture, batch in images.items():

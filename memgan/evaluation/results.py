@@ -80,10 +80,7 @@ class EvaluationResult:
         return {name: after[name] - before[name] for name in before}
 
     def ratio_to_target(self, restorer: str) -> dict[str, float]:
-        """A restorer's means divided by the target's, for metrics that the target has (NIQE).
-
-        Without distances to other people's faces, of which the target's may be zero: see :meth:`share_above_target`.
-        """
+        """A restorer's means divided by the target's, for metrics that it has; but see :meth:`share_above_target`."""
         after = self._means(restorer)
         return {
             name: ratio_of(after[name], value) for name, value in self.target.items() if not name.endswith(TO_OTHERS)
@@ -92,8 +89,7 @@ class EvaluationResult:
     def share_above_target(self, restorer: str) -> dict[str, float]:
         """Share of the input's excess distance to other people's faces that remains after restoration.
 
-        Good faces of different people have a distance too, more so few pictures. That of the truths is this floor: 0
-        is as near as the truths, 1 as far as the input.
+        0 is as near to them as the truths, whose distance is a floor above zero; 1 is as far as the input.
         """
         before, after = self._means(INPUT), self._means(restorer)
         return {

