@@ -16,7 +16,6 @@ from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
 from memgan.runtime.checks import check_pictures
 
-_CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
 # as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
 # would measure the landmarks.
@@ -70,7 +69,7 @@ class IdentityDistance:
 
 def recognition_chip(image: Tensor) -> Tensor:
     """Crop aligned faces for the network: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
-    return square_cut(image.float(), _CUT, _CHIP_PX)
+    return square_cut(image.float(), _CUT, 150)
 
 
 def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:

@@ -23,9 +23,7 @@ def oval(height: int, width: int, center: tuple[float, float], radii: tuple[floa
 
 
 def region_mask(region: Region, height: int, width: int) -> Tensor:
-    """(height, width) bool on the CPU: the pixels of a region of a face aligned to FFHQ's template."""
-    if region == "whole":
-        return torch.ones(height, width, dtype=torch.bool)
+    """(height, width) bool on the CPU: the pixels of ``face`` or ``around`` of a face aligned to FFHQ's template."""
     face = oval(height, width, _CENTER, _RADII)
     return face if region == "face" else ~face
 
