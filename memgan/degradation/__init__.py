@@ -1,6 +1,6 @@
 """Degrades clean faces by seed: by Eq. 14 (blur, downsampling, noise, JPEG, upsampling), or as old photographs."""
 
-from memgan.degradation.aged import Aging, age_seeded
+from memgan.degradation.aged import Aging, age_seeded, thumbnail
 from memgan.degradation.eq14 import (
     Degradation,
     DegradationParameters,
@@ -10,14 +10,12 @@ from memgan.degradation.eq14 import (
     gaussian_blur,
 )
 from memgan.degradation.jpeg import Codec, jpeg_real, jpeg_simulated
-from memgan.degradation.thumbnail import Thumbnail, thumbnail
 
 __all__ = [
     "Aging",
     "Codec",
     "Degradation",
     "DegradationParameters",
-    "Thumbnail",
     "age_seeded",
     "apply_degradation",
     "degrade_seeded",

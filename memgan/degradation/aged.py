@@ -20,14 +20,25 @@ from memgan.degradation.eq14 import (
     checked_codec,
     checked_range,
     draw_parameters,
+    gaussian_blur,
 )
 from memgan.degradation.jpeg import LUMA, Codec, compress
 from memgan.degradation.random_draw import RandomDraw
-from memgan.degradation.thumbnail import Thumbnail, thumbnail
 from memgan.errors import ConfigError
 
-_SCREEN_DEGREES = (15.0, 75.0, 0.0)
-"""Usual screen angles of cyan, magenta and yellow, which absorb red, green and blue."""
+_SCREEN_DEGREES = (15.0, 75.0, 0.0)  # usual ones of cyan, magenta and yellow, which absorb red, green and blue
+_ALLOWED = {
+    "motion_px": (0, 512),
+    "halftone_px": (2, 64),
+    "halftone_strength": (0, 1),
+    "thumbnail_factor": (1, 64),
+    "thumbnail_sharpening": (0, 10),
+    "thumbnail_sharpening_px": (0, 10),
+    "grain_sigma": (0, 255),
+    "grain_px": (1, 64),
+    "scratch_count": (1, 100),
+    "recompressed_quality": (1, 100),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,63 +49,31 @@ class Aging:
         ConfigError: if a probability or a range is not allowed.
     """
 
-    gray: float = 0.4
-    """Probability of a black and white photograph; half of these are sepia."""
-    faded: float = 0.3
-    """Probability of raised blacks, weak contrast and a color cast."""
-    motion: float = 0.25
-    """Probability of a straight motion blur."""
+    gray: float = 0.4  # black and white; half of these are sepia
+    faded: float = 0.3  # raised blacks, weak contrast and a color cast
+    motion: float = 0.25  # straight motion blur
     motion_px: tuple[float, float] = (4.0, 24.0)
-    """Its length in pixels."""
-    halftone: float = 0.3
-    """Probability of a halftone print: a screen of dots for each ink, strongest in the middle tones. Eq. 14 is then
-    mild, see :meth:`memgan.degradation.Degradation.mild`."""
-    halftone_px: tuple[float, float] = (3.0, 10.0)
-    """Period of its dots in pixels."""
-    halftone_strength: tuple[float, float] = (0.05, 0.4)
-    """Its largest change, as a share of the range of values."""
-    thumbnail: float = 0.3
-    """Probability, without a halftone, of a small sharpened copy (:func:`memgan.degradation.thumbnail.thumbnail`). It
-    replaces Eq. 14, with the same JPEG and, half the time, a third of the noise."""
-    thumbnail_factor: tuple[float, float] = (1.5, 7.0)
-    """Downscale of the copy from 512 px."""
-    thumbnail_sharpening: tuple[float, float] = (0.2, 2.5)
-    """Amount of unsharp masking."""
-    thumbnail_sharpening_px: tuple[float, float] = (0.5, 1.5)
-    """Standard deviation of its blur, in pixels of the copy."""
-    grain: float = 0.5
-    """Probability of film grain: luminance noise, strongest in the middle tones."""
-    grain_sigma: tuple[float, float] = (3.0, 14.0)
-    """Its standard deviation in 8-bit levels."""
-    grain_px: tuple[float, float] = (1.0, 4.0)
-    """Its size in pixels."""
-    scratches: float = 0.3
-    """Probability of scratches: light or dark lines across a part of the picture."""
+    halftone: float = 0.3  # a screen of dots for each ink, strongest in the middle tones; Eq. 14 is then mild
+    halftone_px: tuple[float, float] = (3.0, 10.0)  # period of the dots
+    halftone_strength: tuple[float, float] = (0.05, 0.4)  # largest change, as a share of the range of values
+    thumbnail: float = 0.3  # of faces without a halftone, see :func:`thumbnail`; replaces Eq. 14
+    thumbnail_factor: tuple[float, float] = (1.5, 7.0)  # downscale from 512 px
+    thumbnail_sharpening: tuple[float, float] = (0.2, 2.5)  # amount of unsharp masking
+    thumbnail_sharpening_px: tuple[float, float] = (0.5, 1.5)  # sigma of its blur in pixels of the copy
+    grain: float = 0.5  # luminance noise, strongest in the middle tones
+    grain_sigma: tuple[float, float] = (3.0, 14.0)  # in 8-bit levels
+    grain_px: tuple[float, float] = (1.0, 4.0)  # size
+    scratches: float = 0.3  # light or dark lines across a part of the picture
     scratch_count: tuple[int, int] = (1, 5)
-    """How many."""
-    recompressed: float = 0.5
-    """Probability of a second JPEG compression, on another block grid than the first, as sharing a picture leaves."""
+    recompressed: float = 0.5  # a second JPEG on another block grid than the first, as sharing a picture leaves
     recompressed_quality: tuple[int, int] = (30, 90)
-    """Its quality."""
 
     def __post_init__(self) -> None:
-        for name in ("gray", "faded", "motion", "halftone", "thumbnail", "grain", "scratches", "recompressed"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it is a probability: from 0 to 1.")
-        allowed = {
-            "motion_px": (0, 512),
-            "halftone_px": (2, 64),
-            "halftone_strength": (0, 1),
-            "thumbnail_factor": (1, 64),
-            "thumbnail_sharpening": (0, 10),
-            "thumbnail_sharpening_px": (0, 10),
-            "grain_sigma": (0, 255),
-            "grain_px": (1, 64),
-            "scratch_count": (1, 100),
-            "recompressed_quality": (1, 100),
-        }
-        for name, (least, most) in allowed.items():
-            checked_range(name, getattr(self, name), least, most)
+        for name, value in vars(self).items():
+            if name in _ALLOWED:
+                checked_range(name, value, *_ALLOWED[name])
+            elif not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value!r}; it is a probability: from 0 to 1.")
 
 
 @torch.no_grad()
@@ -109,17 +88,12 @@ def age_seeded(
     """Turn clean faces into old photographs and degrade these; one seed per picture fixes both.
 
     Args:
-        images: (B, 3, H, W) RGB in [-1, 1], sides >= 8 px.
-        seeds: B integers from 0 to 2**63 - 1.
+        images, seeds, codec: as for :func:`memgan.degradation.degrade_seeded`, which names the errors too.
         settings: probabilities and ranges; ``None``: the defaults.
         degradation: ranges of Eq. 14, which is applied too; ``None``: the paper's.
-        codec: see :func:`memgan.degradation.eq14.degrade_seeded`.
 
     Returns:
         targets and degraded pictures, both (B, 3, H, W) in [-1, 1], dtype and device of ``images``.
-
-    Raises:
-        ShapeError, ImageError, ConfigError: as :func:`memgan.degradation.eq14.degrade_seeded`.
     """
     seeds = list(seeds)
     codec = checked_codec(images, seeds, codec)
@@ -134,7 +108,17 @@ def age_seeded(
             moved = _motion(moved, draw.uniform(*settings.motion_px), draw.uniform(0, math.pi))
         printed = draw.bernoulli(settings.halftone)
         if not printed and draw.bernoulli(settings.thumbnail):
-            levels = thumbnail((moved + 1) * 127.5, _thumbnail_of(settings, ranges, draw, _unit(moved)), noise, codec)
+            sigma = draw.uniform(*ranges.noise_sigma) / 3 if draw.bernoulli(0.5) else 0.0  # sharpening multiplies it
+            levels = thumbnail(
+                (moved + 1) * 127.5,
+                noise,
+                codec,
+                factor=max(1.0, draw.uniform(*settings.thumbnail_factor) * _unit(moved)),
+                noise_sigma=sigma,
+                sharpening=draw.uniform(*settings.thumbnail_sharpening),
+                sharpening_sigma=draw.uniform(*settings.thumbnail_sharpening_px),
+                jpeg_quality=draw.integer(*ranges.jpeg_quality),
+            )
         else:
             # Where the dots of a print are visible, it was not blurred or downscaled much.
             parameters = draw_parameters(seed, ranges.mild() if printed else ranges)
@@ -158,15 +142,41 @@ def _photograph(image: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
     return image.clamp(-1, 1)
 
 
-def _thumbnail_of(settings: Aging, ranges: Degradation, draw: RandomDraw, unit: float) -> Thumbnail:
-    noise = draw.uniform(*ranges.noise_sigma) / 3 if draw.bernoulli(0.5) else 0.0  # sharpening multiplies it
-    return Thumbnail(
-        factor=max(1.0, draw.uniform(*settings.thumbnail_factor) * unit),
-        noise_sigma=noise,
-        sharpening=draw.uniform(*settings.thumbnail_sharpening),
-        sharpening_sigma=draw.uniform(*settings.thumbnail_sharpening_px),
-        jpeg_quality=draw.integer(*ranges.jpeg_quality),
-    )
+@torch.no_grad()
+def thumbnail(
+    levels: Tensor,
+    noise: torch.Generator,
+    codec: Codec,
+    *,
+    factor: float,
+    noise_sigma: float,
+    sharpening: float,
+    sharpening_sigma: float,
+    jpeg_quality: int,
+) -> Tensor:
+    """Downsample by cubic interpolation, add noise, sharpen, compress, upsample by cubic interpolation.
+
+    Cameras and web pages do this. Unlike Eq. 14 it leaves halos along edges, and sharpened noise and JPEG blocks.
+
+    Args:
+        levels: (3, H, W) float32 in [0, 255].
+        noise: source of the noise, on the device of ``levels``.
+        factor: how many times smaller, at least 1.
+        noise_sigma: in 8-bit levels of the small copy.
+        sharpening: share of the detail above a blur of ``sharpening_sigma`` pixels of the copy that is added.
+
+    Returns:
+        (3, H, W), integers in [0, 255].
+    """
+    size = list(levels.shape[-2:])
+    small = _cubic(levels, [max(8, round(side / factor)) for side in size])
+    small = small + noise_sigma * torch.randn(small.shape, generator=noise, device=small.device)
+    small = small + sharpening * (small - gaussian_blur(small, sharpening_sigma))
+    return _cubic(compress(small.clamp(0, 255).round(), jpeg_quality, codec), size).clamp(0, 255).round()
+
+
+def _cubic(levels: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(levels[None], size=size, mode="bicubic", align_corners=False, antialias=True)[0]
 
 
 def _motion(image: Tensor, length: float, angle: float) -> Tensor:
@@ -241,11 +251,8 @@ def _printed(levels: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
 def _scratched(levels: Tensor, draw: RandomDraw, unit: float) -> Tensor:
     """Draw one bent line of random strength."""
     height, width = levels.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.linspace(0, 1, height, device=levels.device),
-        torch.linspace(0, 1, width, device=levels.device),
-        indexing="ij",
-    )
+    y, x = (torch.linspace(0, 1, side, device=levels.device) for side in (height, width))
+    y, x = torch.meshgrid(y, x, indexing="ij")
     if draw.bernoulli(0.25):
         y, x = x, y  # most scratches run along the film
     start, slope, bend = draw.uniform(0, 1), draw.uniform(-0.15, 0.15), draw.uniform(-0.05, 0.05)

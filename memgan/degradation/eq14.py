@@ -25,11 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.jpeg import Codec, compress
+from memgan.degradation.random_draw import RandomDraw
 from memgan.errors import ConfigError, ImageError, ShapeError
 
-REFERENCE_SIZE_PX = 512
-"""Side of the faces that the paper's ranges are for."""
-_MIN_SIDE_PX = 8
+REFERENCE_SIZE_PX = 512  # side of the faces that the paper's ranges are for
 _OVERSHOOT = 8.0  # a generator's picture leaves [-1, 1] a little; a picture in 8-bit levels leaves it by far
 
 
@@ -41,14 +40,10 @@ class Degradation:
         ConfigError: if a range is reversed or leaves what is allowed.
     """
 
-    blur_sigma: tuple[float, float] = (0.2, 10.0)
-    """Standard deviation of the Gaussian blur in pixels of the picture; 0 switches it off."""
-    downscale: tuple[float, float] = (1.0, 8.0)
-    """Real-valued factor by which the picture is shrunk."""
-    noise_sigma: tuple[float, float] = (0.0, 15.0)
-    """Standard deviation of the noise in 8-bit levels."""
+    blur_sigma: tuple[float, float] = (0.2, 10.0)  # of a Gaussian, in pixels of the picture; 0: no blur
+    downscale: tuple[float, float] = (1.0, 8.0)  # real-valued factor by which the picture is shrunk
+    noise_sigma: tuple[float, float] = (0.0, 15.0)  # in 8-bit levels
     jpeg_quality: tuple[int, int] = (60, 100)
-    """JPEG quality, an integer."""
 
     def __post_init__(self) -> None:
         allowed = {"blur_sigma": (0, 100), "downscale": (1, 64), "noise_sigma": (0, 255), "jpeg_quality": (1, 100)}
@@ -75,22 +70,16 @@ class Degradation:
 
         Of the whole ranges, one draw in eighty is as mild in all four parameters.
         """
-
-        def gentle(limits: tuple[float, float]) -> tuple[float, float]:
-            return limits[0], limits[0] + (limits[1] - limits[0]) / 3
-
+        milder = {
+            name: (low, low + (high - low) / 3) for name, (low, high) in vars(self).items() if name != "jpeg_quality"
+        }
         low, high = self.jpeg_quality
-        return Degradation(
-            blur_sigma=gentle(self.blur_sigma),
-            downscale=gentle(self.downscale),
-            noise_sigma=gentle(self.noise_sigma),
-            jpeg_quality=(high - (high - low) // 3, high),
-        )
+        return Degradation(**milder, jpeg_quality=(high - (high - low) // 3, high))
 
 
 @dataclasses.dataclass(frozen=True)
 class DegradationParameters:
-    """The four parameters of Eq. 14 drawn for one picture; units as in :class:`Degradation`."""
+    """Parameters of Eq. 14 drawn for one picture; units as in :class:`Degradation`."""
 
     blur_sigma: float
     downscale: float
@@ -99,19 +88,15 @@ class DegradationParameters:
 
 
 def draw_parameters(seed: int, settings: Degradation | None = None) -> DegradationParameters:
-    """Draw the parameters of one picture from its seed; the same on every device."""
+    """Draw the parameters of one picture from its seed, the same on every device; ``None``: the paper's ranges."""
     settings = settings or Degradation()
-    u = torch.rand(4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
-
-    def between(limits: tuple[float, float], share: float) -> float:
-        return limits[0] + (limits[1] - limits[0]) * share
-
+    draw = RandomDraw(torch.Generator().manual_seed(seed))
     low, high = settings.jpeg_quality
     return DegradationParameters(
-        blur_sigma=between(settings.blur_sigma, u[0]),
-        downscale=between(settings.downscale, u[1]),
-        noise_sigma=between(settings.noise_sigma, u[2]),
-        jpeg_quality=int(low) + int(u[3] * (high - low + 1)),
+        blur_sigma=draw.uniform(*settings.blur_sigma),
+        downscale=draw.uniform(*settings.downscale),
+        noise_sigma=draw.uniform(*settings.noise_sigma),
+        jpeg_quality=low + int(draw.uniform(0, 1) * (high - low + 1)),
     )
 
 
@@ -144,8 +129,7 @@ def degrade_seeded(
     out = torch.empty_like(images)
     for index, seed in enumerate(seeds):
         noise = torch.Generator(images.device).manual_seed(seed)
-        parameters = draw_parameters(seed, settings)
-        out[index] = apply_degradation(images[index], parameters, noise, codec=codec)
+        out[index] = apply_degradation(images[index], draw_parameters(seed, settings), noise, codec=codec)
     return out
 
 
@@ -177,12 +161,10 @@ def gaussian_blur(levels: Tensor, sigma: float) -> Tensor:
         return by_plane(
             lambda plane: cv2.sepFilter2D(plane, -1, right.numpy(), down.numpy(), borderType=border), levels
         )
-    for kernel, vertical in ((down, True), (right, False)):
-        radius = len(kernel) // 2
-        pad = (0, 0, radius, radius) if vertical else (radius, radius, 0, 0)
-        shape = (1, 1, -1, 1) if vertical else (1, 1, 1, -1)
-        padded = F.pad(levels[:, None], pad, mode="reflect")
-        levels = F.conv2d(padded, kernel.to(levels).view(shape))[:, 0]
+    for kernel in (down.view(1, 1, -1, 1), right.view(1, 1, 1, -1)):
+        high, wide = (side // 2 for side in kernel.shape[2:])
+        padded = F.pad(levels[:, None], (wide, wide, high, high), mode="reflect")
+        levels = F.conv2d(padded, kernel.to(levels))[:, 0]
     return levels
 
 
@@ -196,11 +178,7 @@ def by_plane(filtered: Callable[[np.ndarray], np.ndarray], levels: Tensor) -> Te
 
 
 def checked_range(name: str, value: Any, least: float, most: float) -> tuple[Any, Any]:
-    """``value`` as (low, high) within [least, most].
-
-    Raises:
-        ConfigError: if it is no such pair of numbers.
-    """
+    """``value`` as (low, high) within [least, most], or a :class:`ConfigError`."""
     numeric = isinstance(value, tuple | list) and all(isinstance(v, int | float) for v in value)
     if not numeric or len(value) != 2 or not least <= value[0] <= value[1] <= most:
         raise ConfigError(f"{name} is {value!r}; allowed: (low, high) with {least} <= low <= high <= {most}.")
@@ -222,11 +200,9 @@ def _bilinear(levels: Tensor, size: list[int]) -> Tensor:
 
 def checked_codec(images: Tensor, seeds: list[int], codec: Codec) -> Codec:
     """Check the arguments of :func:`degrade_seeded`, which documents the errors, and resolve the codec ``auto``."""
-    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < _MIN_SIDE_PX:
-        raise ShapeError(
-            f"The pictures have shape {tuple(images.shape)}; needed: (B, 3, H, W) with sides of at least "
-            f"{_MIN_SIDE_PX} px."
-        )
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < 8:
+        raise ShapeError(f"The pictures have shape {shape}; needed: (B, 3, H, W) with sides of at least 8 px.")
     if len(seeds) != len(images):
         raise ShapeError(f"{len(seeds)} seeds were given for {len(images)} pictures; give one for each.")
     if codec not in get_args(Codec):

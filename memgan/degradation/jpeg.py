@@ -1,37 +1,21 @@
 """Compresses pictures as JPEG: with libjpeg on the CPU, or by the same steps in torch on any device."""
 
+import functools
+import io
 import math
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from memgan.errors import ImageError
 
 Codec = Literal["auto", "real", "simulated"]
 """``real``: libjpeg. ``simulated``: the same steps in torch. ``auto``: real on the CPU, else simulated."""
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the luminance of JPEG (ITU-R BT.601, ITU-T T.871)."""
-# Annex K of ITU-T T.81, luminance then chrominance.
-_LUMA_TABLE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-_CHROMA_TABLE = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * 8 for _ in range(4)),
-)
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in the luminance of JPEG (ITU-R BT.601, ITU-T T.871)
 
 
 def compress(levels: Tensor, quality: int, codec: Codec) -> Tensor:
@@ -58,8 +42,8 @@ def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
     red, green, blue = F.pad(levels[None], pad, mode="replicate")[0]
     luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     chroma = torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402]) + 128  # (2, H, W)
-    luma = _quantized(luma.round()[None], _LUMA_TABLE, quality)[0]
-    chroma = _quantized(F.avg_pool2d(chroma.round(), 2).round(), _CHROMA_TABLE, quality)
+    luma = _quantized(luma.round()[None], _tables(quality)[0])[0]
+    chroma = _quantized(F.avg_pool2d(chroma.round(), 2).round(), _tables(quality)[1])
     chroma = F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
     blueness, redness = chroma.round() - 128
     mixed = luma - 0.344136 * blueness - 0.714136 * redness
@@ -67,16 +51,24 @@ def jpeg_simulated(levels: Tensor, quality: int) -> Tensor:
     return rgb.round().clamp(0, 255)[:, :height, :width]
 
 
-def _quantized(planes: Tensor, base: tuple[tuple[int, ...], ...], quality: int) -> Tensor:
-    """Quantize the 8x8 DCT of (N, H, W) planes, sides multiples of 8, as libjpeg does at ``quality``."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    table = ((torch.tensor(base) * percent + 50) // 100).clamp(1, 255).to(planes)
+@functools.cache
+def _tables(quality: int) -> tuple[list[int], list[int]]:
+    """libjpeg's quantization tables of luminance and chrominance, row by row, as Pillow reads them from a file."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
+    with Image.open(file) as image:
+        return image.quantization[0], image.quantization[1]
+
+
+def _quantized(planes: Tensor, table: list[int]) -> Tensor:
+    """Quantize the 8x8 DCT of (N, H, W) planes, sides multiples of 8."""
+    steps = torch.tensor(table).view(8, 8).to(planes)
     position = torch.arange(8, dtype=torch.float64)
     dct = torch.cos((2 * position + 1) * position[:, None] * math.pi / 16) / 2
     dct[0] /= math.sqrt(2)
     dct = dct.to(planes)
     n, height, width = planes.shape
     blocks = (planes - 128).view(n, height // 8, 8, width // 8, 8).transpose(2, 3)  # (N, H/8, W/8, 8, 8)
-    coefficients = (dct @ blocks @ dct.T / table).round() * table
+    coefficients = (dct @ blocks @ dct.T / steps).round() * steps
     blocks = (dct.T @ coefficients @ dct).transpose(2, 3)
     return (blocks.reshape(n, height, width) + 128).round().clamp(0, 255)

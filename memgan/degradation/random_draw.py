@@ -6,11 +6,7 @@ import torch
 
 
 class RandomDraw:
-    """Draws from one source of random numbers.
-
-    Args:
-        random: the source, on the CPU, so that the numbers do not depend on the device of the pictures.
-    """
+    """Draws from a source of random numbers on the CPU, so that they do not depend on the device of the pictures."""
 
     def __init__(self, random: torch.Generator) -> None:
         self._random = random

@@ -1,21 +1,16 @@
 """Evaluates restorers, which are any callables: metrics, tables, contact sheets and memory diagnostics."""
 
 from memgan.evaluation.memory_diagnostics import MemoryDiagnoser, MemoryDiagnostics
-from memgan.evaluation.memory_sheet import write_memory_sheet
 from memgan.evaluation.metrics.fidelity import psnr, ssim
-from memgan.evaluation.metrics.frechet import frechet_distance
 from memgan.evaluation.metrics.identity import IdentityDistance
-from memgan.evaluation.metrics.kernel import kernel_distance
 from memgan.evaluation.metrics.niqe import niqe
 from memgan.evaluation.metrics.registry import METRICS, Metric, MetricInfo, MetricSet, choose_metrics
+from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_distance
 from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
-from memgan.evaluation.restorers import import_restorer
-from memgan.evaluation.results import EvaluationResult, FaceScores, Spread
-from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed
-from memgan.evaluation.sheets import write_contact_sheet
-from memgan.evaluation.table import result_table
-from memgan.image.collection import PictureSource
+from memgan.evaluation.results import EvaluationResult, FaceScores, Spread, result_table
+from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed, import_restorer
+from memgan.evaluation.sheets import write_contact_sheet, write_memory_sheet
 
 __all__ = [
     "METRICS",
@@ -29,7 +24,6 @@ __all__ = [
     "Metric",
     "MetricInfo",
     "MetricSet",
-    "PictureSource",
     "Spread",
     "alex_features",
     "choose_metrics",

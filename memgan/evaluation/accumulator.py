@@ -7,26 +7,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from memgan.evaluation.metrics.frechet import frechet_distance, small_sample_note
-from memgan.evaluation.metrics.kernel import kernel_distance
 from memgan.evaluation.metrics.regions import Region, composite
 from memgan.evaluation.metrics.registry import Compute, MetricInfo, MetricSet
+from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_distance, small_sample_note
 from memgan.evaluation.results import TO_OTHERS, EvaluationResult, FaceScores, mean
 
 _TARGET, _OTHERS = "target", "others"
-_SetKey = str | tuple[int, str]
-"""A set of pictures: the target, the others, or a seed and the name of a picture."""
-_Notes = defaultdict[str, list[str]]
-"""Caveats, with the names of the metrics that they are about."""
+_SetKey = str | tuple[int, str]  # the target, the others, or a seed and the name of a picture
+_Notes = defaultdict[str, list[str]]  # caveats, with the names of the metrics that they are about
 
 
 class ScoreAccumulator:
-    """Computes metrics of batches and keeps what the result needs.
-
-    Args:
-        metrics: what to compute.
-        restorers: names of the restorers.
-    """
+    """Computes metrics of batches and keeps what the result needs; ``restorers`` are names."""
 
     def __init__(self, metrics: MetricSet, restorers: Sequence[str]) -> None:
         self._metrics = metrics
@@ -39,29 +31,22 @@ class ScoreAccumulator:
         self._num_target = 0
 
     def add(self, names: Sequence[str], seed: int, images: Mapping[str, Tensor], truth: Tensor | None) -> None:
-        """Compute the metrics of a batch.
+        """Compute the metrics of the faces ``names``, degraded with a base seed.
 
-        Args:
-            names: of the faces.
-            seed: base seed of their degradation.
-            images: (B, 3, S, S) in [-1, 1] by name: ``input`` and the restorers.
-            truth: (B, 3, S, S); ``None``: metrics that need it are not computed.
+        All are (B, 3, S, S) in [-1, 1]: ``input`` and the restorers by name, and the truth, which some metrics need.
         """
-        values: dict[str, dict[str, list[float]]] = {}
+        faces = [FaceScores(name, seed, {picture: {} for picture in images}) for name in names]
         for picture, batch in images.items():
-            values[picture] = {}
             for metric in self._metrics.metrics:
+                values: list[float] = []
                 if metric.info.kind == "single":
-                    values[picture][metric.name] = metric.compute(batch).tolist()
+                    values = metric.compute(batch).tolist()
                 elif metric.info.kind == "paired" and truth is not None:
-                    values[picture][metric.name] = metric.compute(batch, truth).tolist()
+                    values = metric.compute(batch, truth).tolist()
+                for face, value in zip(faces, values, strict=False):
+                    face.scores[picture][metric.name] = value
             self._add_features((seed, picture), batch, truth)
-        for row, face in enumerate(names):
-            scores = {
-                picture: {name: of_batch[row] for name, of_batch in by_metric.items()}
-                for picture, by_metric in values.items()
-            }
-            self._rows.setdefault(seed, []).append(FaceScores(face, seed, scores))
+        self._rows.setdefault(seed, []).extend(faces)
 
     def add_target(self, batch: Tensor) -> None:
         """Add (B, 3, S, S) truths or reference pictures, each once."""
@@ -88,11 +73,7 @@ class ScoreAccumulator:
             self._features[metric.name][key].append(known[metric.compute, region])
 
     def result(self, target_name: str = "truth") -> EvaluationResult:
-        """Scores of all faces so far, and distances of the sets.
-
-        Args:
-            target_name: ``truth`` or ``reference``, see :class:`EvaluationResult`.
-        """
+        """Scores of all faces so far, and distances of the sets to the ``truth`` or the ``reference``."""
         notes: _Notes = defaultdict(list)
         infos: dict[str, MetricInfo] = {}
         distances: dict[int, dict[str, dict[str, float]]] = {}

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections import defaultdict
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,44 +15,30 @@ from memgan.network.model import MemGAN
 from memgan.runtime.tables import text_table
 
 _BLOCK = 16384  # positions at a time, because the (positions, K) matrix of a 512 px picture is large
-ALL = "all"
-"""Name of all banks together, in place of a scale."""
+ALL = "all"  # banks together, in place of a scale
 
 
 @dataclasses.dataclass(frozen=True)
 class BankDiagnostics:
     """One bank, as some degraded faces use it."""
 
-    scale: int
-    """Side of its feature map in pixels."""
+    scale: int  # side of its feature map in pixels
     num_slots: int
-    num_positions: int
-    """Positions of all faces; of few positions, used slots may seem dead."""
-    used_slots: int
-    """Slots that are the most similar one (Eq. 4) of some position."""
-    effective_slots: float
-    """exp(entropy) of these assignments: K if all slots serve equally many positions, 1 if one serves them all."""
-    never_trained: int | None
-    """Slots without any assignment in the whole training; ``None`` if the weights do not tell."""
-    attention_entropy: float
-    """Mean entropy of Eq. 2's weights over its maximum log K: 1 is the plain mean of all slots, 0 a single slot."""
-    best_cosine: float
-    """Mean cosine of a position and its most similar slot."""
-
-    @property
-    def dead_slots(self) -> int:
-        """Slots that serve no position of these faces."""
-        return self.num_slots - self.used_slots
+    num_positions: int  # of all faces; of few positions, used slots may seem dead
+    used_slots: int  # the most similar one (Eq. 4) of some position
+    effective_slots: float  # exp(entropy) of these assignments: K if all serve equally many, 1 if one serves them all
+    never_trained: int | None  # without any assignment in the whole training; None if the weights do not tell
+    attention_entropy: float  # mean, of Eq. 2's weights, over its maximum log K: 1 is even, 0 a single slot
+    best_cosine: float  # mean cosine of a position and its most similar slot
+    dead_slots: int  # the most similar one of no position
 
 
 @dataclasses.dataclass(frozen=True)
 class PictureChange:
-    """Change of the restored picture when a bank returns its mean slot at every position."""
+    """Change of the restored picture when a bank returns its mean slot at every position; means over faces."""
 
-    psnr: float
-    """Of the changed picture against the unchanged one, dB, mean over faces; infinite if nothing changes."""
-    levels: float
-    """Mean absolute change in 8-bit levels."""
+    psnr: float  # of the changed picture against the unchanged one, dB; infinite if nothing changes
+    levels: float  # absolute change in 8-bit levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +48,7 @@ class MemoryDiagnostics:
     num_faces: int
     temperature: float
     banks: tuple[BankDiagnostics, ...]
-    changes: dict[str, PictureChange]
-    """By scale as text, and ``all`` for every bank at once."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        banks = [dataclasses.asdict(bank) | {"dead_slots": bank.dead_slots} for bank in self.banks]
-        changes = {name: dataclasses.asdict(change) for name, change in self.changes.items()}
-        return {
-            "num_faces": self.num_faces,
-            "temperature": self.temperature,
-            "banks": banks,
-            "mean_slot_instead_of_read": changes,
-        }
+    mean_slot_instead_of_read: dict[str, PictureChange]  # by scale as text, and ``all`` for every bank at once
 
     def table(self) -> str:
         """One row per bank."""
@@ -87,7 +60,7 @@ class MemoryDiagnostics:
             rows.append([*row, f"{bank.attention_entropy:.4f}", f"{bank.best_cosine:.4f}"])
         rows.append([ALL, *[""] * (len(head) - 1)])
         for row in rows:
-            change = self.changes[row[0]]
+            change = self.mean_slot_instead_of_read[row[0]]
             row += [f"{change.psnr:.2f}", f"{change.levels:.3f}"]
         title = (
             f"memory, {self.num_faces} faces, temperature {self.temperature:g}; last two columns: the picture with the "
@@ -97,10 +70,7 @@ class MemoryDiagnostics:
 
 
 class MemoryDiagnoser:
-    """Observes the memory of a network while it restores faces.
-
-    Args:
-        network: in evaluation mode.
+    """Observes the memory of a network in evaluation mode while it restores faces.
 
     Raises:
         ConfigError: if it has no memory.
@@ -117,27 +87,22 @@ class MemoryDiagnoser:
     @torch.no_grad()
     def add(self, degraded: Tensor) -> None:
         """Restore a batch: (B, 3, S, S) in [-1, 1], on the network's device."""
-        network = self._network
-        encoded = network.encode(degraded)
-        features, memories = encoded.features, encoded.memories
-        restored = network.decode(encoded).clamp(-1, 1)
-        means = {scale: mean_read(meter.bank, features[scale]) for scale, meter in self._meters.items()}
-        for scale, adjust in network.adjustments(features).items():
-            means[scale] = adjust(means[scale])
+        encoded = self._network.encode(degraded)
+        restored = self._network.decode(encoded).clamp(-1, 1)
+        means: dict[int, Tensor] = {}
         for scale, meter in self._meters.items():
-            meter.add(features[scale])
-        for name, replaced in ({str(scale): {scale: mean} for scale, mean in means.items()} | {ALL: means}).items():
-            changed = network.decode(encoded._replace(memories={**memories, **replaced})).clamp(-1, 1)
+            meter.add(encoded.features[scale])
+            means[scale] = mean_read(meter.bank, encoded.features[scale])
+        for scale, adjust in self._network.adjustments(encoded.features).items():
+            means[scale] = adjust(means[scale])
+        for name, replaced in [*((str(scale), {scale: mean}) for scale, mean in means.items()), (ALL, means)]:
+            changed = self._network.decode(encoded._replace(memories={**encoded.memories, **replaced})).clamp(-1, 1)
             levels = (changed - restored).abs().float().mean((1, 2, 3)) * 127.5
             self._changes[name] += zip(psnr(changed, restored).tolist(), levels.tolist(), strict=True)
         self._num_faces += len(degraded)
 
     def result(self) -> MemoryDiagnostics:
-        """Diagnostics over all faces so far.
-
-        Raises:
-            DataError: if there were no faces.
-        """
+        """Diagnostics over all faces so far; :class:`DataError` if there were none."""
         count = self._num_faces
         if not count:
             raise DataError("No faces to diagnose the memory with; give at least one.")
@@ -172,13 +137,13 @@ class _BankMeter:
         positions = float(self._counts.sum())
         share = self._counts[self._counts > 0] / positions
         trained = self.bank.usage
-        # log K = 0 where there is one slot: its weight is always 1, as even as can be.
-        most = math.log(self.bank.num_slots)
+        most = math.log(self.bank.num_slots)  # 0 for one slot, whose weight is always 1, as even as can be
         return BankDiagnostics(
             scale=self.scale,
             num_slots=self.bank.num_slots,
             num_positions=int(positions),
             used_slots=len(share),
+            dead_slots=self.bank.num_slots - len(share),
             effective_slots=float(torch.exp(-(share * share.log()).sum())),
             never_trained=int((trained == 0).sum()) if bool((trained > 0).any()) else None,
             attention_entropy=self._entropy / positions / most if most else 1.0,

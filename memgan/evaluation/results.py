@@ -1,17 +1,17 @@
-"""Holds the results of an evaluation: scores of every face, distances of whole sets, and their means over seeds."""
+"""Holds the results of an evaluation, and sets them in a table with the figures that the paper publishes."""
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from memgan.evaluation import paper
 from memgan.evaluation.metrics.registry import MetricInfo
+from memgan.runtime.tables import text_table
 
-INPUT = "input"
-"""Name of the degraded pictures."""
-TO_OTHERS = "_to_others"
-"""Ends the name of a distance of sets to other people's faces instead of to the truths."""
+INPUT = "input"  # name of the degraded pictures
+TO_OTHERS = "_to_others"  # ends the name of a distance to other people's faces instead of to the truths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +24,11 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class FaceScores:
-    """Scores of one face, degraded with one seed."""
+    """Scores of one face, degraded with one base seed."""
 
     name: str
     seed: int
-    """Base seed, as given."""
-    scores: dict[str, dict[str, float]]
-    """By picture (``input``, then the restorers) and metric."""
+    scores: dict[str, dict[str, float]]  # by picture (``input``, then the restorers) and metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +37,7 @@ class EvaluationResult:
 
     faces: tuple[FaceScores, ...]
     restorers: tuple[str, ...]
-    """Names of the restorers."""
-    metrics: dict[str, MetricInfo]
-    """By name, in the order of the table."""
+    metrics: dict[str, MetricInfo]  # by name, in the order of the table
     distances: dict[int, dict[str, dict[str, float]]] = dataclasses.field(default_factory=dict)
     """Distances of the sets to the target: by seed, picture and metric."""
     target: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -49,8 +45,7 @@ class EvaluationResult:
     target_name: str = "truth"
     """``truth``: the clean faces that were degraded; ``reference``: good faces to compare real ones with."""
     num_target: int = 0
-    notes: tuple[str, ...] = ()
-    """Caveats of the figures."""
+    notes: tuple[str, ...] = ()  # caveats of the figures
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
     """Metrics that could not be computed: why, and the remedy."""
 
@@ -65,11 +60,7 @@ class EvaluationResult:
         return len(self.faces) // len(self.seeds)
 
     def summary(self, picture: str = INPUT) -> dict[str, Spread]:
-        """Every metric's mean over the faces, as mean and spread over the seeds.
-
-        Args:
-            picture: ``input`` or a restorer's name.
-        """
+        """Every metric's mean over the faces of ``input`` or a restorer, as mean and spread over the seeds."""
         by_seed: dict[str, list[float]] = {}
         for seed in self.seeds:
             rows = [face.scores[picture] for face in self.faces if face.seed == seed]
@@ -80,61 +71,67 @@ class EvaluationResult:
 
     def ratio(self, restorer: str) -> dict[str, float]:
         """A restorer's means divided by the input's; below 1 is a gain for a distance."""
-        before, after = self.summary(INPUT), self.summary(restorer)
-        return {name: after[name].mean / before[name].mean if before[name].mean else math.nan for name in before}
+        before, after = self._means(INPUT), self._means(restorer)
+        return {name: ratio_of(after[name], before[name]) for name in before}
 
     def difference(self, restorer: str) -> dict[str, float]:
         """A restorer's means minus the input's; the gain in decibels."""
-        before, after = self.summary(INPUT), self.summary(restorer)
-        return {name: after[name].mean - before[name].mean for name in before}
+        before, after = self._means(INPUT), self._means(restorer)
+        return {name: after[name] - before[name] for name in before}
 
     def ratio_to_target(self, restorer: str) -> dict[str, float]:
-        """A restorer's means divided by the target's, for metrics that the target has (NIQE).
-
-        Without distances to other people's faces, of which the target's may be zero: see :meth:`share_above_target`.
-        """
-        after = self.summary(restorer)
-        own = {name: value for name, value in self.target.items() if not name.endswith(TO_OTHERS)}
-        return {name: after[name].mean / value if value else math.nan for name, value in own.items()}
+        """A restorer's means divided by the target's, for metrics that it has; but see :meth:`share_above_target`."""
+        after = self._means(restorer)
+        return {
+            name: ratio_of(after[name], value) for name, value in self.target.items() if not name.endswith(TO_OTHERS)
+        }
 
     def share_above_target(self, restorer: str) -> dict[str, float]:
         """Share of the input's excess distance to other people's faces that remains after restoration.
 
-        Good faces of different people have a distance too, more so few pictures. That of the truths is this floor: 0
-        is as near as the truths, 1 as far as the input.
+        0 is as near to them as the truths, whose distance is a floor above zero; 1 is as far as the input.
         """
-        before, after = self.summary(INPUT), self.summary(restorer)
-        shares = {}
-        for name, floor in self.target.items():
-            if name.endswith(TO_OTHERS):
-                above = before[name].mean - floor
-                shares[name] = (after[name].mean - floor) / above if above else math.nan
-        return shares
+        before, after = self._means(INPUT), self._means(restorer)
+        return {
+            name: ratio_of(after[name] - floor, before[name] - floor)
+            for name, floor in self.target.items()
+            if name.endswith(TO_OTHERS)
+        }
+
+    def _means(self, picture: str) -> dict[str, float]:
+        return {name: spread.mean for name, spread in self.summary(picture).items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for :func:`memgan.runtime.atomic_file.write_json`."""
-        pictures = (INPUT, *self.restorers)
+        own = dataclasses.asdict(self)
+
+        def each(figures: Callable[[str], dict[str, float]]) -> dict[str, dict[str, float]]:
+            return {restorer: figures(restorer) for restorer in self.restorers}
+
         return {
             "num_faces": self.num_faces,
             "seeds": self.seeds,
             "restorers": list(self.restorers),
-            "metrics": {name: dataclasses.asdict(info) for name, info in self.metrics.items()},
+            "metrics": own["metrics"],
             "means": {
                 picture: {name: dataclasses.asdict(spread) for name, spread in self.summary(picture).items()}
-                for picture in pictures
+                for picture in (INPUT, *self.restorers)
             },
-            "ratio_to_input": {restorer: self.ratio(restorer) for restorer in self.restorers},
-            "difference_to_input": {restorer: self.difference(restorer) for restorer in self.restorers},
-            f"ratio_to_{self.target_name}": {restorer: self.ratio_to_target(restorer) for restorer in self.restorers},
-            f"share_above_{self.target_name}": {
-                restorer: self.share_above_target(restorer) for restorer in self.restorers
-            },
+            "ratio_to_input": each(self.ratio),
+            "difference_to_input": each(self.difference),
+            f"ratio_to_{self.target_name}": each(self.ratio_to_target),
+            f"share_above_{self.target_name}": each(self.share_above_target),
             self.target_name: {"num_pictures": self.num_target, "means": self.target},
             "distances": {str(seed): table for seed, table in self.distances.items()},
             "notes": list(self.notes),
             "left_out": self.left_out,
-            "faces": [dataclasses.asdict(face) for face in self.faces],
+            "faces": list(own["faces"]),
         }
+
+
+def ratio_of(value: float, base: float) -> float:
+    """Quotient; NaN if there is nothing to divide by."""
+    return value / base if base else math.nan
 
 
 def mean(values: Iterable[float]) -> float:
@@ -149,3 +146,63 @@ def spread_of(values: list[float]) -> Spread:
         return Spread(values[0])
     finite = all(math.isfinite(value) for value in values)
     return Spread(math.fsum(values) / len(values), statistics.stdev(values) if finite else math.nan)
+
+
+def result_table(result: EvaluationResult) -> str:
+    """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
+
+    The paper's are on other faces (CelebA-Test) and, for st_lpips and fd_*, of another metric, which the row names.
+    """
+    with_paper = result.target_name == "truth"
+    head = ["", "better", INPUT]
+    for restorer in result.restorers:
+        head += [restorer, "to input"]
+    head.append(result.target_name)
+    if with_paper:
+        head += [f"published, {paper.TABLE_1_DATA}", "input", "MemGAN", "to input"]
+    rows = []
+    after = [result.summary(restorer) for restorer in result.restorers]
+    for name, given in result.summary().items():
+        info = result.metrics[name]
+        row = [name, "higher" if info.higher_is_better else "lower", _cell(given)]
+        for means in after:
+            row += [_cell(means[name]), _gain(info, given.mean, means[name].mean)]
+        row.append(f"{result.target[name]:.4f}" if name in result.target else "-")
+        rows.append(row + (_published(info) if with_paper else []))
+    title = f"{result.num_faces} faces"
+    if with_paper:
+        title += f", seeds {', '.join(map(str, result.seeds))}"
+    elif result.num_target:
+        title += f", {result.num_target} reference pictures"
+    return "\n".join([title, text_table(head, rows, left=2), *_remarks(result)])
+
+
+def _published(info: MetricInfo) -> list[str]:
+    column = info.published
+    if column is None:
+        return ["-"] * 4
+    given, restored = paper.TABLE_1["Input"][column], paper.TABLE_1["MemGAN"][column]
+    return [column, f"{given:g}", f"{restored:g}", _gain(info, given, restored)]
+
+
+def _gain(info: MetricInfo, before: float, after: float) -> str:
+    if info.unit == "dB":
+        return f"{after - before:.3f} dB"
+    return f"x {ratio_of(after, before):.3f}"
+
+
+def _remarks(result: EvaluationResult) -> list[str]:
+    lines = []
+    for restorer in result.restorers:
+        for name, ratio in result.ratio_to_target(restorer).items():
+            lines.append(f"{name}: {restorer} / {result.target_name} = {ratio:.3f}")
+        for name, share in result.share_above_target(restorer).items():
+            lines.append(f"{name}, above the {result.target_name}'s: {restorer} / {INPUT} = {share:.3f}")
+    lines += [f"{name}: {result.metrics[name].made_by}" for name in result.summary()]
+    lines += [f"note: {note}" for note in result.notes]
+    lines += [f"left out: {name}: {reason}" for name, reason in result.left_out.items()]
+    return lines
+
+
+def _cell(spread: Spread) -> str:
+    return f"{spread.mean:.4f}" if spread.std is None else f"{spread.mean:.4f} ± {spread.std:.4f}"

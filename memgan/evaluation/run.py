@@ -2,6 +2,9 @@
 
 import dataclasses
 import hashlib
+import os
+import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -9,23 +12,26 @@ import torch
 from torch import Tensor
 
 from memgan.degradation import Codec, Degradation, degrade_seeded
-from memgan.errors import ConfigError
+from memgan.errors import ConfigError, DataError, ShapeError
 from memgan.evaluation.accumulator import ScoreAccumulator
 from memgan.evaluation.metrics.registry import MetricSet, choose_metrics
-from memgan.evaluation.restorers import Restorers, named_restorers, run_restorer
 from memgan.evaluation.results import INPUT, EvaluationResult
 from memgan.image.collection import PictureSource, Sources, read_face, spread_evenly
+from memgan.runtime.checks import check_int
 from memgan.runtime.progress import ProgressBar
+
+Restorer = Callable[[Tensor], Tensor]
+"""(B, 3, S, S) degraded faces in [-1, 1] -> restored ones, same shape and range; of a tuple the first item counts."""
+Restorers = Restorer | Mapping[str, Restorer] | None
+"""One restorer, several by name, or none: then the inputs alone are evaluated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedFace:
     """One face with its restored pictures, for sheets and memory diagnostics."""
 
-    index: int
-    """Number of the face, from 0."""
-    total: int
-    """Faces in all."""
+    index: int  # from 0
+    total: int  # faces in all
     name: str
     seed: int
     images: Mapping[str, Tensor]
@@ -35,13 +41,44 @@ class EvaluatedFace:
 OnFace = Callable[[EvaluatedFace], None]
 
 
+def import_restorer(text: str) -> tuple[str, Restorer]:
+    """Import a restorer given as ``module:callable`` or ``name=module:callable``.
+
+    The callable takes (B, 3, 512, 512) RGB in [-1, 1] and returns the same, as the networks of GFPGAN and CodeFormer
+    do. Modules of the current folder are found. Importing runs the module's code.
+
+    Returns:
+        Name for the table (that of the callable if none is given) and callable.
+
+    Raises:
+        ConfigError: if it is no such text, or nothing like it can be imported.
+    """
+    name, _, place = text.rpartition("=")
+    module, _, path = place.partition(":")
+    if not module or not path:
+        raise ConfigError(f"Restorer {text!r}; give module:callable or name=module:callable.")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # a console script does not search the current folder by itself
+    try:
+        found = pkgutil.resolve_name(place)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"Restorer {text!r} cannot be imported ({error}); give module:callable of an installed package or of a "
+            "file in the current folder."
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise ConfigError(f"Restorer {text!r} is {type(found).__name__}, which cannot be called; name a function.")
+    return name or path.rpartition(".")[2], found
+
+
 def face_seed(name: str, seed: int = 0) -> int:
     """Seed of one face's degradation: a hash of the base seed and the file's name without folders."""
     digest = hashlib.sha256(f"{seed}:{PurePosixPath(name).name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-@torch.no_grad()
 def evaluate(
     restore: Restorers,
     faces: Sources,
@@ -72,10 +109,8 @@ def evaluate(
         limit: at most so many faces, spread evenly over the sorted names; ``None``: all.
         metrics: ``None``: all that work here, see :func:`memgan.evaluation.choose_metrics`.
         size_px: side at which the restorers work.
-        batch_size: faces per call of a restorer.
-        device: of what restorers and metrics are given.
-        settings: ranges of Eq. 14; ``None``: the paper's, for faces of ``size_px`` (see
-            :meth:`memgan.degradation.Degradation.at_size`).
+        batch_size, device: faces per call of a restorer, and where its input lies.
+        settings: ranges of Eq. 14; ``None``: the paper's, in proportion to ``size_px``.
         codec: see :func:`memgan.degradation.degrade_seeded`.
         show_progress: write a progress bar to standard error.
         on_face: given every face's pictures, seed after seed within a batch.
@@ -87,28 +122,17 @@ def evaluate(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"seeds is {list(seeds)}; give at least one, and none twice.")
-    settings = Degradation().at_size(size_px) if settings is None else settings
+    ranges = Degradation().at_size(size_px) if settings is None else settings
+
+    def degrade(batch: Tensor, names: Sequence[str], seed: int) -> Tensor:
+        return degrade_seeded(batch, [face_seed(name, seed) for name in names], settings=ranges, codec=codec)
+
     clean = _Faces(faces, limit, size_px, batch_size)
-    good = None if others is None else _Faces(others, len(clean), size_px, batch_size)
+    good = _Faces(others, len(clean), size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
-    run = _Run(restore, metrics, len(clean), on_face)
-    total = len(clean) * len(seeds) + (0 if good is None else len(good))
-    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
-        for start, names, batch in clean.batches():
-            truth = batch.to(device)
-            run.scores.add_target(truth)
-            for seed in seeds:
-                own_seeds = [face_seed(name, seed) for name in names]
-                degraded = degrade_seeded(batch, own_seeds, settings=settings, codec=codec).to(device)
-                run.add(start, names, seed, degraded, truth)
-                bar.advance(len(names))
-        for _, names, batch in () if good is None else good.batches():
-            run.scores.add_others(batch.to(device))
-            bar.advance(len(names))
-    return run.scores.result()
+    return _run(restore, clean, good, metrics, device, show_progress, on_face, seeds, degrade)
 
 
-@torch.no_grad()
 def evaluate_real(
     restore: Restorers,
     faces: Sources,
@@ -124,44 +148,28 @@ def evaluate_real(
 ) -> EvaluationResult:
     """Restore real degraded faces, which have no truth; metrics that need one are not computed.
 
+    Other arguments and the errors are those of :func:`evaluate`.
+
     Args:
-        restore: as for :func:`evaluate`.
         faces: degraded, aligned faces: folders, tar archives, files.
-        reference: good, aligned faces of any people; ``None``: no distances of sets.
-        limit: at most so many faces, spread evenly over the sorted names (the reference is used whole).
-        metrics, size_px, batch_size, device, show_progress, on_face: as for :func:`evaluate`.
+        reference: good, aligned faces of any people, all of which are used; ``None``: no distances of sets.
 
     Returns:
         Scores under the seed 0; ``target`` is the reference.
-
-    Raises:
-        ConfigError: if ``limit`` or ``batch_size`` is below 1.
-        DataError: if there are no faces, one is unreadable or not square, or a restorer returns NaN.
-        ShapeError: if a restorer returns another shape.
     """
     given = _Faces(faces, limit, size_px, batch_size)
-    good = None if reference is None else _Faces(reference, None, size_px, batch_size)
+    good = _Faces(reference, None, size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px, with_truth=False) if metrics is None else metrics
-    run = _Run(restore, metrics, len(given), on_face)
-    total = len(given) + (0 if good is None else len(good))
-    with ProgressBar(total, unit="faces", hidden=not show_progress) as bar:
-        for start, names, batch in given.batches():
-            run.add(start, names, 0, batch.to(device), None)
-            bar.advance(len(names))
-        for _, names, batch in () if good is None else good.batches():
-            run.scores.add_target(batch.to(device))
-            bar.advance(len(names))
-    return run.scores.result("reference")
+    return _run(restore, given, good, metrics, device, show_progress, on_face)
 
 
 class _Faces:
-    """Faces of some sources, read in batches."""
+    """Faces of some sources, read in batches; none of ``None``."""
 
-    def __init__(self, sources: Sources, limit: int | None, size_px: int, batch_size: int) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1.")
-        self._source = PictureSource(sources)
-        self._order = spread_evenly(self._source, limit)
+    def __init__(self, sources: Sources | None, limit: int | None, size_px: int, batch_size: int) -> None:
+        check_int("batch_size", batch_size, 1)
+        self._source = None if sources is None else PictureSource(sources)
+        self._order = [] if self._source is None else spread_evenly(self._source, limit)
         self._size_px, self._batch_size = size_px, batch_size
 
     def __len__(self) -> int:
@@ -169,30 +177,74 @@ class _Faces:
 
     def batches(self) -> Iterator[tuple[int, list[str], Tensor]]:
         """Number of the first face, names, and (B, 3, S, S) in [-1, 1] on the CPU."""
-        all_names = self._source.names
+        if self._source is None:
+            return
+        names = self._source.names
         for start in range(0, len(self), self._batch_size):
             indices = self._order[start : start + self._batch_size]
             batch = torch.stack([read_face(self._source, index, self._size_px) for index in indices])
-            yield start, [all_names[index] for index in indices], batch
+            yield start, [names[index] for index in indices], batch
 
 
-class _Run:
-    """Restores degraded faces, and hands the results to the accumulator and to ``on_face``."""
+@torch.no_grad()
+def _run(
+    restore: Restorers,
+    faces: _Faces,
+    good: _Faces,
+    metrics: MetricSet,
+    device: str | torch.device,
+    show_progress: bool,
+    on_face: OnFace | None,
+    seeds: Sequence[int] = (0,),
+    degrade: Callable[[Tensor, Sequence[str], int], Tensor] | None = None,
+) -> EvaluationResult:
+    """Restore faces, degraded with every seed or (``degrade`` is ``None``) as they are, and take all metrics."""
+    restorers = _named(restore)
+    scores = ScoreAccumulator(metrics, list(restorers))
+    with ProgressBar(len(faces) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
+        for start, names, batch in faces.batches():
+            truth = None if degrade is None else batch.to(device)
+            if truth is not None:
+                scores.add_target(truth)
+            for seed in seeds:
+                images = {INPUT: (batch if degrade is None else degrade(batch, names, seed)).to(device)}
+                images |= {name: _restored(name, one, images[INPUT]) for name, one in restorers.items()}
+                scores.add(names, seed, images, truth)
+                if truth is not None:
+                    images["truth"] = truth
+                if on_face is not None:
+                    for row, face in enumerate(names):
+                        own = {name: pictures[row] for name, pictures in images.items()}
+                        on_face(EvaluatedFace(start + row, len(faces), face, seed, own))
+                bar.advance(len(names))
+        for _, names, batch in good.batches():
+            (scores.add_target if degrade is None else scores.add_others)(batch.to(device))
+            bar.advance(len(names))
+    return scores.result("reference" if degrade is None else "truth")
 
-    def __init__(self, restore: Restorers, metrics: MetricSet, num_faces: int, on_face: OnFace | None) -> None:
-        self._restorers = named_restorers(restore)
-        self._num_faces = num_faces
-        self._on_face = on_face
-        self.scores = ScoreAccumulator(metrics, list(self._restorers))
 
-    def add(self, start: int, names: Sequence[str], seed: int, degraded: Tensor, truth: Tensor | None) -> None:
-        images = {INPUT: degraded}
-        images |= {name: run_restorer(name, one, degraded) for name, one in self._restorers.items()}
-        self.scores.add(names, seed, images, truth)
-        if self._on_face is None:
-            return
-        if truth is not None:
-            images["truth"] = truth
-        for row, face in enumerate(names):
-            own = {name: batch[row] for name, batch in images.items()}
-            self._on_face(EvaluatedFace(start + row, self._num_faces, face, seed, own))
+def _named(restore: Restorers) -> dict[str, Restorer]:
+    """Restorers by name; a single one is called ``restored``. :class:`ConfigError` if one cannot be used."""
+    if restore is None:
+        return {}
+    named = dict(restore) if isinstance(restore, Mapping) else {"restored": restore}
+    for name, one in named.items():
+        if name in (INPUT, "truth", "reference") or not callable(one):
+            raise ConfigError(
+                f"Restorer {name!r} is {one!r}; it must be callable, and not named input, truth or reference."
+            )
+    return named
+
+
+def _restored(name: str, restore: Restorer, degraded: Tensor) -> Tensor:
+    """Restore (B, 3, S, S), and clamp and round the result to 8 bit, as it would be saved; float32."""
+    restored = restore(degraded.clone())  # a copy, because it may work in place
+    if isinstance(restored, tuple | list):
+        restored = restored[0]
+    if not isinstance(restored, Tensor) or restored.shape != degraded.shape:
+        given = tuple(restored.shape) if isinstance(restored, Tensor) else type(restored).__name__
+        raise ShapeError(f"{name} returned {given} for {tuple(degraded.shape)}; it must return as many equal pictures.")
+    if not torch.isfinite(restored).all():
+        raise DataError(f"{name} returned values that are not finite; its weights are damaged or of another precision.")
+    restored = restored.detach().to(degraded.device).float()
+    return ((restored.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1

@@ -1,9 +1,12 @@
 """Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memgan.errors import ConfigError
+from memgan.errors import ConfigError, ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
@@ -21,6 +24,20 @@ def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str =
     """Raise :class:`ConfigError` if ``value`` is none of ``allowed``; ``more`` says what else is."""
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
+
+
+def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
+    """Refuse batches that are not all of one shape (B, 3, H, W) with sides of at least ``least_px``.
+
+    Raises:
+        ShapeError: naming the shapes.
+    """
+    shapes = list(dict.fromkeys(tuple(image.shape) for image in images))
+    if len(shapes) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 3 or min(shapes[0][2:]) < least_px:
+        raise ShapeError(
+            f"The pictures have the shape {' and '.join(map(str, shapes))}; needed: {'equal ' * (len(images) > 1)}"
+            f"(B, 3, H, W) with sides of at least {least_px} px."
+        )
 
 
 def check_int(name: str, value: Any, least: int) -> int:

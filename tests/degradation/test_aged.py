@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import write_faces
 
-from memgan.degradation import Aging, Degradation, Thumbnail, age_seeded, thumbnail
+from memgan.degradation import Aging, Degradation, age_seeded, thumbnail
 from memgan.errors import ConfigError, ImageError, ShapeError
 from memgan.training.config import DataSettings
 from memgan.training.data.photographs import FaceSet
@@ -127,8 +127,8 @@ def test_noise_of_a_small_copy_is_sharpened_with_it() -> None:
     flat = torch.full((3, 128, 128), 127.0)
 
     def spread(sharpening: float) -> float:
-        settings = Thumbnail(2.0, 4.0, sharpening, 1.0, 100)
-        return float(thumbnail(flat, settings, torch.Generator().manual_seed(1), "real").std())
+        settings = {"factor": 2.0, "noise_sigma": 4.0, "sharpening_sigma": 1.0, "jpeg_quality": 100}
+        return float(thumbnail(flat, torch.Generator().manual_seed(1), "real", sharpening=sharpening, **settings).std())
 
     assert 1 < spread(0.0) < 4 and spread(2.0) > 1.5 * spread(0.0)
 

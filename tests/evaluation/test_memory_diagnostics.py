@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from memgan.errors import ConfigError, DataError
 from memgan.evaluation import EvaluatedFace, MemoryDiagnoser, MemoryDiagnostics, write_memory_sheet
 from memgan.evaluation.memory_diagnostics import ALL, mean_read
-from memgan.evaluation.memory_sheet import _read_alone, principal_colors
+from memgan.evaluation.sheets import _read_alone, principal_colors
 from memgan.image import load_picture
 from memgan.network.memory import MemoryBank
 from memgan.network.model import MemGAN, build_memgan
@@ -61,8 +61,8 @@ def test_every_bank_is_reported(tiny: MemGAN) -> None:
         assert bank.never_trained is None
     table = health.table()
     assert len(table.splitlines()) == len(health.banks) + 3 and ALL in table and "64" in table
-    assert set(health.changes) == {str(scale) for scale in TINY.fused_scales} | {ALL}
-    report = json.loads(json.dumps(health.to_dict()))
+    assert set(health.mean_slot_instead_of_read) == {str(scale) for scale in TINY.fused_scales} | {ALL}
+    report = json.loads(json.dumps(dataclasses.asdict(health)))
     assert report["banks"][0]["dead_slots"] == health.banks[0].dead_slots
 
 
@@ -123,12 +123,12 @@ def test_dead_slots_and_cold_attention(tiny: MemGAN) -> None:
 def test_one_slot_is_its_own_mean() -> None:
     health = diagnose(network(memory_max_slots=1), faces(1))
     assert all(bank.attention_entropy == 1 for bank in health.banks)
-    assert all(change.psnr == math.inf and change.levels == 0 for change in health.changes.values())
+    assert all(change.psnr == math.inf and change.levels == 0 for change in health.mean_slot_instead_of_read.values())
 
 
 def test_the_picture_owes_to_the_memory_what_the_mean_slot_takes_away(tiny: MemGAN) -> None:
     pictures = faces()
-    changes = diagnose(tiny, pictures).changes
+    changes = diagnose(tiny, pictures).mean_slot_instead_of_read
     assert all(change.levels > 0 and math.isfinite(change.psnr) for change in changes.values())
     # By hand for all banks: the read of the mean slot is what the decoder gets.
     with torch.no_grad():

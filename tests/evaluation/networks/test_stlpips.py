@@ -121,5 +121,3 @@ def test_bad_input_is_named(alex: STLPIPS) -> None:
             alex(a, b)
     with pytest.raises(ConfigError, match="squeeze"):
         STLPIPS("squeeze")
-    with pytest.raises(ConfigError, match="num_taps"):
-        ShiftTolerantTrunk("alex", 6)
