@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", metavar="SECOND", help="weights of the same configuration")
     parser.add_argument("--share", type=float, required=True, metavar="S", help="share of SECOND in the mean, 0 to 1")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".safetensors file to write")
-    parser.add_argument("--full-precision", action="store_true", help="store float32 (default: matrices in half)")
+    parser.add_argument("--full-precision", action="store_true", help="store float32 (default: matrices in float16)")
 
 
 def run(args: argparse.Namespace) -> int:
