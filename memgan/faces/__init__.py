@@ -1,13 +1,6 @@
 """Detects, aligns and pastes back faces; knows no restoration network."""
 
-from memgan.faces.align import (
-    FFHQ_TEMPLATE,
-    AlignedFace,
-    Face,
-    align,
-    crop_from_box_matrix,
-    most_central,
-)
+from memgan.faces.align import FFHQ_TEMPLATE, AlignedFace, Face, align, crop_from_box_matrix, most_central
 from memgan.faces.detect import FaceDetector, RetinaFaceDetector, create_detector
 from memgan.faces.harmonize import lock_color
 from memgan.faces.parsing import MaskMaker, create_parser

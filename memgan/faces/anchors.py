@@ -74,11 +74,8 @@ def decode(
         locations: (N, 4) box offsets relative to the anchors.
         scores: (N,) probability of a face.
         points: (N, 10) landmark offsets.
-        height, width: of the network's input in pixels.
+        height, width: of the network's input in pixels, in which the candidates are given.
         threshold: candidates scoring less are left out, before anything is computed.
-
-    Returns:
-        Candidates in pixels of the network's input, pixel centers at integers.
     """
     keep = np.flatnonzero(scores >= threshold)
     anchors = anchor_centers_and_sides(height, width)[keep]

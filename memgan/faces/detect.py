@@ -13,6 +13,7 @@ from memgan.errors import ImageError
 from memgan.faces.align import Face
 from memgan.faces.anchors import Detections, RawNetwork, decode, merge_by_box_voting
 from memgan.faces.refine import refine_landmarks
+from memgan.image import resize
 from memgan.runtime.checks import check_choice, check_number
 from memgan.runtime.choices import DETECTORS
 
@@ -134,10 +135,7 @@ def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
     """The picture with its longer side brought down to ``long_side``, or as it is if it is not longer."""
     height, width = image.shape[:2]
     scale = long_side / max(height, width)
-    if scale >= 1:
-        return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return image if scale >= 1 else resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def _same(first: Face, second: Face) -> bool:

@@ -16,6 +16,7 @@ from memgan.faces.retinaface import MEAN_BGR
 from memgan.hub.cache import cache_folder
 from memgan.hub.resolver import SOURCE_KEY
 from memgan.hub.tensor_file import read_state, write_tensors
+from memgan.runtime.checks import check_choice
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
 """Names of facexlib's weight files in :data:`memgan.hub.registry.REGISTRY`: two face detectors and two face parsers."""
@@ -38,8 +39,7 @@ class FacexlibRetinaFace:
     ) -> None:
         """Build the network and load its weights; arguments and errors are those of :func:`load_network`."""
         self._device = torch.device(device)
-        if name not in DETECTORS:
-            raise ConfigError(f"facexlib detector is {name!r}; allowed are {', '.join(DETECTORS)}")
+        check_choice("facexlib detector", name, DETECTORS)
         self._network = load_network(name, weights_dir=weights_dir, offline=offline).to(self._device)
 
     @torch.inference_mode()
@@ -65,12 +65,13 @@ def build_network(name: str) -> torch.nn.Module:
         ConfigError: if the name is unknown.
         MissingDependencyError: if facexlib is not installed.
     """
+    check_choice("network of facexlib", name, FACEXLIB_WEIGHTS)
     network: torch.nn.Module
     try:
         with warnings.catch_warnings():
             # torchvision warns of the deprecated arguments that facexlib builds its backbone with.
             warnings.simplefilter("ignore")
-            if _spec(name).kind == "detector":
+            if name in DETECTORS:
                 from facexlib.detection.retinaface import RetinaFace
 
                 network = RetinaFace(network_name=name.removeprefix("retinaface_"), device=torch.device("cpu"))
@@ -127,10 +128,10 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
         ChecksumError: if a file is there but is not the published one.
         OutputError: if the download cannot be written.
     """
-    spec = _spec(name)
+    check_choice("network of facexlib", name, FACEXLIB_WEIGHTS)
     if weights_dir is None:
         return hub.resolve(name, offline=offline, also_in=_facexlib_folders(), may_be_converted=True)
-    is_there = (Path(weights_dir).expanduser() / spec.filename).is_file()
+    is_there = (Path(weights_dir).expanduser() / hub.REGISTRY[name].filename).is_file()
     # Files of the caller's folder are never changed: a damaged one is reported, not fetched again.
     return hub.resolve(name, cache_dir=weights_dir, offline=True if is_there else offline, may_be_converted=True)
 
@@ -162,8 +163,8 @@ def convert(
         OutputError: if ``out`` cannot be written.
     """
     allowed = ", ".join(FACEXLIB_WEIGHTS)
-    if kind is not None and kind not in FACEXLIB_WEIGHTS:
-        raise ConfigError(f"kind is {kind!r}; allowed: {allowed}, or None.")
+    if kind is not None:
+        check_choice("kind", kind, FACEXLIB_WEIGHTS, ", or None")
     if out is not None and Path(out).suffix != _SUFFIX:
         raise ConfigError(f"The output is {os.fspath(out)!r}; its name must end in {_SUFFIX}.")
     if isinstance(source, str) and source in FACEXLIB_WEIGHTS:
@@ -202,12 +203,6 @@ def _difference(state: dict[str, Tensor], name: str) -> str:
         return f"missing {sorted(set(wanted) - set(state))[:3]}, unexpected {sorted(set(state) - set(wanted))[:3]}"
     wrong = [key for key, value in wanted.items() if value.shape != state[key].shape]
     return f"other shapes of {wrong[:3]}" if wrong else ""
-
-
-def _spec(name: str) -> hub.WeightSpec:
-    if name not in FACEXLIB_WEIGHTS:
-        raise ConfigError(f"facexlib's weights are asked for as {name!r}; allowed are {', '.join(FACEXLIB_WEIGHTS)}")
-    return hub.REGISTRY[name]
 
 
 def _facexlib_folders() -> list[Path]:

@@ -49,22 +49,19 @@ def paste(
 ) -> np.ndarray:
     """Blend one restored face into a picture.
 
-    Without ``crop`` the masked part of the canvas is replaced. That also blurs what the network left alone, because
-    a face that is resampled into the crop and back loses detail. With ``crop``, the network's input, replacement is
-    confined to where the network changed something: with W the way from crop to canvas, d = restored - crop and k
-    the amount of change around a pixel (0 none, 1 from two levels on),
+    Without ``crop`` the masked part of the canvas is replaced, which also blurs what the network left alone. With
+    ``crop``, the network's input, only what the network changed is: with W the way from crop to canvas,
+    d = restored - crop and k the amount of change around a pixel (0 none, 1 from two levels on), the result is
 
         canvas + W(mask d) + W(mask k) (W(crop) - canvas).
 
-    So a network that changes nothing leaves every pixel as it was; where it does, the old noise and scratches do not
-    shine through.
+    What the network leaves alone keeps every pixel; elsewhere, old noise and scratches do not shine through.
 
     Args:
         canvas: (H, W, 3) RGB, uint8 or uint16: the picture, enlarged by ``upscale``.
         restored: (S, S, 3) uint8 RGB, the network's output.
         crop_from_image: (2, 3) similarity from the *original* picture's coordinates to the crop's, from ``align``.
-        upscale: side of the canvas over side of the original picture; a pair (horizontal, vertical) if rounding
-            the canvas to whole pixels made them differ.
+        upscale: side of the canvas over side of the original picture; may be a pair (horizontal, vertical).
         mask: (S, S) float in [0, 1]; ``None``: :func:`soft_mask`. Has to vanish at its edges, or a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see

@@ -77,11 +77,8 @@ def _is_near(face: Face, width: int, height: int) -> bool:
     left, top, right, bottom = face.box_xyxy.tolist()
     is_seen = left < width and top < height and right > -1 and bottom > -1
     # Degenerate landmarks give way to the box, so they may be anywhere.
-    return bool(
-        is_seen
-        and face.size <= reach
-        and (fit_to_template(face.landmarks) is None or np.abs(face.landmarks).max() <= reach)
-    )
+    has_far_landmarks = fit_to_template(face.landmarks) is not None and np.abs(face.landmarks).max() > reach
+    return is_seen and face.size <= reach and not has_far_landmarks
 
 
 def _box_around(landmarks: np.ndarray) -> np.ndarray | None:

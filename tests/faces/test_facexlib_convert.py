@@ -104,7 +104,7 @@ def test_options_that_cannot_be_met(tmp_path: Path) -> None:
     torch.save(state_of(NAME), tmp_path / "d.pth")
     out = tmp_path / "out.safetensors"
     for source, target, kind, message in (
-        ("x.pth", out, "gan", "allowed: retinaface"),
+        ("x.pth", out, "gan", "allowed are retinaface"),
         ("x.pth", tmp_path / "out.pth", None, r"must end in \.safetensors"),
         (NAME, out, "parsing_bisenet", "leave out the kind"),
         (tmp_path / "d.pth", None, None, "Where to write"),
