@@ -206,7 +206,7 @@ class TestConvert:
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors")
         assert status == 2 and "what can be converted" in err
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors", "--kind", "gan")
-        assert status == 2 and "allowed: retinaface" in err
+        assert status == 2 and "allowed are retinaface" in err
 
 
 @pytest.mark.parametrize("command", ["models", "download", "verify", "info", "convert"])
