@@ -17,11 +17,11 @@ from memgan.hub.tensor_file import write_tensors
 from memgan.hub.weight_file import read
 from memgan.network.model import build_memgan
 from memgan.runtime.atomic_file import write_json
-from memgan.training.architecture import architecture
+from memgan.training.build import architecture
 from memgan.training.config import TrainConfig
 from memgan.training.engine import train
+from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
-from memgan.training.priors.stored import load_prior
 
 CASES: dict[str, dict[str, Any]] = {
     "Case 1": {"use_memory": False, "use_affine": False, "use_blend": False},

@@ -4,20 +4,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from memgan.errors import ConfigError
-from memgan.training.settings import Settings, merged, nested, setting
+from memgan.training.settings import Settings, merged, setting
 
 RECIPES = Path(__file__).parent / "recipes"
 """Folder of the recommended settings: a JSON file for each preset, with what differs from the defaults."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RunSettings(Settings):
+class RunSettings(Settings, path="run."):
     """How long a run takes and how it is computed."""
-
-    path: ClassVar[str] = "run."
 
     steps: int = setting(300_000, "generator steps of the whole run", above=0)
     minutes: float | None = setting(
@@ -49,10 +47,8 @@ class RunSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerSettings(Settings):
+class OptimizerSettings(Settings, path="optimizer."):
     """Adam, its schedule, and the averaged weights."""
-
-    path: ClassVar[str] = "optimizer."
 
     learning_rate: float = setting(0.002, "Adam's step size for everything but the prior", above=0)
     prior_rate: float = setting(
@@ -77,10 +73,8 @@ class OptimizerSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class MemorySettings(Settings):
+class MemorySettings(Settings, path="memory."):
     """Updates of the memory banks (Eq. 5)."""
-
-    path: ClassVar[str] = "memory."
 
     warmup: bool = setting(
         False,
@@ -95,10 +89,8 @@ class MemorySettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings(Settings):
+class DataSettings(Settings, path="data."):
     """Which faces a run sees; ``synthetic`` to ``background_swap`` are shares from 0 to 1."""
-
-    path: ClassVar[str] = "data."
 
     synthetic: float = setting(
         0.0, "share of the faces that are drawn from the prior instead of the photographs", least=0, most=1
@@ -124,13 +116,8 @@ class DataSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class LossSettings(Settings):
-    """Weights of the generator's losses, each named as in :data:`memgan.training.losses.objective.TERMS`; 0: not built.
-
-    What else a loss can be told stands behind its weight.
-    """
-
-    path: ClassVar[str] = "losses."
+class LossSettings(Settings, path="losses."):
+    """Weights of the generator's losses, each followed by its further settings; 0: not built."""
 
     l1: float = setting(0.1, "weight of the pixel loss (Eq. 9)", least=0)
     l1_levels: int = setting(
@@ -191,10 +178,8 @@ class LossSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscriminatorSettings(Settings):
+class DiscriminatorSettings(Settings, path="discriminator."):
     """The discriminator, which is built if ``losses.adversarial`` is above 0."""
-
-    path: ClassVar[str] = "discriminator."
 
     kind: Literal["picture", "features"] = setting(
         "picture",
@@ -219,10 +204,8 @@ class DiscriminatorSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowSettings(Settings):
+class WindowSettings(Settings, path="window."):
     """Training on a window of each picture."""
-
-    path: ClassVar[str] = "window."
 
     size: int | None = setting(
         None,
@@ -230,7 +213,7 @@ class WindowSettings(Settings):
         "picture",
         least=4,
     )
-    scale: int = setting(64, "scale up to which the whole picture is decoded: a power of two from 8 to 256")
+    scale: Literal[8, 16, 32, 64, 128, 256] = setting(64, "scale up to which the whole picture is decoded")
     margin: int = setting(
         16, "picture pixels at a window's inner edges that the losses leave out: its padding shows there", least=0
     )
@@ -243,8 +226,6 @@ class WindowSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scale not in (8, 16, 32, 64, 128, 256):
-            raise ConfigError(f"window.scale is {self.scale}; allowed: a power of two from 8 to 256.")
         if self.size is not None and self.size > self.scale:
             raise ConfigError(
                 f"window.size is {self.size}; it must be from 4 to window.scale = {self.scale}, or None for the whole "
@@ -325,6 +306,8 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
     path = RECIPES / f"{source}.json" if str(source) in recipe_names() else Path(source)
     try:
         values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("but another value")
     except OSError as error:
         raise ConfigError(
             f"There is no recipe {str(source)!r} ({error.strerror}); there are: {', '.join(recipe_names())}, or give "
@@ -332,8 +315,6 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
         ) from error
     except ValueError as error:
         raise ConfigError(
-            f"The recipe {path} is no JSON ({error}); `memgan train --print-config` shows one."
+            f"The recipe {path} is no JSON object ({error}); `memgan train --print-config` shows one."
         ) from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"The recipe {path} is no JSON object; `memgan train --print-config` shows one.")
-    return TrainConfig.from_dict(merged(values, nested(changes or {})))
+    return TrainConfig.from_dict(merged(values, changes or {}))

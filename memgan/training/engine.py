@@ -1,6 +1,7 @@
 """Runs the training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
 import contextlib
+import importlib.util
 import itertools
 import logging
 import math
@@ -14,19 +15,19 @@ from torch import Tensor
 
 from memgan.errors import DataError, MissingDependencyError
 from memgan.hub import weight_file
+from memgan.image import Picture, save_picture, to_uint8
+from memgan.network.model import MemGAN
 from memgan.runtime.progress import ProgressBar
-from memgan.training.architecture import architecture
-from memgan.training.build import make_discriminator, make_generator, make_prior_faces, make_stream
+from memgan.training.build import architecture, make_discriminator, make_generator, make_prior_faces, make_stream
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
 from memgan.training.data.photographs import FaceSet
 from memgan.training.data.stream import Batch, Photographs, fingerprint
 from memgan.training.data.workers import worker_batches
 from memgan.training.losses.objective import make_loss_networks
+from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
-from memgan.training.priors.stored import load_prior
-from memgan.training.samples import write_samples
-from memgan.training.schedule import progress, rate_factor
+from memgan.training.rates import progress, rate_factor
 from memgan.training.step import Trainer
 from memgan.training.sync import broadcast_
 
@@ -56,7 +57,7 @@ def train(
     """Train a generator.
 
     Args:
-        config: settings.
+        config: the settings.
         faces: folders or tar files of clean aligned faces; may be empty if all faces are drawn from the prior.
         prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
@@ -88,13 +89,7 @@ def train(
     generator = make_generator(built, prior_tensors, start_from)
     generator = generator.to(device).to(memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
-    networks = make_loss_networks(
-        config,
-        device,
-        perceptual_weights=perceptual_weights,
-        identity_weights=identity_weights,
-        prior_faces=prior_faces,
-    )
+    networks = make_loss_networks(config, device, perceptual_weights, identity_weights, prior_faces)
     discriminator = make_discriminator(config, size, networks, device)
     trainer = Trainer(
         config, generator, discriminator, networks, backward=accelerator.backward, autocast=accelerator.autocast
@@ -103,12 +98,10 @@ def train(
         load_discriminator(discriminator_from, trainer)
     elapsed = 0.0
     if resume is not None:
-        state = load_checkpoint(resume, trainer)
-        elapsed = float(state["elapsed_seconds"])
+        elapsed = float(load_checkpoint(resume, trainer)["elapsed_seconds"])
     else:
-        for module in (generator, discriminator):
-            if module is not None:
-                broadcast_(itertools.chain(module.parameters(), module.buffers()))
+        for module in filter(None, (generator, discriminator)):
+            broadcast_(itertools.chain(module.parameters(), module.buffers()))
     anew = resume is None and start_from is None
     seed = config.run.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
     stream = make_stream(config, size, photographs, prior_faces, device, seed)
@@ -195,7 +188,18 @@ def _loop(
 
 def _save(output: Path, trainer: Trainer, elapsed: float, probe: tuple[Tensor, Tensor]) -> None:
     save_checkpoint(output, trainer, {"elapsed_seconds": elapsed})
-    write_samples(output / "samples" / f"step-{trainer.step_index:08d}.png", trainer.averaged.network, *probe)
+    samples = output / "samples"
+    samples.mkdir(exist_ok=True)
+    sheet = _sample_sheet(trainer.averaged.network, *probe)
+    save_picture(Picture(to_uint8(sheet)), samples / f"step-{trainer.step_index:08d}.png")
+
+
+@torch.no_grad()
+def _sample_sheet(generator: MemGAN, clean: Tensor, degraded: Tensor) -> Tensor:
+    """(3, H, W): a row for each face of (B, 3, S, S), degraded, restored and clean side by side."""
+    restored = torch.cat([generator(face[None]).image for face in degraded])  # one by one: little memory
+    rows = torch.cat([degraded, restored.float(), clean], dim=3)
+    return torch.cat(list(rows), dim=1)
 
 
 def _any_process(flag: bool, accelerator: "Accelerator") -> bool:
@@ -213,18 +217,10 @@ def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
             "Training needs accelerate, which is not installed: pip install 'memgan[train]'."
         ) from error
     output.mkdir(parents=True, exist_ok=True)
-    try:
-        import tensorboard  # noqa: F401 (only asked whether it is there)
-    except ImportError:
-        log.warning("tensorboard is not installed: losses go to the log only.")
-        trackers = None
-    else:
-        trackers = "tensorboard"
-    accelerator = Accelerator(
-        mixed_precision=config.run.mixed_precision,
-        log_with=trackers,
-        project_dir=output,
-    )
-    if trackers:
+    tracker = "tensorboard" if importlib.util.find_spec("tensorboard") else None
+    accelerator = Accelerator(mixed_precision=config.run.mixed_precision, log_with=tracker, project_dir=output)
+    if tracker:
         accelerator.init_trackers("logs")
+    else:
+        log.warning("tensorboard is not installed: losses go to the log only.")
     return accelerator

@@ -1,6 +1,8 @@
 """Runs one training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
+import copy
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,7 +11,6 @@ from torch import Tensor, nn
 from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
 from memgan.training.discriminators.features import FeatureDiscriminator
-from memgan.training.ema import AveragedWeights
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
 from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
@@ -23,12 +24,34 @@ LLOYD_STEPS = 4
 """Full moves of the slots to the means of their features before the first step."""
 
 
+class AveragedWeights:
+    """Exponential moving average of a generator's parameters; its buffers are copied, as the memory averages itself.
+
+    The decay after n updates is ``(1 + n) / (10 + n)``, but at most ``decay``.
+    """
+
+    def __init__(self, generator: MemGAN, decay: float) -> None:
+        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, generator: MemGAN) -> None:
+        """Follow one step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        mine: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(mine, [parameter.detach() for parameter in generator.parameters()], 1 - decay)
+        for buffer, source in zip(self.network.buffers(), generator.buffers(), strict=True):
+            buffer.copy_(source)
+
+
 class Trainer:
     """Networks, optimizers and the order of things within a step.
 
     Args:
         config: the settings.
-        generator: the generator, not wrapped: gradients are averaged over processes here, because parameters that
+        generator: not wrapped: gradients are averaged over processes here, because parameters that
             freeze, several passes per step and explicit memory updates do not go with a wrapper that does it in hooks.
         discriminator: or ``None`` without adversarial loss.
         networks: what the losses look through; ``None``: pixels alone.
@@ -47,35 +70,27 @@ class Trainer:
         autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         check_window(config, generator.config.image_size)
-        optimizer, seed = config.optimizer, config.run.seed
+        optimizer = config.optimizer
         self.config = config
         self.generator = generator
         self.discriminator = discriminator
         self.backward = backward
         self.autocast = autocast
-        self.random = torch.Generator().manual_seed(seed)
+        self.random = torch.Generator().manual_seed(config.run.seed)
         self.objective = Objective(config, networks or LossNetworks(), self.random)
-        self.averaged = AveragedWeights(generator, config.optimizer.ema_decay)
+        self.averaged = AveragedWeights(generator, optimizer.ema_decay)
         self.prior_parameters, groups = parameter_groups(
             generator, optimizer.prior_rate, MATCHED_LATENT_RATE if self.objective.matches_prior else LATENT_RATE
         )
         for group in groups:
             group["lr"] = optimizer.learning_rate * group["relative"]
         fused = next(generator.parameters()).device.type == "cuda"  # one kernel a group instead of twelve
-        self.generator_optimizer = torch.optim.Adam(
-            groups, betas=(optimizer.beta1, optimizer.beta2), fused=fused, foreach=not fused
-        )
-        self.discriminator_optimizer = (
-            None
-            if discriminator is None
-            else torch.optim.Adam(
-                discriminator.parameters(),
-                lr=optimizer.learning_rate * config.discriminator.rate,
-                betas=(0.0, 0.99),
-                fused=fused,
-                foreach=not fused,
-            )
-        )
+        adam = functools.partial(torch.optim.Adam, fused=fused, foreach=not fused)
+        self.generator_optimizer = adam(groups, betas=(optimizer.beta1, optimizer.beta2))
+        self.discriminator_optimizer = None
+        if discriminator is not None:
+            rate = optimizer.learning_rate * config.discriminator.rate
+            self.discriminator_optimizer = adam(discriminator.parameters(), lr=rate, betas=(0.0, 0.99))
         self.step_index = 0
 
     @torch.no_grad()
@@ -91,18 +106,12 @@ class Trainer:
                 bank.update_(bank.statistics(self._sampled(features[int(name)])), decay=0.0)
             bank.usage.zero_()
             broadcast_(bank.buffers())
-        self.reset_average()
-
-    def reset_average(self) -> None:
-        """Begin the averaged weights anew from the generator as it is."""
         self.averaged = AveragedWeights(self.generator, self.config.optimizer.ema_decay)
 
     def set_rate(self, factor: float, progress: float = 0.0) -> None:
-        """Scale the learning rates (schedule); the prior stays frozen for its first steps.
+        """Scale the configured learning rates by ``factor``; the prior stays frozen for its first steps.
 
-        Args:
-            factor: of the configured rates.
-            progress: share of the run that is done, 0 to 1.
+        ``progress`` is the share of the run that is done, 0 to 1.
         """
         self.objective.set_progress(progress)
         optimizer = self.config.optimizer
@@ -176,9 +185,9 @@ class Trainer:
         """What the discriminator is shown of a forward pass: restored, true."""
         settings = self.config.discriminator
         if isinstance(self.discriminator, FeatureDiscriminator):
-            fake, real = run.taps.perceptual
+            fake, real = run.taps
             if settings.deep_features:
-                fake, real = fake + run.taps.deep[0], real + run.taps.deep[1]
+                fake, real = fake + run.deep_taps[0], real + run.deep_taps[1]
             self.discriminator.observe_(real)
             return fake, real
         crop = run.draw_area(settings.size, self.random)

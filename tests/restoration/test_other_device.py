@@ -21,7 +21,7 @@ from memgan.faces.parsing import mask_maker
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training import engine
-from memgan.training.data.background_swap import swap_backgrounds
+from memgan.training.data.background_swap import CutOuts, swap_backgrounds
 from memgan.training.data.color_jitter import jitter_colors
 
 
@@ -83,11 +83,12 @@ def test_degradations_and_changes_of_clean_faces() -> None:
     random = torch.Generator().manual_seed(0)
     with OtherDevice():
         faces = pictures(2, 128).to("cuda")
+        people = CutOuts(2)(faces, [0, 1], [False, True])
         made = {
             "degraded": degrade_seeded(faces, [1, 2]),
             "old": torch.cat(age_seeded(faces, list(range(2)))),
             "recolored": jitter_colors(faces, random),
-            "elsewhere": swap_backgrounds(faces, lambda: faces[0].flip(-1), random),
+            "elsewhere": swap_backgrounds(faces, people, lambda: faces[0].flip(-1), random),
         }
         for name, found in made.items():
             assert found.is_cuda and found.isfinite().all(), name

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from memgan.runtime.atomic_file import atomic_write
     from memgan.runtime.checks import parse_ints
     from memgan.training.ablation import CASES, ablate, ablation_table
-    from memgan.training.architecture import architecture
+    from memgan.training.build import architecture
 
     if args.output is None:
         raise ConfigError("Where to train is not given: name a folder for the runs with -o.")

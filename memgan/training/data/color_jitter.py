@@ -8,14 +8,7 @@ from torch import Tensor
 from memgan.degradation.jpeg import LUMA
 from memgan.degradation.random_draw import RandomDraw
 
-_FROM_RGB = torch.tensor(
-    [
-        LUMA,
-        [-0.168736, -0.331264, 0.5],
-        [0.5, -0.418688, -0.081312],
-    ],
-    dtype=torch.float64,
-)
+_FROM_RGB = torch.tensor([LUMA, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
 """Lightness and the two differences of color of ITU-T T.871."""
 _ANY_HUE = 0.2
 _HUE_RADIANS = 0.5

@@ -43,13 +43,14 @@ class FaceSet(torch.utils.data.Dataset[Tensor]):
             IndexError: if there is no such face.
             DataError: if the file cannot be decoded or is not square (not an aligned face).
         """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"face {index} of {len(self)}")
-        return self._face(index % len(self)).clone()
+        number = range(len(self))[index]
+        if self._kept is None:
+            return self._read(number)
+        if number not in self._kept:
+            self._kept[number] = self._read(number)
+        return self._kept[number].clone()
 
-    def _face(self, number: int) -> Tensor:
-        if self._kept is not None and number in self._kept:
-            return self._kept[number]
+    def _read(self, number: int) -> Tensor:
         array = self._source.read(number)
         height, width = array.shape[:2]
         if height != width:
@@ -61,6 +62,4 @@ class FaceSet(torch.utils.data.Dataset[Tensor]):
             size = (self.size_px, self.size_px)
             face = F.interpolate(face[None].float(), size, mode="bicubic", antialias=True)[0]
             face = face.round().clamp(0, 255).to(torch.uint8)
-        if self._kept is not None:
-            self._kept[number] = face
         return face

@@ -55,27 +55,14 @@ class PriorFaces(nn.Module):
 
     @torch.no_grad()
     def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
-        """Draw faces.
-
-        Args:
-            count: B.
-            generator: CPU generator of the latent codes.
-        """
+        """Draw ``count`` faces; ``generator``, on the CPU, draws their latent codes."""
         z = torch.randn(count, self.style_dim, generator=generator).to(self.mean_latent.device)
         w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), TRUNCATION)
         return DrawnFaces(self.synthesis(w, self.autocast).clamp(-1, 1), w)
 
     @torch.no_grad()
     def features(self, latent: Tensor, up_to: int) -> dict[int, Tensor]:
-        """What the prior's blocks compute on the way to a face.
-
-        Args:
-            latent: (B, D) latent codes w.
-            up_to: largest scale.
-
-        Returns:
-            F^GAN2 by scale, (B, C_r, r, r) for r = 8 to ``up_to``.
-        """
+        """F^GAN2 of latent codes w (B, D), by scale: (B, C_r, r, r) for r = 8 to ``up_to``."""
         found: dict[int, Tensor] = {}
         for scale, features, _ in self.synthesis.levels(latent, self.autocast):
             found[scale] = features

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.runtime.prefetch import prefetch
 from memgan.training.config import DataSettings
-from memgan.training.data.background_swap import swap_backgrounds
+from memgan.training.data.background_swap import CutOuts, swap_backgrounds
 from memgan.training.data.color_jitter import jitter_colors
-from memgan.training.data.cut_out import CutOuts
 from memgan.training.data.prior_faces import PriorFaces
 
 _RENEWED = 0.1
@@ -74,17 +73,15 @@ class FaceStream:
         self.data = data or DataSettings()
         self.synthetic = self.data.synthetic if prior_faces is not None else 0.0
         self.degradation = degradation or Degradation()
-        self._pooled: deque[tuple[Tensor, Tensor]] = deque(
-            maxlen=self.data.synthetic_pool
-        )  # uint8 picture, latent code
+        # uint8 pictures and latent codes
+        self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.data.synthetic_pool)
         self.cut_outs = CutOuts(len(photographs) if self.data.background_swap else 0)
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
             with ThreadPoolExecutor() as threads:  # files are decoded at the same time
-                self._resident = torch.stack(list(threads.map(photographs.__getitem__, range(len(photographs))))).to(
-                    device
-                )
+                faces = list(threads.map(photographs.__getitem__, range(len(photographs))))
+            self._resident = torch.stack(faces).to(device)
 
     def reseed(self, seed: int) -> None:
         """Draw from here on as a new stream of that seed does."""
@@ -142,14 +139,13 @@ class FaceStream:
         chosen = self._some(size - count, self.data.background_swap)
         images = clean[chosen]
         people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
-        clean[chosen] = swap_backgrounds(images, self._another, self.random, people)
+        clean[chosen] = swap_backgrounds(images, people, self._another, self.random)
         chosen = self._some(size - count, self.data.color_jitter)
         clean[chosen] = jitter_colors(clean[chosen], self.random)
         aged = len(self._some(size - count, self.data.aged))
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
-        return Batch(
-            torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
-        )
+        new = clean[aged:], self._degraded(clean[aged:], seeds[aged:])
+        return Batch(torch.cat([old[0], new[0]]), torch.cat([old[1], new[1]]), latent)
 
     def _some(self, count: int, share: float) -> list[int]:
         """Which of ``count`` faces: each with a chance of ``share``."""

@@ -47,7 +47,8 @@ def worker_batches(
         generator=torch.Generator().manual_seed(seed),
     )
     for clean, degraded, latent in loader:
-        yield Batch(_moved(clean, device), _moved(degraded, device), None if latent is None else latent.to(device))
+        clean, degraded = (to_float(levels.to(device, non_blocking=True)) for levels in (clean, degraded))
+        yield Batch(clean, degraded, None if latent is None else latent.to(device))
 
 
 class _Endless(IterableDataset):
@@ -61,13 +62,10 @@ class _Endless(IterableDataset):
         info = get_worker_info()
         assert info is not None  # only worker processes iterate
         self.stream.reseed(info.seed)
+        counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
         while True:
-            counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
-            yield _joined([self._part(count) for count in counts])
-
-    def _part(self, count: int) -> Batch:
-        clean, degraded, latent = self.stream.batch(count)
-        return Batch(to_levels(clean), to_levels(degraded), latent)
+            parts = (self.stream.batch(count) for count in counts)
+            yield _joined([Batch(to_levels(clean), to_levels(degraded), latent) for clean, degraded, latent in parts])
 
 
 def _joined(batches: list[Batch]) -> Batch:
@@ -90,7 +88,3 @@ def _one_thread(*_: Any) -> None:
     """There are as many processes as cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-def _moved(levels: Tensor, device: torch.device) -> Tensor:
-    return to_float(levels.to(device, non_blocking=True))

@@ -15,12 +15,7 @@ _STDDEV_GROUP = 4
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions parallel to a 1x1 one; both branches halve the sides and are added with equal variance.
-
-    Args:
-        in_channels: input channels.
-        out_channels: output channels.
-    """
+    """Two 3x3 convolutions parallel to a 1x1 one; both branches halve the sides and are added with equal variance."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -35,15 +30,10 @@ class ResidualBlock(nn.Module):
 
 
 def minibatch_stddev(x: Tensor) -> Tensor:
-    """Append a constant channel with the mean standard deviation over a group of samples.
+    """(B, C, H, W) to (B, C + 1, H, W): with the mean standard deviation over a group of samples as a last channel.
 
-    Sample n belongs to group n modulo (B / g), where g is the largest divisor of B up to :data:`_STDDEV_GROUP`.
-
-    Args:
-        x: (B, C, H, W).
-
-    Returns:
-        (B, C + 1, H, W) in the dtype of ``x``; the statistic is taken in float32 at least.
+    Sample n belongs to group n modulo (B / g), where g is the largest divisor of B up to :data:`_STDDEV_GROUP`. The
+    statistic is taken in float32 at least.
     """
     batch, _, height, width = x.shape
     group = next(g for g in range(min(_STDDEV_GROUP, batch), 0, -1) if batch % g == 0)

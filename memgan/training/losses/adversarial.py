@@ -10,10 +10,7 @@ from memgan.errors import ConfigError
 def generator_adversarial_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
     """Non-saturating logistic loss of the generator (Eq. 11): mean softplus(-D(restored)); scalar.
 
-    Args:
-        fake_logits: D of the restored faces.
-        real_logits: D of their truths, for the paired loss: mean softplus(D(real) - D(restored)), see
-            :func:`discriminator_loss`; ``None``: Eq. 11.
+    With the logits of the truths the paired loss, mean softplus(D(real) - D(restored)), see :func:`discriminator_loss`.
     """
     if real_logits is not None:
         return F.softplus(real_logits.float() - fake_logits.float()).mean()
@@ -26,8 +23,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, paired: bool
     Eq. 12 is printed with the brackets and the expectation over ``restored`` misplaced; this is the loss that it cites.
 
     Args:
-        real_logits: D of the truths.
-        fake_logits: D of the restored faces, in the same order.
+        real_logits, fake_logits: D of the truths, and of the restored faces in the same order.
         paired: compare every restored face with its own truth, mean softplus(D(restored) - D(real)): the relativistic
             loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored. What the two
             pictures have in common cancels, so that a discriminator learns from few small batches what is missing.

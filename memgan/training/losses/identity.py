@@ -63,9 +63,7 @@ class IdentityLoss(nn.Module):
 def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor:
     """Faces aligned to FFHQ's template, (B, 3, S, S), cut to ArcFace's: (B, 3, 112, 112).
 
-    Args:
-        image: the faces.
-        right, down: shift of the cut, as shares of S; up to 0.1.
+    ``right`` and ``down`` shift the cut by shares of S, up to 0.1.
     """
     left, top, side = _BOX
     return square_cut(image, (left + right, top + down, side), SIDE_PX)
@@ -74,9 +72,7 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
 def identity_network(path: Path, device: torch.device | None = None) -> nn.Module:
     """A recognition network that was written by :func:`torch.export.save`, for batches of any size.
 
-    Args:
-        path: the file.
-        device: where it is needed; ``None``: where it was exported.
+    ``device`` is where it is needed; ``None``: where it was exported.
 
     Raises:
         WeightsNotFoundError: if the file does not exist.

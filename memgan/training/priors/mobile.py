@@ -21,30 +21,18 @@ _GET = (
 )
 
 
-def read_random_face(source: str | Path | None = None) -> dict[str, Tensor]:
-    """Read mapping and synthesis network.
+def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
+    """Contents of the four data files by name.
 
     Args:
         source: a wheel of ``random-face``, a folder with its four data files (or the package's folder), or ``None``
             for the installed package, which is not imported.
 
-    Returns:
-        Float32 tensors. ``mapping.{i}.weight`` (D, D) and ``.bias`` (1, D). ``synthesis.input``; for each layer
-        ``conv1``, ``layers.{i}.conv1`` and ``layers.{i}.conv2`` under ``synthesis.``: ``.conv.modulation.weight|bias``,
-        ``.dw`` (depthwise, not in the first ``conv1``), ``.w`` (with the static demodulation in it), ``.noise`` (times
-        its strength) and ``.bias``; ``layers.{i}.up.modulation.weight|bias``;
-        ``layers.6.to_img.conv.modulation.weight|bias``; ``img.w`` and ``img.bias``.
-
     Raises:
         MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
         WeightsNotFoundError: if ``source`` does not exist or lacks the files.
-        WeightsError: if the files are damaged or of another model.
+        WeightsError: if a file is damaged.
     """
-    return convert_random_face(random_face_files(source))
-
-
-def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
-    """Contents of the four data files by name; arguments and errors as for :func:`read_random_face`."""
     if source is None:
         found = importlib.util.find_spec("random_face")
         if found is None or not found.submodule_search_locations:
@@ -74,18 +62,22 @@ def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
 
 def digest(files: dict[str, bytes]) -> str:
     """SHA-256 over the data files in a fixed order: the same for a wheel, a folder and the installed package."""
-    total = hashlib.sha256()
-    for name in _FILES:
-        total.update(files[name])
-    return total.hexdigest()
+    return hashlib.sha256(b"".join(files[name] for name in _FILES)).hexdigest()
 
 
 def convert_random_face(files: dict[str, bytes], levels: int = LEVELS) -> dict[str, Tensor]:
-    """Tensors, named as by :func:`read_random_face`, from the contents of the four data files.
+    """Tensors of mapping and synthesis network from the contents of the four data files.
 
     Args:
         files: contents by file name.
         levels: levels that the synthesis network must have.
+
+    Returns:
+        Float32 tensors. ``mapping.{i}.weight`` (D, D) and ``.bias`` (1, D). ``synthesis.input``; for each layer
+        ``conv1``, ``layers.{i}.conv1`` and ``layers.{i}.conv2`` under ``synthesis.``: ``.conv.modulation.weight|bias``,
+        ``.dw`` (depthwise, not in the first ``conv1``), ``.w`` (with the static demodulation in it), ``.noise`` (times
+        its strength) and ``.bias``; ``layers.{i}.up.modulation.weight|bias``;
+        ``layers.6.to_img.conv.modulation.weight|bias``; ``img.w`` and ``img.bias``.
 
     Raises:
         WeightsError: if the files are damaged or of another model.

@@ -25,24 +25,17 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A network as OpenVINO stores it.
-
-    Attributes:
-        title: what the graph is called in error messages.
-        layers: layers by id, in the file's order, which is a valid order of execution.
-        binary: content of the .bin file.
-    """
+    """A network as OpenVINO stores it; what a file lacks or has too much of is a :class:`WeightsError`."""
 
     title: str
+    """In error messages."""
     layers: dict[str, Layer]
+    """By id, in the file's order, which is a valid order of execution."""
     binary: bytes
+    """Content of the .bin file."""
 
     def find(self, name: str) -> str:
-        """Id of the layer called ``name``.
-
-        Raises:
-            WeightsError: if there is none.
-        """
+        """Id of the layer called ``name``."""
         for key, layer in self.layers.items():
             if layer.name == name:
                 return key
@@ -53,21 +46,13 @@ class Graph:
         return [other for other, layer in self.layers.items() if key in layer.inputs]
 
     def single(self, keys: list[str], what: str) -> str:
-        """The only element of ``keys``.
-
-        Raises:
-            WeightsError: if there is none or more than one; ``what`` says what was looked for.
-        """
+        """The only element of ``keys``; ``what`` says what was looked for."""
         if len(keys) != 1:
             raise WeightsError(f"{self.title} has {len(keys)} of {what}; exactly 1 is needed. {_REMEDY}")
         return keys[0]
 
     def operands(self, key: str) -> tuple[str, str]:
-        """(computed input, constant input) of a layer with one of each.
-
-        Raises:
-            WeightsError: if the layer's inputs are others.
-        """
+        """(computed input, constant input) of a layer with one of each."""
         inputs = self.layers[key].inputs
         constants = [other for other in inputs if self.layers[other].kind == "Const"]
         computed = [other for other in inputs if self.layers[other].kind != "Const"]
@@ -75,11 +60,7 @@ class Graph:
         return self.single(computed, f"computed among {what}"), self.single(constants, f"constant among {what}")
 
     def constant(self, key: str) -> np.ndarray:
-        """Value of a ``Const`` layer, a fresh array.
-
-        Raises:
-            WeightsError: if the layer is no constant, its description is inconsistent or the .bin file is too short.
-        """
+        """Value of a ``Const`` layer, a fresh array."""
         layer = self.layers[key]
         where = f"{self.title}, layer {layer.name!r}"
         try:
@@ -100,12 +81,7 @@ class Graph:
 
 
 def read_graph(xml: bytes, binary: bytes, title: str) -> Graph:
-    """Read an OpenVINO IR network, version 10 or 11.
-
-    Args:
-        xml: content of the .xml file.
-        binary: content of the .bin file.
-        title: name for error messages, for example the file's.
+    """Read an OpenVINO IR network, version 10 or 11, from the contents of its two files; ``title`` is for errors.
 
     Raises:
         WeightsError: if ``xml`` is not such a file.

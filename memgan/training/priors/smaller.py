@@ -23,7 +23,7 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor]) -> dict[str, T
 
     Args:
         config: configuration of the prior's family with a smaller ``image_size``.
-        prior: imported tensors, see :func:`memgan.training.priors.mobile.read_random_face`.
+        prior: imported tensors, see :func:`memgan.training.priors.mobile.convert_random_face`.
 
     Returns:
         tensors of the same names for ``config``; ``prior`` itself if it is not larger, or of another family.

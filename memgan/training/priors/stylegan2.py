@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +18,7 @@ _CONTAINERS = ("g_ema", "params_ema", "params")
 _REMEDY = "Give a StyleGAN2 generator checkpoint of rosinality's stylegan2-pytorch (g_ema) or of BasicSR (params_ema)."
 
 
-@dataclasses.dataclass(frozen=True)
-class _Dialect:
+class _Dialect(NamedTuple):
     """How a project names the parts of the generator."""
 
     const: str
@@ -37,10 +37,10 @@ _BASICSR = _Dialect(
 
 
 def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor]:
-    """Read a generator; pickled files are read with torch's restricted unpickler only.
+    """Read a generator from a ``.pt``/``.pth`` checkpoint, with torch's restricted unpickler, or from ``.safetensors``.
 
     Args:
-        path: a ``.pt``/``.pth`` checkpoint, or its tensors as ``.safetensors``.
+        path: the file.
         max_size: side in pixels above which levels are left out. The remaining levels still draw a whole picture,
             because every level of StyleGAN2 adds to it.
 
@@ -54,8 +54,15 @@ def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor
         WeightsError: if it cannot be read or is no such checkpoint.
         StateMismatchError: if layers are missing or have unexpected shapes.
     """
-    path = Path(path)
-    return convert_stylegan2(_load(path), max_size=max_size, title=str(path))
+    # Training checkpoints of rosinality carry their command line: a plain container of values.
+    content = read_checkpoint(path, also_allowed=[argparse.Namespace], remedy=_REMEDY)
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__} instead of a dictionary. {_REMEDY}")
+    state = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)
+    state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not state:
+        raise WeightsError(f"{path} holds {[str(key) for key in content][:8]}, but no generator. {_REMEDY}")
+    return convert_stylegan2(state, max_size=max_size, title=str(path))
 
 
 def convert_stylegan2(state: dict[str, Tensor], *, max_size: int = 512, title: str = "The state") -> dict[str, Tensor]:
@@ -67,23 +74,13 @@ def convert_stylegan2(state: dict[str, Tensor], *, max_size: int = 512, title: s
     return _Converter(state, dialect, title).convert(max_size)
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    # Training checkpoints of rosinality carry their command line: a plain container of values.
-    content = read_checkpoint(path, also_allowed=[argparse.Namespace], remedy=_REMEDY)
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__} instead of a dictionary. {_REMEDY}")
-    state = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), dict)), content)
-    state = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)}
-    if not state:
-        raise WeightsError(f"{path} holds {[str(key) for key in content][:8]}, but no generator. {_REMEDY}")
-    return state
-
-
+@dataclasses.dataclass
 class _Converter:
     """Renames one generator, checking every shape on the way."""
 
-    def __init__(self, state: dict[str, Tensor], dialect: _Dialect, title: str) -> None:
-        self.state, self.dialect, self.title = state, dialect, title
+    state: dict[str, Tensor]
+    dialect: _Dialect
+    title: str
 
     def convert(self, max_size: int) -> dict[str, Tensor]:
         names = self.dialect
@@ -102,11 +99,9 @@ class _Converter:
         out |= self._rgb("rgb", "to_rgb1", width, style_dim)
         for i in range(kept):
             for j in (0, 1):
-                part = self._styled(
-                    f"blocks.{i}.conv{j + 1}", f"{names.convs}.{2 * i + j}", 2 * i + j + 1, 8 << i, width, style_dim
-                )
-                width = part[f"synthesis.blocks.{i}.conv{j + 1}.bias"].shape[0]
-                out |= part
+                name, number = f"blocks.{i}.conv{j + 1}", 2 * i + j
+                out |= self._styled(name, f"{names.convs}.{number}", number + 1, 8 << i, width, style_dim)
+                width = out[f"synthesis.{name}.bias"].shape[0]
             out |= self._rgb(f"blocks.{i}.rgb", f"to_rgbs.{i}", width, style_dim)
         return out | self._mapping(style_dim)
 
@@ -154,8 +149,7 @@ class _Converter:
 
     def _mapping(self, style_dim: int) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
-        prefix = self.dialect.mapping
-        count = 0
+        count, prefix = 0, self.dialect.mapping
         while f"{prefix}.{count + 1}.weight" in self.state:  # number 0 is the pixel norm
             weight = self._take(f"{prefix}.{count + 1}.weight", (style_dim, style_dim))
             bias = self._take(f"{prefix}.{count + 1}.bias", (style_dim,))
@@ -166,8 +160,8 @@ class _Converter:
 
     def _check_filter(self) -> None:
         """Rosinality stores its resampling filters; another one than [1, 3, 3, 1] would draw other pictures."""
-        taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-        wanted = torch.outer(taps, taps) / 64
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        wanted = torch.outer(taps, taps)
         for key, value in self.state.items():
             if key.endswith(".kernel") and not (
                 value.shape == wanted.shape and torch.allclose(value.float() / value.float().sum(), wanted, atol=1e-5)

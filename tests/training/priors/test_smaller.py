@@ -9,7 +9,7 @@ from ir_writer import tiny_random_face
 
 from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig, preset
-from memgan.training.architecture import architecture
+from memgan.training.build import architecture
 from memgan.training.config import TrainConfig, recipe
 from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.priors.mobile import convert_random_face
