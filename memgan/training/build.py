@@ -18,8 +18,7 @@ from memgan.network.model import MemGAN, build_memgan
 from memgan.training.config import TrainConfig
 from memgan.training.data.prior_faces import PriorFaces
 from memgan.training.data.stream import FaceStream, Photographs
-from memgan.training.discriminators.features import FeatureDiscriminator
-from memgan.training.discriminators.pictures import Discriminator
+from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
 
 _SEARCH_STEPS = 400
@@ -77,8 +76,7 @@ def continued(wanted: MemGANConfig, config: MemGANConfig, state: dict[str, Tenso
 def begin_at_mean_latent_(latent: LatentEncoder) -> float:
     """Let all faces begin with the prior's mean latent code instead of one drawn by chance.
 
-    The mapping of a random code is some person's code, which is further from everybody else's than the mean is: the
-    layers above would first learn to undo it. The first layer's bias, from which the mapping starts, is searched for.
+    The first layer's bias, from which the mapping starts, is searched for.
 
     Returns:
         squared distance left to the mean, as a share of the codes' variance.

@@ -50,15 +50,10 @@ def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) -> Path:
-    """Write ``folder/step-XXXXXXXX`` and delete all but the two newest.
+    """Write ``folder/step-XXXXXXXX``, delete all but the two newest, and return this one's folder.
 
-    Args:
-        folder: the run's folder.
-        trainer: what to save: generator, its average, discriminator, optimizers; memory is part of the generator.
-        progress: further values for ``state.json``, such as elapsed seconds.
-
-    Returns:
-        the folder of this checkpoint.
+    It holds generator (with its memory), average, discriminator and optimizers; ``progress`` are further values for
+    ``state.json``, such as elapsed seconds.
     """
     target = folder / f"step-{trainer.step_index:08d}"
     temporary = folder / f".{target.name}.tmp"
@@ -72,15 +67,10 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
         save_file(_plain(trainer.discriminator.state_dict()), temporary / "discriminator.safetensors")
         optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, trainer.discriminator, "discriminator")
     save_file({**optimizers, "random": trainer.random.get_state()}, temporary / "optimizers.safetensors")
-    state = {
-        "step": trainer.step_index,
-        "averaged_updates": trainer.averaged.updates,
-        "train_config": trainer.config.to_dict(),
-        **progress,
-    }
+    state = {"step": trainer.step_index, "averaged_updates": trainer.averaged.updates, **progress}
+    state["train_config"] = trainer.config.to_dict()
     (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    if target.exists():
-        shutil.rmtree(target)
+    shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -89,29 +79,24 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in a run's folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _FOLDER.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in folder.glob("step-*") if _FOLDER.fullmatch(path.name) and path.is_dir())
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
-    """Put a checkpoint's state into ``trainer``.
+    """Put a checkpoint's state into ``trainer`` and return the contents of its ``state.json``.
 
-    Args:
-        path: a run's folder (its newest checkpoint is taken) or one checkpoint's folder.
-
-    Returns:
-        the contents of ``state.json``.
+    ``path`` is a run's folder, whose newest checkpoint is taken, or one checkpoint's.
 
     Raises:
         DataError: if there is no checkpoint.
         WeightsError: if one of its files is damaged or belongs to another network.
     """
-    folder = path if (path / "state.json").is_file() else next(iter(checkpoints(path)[::-1]), None)
-    if folder is None:
+    found = [path] if (path / "state.json").is_file() else checkpoints(path)
+    if not found:
         raise DataError(
             f"{path} holds no checkpoint (a folder step-XXXXXXXX); start without --resume, or name the run."
         )
+    folder = found[-1]
     remedy = "Resume from an older checkpoint."
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
@@ -138,11 +123,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
 
 
 def save_discriminator(path: Path, discriminator: nn.Module, metadata: dict[str, str]) -> None:
-    """Write the discriminator in half precision, with metadata, for fine-tuning later.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
+    """Write the discriminator in half precision, with metadata, for fine-tuning later."""
     tensors = {key: value.half() for key, value in _plain(discriminator.state_dict()).items()}
     write_tensors(path, tensors, {"format": "pt", **metadata})
 

@@ -133,9 +133,7 @@ class LossSettings(Settings, path="losses."):
         False, "divide features by their norm at every position first, as LPIPS does"
     )
     perceptual_size: int | None = setting(
-        None,
-        "side in pixels of the random crop whose features are taken; null: all that was decoded",
-        least=32,
+        None, "side in pixels of the random crop whose features are taken; null: all that was decoded", least=32
     )
     lpips: float = setting(
         0.0, "weight of the distance that stlpips_vgg was calibrated for (LPIPS), over all its taps", least=0

@@ -29,7 +29,7 @@ from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
 from memgan.training.rates import progress, rate_factor
 from memgan.training.step import Trainer
-from memgan.training.sync import broadcast_
+from memgan.training.sync import average_, broadcast_
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -86,8 +86,7 @@ def train(
     if not len(photographs) and (prior is None or config.data.synthetic < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or set data.synthetic=1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
-    generator = make_generator(built, prior_tensors, start_from)
-    generator = generator.to(device).to(memory_format=torch.channels_last)
+    generator = make_generator(built, prior_tensors, start_from).to(device).to(memory_format=torch.channels_last)
     prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
     networks = make_loss_networks(config, device, perceptual_weights, identity_weights, prior_faces)
     discriminator = make_discriminator(config, size, networks, device)
@@ -152,7 +151,8 @@ def _loop(
         while trainer.step_index < run.steps:
             spent = elapsed + time.monotonic() - began
             done = progress(trainer.step_index, spent, first_step, config)
-            if run.minutes is not None and _any_process(done >= 1, accelerator):
+            # Clocks differ: all processes stop when the first wants to.
+            if run.minutes is not None and average_(torch.tensor(float(done >= 1), device=accelerator.device)):
                 break
             trainer.set_rate(rate_factor(trainer.step_index, done, config), done)
             asked = time.monotonic()
@@ -200,13 +200,6 @@ def _sample_sheet(generator: MemGAN, clean: Tensor, degraded: Tensor) -> Tensor:
     restored = torch.cat([generator(face[None]).image for face in degraded])  # one by one: little memory
     rows = torch.cat([degraded, restored.float(), clean], dim=3)
     return torch.cat(list(rows), dim=1)
-
-
-def _any_process(flag: bool, accelerator: "Accelerator") -> bool:
-    """Clocks differ: all processes stop when the first wants to."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)).item())
 
 
 def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":

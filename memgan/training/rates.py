@@ -9,9 +9,7 @@ from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
 
 LATENT_RATE = 0.0005
-"""Relative rate of the latent code's layers. Thousands of inputs add up to one latent number, which enters every style:
-a step of 1e-4 on all of these weights changes the loss ten times more than on any level of the encoder, so that at the
-common rate the latent code is another one after every update and the rest of the network chases it."""
+"""Relative rate of the latent code's layers, whose thousands of inputs add up to numbers that enter every style."""
 MATCHED_LATENT_RATE = 0.05
 """The same where the latent code learns from the prior's own codes alone, which do not swing."""
 REFERENCE_FAN_IN = 1152
@@ -26,8 +24,7 @@ def parameter_groups(
     """The prior's parameters, and optimizer groups with their learning rates relative to the configured one.
 
     Layers that start from scratch get a rate in proportion to the size of their weights, which falls with the square
-    root of their inputs: the equalized learning rate of StyleGAN, without its scaled weights. At one rate for all, the
-    narrow layers of the large scales hardly move while the wide ones swing.
+    root of their inputs: the equalized learning rate of StyleGAN, without its scaled weights.
     """
     last = f"decoder.blend.{generator.config.image_size}."
     prior: list[nn.Parameter] = []

@@ -96,11 +96,7 @@ class Settings:
 
 
 def parse_change(text: str) -> tuple[str, Any]:
-    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words.
-
-    Raises:
-        ConfigError: if it is not of that form.
-    """
+    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"{text!r} is no setting; give NAME=VALUE, such as losses.checkerboard=800.")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
-from memgan.training.discriminators.features import FeatureDiscriminator
+from memgan.training.discriminators import FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
 from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
@@ -100,8 +100,6 @@ class Trainer:
             features = self.generator.encoder(degraded)
         for name, bank in self.generator.memory.items():
             bank.initialize_(features[int(name)])
-            # Drawn features lie apart; their clusters' means, to which Eq. 5 leads, lie closer together. Going there
-            # at once spares the layers behind the memory a read that shrinks under them.
             for _ in range(LLOYD_STEPS):
                 bank.update_(bank.statistics(self._sampled(features[int(name)])), decay=0.0)
             bank.usage.zero_()
@@ -125,14 +123,11 @@ class Trainer:
                 group["lr"] = optimizer.learning_rate * self.config.discriminator.rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
-        """Update generator, memory and averaged weights, then the discriminator.
+        """Update generator, memory and averaged weights, then the discriminator; losses by name, detached scalars.
 
         Args:
             clean, degraded: (B, 3, S, S) in [-1, 1].
             latent: (N, D) latent codes of the last N faces, if the prior drew them.
-
-        Returns:
-            losses by name, detached scalars.
         """
         losses, clip_norm = self.config.losses, self.config.optimizer.clip_norm
         discriminator = self.discriminator if self.step_index >= losses.adversarial_from else None
@@ -151,8 +146,7 @@ class Trainer:
         self.backward(total)
         average_gradients_(self.generator.parameters())
         if clip_norm:
-            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
-            # and vary as much, and a common norm would hand that on to everything.
+            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
             norms = [
                 nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True)
                 for group in self.generator_optimizer.param_groups
@@ -182,7 +176,7 @@ class Trainer:
         return encoded.features, Pass(clean, degraded, area, valid.crop(image), decoded, latent_pred, latent, focus)
 
     def _discriminator_inputs(self, run: Pass) -> tuple[DiscriminatorInput, DiscriminatorInput]:
-        """What the discriminator is shown of a forward pass: restored, true."""
+        """Restored and true pictures or features of a forward pass."""
         settings = self.config.discriminator
         if isinstance(self.discriminator, FeatureDiscriminator):
             fake, real = run.taps

@@ -38,10 +38,8 @@ _SHOULDERS_FROM = 0.6
 def swap_backgrounds(images: Tensor, people: Tensor, another: Callable[[], Tensor], random: torch.Generator) -> Tensor:
     """Put other photographs behind aligned faces.
 
-    Portraits mostly stand before plain walls or gardens; a network that saw nothing else draws hair and leaves into
-    dark rooms and crowds. The person is cut out; the rest becomes a section of another photograph, or a few of these
-    side by side, mostly out of focus, darker or lighter. Hair, hats and hands that the cut misses are lost, in the
-    picture to aim at as well: the degradation comes afterwards.
+    What is not the person becomes a section of another photograph, or a few of these side by side, mostly out of focus,
+    darker or lighter.
 
     Args:
         images: (B, 3, S, S) RGB in [-1, 1], faces aligned to FFHQ's template, any float dtype.

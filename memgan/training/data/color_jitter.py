@@ -22,10 +22,6 @@ _GAMMA = (0.7, 1.3)
 def jitter_colors(images: Tensor, random: torch.Generator) -> Tensor:
     """Turn the hue, change saturation, color cast, exposure and gamma, each picture's by its own draw.
 
-    Portraits are mostly of one light and of the colors of skin and hair; a network that saw no others pulls bright
-    colors and dim rooms towards these. The same is done to a face and to what is made of it, as nobody asked for other
-    colors: the degradation comes afterwards.
-
     Args:
         images: (B, 3, H, W) RGB in [-1, 1], any float dtype.
         random: source of the draws, on the CPU.

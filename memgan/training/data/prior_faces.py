@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +12,6 @@ from memgan.network.model import build_memgan
 
 TRUNCATION = 0.8
 """Psi: latent codes are pulled towards their mean by ``1 - psi``."""
-
-
-class DrawnFaces(NamedTuple):
-    """Faces of the prior, and the latent codes that they were made from."""
-
-    image: Tensor
-    """(B, 3, S, S) RGB in [-1, 1]."""
-    latent: Tensor
-    """(B, D) latent codes w."""
 
 
 class PriorFaces(nn.Module):
@@ -54,11 +44,14 @@ class PriorFaces(nn.Module):
         self.register_buffer("mean_latent", self.mapping(z).mean(dim=0))
 
     @torch.no_grad()
-    def draw(self, count: int, generator: torch.Generator) -> DrawnFaces:
-        """Draw ``count`` faces; ``generator``, on the CPU, draws their latent codes."""
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw faces (B, 3, S, S) in [-1, 1], and return them with their latent codes w (B, D).
+
+        ``generator`` is one of the CPU.
+        """
         z = torch.randn(count, self.style_dim, generator=generator).to(self.mean_latent.device)
         w = torch.lerp(self.mean_latent.expand(count, -1), self.mapping(z), TRUNCATION)
-        return DrawnFaces(self.synthesis(w, self.autocast).clamp(-1, 1), w)
+        return self.synthesis(w, self.autocast).clamp(-1, 1), w
 
     @torch.no_grad()
     def features(self, latent: Tensor, up_to: int) -> dict[int, Tensor]:

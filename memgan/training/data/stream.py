@@ -3,9 +3,9 @@
 import itertools
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,17 @@ from memgan.runtime.prefetch import prefetch
 from memgan.training.config import DataSettings
 from memgan.training.data.background_swap import CutOuts, swap_backgrounds
 from memgan.training.data.color_jitter import jitter_colors
+from memgan.training.data.photographs import FaceSet
 from memgan.training.data.prior_faces import PriorFaces
 
 _RENEWED = 0.1
+"""Share of the drawn faces that are new although the pool is full."""
 _AT_ONCE = 16
+"""Faces that the prior draws at once to fill the pool."""
 
 
-class Photographs(Protocol):
-    """Clean faces by number, which threads may ask for; :class:`memgan.training.data.photographs.FaceSet` is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Tensor:
-        """(3, S, S) uint8 RGB."""
+Photographs = FaceSet | Sequence[Tensor]
+"""Clean faces by number, (3, S, S) uint8 RGB, which threads may ask for."""
 
 
 class Batch(NamedTuple):
@@ -49,9 +47,7 @@ class FaceStream:
         device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
         seed: of everything drawn; give every process its own.
         data: shares of what is done to the faces; ``None``: photographs by the paper's Eq. 14. Backgrounds, colors and
-            age of photographs alone are changed, in this order and before Eq. 14, never of drawn faces, as their
-            features are matched. Once there are ``synthetic_pool`` drawn faces, every tenth is still a new one, in the
-            place of the oldest: of faces that stay, the network learns the latent codes by heart.
+            age of photographs alone are changed, in this order and before Eq. 14.
         prior_faces: source of drawn faces.
         degradation: ranges of Eq. 14; ``None``: the paper's.
     """
@@ -202,11 +198,7 @@ def to_levels(image: Tensor) -> Tensor:
 
 
 def fingerprint(network: nn.Module) -> int:
-    """A number below 2^32 that other weights hardly have: the CRC-32 of all of them.
-
-    Added to the seed, it lets a run that starts from weights draw other faces and degradations than the run before.
-    With the seed alone it would draw the same ones in the same order, and learn these pairs by heart.
-    """
+    """CRC-32 of all weights: added to the seed, it lets a run that starts from weights draw other data than before."""
     found = 0
     for tensor in network.state_dict().values():
         found = zlib.crc32(tensor.cpu().contiguous().numpy(), found)

@@ -14,8 +14,7 @@ from memgan.training.data.stream import Batch, FaceStream, to_float, to_levels
 _AHEAD = 2
 """Batches that every process makes ahead."""
 _TOGETHER = 4
-"""Faces that a process makes together. Of 32 every step would go through memory instead of the core's cache, and a face
-would take half as long again."""
+"""Faces that a process makes together, few enough for the core's cache."""
 
 
 def worker_batches(
@@ -23,9 +22,7 @@ def worker_batches(
 ) -> Generator[Batch, None, None]:
     """Batches of ``stream`` without end, made by ``workers`` processes at the same time.
 
-    Made on the GPU that trains, a batch costs a few hundred small operations for every face, which the training's own
-    have to wait for; a processor with many cores makes them meanwhile. On their way the pictures are 8-bit levels, as
-    photographs are: a quarter of the memory to move.
+    On their way the pictures are 8-bit levels, as photographs are: a quarter of the memory to move.
 
     Args:
         stream: makes batches on the CPU. Every process has a copy with draws of its own.

@@ -25,8 +25,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, paired: bool
     Args:
         real_logits, fake_logits: D of the truths, and of the restored faces in the same order.
         paired: compare every restored face with its own truth, mean softplus(D(restored) - D(real)): the relativistic
-            loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored. What the two
-            pictures have in common cancels, so that a discriminator learns from few small batches what is missing.
+            loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored.
     """
     if paired:
         return F.softplus(fake_logits.float() - real_logits.float()).mean()

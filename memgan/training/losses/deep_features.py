@@ -19,11 +19,7 @@ CONTEXT = 1 / 16
 class DeepFeatureLoss(nn.Module):
     """Eq. 10 with deep features of whole objects: squared distance as a share of the truth's variance, over the taps.
 
-    The networks of the perceptual loss look at squares of the picture at full resolution, hardly larger than an eye.
-    This one sees the area, with the truth around it, at the size at which a face fills its field of view.
-
-    Args:
-        network: frozen.
+    The (frozen) network sees the area, with the truth around it, at the size at which a face fills its field of view.
     """
 
     def __init__(self, network: EfficientNetLite) -> None:
@@ -62,10 +58,6 @@ def prior_distance(
     decoded: dict[int, Tensor], reference: dict[int, Tensor], latent_pred: Tensor, latent_true: Tensor
 ) -> Tensor:
     """Squared distance of the decoded features and the latent code to those that the prior drew the face from.
-
-    A pretrained synthesis network shows sharp faces only where its features lie near those that it was trained on. The
-    losses on the picture tell that slowly and through all layers above; here every fusion is told at once, for the
-    whole face, and nothing above the largest matched scale has to be computed.
 
     Args:
         decoded: F^D by scale, (B, C_r, r, r).

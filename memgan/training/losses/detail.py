@@ -22,11 +22,9 @@ _NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
 def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
     """How far the local statistics of detail are from the truth's; scalar float32, 0 for the same.
 
-    Skin, hair and grain cannot be foretold pixel by pixel from a blurred picture. Every loss that compares pixels, or
-    features near to them, is then least for their mean, which is smooth. Statistics can be foretold: in squares of
-    every band the amplitude (its logarithm, so that faint skin counts like strong hair) and the correlation of
-    neighbors in four directions are compared, much as in texture synthesis (Portilla and Simoncelli, 2000; patchwise,
-    with features, Sajjadi et al., EnhanceNet, 2017).
+    In squares of every band the amplitude (its logarithm, so that faint skin counts like strong hair) and the
+    correlation of neighbors in four directions are compared, much as in texture synthesis (Portilla and Simoncelli,
+    2000).
 
     Args:
         restored, target: (B, C, H, W) in [-1, 1], sides of at least :data:`TEXTURE_MIN_PX`.
@@ -46,11 +44,8 @@ def texture_distance(restored: Tensor, target: Tensor) -> Tensor:
 def known_detail_distance(restored: Tensor, target: Tensor, degraded: Tensor) -> Tensor:
     """How much of the detail that the degraded picture shows is missing or elsewhere; scalar float32, 0 for none.
 
-    Detail that a picture no longer shows has to be made up, and a loss that compares it pixel by pixel blurs it. Detail
-    that it does show is that person's own, and making up another is a fault. Which is which differs between faces,
-    bands and places. Where a band of the degraded picture correlates with the truth's, weaker or not, a network can
-    know it: the squared correlation, taken square by square, is the share of the band that a gain would explain. The
-    difference from the truth, relative to the truth's amplitude there, counts by that share.
+    The squared correlation of degraded and true band, taken square by square, is the share of the band that a gain
+    would explain. The difference from the truth, relative to the truth's amplitude there, counts by that share.
 
     Args:
         restored, target, degraded: (B, C, H, W) in [-1, 1], the same area of the picture, sides of at least

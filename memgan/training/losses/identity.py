@@ -37,9 +37,6 @@ class IdentityLoss(nn.Module):
     def forward(self, restored: Tensor, area: Area, clean: Tensor, random: torch.Generator) -> Tensor:
         """Mean distance of clean faces and the same faces with an area restored; scalar float32.
 
-        A network for recognition needs the whole face, of which training decodes an area: the truth stands in for the
-        rest, so that all that differs is the area's.
-
         Args:
             restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
             area: its place in the picture.

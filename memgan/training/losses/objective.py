@@ -226,10 +226,7 @@ def check_window(config: TrainConfig, image_size: int) -> None:
     if windowed := window.size is not None and image_size > window.scale:
         side = window.size * (image_size // window.scale) - 2 * window.margin
         crops = losses.adversarial and discriminator.kind == "picture"
-        needs |= {
-            "lower discriminator.size": discriminator.size or 0 if crops else 0,
-            "train on whole pictures": 32,
-        }
+        needs |= {"lower discriminator.size": discriminator.size or 0 if crops else 0, "train on whole pictures": 32}
     remedy, needed = max(needs.items(), key=lambda need: need[1])
     if side >= needed:
         return

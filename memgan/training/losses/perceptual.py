@@ -8,12 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, WeightsError
-from memgan.evaluation.networks.stlpips import (
-    InputScaling,
-    ShiftTolerantTrunk,
-    read_stlpips_weights,
-    unit_normalized,
-)
+from memgan.evaluation.networks.stlpips import InputScaling, ShiftTolerantTrunk, read_stlpips_weights, unit_normalized
 from memgan.hub.tensor_file import read_state
 from memgan.runtime.checks import check_choice
 from memgan.training.losses.pixel import check_images

@@ -26,11 +26,8 @@ def l1_loss(restored: Tensor, target: Tensor, levels: int = 1, finest: float = 1
 
     Args:
         restored, target: the pictures.
-        levels: resolutions over which it is averaged: the full one, and the means over squares of 2, 4, ... px. At full
-            resolution most of the difference is fine detail that nobody can foretell, and colors and shading, which
-            the input shows well, hardly count; in the means they are all that is left.
-        finest: weight of the full resolution and of the next, relative to the others. Below 1 the loss minds less that
-            detail lies elsewhere than in the truth.
+        levels: resolutions over which it is averaged: the full one, and the means over squares of 2, 4, ... px.
+        finest: weight of the full resolution and of the next, relative to the others.
     """
     check_images(restored, target)
     error = restored.float() - target.float()
@@ -44,10 +41,6 @@ def l1_loss(restored: Tensor, target: Tensor, levels: int = 1, finest: float = 1
 
 def checkerboard_distance(restored: Tensor, target: Tensor) -> Tensor:
     """How far the errors depend on a pixel's place in a grid of 4, 8 or 16 px; scalar float32, 0 for none.
-
-    A network that doubles its features' sides can treat the pixels that come of one feature differently. The pattern is
-    a level or two strong, which no other loss minds, but it lies over the whole picture and is seen in dark hair. It is
-    the same in all cells, while the other errors differ: averaged over the cells of a block only the pattern is left.
 
     Args:
         restored, target: (B, C, H, W) in [-1, 1], sides of at least 16 px; what is left of whole blocks is ignored.

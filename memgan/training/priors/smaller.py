@@ -59,10 +59,10 @@ def _fitted_head(faces: PriorFaces, size: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     gram, product = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for _ in range(FITTED_FACES):
-        drawn = faces.draw(1, generator)
-        found = faces.features(drawn.latent, size)[size].float()
+        image, latent = faces.draw(1, generator)
+        found = faces.features(latent, size)[size].float()
         rows = F.pad(found.permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
-        wanted = F.interpolate(drawn.image, (size, size), mode="area").permute(0, 2, 3, 1).flatten(0, 2).double()
+        wanted = F.interpolate(image, (size, size), mode="area").permute(0, 2, 3, 1).flatten(0, 2).double()
         gram, product = gram + rows.T @ rows, product + rows.T @ wanted
     gram = gram + 1e-9 * gram.diagonal().diag()  # solvable whatever the features are
     solution = torch.linalg.solve(gram, product).float().T
