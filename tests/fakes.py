@@ -16,7 +16,7 @@ from memgan.faces.align import FFHQ_TEMPLATE
 from memgan.faces.types import Face
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.losses.perceptual import FeatureNetwork
 
 

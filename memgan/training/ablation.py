@@ -103,10 +103,9 @@ def ablate(
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
         finished = _finished(folder, plan)
         if finished is None:
-            weights = train(
-                plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
-            )
-            finished = {"train_config": plan.to_dict(), **_evaluated(weights, test, limit, metrics)}
+            networks = {"perceptual_weights": perceptual_weights, "identity_weights": identity_weights}
+            weights = train(plan, faces, prior, folder, **networks)
+            finished = {"train_config": dataclasses.asdict(plan), **_evaluated(weights, test, limit, metrics)}
             write_json(folder / "result.json", finished)
         record = finished
         found[name][seed] = record["restored"]
@@ -115,7 +114,7 @@ def ablate(
         log(f"{name}, seed {seed}: {figures}")
     results = [CaseResult(name, changes, parameters[name], found[name]) for name, changes in cases.items()]
     report = {
-        "train_config": config.to_dict(),
+        "train_config": dataclasses.asdict(config),
         "input": record["input"],
         "num_faces": record["num_faces"],
         "cases": [dataclasses.asdict(result) for result in results],
@@ -163,7 +162,7 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = json.loads(path.read_text("utf-8"))
-    if record["train_config"] != plan.to_dict():
+    if record["train_config"] != dataclasses.asdict(plan):
         raise ConfigError(f"{folder} holds a run with other settings; give another output folder, or delete it.")
     return record
 

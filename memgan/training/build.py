@@ -1,9 +1,7 @@
 """Builds what a run trains and trains on, as the settings say: networks with their starting values, and batches."""
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,7 +14,7 @@ from memgan.network.config import MemGANConfig, preset
 from memgan.network.latent import LatentEncoder
 from memgan.network.model import MemGAN, build_memgan
 from memgan.training.config import TrainConfig
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.data.stream import FaceStream, Photographs
 from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
@@ -115,19 +113,6 @@ def make_discriminator(
             settings.size or image_size, channel_base=settings.channel_base, channel_max=settings.channel_max
         )
     return discriminator.to(device).to(memory_format=torch.channels_last)
-
-
-def make_prior_faces(
-    config: TrainConfig,
-    built: MemGANConfig,
-    prior: dict[str, Tensor] | None,
-    device: torch.device,
-    autocast: Callable[[], contextlib.AbstractContextManager[object]],
-) -> PriorFaces | None:
-    """Faces drawn from the prior, or ``None`` if none are wanted or there is no prior."""
-    if not config.data.synthetic or prior is None:
-        return None
-    return PriorFaces(built, prior, autocast=autocast).to(device).to(memory_format=torch.channels_last)
 
 
 def make_stream(

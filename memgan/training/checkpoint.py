@@ -1,7 +1,7 @@
 """Saves and loads resumable checkpoints: safetensors and JSON only, complete or absent."""
 
+import dataclasses
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from memgan.training.step import Trainer
 
 KEPT = 2
 """Checkpoints of a run that stay; older ones are deleted."""
-_FOLDER = re.compile(r"step-(\d{8})")
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -35,9 +34,8 @@ def _restore_optimizer(
     """Parameters of which the file knows nothing begin anew."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        owner, _, rest = key.partition("/")
-        if owner == prefix:
-            name, _, entry = rest.rpartition("/")
+        if key.startswith(f"{prefix}/"):
+            name, _, entry = key.removeprefix(f"{prefix}/").rpartition("/")
             by_name.setdefault(name, {})[entry] = value
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
@@ -68,7 +66,7 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
         optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, trainer.discriminator, "discriminator")
     save_file({**optimizers, "random": trainer.random.get_state()}, temporary / "optimizers.safetensors")
     state = {"step": trainer.step_index, "averaged_updates": trainer.averaged.updates, **progress}
-    state["train_config"] = trainer.config.to_dict()
+    state["train_config"] = dataclasses.asdict(trainer.config)
     (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
@@ -79,7 +77,7 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in a run's folder, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if _FOLDER.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in folder.glob(f"step-{'[0-9]' * 8}") if path.is_dir())
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
@@ -103,11 +101,10 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}). {remedy}") from error
     optimizers = read_state(folder / "optimizers.safetensors", remedy=remedy)
-    unknown = [key for key in optimizers if "/" not in key and key != "random"]
-    if unknown:
+    if any("/" not in key for key in set(optimizers) - {"random"}):
         raise WeightsError(
-            f"The optimizers of the checkpoint {folder} are not stored by parameter name ({unknown[0]}): an earlier "
-            "memgan wrote it. Start from its averaged.safetensors with --start-from instead."
+            f"The optimizers of the checkpoint {folder} are not stored by parameter name: an earlier memgan wrote it. "
+            "Start from its averaged.safetensors with --start-from instead."
         )
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)

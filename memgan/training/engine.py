@@ -16,12 +16,11 @@ from torch import Tensor
 from memgan.errors import DataError, MissingDependencyError
 from memgan.hub import weight_file
 from memgan.image import Picture, save_picture, to_uint8
-from memgan.network.model import MemGAN
 from memgan.runtime.progress import ProgressBar
-from memgan.training.build import architecture, make_discriminator, make_generator, make_prior_faces, make_stream
+from memgan.training.build import architecture, make_discriminator, make_generator, make_stream
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet, PriorFaces
 from memgan.training.data.stream import Batch, Photographs, fingerprint
 from memgan.training.data.workers import worker_batches
 from memgan.training.losses.objective import make_loss_networks
@@ -62,8 +61,7 @@ def train(
         prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
-        identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
-            ``losses.identity`` is above 0.
+        identity_weights: file for :func:`memgan.training.losses.identity.identity_network`, if ``losses.identity`` > 0.
         resume: run or checkpoint to continue; its networks have to be those of the settings.
         start_from: weight file or generator to start from, with fresh optimizers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
@@ -87,12 +85,13 @@ def train(
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or set data.synthetic=1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
     generator = make_generator(built, prior_tensors, start_from).to(device).to(memory_format=torch.channels_last)
-    prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
+    prior_faces = None
+    if config.data.synthetic and prior_tensors is not None:
+        prior_faces = PriorFaces(built, prior_tensors, autocast=accelerator.autocast)
+        prior_faces = prior_faces.to(device).to(memory_format=torch.channels_last)
     networks = make_loss_networks(config, device, perceptual_weights, identity_weights, prior_faces)
     discriminator = make_discriminator(config, size, networks, device)
-    trainer = Trainer(
-        config, generator, discriminator, networks, backward=accelerator.backward, autocast=accelerator.autocast
-    )
+    trainer = Trainer(config, generator, discriminator, networks, accelerator.backward, accelerator.autocast)
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
     elapsed = 0.0
@@ -186,20 +185,17 @@ def _loop(
         _save(output, trainer, elapsed + time.monotonic() - began, probe)
 
 
+@torch.no_grad()
 def _save(output: Path, trainer: Trainer, elapsed: float, probe: tuple[Tensor, Tensor]) -> None:
+    """A checkpoint, and a picture with a row for each face: degraded, restored and clean side by side."""
     save_checkpoint(output, trainer, {"elapsed_seconds": elapsed})
+    clean, degraded = probe
+    restored = torch.cat([trainer.averaged.network(face[None]).image for face in degraded])  # one by one: little memory
+    rows = torch.cat([degraded, restored.float(), clean], dim=3)
     samples = output / "samples"
     samples.mkdir(exist_ok=True)
-    sheet = _sample_sheet(trainer.averaged.network, *probe)
-    save_picture(Picture(to_uint8(sheet)), samples / f"step-{trainer.step_index:08d}.png")
-
-
-@torch.no_grad()
-def _sample_sheet(generator: MemGAN, clean: Tensor, degraded: Tensor) -> Tensor:
-    """(3, H, W): a row for each face of (B, 3, S, S), degraded, restored and clean side by side."""
-    restored = torch.cat([generator(face[None]).image for face in degraded])  # one by one: little memory
-    rows = torch.cat([degraded, restored.float(), clean], dim=3)
-    return torch.cat(list(rows), dim=1)
+    sheet = to_uint8(torch.cat(list(rows), dim=1))
+    save_picture(Picture(sheet), samples / f"step-{trainer.step_index:08d}.png")
 
 
 def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":

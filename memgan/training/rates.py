@@ -66,9 +66,8 @@ def progress(step: int, seconds: float, first_step: float, config: TrainConfig) 
     but makes no progress: otherwise a short run on a GPU would be at its falling rate before it has warmed up.
 
     Args:
-        step: steps done.
-        seconds: wall-clock time that the run has taken.
-        first_step: of these, what the first step of this process took; zero before it.
+        step, seconds: steps and wall-clock time that the run has taken.
+        first_step: of these seconds, what the first step of this process took; zero before it.
         config: gives ``run.steps`` and ``run.minutes``.
     """
     by_steps = step / config.run.steps

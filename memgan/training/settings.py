@@ -30,8 +30,7 @@ def setting(
 class Settings:
     """Base of a group of settings; ``path`` is the group's dotted name with a dot behind it.
 
-    Raises:
-        ConfigError: if a value has another type than its field, or is out of range.
+    A value of another type than its field's, or out of range, is a :class:`ConfigError`, and so is an unknown name.
     """
 
     path: ClassVar[str]
@@ -48,11 +47,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
-        """Settings of a (nested) mapping, such as JSON gives; what it leaves out keeps its default.
-
-        Raises:
-            ConfigError: if a name is unknown or a value not allowed.
-        """
+        """Settings of a (nested) mapping, such as JSON gives; what it leaves out keeps its default."""
         hints = typing.get_type_hints(cls)
         known = [field.name for field in dataclasses.fields(cls)]
         given: dict[str, Any] = {}
@@ -67,20 +62,12 @@ class Settings:
         return cls(**given)
 
     def changed(self: S, changes: Mapping[str, Any]) -> S:
-        """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``.
-
-        Raises:
-            ConfigError: if a name is unknown or a value not allowed.
-        """
-        return self.from_dict(merged(self.to_dict(), changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings, nested, of the types that JSON has."""
-        return dataclasses.asdict(self)
+        """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``."""
+        return self.from_dict(merged(dataclasses.asdict(self), changes))
 
     def to_json(self) -> str:
         """All settings as a JSON object, which :meth:`from_dict` reads."""
-        return json.dumps(self.to_dict(), indent=1)
+        return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
     def describe(cls) -> Iterator[tuple[str, str, Any, str]]:

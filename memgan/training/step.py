@@ -65,7 +65,6 @@ class Trainer:
         generator: MemGAN,
         discriminator: nn.Module | None,
         networks: LossNetworks | None = None,
-        *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
@@ -147,10 +146,8 @@ class Trainer:
         average_gradients_(self.generator.parameters())
         if clip_norm:
             # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
-            norms = [
-                nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True)
-                for group in self.generator_optimizer.param_groups
-            ]
+            groups = self.generator_optimizer.param_groups
+            norms = [nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True) for group in groups]
             report["gradient_norm"] = torch.stack(norms).norm().detach()
         self.generator_optimizer.step()
         self._update_memory(features)

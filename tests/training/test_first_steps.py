@@ -12,7 +12,7 @@ from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.network.model import build_memgan
 from memgan.training.build import architecture, make_discriminator, make_stream
 from memgan.training.config import TrainConfig, recipe
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.losses import deep_features
 from memgan.training.losses.deep_features import DeepFeatureLoss
 from memgan.training.losses.identity import IdentityLoss

@@ -12,14 +12,8 @@ from memgan.training.settings import parse_change
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to compare, and the arguments of each run; run.minutes or run.steps is the budget of each."""
-    parser.add_argument(
-        "--test",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="FACES",
-        help="clean faces to evaluate on, not the training's",
-    )
+    help_test = "clean faces to evaluate on, not to train on"
+    parser.add_argument("--test", type=Path, nargs="+", required=True, metavar="FACES", help=help_test)
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="training seeds (default: 0,1,2)")
     parser.add_argument("--limit", type=int, metavar="N", help="only N test faces, spread evenly over the names")
     parser.add_argument("--metrics", metavar="NAMES", help="such as psnr,st_lpips (default: all that work here)")
@@ -27,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--case",
         action="append",
         metavar="NAME[:CHANGE,CHANGE]",
-        help="'Case 2' of Table 2, or another, such as 'cooler:memory_temperature=0.1'; may be repeated "
-        "(default: Cases 1 to 5)",
+        help="such as 'Case 2', or 'cooler:memory_temperature=0.1'; may be repeated (default: Cases 1 to 5)",
     )
     training.add_run_arguments(parser)
 

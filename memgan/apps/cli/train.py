@@ -16,9 +16,7 @@ DEFAULT_RECIPE = "memgan-mobile-512"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     add_run_arguments(parser)
-    parser.add_argument(
-        "--print-config", action="store_true", help="print all settings as JSON, which is a recipe too, and stop"
-    )
+    parser.add_argument("--print-config", action="store_true", help="print all settings as a JSON recipe and stop")
     parser.add_argument("--resume", type=Path, help="run or checkpoint to continue")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimizers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")

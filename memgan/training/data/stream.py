@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.runtime.prefetch import prefetch
 from memgan.training.config import DataSettings
-from memgan.training.data.background_swap import CutOuts, swap_backgrounds
-from memgan.training.data.color_jitter import jitter_colors
-from memgan.training.data.photographs import FaceSet
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.augmentation import CutOuts, jitter_colors, swap_backgrounds
+from memgan.training.data.clean_faces import FaceSet, PriorFaces
 
 _RENEWED = 0.1
 """Share of the drawn faces that are new although the pool is full."""

@@ -29,7 +29,7 @@ def worker_batches(
         size: faces per batch.
         workers: how many processes, at least 1; they give batches one after another.
         device: where the batches are needed.
-        seed: of the draws. The batches depend on it and on the number of processes.
+        seed: of the draws, which depend on the number of processes, too.
     """
     stream.cut_outs.share_memory()
     loader = DataLoader(
@@ -82,6 +82,5 @@ def _joined(batches: list[Batch]) -> Batch:
 
 
 def _one_thread(*_: Any) -> None:
-    """There are as many processes as cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -33,10 +33,7 @@ class DeepFeatureLoss(nn.Module):
     def taps(self, restored: Tensor, area: Area, clean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Taps of the network in the area and a little around it, restored and clean; the clean ones without gradient.
 
-        Args:
-            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            area: its place in the picture.
-            clean: (B, 3, S, S) in [-1, 1].
+        ``restored`` is (B, 3, h, w) in [-1, 1], which gradients reach, and lies at ``area`` of ``clean`` (B, 3, S, S).
         """
         size = clean.shape[-1]
         around = area.enlarged(round(size * CONTEXT), size)

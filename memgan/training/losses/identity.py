@@ -38,8 +38,7 @@ class IdentityLoss(nn.Module):
         """Mean distance of clean faces and the same faces with an area restored; scalar float32.
 
         Args:
-            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            area: its place in the picture.
+            restored, area: (B, 3, h, w) in [-1, 1], which gradients reach, and its place in the picture.
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """

@@ -14,7 +14,7 @@ from torch import Tensor
 from memgan.errors import ConfigError
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.training.config import LossSettings, TrainConfig
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.losses.adversarial import generator_adversarial_loss
 from memgan.training.losses.deep_features import VARIANT, DeepFeatureLoss, prior_distance
 from memgan.training.losses.detail import KNOWN_MIN_PX, TEXTURE_MIN_PX, known_detail_distance, texture_distance
@@ -31,9 +31,8 @@ class Pass(NamedTuple):
     """A batch of faces and what the generator made of it."""
 
     clean: Tensor
-    """(B, 3, S, S) in [-1, 1]: the truth."""
     degraded: Tensor
-    """(B, 3, S, S) in [-1, 1]: what the generator was given."""
+    """(B, 3, S, S) in [-1, 1], as ``clean``."""
     area: Area
     """The area that the losses look at."""
     restored: Tensor
@@ -134,11 +133,9 @@ class Objective:
         return run
 
     def __call__(self, run: Pass) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a forward pass that :meth:`look` was given; call it under autocast.
+        """Loss of a forward pass from :meth:`look`, and the terms by name, unweighted and detached; under autocast.
 
-        Returns:
-            the loss to minimize, and the terms by name before weighting, detached; the checkerboard's as the root mean
-            square of the grids in levels of 255.
+        The checkerboard's is reported as the root mean square of the grids in levels of 255.
         """
         # All processes need the same gradients, also zero ones.
         total = 0.0 * (run.restored.float().sum() + run.latent_pred.float().sum())
@@ -173,8 +170,7 @@ def make_loss_networks(
 
     Args:
         config, device: the settings, and where the networks are needed.
-        perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package's.
-        identity_weights: see :func:`memgan.training.losses.identity.identity_network`.
+        perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
         prior_faces: the prior whose features are matched; ``None``: there is none.
 
     Raises:
@@ -228,13 +224,12 @@ def check_window(config: TrainConfig, image_size: int) -> None:
         crops = losses.adversarial and discriminator.kind == "picture"
         needs |= {"lower discriminator.size": discriminator.size or 0 if crops else 0, "train on whole pictures": 32}
     remedy, needed = max(needs.items(), key=lambda need: need[1])
-    if side >= needed:
-        return
-    if windowed:
+    if side < needed and windowed:
         raise ConfigError(
             f"A window of {window.size} at scale {window.scale} with a margin of {window.margin} px leaves {side} px "
             f"of the picture for the losses, which need {needed}: enlarge the window, lower the margin, or {remedy}."
         )
-    raise ConfigError(
-        f"The losses need pictures of {needed} px, these have {image_size}: {remedy}, or train at a larger size."
-    )
+    if side < needed:
+        raise ConfigError(
+            f"The pictures have {side} px, the losses need {needed}: {remedy}, or train at a larger size."
+        )

@@ -18,15 +18,12 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 
 class FeatureNetwork(nn.Module):
-    """A frozen network that turns (B, 3, H, W) RGB in [-1, 1] into a list of taps, shallow to deep.
-
-    Attributes:
-        default_weights: weight of every tap that brings their L1 distances to like size.
-        widths: channels of every tap.
-    """
+    """A frozen network that turns (B, 3, H, W) RGB in [-1, 1] into a list of taps, shallow to deep."""
 
     default_weights: tuple[float, ...]
+    """Weight of every tap that brings their L1 distances to like size."""
     widths: tuple[int, ...]
+    """Channels of every tap."""
 
     @property
     def calibration(self) -> list[Tensor] | None:
@@ -45,11 +42,8 @@ class Vgg19(FeatureNetwork):
     """ImageNet VGG-19 as torchvision stores it; taps: the last convolution of each stage, before its ReLU.
 
     The paper names "conv1 ... conv5"; these five taps and their weights are what face restoration commonly uses.
-
-    Args:
-        weights: a ``vgg19-*.pth`` of torchvision (``features.*`` keys), or the same tensors as ``.safetensors``;
-            ``None``: random, for tests.
-        num_taps: stages to build.
+    ``weights`` is a ``vgg19-*.pth`` of torchvision (``features.*`` keys), or the same tensors as ``.safetensors``;
+    ``None``: random, for tests.
     """
 
     mean: Tensor
@@ -91,10 +85,8 @@ class Vgg19(FeatureNetwork):
 class StlpipsVgg(FeatureNetwork):
     """The VGG-16 trunk of ST-LPIPS (trained from scratch on perceptual judgments); taps: relu1_2 ... relu5_3.
 
-    Args:
-        weights: what :func:`memgan.evaluation.networks.stlpips.read_stlpips_weights` takes (``None``: the installed
-            package); ``"random"``: random, for tests.
-        num_taps: stages to build.
+    ``weights`` is what :func:`memgan.evaluation.networks.stlpips.read_stlpips_weights` takes (``None``: the installed
+    package); ``"random"``: random, for tests.
     """
 
     def __init__(self, weights: str | Path | None = None, num_taps: int = 5) -> None:
@@ -150,7 +142,7 @@ class PerceptualLoss(nn.Module):
     Args:
         network: see :func:`feature_network`.
         unit_normalize: divide the features at every position by their root mean square over channels first, so that
-            every tap counts alike whatever its scale. Off: the literal Eq. 10, with the network's own weights.
+            every tap counts alike. Off: the literal Eq. 10, with the network's own weights.
         taps: how many of the network's taps count, from the input on; ``None``: all.
     """
 
@@ -184,8 +176,6 @@ class PerceptualLoss(nn.Module):
 
     def calibrated_distance(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """The distance that the network's own channel weights were fitted for (LPIPS, Zhang et al., 2018); scalar.
-
-        Squared differences of unit-normalized taps, weighted by channel as people's judgments of pairs want it.
 
         Raises:
             ConfigError: if the network has no such weights.

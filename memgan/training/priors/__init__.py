@@ -9,6 +9,7 @@ from torch import Tensor
 from memgan.errors import ConfigError, WeightsError
 from memgan.hub import sha256_of
 from memgan.hub.tensor_file import read_state, write_tensors
+from memgan.runtime.checks import check_choice
 from memgan.training.priors.mobile import convert_random_face, digest, random_face_files
 from memgan.training.priors.stylegan2 import read_stylegan2
 
@@ -41,8 +42,7 @@ def import_prior(
         WeightsError, MissingDependencyError: as the readers raise them.
         OutputError: if ``out`` cannot be written.
     """
-    if kind not in get_args(PriorKind):
-        raise ConfigError(f"kind is {kind!r}; allowed: {', '.join(get_args(PriorKind))}.")
+    check_choice("kind", kind, get_args(PriorKind))
     out = Path(out)
     if out.suffix != ".safetensors":
         raise ConfigError(f"The output is {str(out)!r}; its name must end in .safetensors.")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.network.config import MemGANConfig
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 
 FITTED_FACES = 12
 """Faces on which the new head is fitted."""
@@ -20,10 +20,6 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor]) -> dict[str, T
 
     The prior draws its picture from its last level only. What the levels below know of it is a linear function of their
     features, fitted by least squares to the prior's own pictures, shrunk.
-
-    Args:
-        config: configuration of the prior's family with a smaller ``image_size``.
-        prior: imported tensors, see :func:`memgan.training.priors.mobile.convert_random_face`.
 
     Returns:
         tensors of the same names for ``config``; ``prior`` itself if it is not larger, or of another family.

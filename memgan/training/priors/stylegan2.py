@@ -3,8 +3,8 @@
 import argparse
 import dataclasses
 import math
+import re
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,22 +18,15 @@ _CONTAINERS = ("g_ema", "params_ema", "params")
 _REMEDY = "Give a StyleGAN2 generator checkpoint of rosinality's stylegan2-pytorch (g_ema) or of BasicSR (params_ema)."
 
 
-class _Dialect(NamedTuple):
-    """How a project names the parts of the generator."""
-
-    const: str
-    first: str
-    convs: str
-    conv: str
-    strength: str
-    noise: str
-    mapping: str
-
-
-_ROSINALITY = _Dialect("input.input", "conv1", "convs", "conv", "noise.weight", "noises.noise_{}", "style")
-_BASICSR = _Dialect(
-    "constant_input.weight", "style_conv1", "style_convs", "modulated_conv", "weight", "noises.noise{}", "style_mlp"
+_BASICSR = (
+    (r"^constant_input\.weight$", "input.input"),
+    (r"^style_(conv1|convs\.\d+)\.weight$", r"\1.noise.weight"),
+    (r"^style_(conv1|convs)\b", r"\1"),
+    (r"^style_mlp\b", "style"),
+    (r"\bmodulated_conv\b", "conv"),
+    (r"^noises\.noise(\d+)$", r"noises.noise_\1"),
 )
+"""BasicSR's names of the parts, and rosinality's, which the reader knows."""
 
 
 def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor]:
@@ -68,10 +61,12 @@ def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor
 def convert_stylegan2(state: dict[str, Tensor], *, max_size: int = 512, title: str = "The state") -> dict[str, Tensor]:
     """The same for a generator's state dictionary already in memory; ``title`` names it in errors."""
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    dialect = next((d for d in (_ROSINALITY, _BASICSR) if d.const in state), None)
-    if dialect is None:
+    if "constant_input.weight" in state:
+        for pattern, name in _BASICSR:
+            state = {re.sub(pattern, name, key): value for key, value in state.items()}
+    if "input.input" not in state:
         raise WeightsError(f"{title} holds tensors such as {sorted(state)[:4]}, of no known generator. {_REMEDY}")
-    return _Converter(state, dialect, title).convert(max_size)
+    return _Converter(state, title).convert(max_size)
 
 
 @dataclasses.dataclass
@@ -79,11 +74,9 @@ class _Converter:
     """Renames one generator, checking every shape on the way."""
 
     state: dict[str, Tensor]
-    dialect: _Dialect
     title: str
 
     def convert(self, max_size: int) -> dict[str, Tensor]:
-        names = self.dialect
         levels = 0
         while f"to_rgbs.{levels}.bias" in self.state:
             levels += 1
@@ -91,16 +84,16 @@ class _Converter:
         if kept < 1:
             raise StateMismatchError(f"{self.title} has {levels} levels above 4 px; at least 1 is needed. {_REMEDY}")
         self._check_filter()
-        const = self._take(names.const, (1, None, 4, 4))
+        const = self._take("input.input", (1, None, 4, 4))
         width = const.shape[1]
-        style_dim = self._take(f"{names.mapping}.1.weight", (None, None)).shape[0]
+        style_dim = self._take("style.1.weight", (None, None)).shape[0]
         out = {"synthesis.const": const}
-        out |= self._styled("conv", names.first, 0, 4, width, style_dim)
+        out |= self._styled("conv", "conv1", 0, 4, width, style_dim)
         out |= self._rgb("rgb", "to_rgb1", width, style_dim)
         for i in range(kept):
             for j in (0, 1):
                 name, number = f"blocks.{i}.conv{j + 1}", 2 * i + j
-                out |= self._styled(name, f"{names.convs}.{number}", number + 1, 8 << i, width, style_dim)
+                out |= self._styled(name, f"convs.{number}", number + 1, 8 << i, width, style_dim)
                 width = out[f"synthesis.{name}.bias"].shape[0]
             out |= self._rgb(f"blocks.{i}.rgb", f"to_rgbs.{i}", width, style_dim)
         return out | self._mapping(style_dim)
@@ -120,11 +113,11 @@ class _Converter:
         return value.detach().float().clone(memory_format=torch.contiguous_format)
 
     def _modulated(self, target: str, source: str, fan_in: int, style_dim: int, side: int) -> dict[str, Tensor]:
-        source = f"{source}.{self.dialect.conv}"
+        modulation = f"{source}.conv.modulation"
         return {
-            f"synthesis.{target}.weight": self._take(f"{source}.weight", (1, None, fan_in, side, side))[0],
-            f"synthesis.{target}.modulation.weight": self._take(f"{source}.modulation.weight", (fan_in, style_dim)),
-            f"synthesis.{target}.modulation.bias": self._take(f"{source}.modulation.bias", (fan_in,)),
+            f"synthesis.{target}.weight": self._take(f"{source}.conv.weight", (1, None, fan_in, side, side))[0],
+            f"synthesis.{target}.modulation.weight": self._take(f"{modulation}.weight", (fan_in, style_dim)),
+            f"synthesis.{target}.modulation.bias": self._take(f"{modulation}.bias", (fan_in,)),
         }
 
     def _styled(
@@ -133,8 +126,8 @@ class _Converter:
         out = self._modulated(target, source, fan_in, style_dim, 3)
         width = out[f"synthesis.{target}.weight"].shape[0]
         out[f"synthesis.{target}.bias"] = self._take(f"{source}.activate.bias", (width,))
-        out[f"synthesis.{target}.noise_strength"] = self._take(f"{source}.{self.dialect.strength}", (1,))[0]
-        noise = self.dialect.noise.format(index)
+        out[f"synthesis.{target}.noise_strength"] = self._take(f"{source}.noise.weight", (1,))[0]
+        noise = f"noises.noise_{index}"
         if noise in self.state:
             out[f"synthesis.{target}.noise"] = self._take(noise, (1, 1, side, side))
         else:  # old checkpoints have none: it is an arbitrary draw, so any fixed one will do
@@ -149,10 +142,10 @@ class _Converter:
 
     def _mapping(self, style_dim: int) -> dict[str, Tensor]:
         out: dict[str, Tensor] = {}
-        count, prefix = 0, self.dialect.mapping
-        while f"{prefix}.{count + 1}.weight" in self.state:  # number 0 is the pixel norm
-            weight = self._take(f"{prefix}.{count + 1}.weight", (style_dim, style_dim))
-            bias = self._take(f"{prefix}.{count + 1}.bias", (style_dim,))
+        count = 0
+        while f"style.{count + 1}.weight" in self.state:  # number 0 is the pixel norm
+            weight = self._take(f"style.{count + 1}.weight", (style_dim, style_dim))
+            bias = self._take(f"style.{count + 1}.bias", (style_dim,))
             out[f"mapping.{count}.weight"] = weight * (_MAPPING_LR / math.sqrt(style_dim))
             out[f"mapping.{count}.bias"] = (bias * _MAPPING_LR)[None]
             count += 1

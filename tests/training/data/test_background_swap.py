@@ -2,7 +2,7 @@
 
 import torch
 
-from memgan.training.data.background_swap import CutOuts, swap_backgrounds
+from memgan.training.data.augmentation import CutOuts, swap_backgrounds
 
 SIDE = 256
 
@@ -48,16 +48,16 @@ def test_what_was_cut_out_of_a_photograph_is_kept() -> None:
     both = torch.stack([image, leaning])
     expected = cut_out(both)
     cuts = CutOuts(5)
-    assert cuts.kept == 0 and cuts(both[:0], [], []).shape == (0, SIDE, SIDE)
+    assert cuts.known.sum() == 0 and cuts(both[:0], [], []).shape == (0, SIDE, SIDE)
     # The first is seen in the mirror first; its person is the one of the photograph all the same.
     first = cuts(torch.stack([image.flip(-1), leaning]), [3, 1], [True, False])
     torch.testing.assert_close(first, torch.stack([expected[0].flip(-1), expected[1]]), rtol=0, atol=1e-6)
-    assert cuts.kept == 2
+    assert cuts.known.sum() == 2
     again = cuts(torch.zeros(3, 3, SIDE, SIDE), [1, 3, 1], [True, False, False])  # the pictures are not looked at
     torch.testing.assert_close(again, torch.stack([expected[1].flip(-1), expected[0], expected[1]]), rtol=0, atol=1e-6)
-    assert not torch.equal(expected[0], expected[1]) and cuts.kept == 2
+    assert not torch.equal(expected[0], expected[1]) and cuts.known.sum() == 2
     mixed = cuts(torch.stack([image, leaning]), [3, 4], [False, False])  # one known, one not
-    assert torch.equal(mixed, expected) and cuts.kept == 3
+    assert torch.equal(mixed, expected) and cuts.known.sum() == 3
 
 
 def test_the_person_stays_and_the_rest_is_another_photograph() -> None:

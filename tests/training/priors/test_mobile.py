@@ -16,8 +16,7 @@ from torch import Tensor
 from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
 from memgan.network.config import MemGANConfig, preset
 from memgan.network.model import build_memgan
-from memgan.training.priors.mobile import convert_random_face, digest, random_face_files
-from memgan.training.priors.openvino import read_graph
+from memgan.training.priors.mobile import convert_random_face, digest, random_face_files, read_graph
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mobile_prior.safetensors"
 

@@ -11,7 +11,7 @@ from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig, preset
 from memgan.training.build import architecture
 from memgan.training.config import TrainConfig, recipe
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.priors.mobile import convert_random_face
 from memgan.training.priors.smaller import FITTED_FACES, smaller_prior
 

@@ -1,4 +1,4 @@
-"""Cuts persons out of portraits and puts other photographs behind them, mostly out of focus, often dark."""
+"""Gives photographs other colors and light, and puts others behind the persons that it cuts out of them."""
 
 import math
 from collections.abc import Callable
@@ -11,15 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.degradation.eq14 import gaussian_blur
+from memgan.degradation.jpeg import LUMA
 from memgan.degradation.random_draw import RandomDraw
 from memgan.evaluation.metrics.regions import oval
 from memgan.image.tensors import to_uint8
 
+_FROM_RGB = torch.tensor([LUMA, [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
+"""Lightness and the two differences of color of ITU-T T.871."""
+_ANY_HUE = 0.2
+_HUE_RADIANS = 0.5
+_SATURATION = (0.5, 2.0)
+_CAST = 0.12
+_DIMMED = 0.5
+_PHOTO_EXPOSURE = (0.25, 1.3)
+_GAMMA = (0.7, 1.3)
 _ZOOM = (0.6, 2.5)
 _DEFOCUSED = 0.8
 _DEFOCUS_PX = (2.0, 25.0)
 """Standard deviation of the blur, for pictures of 512 px."""
-_EXPOSURE = (0.05, 1.3)
+_BEHIND_EXPOSURE = (0.05, 1.3)
 _SIDE_PX = 128
 """Side at which a person is cut out: finer takes longer and finds no more of the hair."""
 _ROUNDS = 3
@@ -35,6 +45,33 @@ _BORDER = 0.03
 _SHOULDERS_FROM = 0.6
 
 
+def jitter_colors(images: Tensor, random: torch.Generator) -> Tensor:
+    """Turn the hue, change saturation, color cast, exposure and gamma, each picture's by its own draw.
+
+    ``images`` are (B, 3, H, W) RGB in [-1, 1], of any float dtype, and so is the result, clamped as in a photograph;
+    ``random``, on the CPU, is the source of the draws.
+    """
+    out, draw = torch.empty_like(images), RandomDraw(random)
+    for index, image in enumerate(images):
+        hue = math.pi if draw.bernoulli(_ANY_HUE) else _HUE_RADIANS
+        mix = _color_matrix(draw.uniform(-hue, hue), draw.log_uniform(*_SATURATION))
+        cast = torch.tensor([math.exp(draw.uniform(-_CAST, _CAST)) for _ in range(3)], dtype=torch.float64)
+        exposure = draw.log_uniform(*_PHOTO_EXPOSURE)
+        if draw.bernoulli(_DIMMED):
+            cast *= exposure
+        mix = (cast[:, None] * mix).to(images.device, torch.float32)
+        light = torch.einsum("ij,jhw->ihw", mix, (image.float() + 1) / 2)
+        out[index] = light.clamp(0, 1).pow(draw.log_uniform(*_GAMMA)) * 2 - 1
+    return out
+
+
+def _color_matrix(radians: float, saturation: float) -> Tensor:
+    """(3, 3): turns and scales the differences of color and leaves the lightness."""
+    cos, sin = saturation * math.cos(radians), saturation * math.sin(radians)
+    turn = torch.tensor([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], dtype=torch.float64)
+    return torch.linalg.solve(_FROM_RGB, turn @ _FROM_RGB)
+
+
 def swap_backgrounds(images: Tensor, people: Tensor, another: Callable[[], Tensor], random: torch.Generator) -> Tensor:
     """Put other photographs behind aligned faces.
 
@@ -42,20 +79,17 @@ def swap_backgrounds(images: Tensor, people: Tensor, another: Callable[[], Tenso
     darker or lighter.
 
     Args:
-        images: (B, 3, S, S) RGB in [-1, 1], faces aligned to FFHQ's template, any float dtype.
+        images: (B, 3, S, S) RGB in [-1, 1], faces aligned to FFHQ's template, any float dtype, as is what comes back.
         people: (B, S, S) float32 on the same device, where the persons are (1), see :class:`CutOuts`.
         another: gives a photograph, (3, S, S) in [-1, 1], at every call any.
         random: source of the draws, on the CPU.
-
-    Returns:
-        (B, 3, S, S) in [-1, 1], dtype and device of ``images``.
     """
     out, draw, side = torch.empty_like(images), RandomDraw(random), images.shape[-1]
     for index, (image, person) in enumerate(zip(images, people, strict=True)):
         behind = _scene(another, side, draw).to(image.device)
         if draw.bernoulli(_DEFOCUSED):
             behind = gaussian_blur(behind, draw.log_uniform(*_DEFOCUS_PX) * side / 512)
-        behind = (behind + 1) * draw.log_uniform(*_EXPOSURE) - 1
+        behind = (behind + 1) * draw.log_uniform(*_BEHIND_EXPOSURE) - 1
         out[index] = torch.lerp(behind.clamp(-1, 1), image.float(), person)
     return out
 
@@ -80,17 +114,12 @@ class CutOuts:
 
     def __init__(self, count: int) -> None:
         self._packed = torch.zeros(count, _SIDE_PX**2 // 8, dtype=torch.uint8)
-        self._known = torch.zeros(count, dtype=torch.bool)
-
-    @property
-    def kept(self) -> int:
-        """Of how many photographs it is known."""
-        return int(self._known.sum())
+        self.known = torch.zeros(count, dtype=torch.bool)
 
     def share_memory(self) -> None:
         """Let processes that are started from now on keep what they find together."""
         self._packed.share_memory_()
-        self._known.share_memory_()
+        self.known.share_memory_()
 
     def __call__(self, images: Tensor, numbers: list[int], flipped: list[bool]) -> Tensor:
         """Cut the persons out of photographs, or out of their mirror images.
@@ -104,13 +133,13 @@ class CutOuts:
         Returns:
             (B, S, S) float32 on their device: 1 the person, 0 the background, with soft edges.
         """
-        new = [place for place, number in enumerate(numbers) if not self._known[number]]
+        new = [place for place, number in enumerate(numbers) if not self.known[number]]
         if new:
             upright = [images[place].flip(-1) if flipped[place] else images[place] for place in new]
             found = _grab_cuts(torch.stack(upright)).reshape(len(new), -1)
             places = torch.tensor([numbers[place] for place in new])
             self._packed[places] = torch.from_numpy(np.packbits(found, axis=1))
-            self._known[places] = True  # only now: another process may be looking
+            self.known[places] = True  # only now: another process may be looking
         masks = np.unpackbits(self._packed[torch.tensor(numbers, dtype=torch.long)].numpy(), axis=1)
         masks = masks.reshape(-1, _SIDE_PX, _SIDE_PX)
         masks = np.where(np.array(flipped, bool)[:, None, None], masks[..., ::-1], masks)
