@@ -115,7 +115,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 def _type_name(hint: Any) -> str:
     names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
-    words = []
+    words: list[str] = []
     for kind in _kinds(hint):
         is_literal = typing.get_origin(kind) is typing.Literal
         words += map(str, typing.get_args(kind)) if is_literal else [names.get(kind, "group")]

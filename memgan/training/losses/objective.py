@@ -230,6 +230,4 @@ def check_window(config: TrainConfig, image_size: int) -> None:
             f"of the picture for the losses, which need {needed}: enlarge the window, lower the margin, or {remedy}."
         )
     if side < needed:
-        raise ConfigError(
-            f"The pictures have {side} px, the losses need {needed}: {remedy}, or train at a larger size."
-        )
+        raise ConfigError(f"The losses need pictures of {needed} px, these have {side}: {remedy}, or enlarge them.")
