@@ -41,12 +41,11 @@ class FaceStream:
     """Draws faces, flips half of the photographs, degrades all by Eq. 14.
 
     Args:
-        photographs: clean faces; may be empty if all faces are drawn from the prior.
+        photographs: clean faces; may be empty if all are drawn from ``prior_faces``.
         device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
         seed: of everything drawn; give every process its own.
         data: shares of what is done to the faces; ``None``: photographs by the paper's Eq. 14. Backgrounds, colors and
             age of photographs alone are changed, in this order and before Eq. 14.
-        prior_faces: source of drawn faces.
         degradation: ranges of Eq. 14; ``None``: the paper's.
     """
 

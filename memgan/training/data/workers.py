@@ -20,16 +20,10 @@ _TOGETHER = 4
 def worker_batches(
     stream: FaceStream, size: int, workers: int, device: torch.device, seed: int
 ) -> Generator[Batch, None, None]:
-    """Batches of ``stream`` without end, made by ``workers`` processes at the same time.
+    """Batches of ``size`` faces without end, for ``device``, made by ``workers`` processes that take turns.
 
-    On their way the pictures are 8-bit levels, as photographs are: a quarter of the memory to move.
-
-    Args:
-        stream: makes batches on the CPU. Every process has a copy with draws of its own.
-        size: faces per batch.
-        workers: how many processes, at least 1; they give batches one after another.
-        device: where the batches are needed.
-        seed: of the draws, which depend on the number of processes, too.
+    Every process has a copy of ``stream``, which is on the CPU, with draws of its own: they depend on ``seed`` and on
+    the number of processes. On their way the pictures are 8-bit levels: a quarter of the memory to move.
     """
     stream.cut_outs.share_memory()
     loader = DataLoader(

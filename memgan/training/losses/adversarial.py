@@ -37,12 +37,10 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
 
     Multiply by gamma / 2 and, if it is applied every n-th step only (the paper's setting: 16), by n.
 
-    Args:
-        real_logits: D(``real``), any shape, one or more logits per picture.
-        real: (B, 3, H, W) with ``requires_grad`` set before D saw it.
+    ``real_logits``, one or more per picture, are D of ``real``, (B, 3, H, W).
 
     Raises:
-        ConfigError: if ``real`` does not require gradients.
+        ConfigError: if ``real`` did not require gradients before D saw it.
     """
     if not real.requires_grad:
         raise ConfigError("r1_penalty needs real.requires_grad_() before the discriminator is applied.")

@@ -71,8 +71,7 @@ def identity_network(path: Path, device: torch.device | None = None) -> nn.Modul
     ``device`` is where it is needed; ``None``: where it was exported.
 
     Raises:
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it cannot be read.
+        WeightsNotFoundError, WeightsError: if the file is missing or cannot be read.
         ConfigError: if the network does not take (B, 3, 112, 112).
     """
     if not path.is_file():

@@ -34,7 +34,7 @@ class Pass(NamedTuple):
     degraded: Tensor
     """(B, 3, S, S) in [-1, 1], as ``clean``."""
     area: Area
-    """The area that the losses look at."""
+    """What the losses look at."""
     restored: Tensor
     """(B, 3, h, w): that area, restored."""
     decoded: dict[int, Tensor]

@@ -75,8 +75,7 @@ def load_prior(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a stored prior, float32, named ``mapping.*`` and ``synthesis.*``.
 
     Raises:
-        WeightsNotFoundError: if there is no such file.
-        WeightsError: if it is damaged or holds something else.
+        WeightsNotFoundError, WeightsError: if it is missing, damaged or holds something else.
     """
     tensors = read_state(path, remedy=f"Make a prior with `memgan prior import mobile -o {path}`.")
     kinds = {key.split(".")[0] for key in tensors}

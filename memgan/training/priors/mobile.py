@@ -135,8 +135,7 @@ def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
 
     Raises:
         MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if ``source`` does not exist or lacks the files.
-        WeightsError: if a file is damaged.
+        WeightsNotFoundError, WeightsError: if ``source`` does not exist, lacks the files or is damaged.
     """
     if source is None:
         found = importlib.util.find_spec("random_face")

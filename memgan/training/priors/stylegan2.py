@@ -43,8 +43,7 @@ def read_stylegan2(path: str | Path, *, max_size: int = 512) -> dict[str, Tensor
         its multiplier folded in (pixel norm first; a leaky ReLU of slope 0.2 and gain sqrt(2) follows each layer).
 
     Raises:
-        WeightsNotFoundError: if there is no such file.
-        WeightsError: if it cannot be read or is no such checkpoint.
+        WeightsNotFoundError, WeightsError: if it is missing, unreadable or no such checkpoint.
         StateMismatchError: if layers are missing or have unexpected shapes.
     """
     # Training checkpoints of rosinality carry their command line: a plain container of values.
