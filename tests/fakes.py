@@ -17,8 +17,8 @@ from memgan.apps.cli.main import main
 from memgan.faces.align import FFHQ_TEMPLATE, Face
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
-from memgan.training.data.prior_faces import PriorFaces
-from memgan.training.losses.feature_networks import FeatureNetwork
+from memgan.training.data.clean_faces import PriorFaces
+from memgan.training.losses.perceptual import FeatureNetwork
 
 
 def scene(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:

@@ -153,7 +153,7 @@ class MobileSynthesis(Synthesis):
 
     @staticmethod
     def state_from_prior(prior: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state in a prior, as :func:`memgan.training.priors.mobile.read_random_face` names its tensors.
+        """The state in a prior, as :func:`memgan.training.priors.mobile.convert_random_face` names its tensors.
 
         Raises:
             KeyError: if a tensor is missing.

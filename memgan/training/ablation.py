@@ -16,12 +16,12 @@ from memgan.evaluation.results import Spread, spread_of
 from memgan.hub.tensor_file import write_tensors
 from memgan.hub.weight_file import read
 from memgan.network.model import build_memgan
-from memgan.runtime.atomic_file import write_json
-from memgan.training.architecture import architecture
+from memgan.runtime.atomic_file import atomic_write, write_json
+from memgan.training.build import architecture
 from memgan.training.config import TrainConfig
 from memgan.training.engine import train
+from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
-from memgan.training.priors.stored import load_prior
 
 CASES: dict[str, dict[str, Any]] = {
     "Case 1": {"use_memory": False, "use_affine": False, "use_blend": False},
@@ -58,7 +58,7 @@ def ablate(
     output: Path,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    cases: Mapping[str, Mapping[str, Any]] | None = None,
+    cases: Mapping[str, Mapping[str, Any]] = CASES,
     limit: int | None = None,
     metrics: MetricSet | None = None,
     perceptual_weights: Path | None = None,
@@ -72,27 +72,22 @@ def ablate(
 
     Args:
         config: settings of every run; the case's changes come after those of its ``architecture``.
-        faces: clean faces to train on.
-        prior: imported prior, or ``None``.
+        faces, prior, perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
         test: clean faces to evaluate on, degraded by Eq. 14 with seed 0.
-        output: folder of the runs and of ``ablation.json``.
-        seeds: training seeds.
-        cases: changes of the architecture by name; ``None``: :data:`CASES`.
+        output: folder of the runs, of ``ablation.json``, and of :func:`ablation_table` as ``ablation.md``.
+        seeds: of the training.
+        cases: changes of the architecture by name.
         limit: at most so many test faces.
         metrics: ``None``: all that work here.
-        perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
         log: told of every finished run.
 
     Raises:
         ConfigError: if there is no seed or case, one seed is given twice, or a run in ``output`` had other settings.
     """
-    cases = CASES if cases is None else cases
     if not cases or not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"cases {list(cases)} and seeds {list(seeds)}; give at least one of each, no seed twice.")
     plans = {
-        (name, seed): config.changed(
-            {"run.seed": seed, **{f"architecture.{field}": changes[field] for field in changes}}
-        )
+        (name, seed): config.changed({"run.seed": seed, "architecture": changes})
         for seed in seeds
         for name, changes in cases.items()
     }
@@ -108,27 +103,26 @@ def ablate(
         folder = output / f"{name.lower().replace(' ', '-')}-seed-{seed}"
         finished = _finished(folder, plan)
         if finished is None:
-            weights = train(
-                plan, faces, prior, folder, perceptual_weights=perceptual_weights, identity_weights=identity_weights
-            )
-            finished = {"train_config": plan.to_dict(), **_evaluated(weights, test, limit, metrics)}
+            networks = {"perceptual_weights": perceptual_weights, "identity_weights": identity_weights}
+            weights = train(plan, faces, prior, folder, **networks)
+            finished = {"train_config": dataclasses.asdict(plan), **_evaluated(weights, test, limit, metrics)}
             write_json(folder / "result.json", finished)
         record = finished
         found[name][seed] = record["restored"]
         parameters[name] = record["parameters"]
-        log(
-            f"{name}, seed {seed}: "
-            + ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
-        )
+        figures = ", ".join(f"{metric} {value:.4g}" for metric, value in record["restored"].items())
+        log(f"{name}, seed {seed}: {figures}")
     results = [CaseResult(name, changes, parameters[name], found[name]) for name, changes in cases.items()]
     report = {
-        "train_config": config.to_dict(),
+        "train_config": dataclasses.asdict(config),
         "input": record["input"],
         "num_faces": record["num_faces"],
         "cases": [dataclasses.asdict(result) for result in results],
         "published": {"data": TABLE_1_DATA, "table_2": TABLE_2},
     }
     write_json(output / "ablation.json", report)
+    with atomic_write(output / "ablation.md") as temporary:
+        temporary.write_text(ablation_table(results) + "\n", encoding="utf-8")
     return results
 
 
@@ -139,18 +133,16 @@ def ablation_table(results: Sequence[CaseResult]) -> str:
     head = ["", "parameters", *metrics, *(f"{name}, published" for name in published)]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for result in results:
-        cells = [_cell(spread) for spread in result.means().values()]
+        cells = [result.name, f"{result.parameters / 1e6:.2f} M"]
+        for spread in result.means().values():
+            cells.append(f"{spread.mean:.4g}" if spread.std is None else f"{spread.mean:.4g} ± {spread.std:.2g}")
         paper = TABLE_2.get(result.name)
         cells += [f"{paper[name]:g}" if paper else "" for name in published]
-        lines.append(f"| {' | '.join([result.name, f'{result.parameters / 1e6:.2f} M', *cells])} |")
+        lines.append(f"| {' | '.join(cells)} |")
     seeds = ", ".join(map(str, results[0].runs))
     notes = [f"Mean ± standard deviation over the training seeds {seeds}. Published: on {TABLE_1_DATA}."]
     notes += [f"{metric}: {METRICS[metric].info.made_by}." for metric in metrics if metric in METRICS]
     return "\n".join([*lines, "", *notes])
-
-
-def _cell(spread: Spread) -> str:
-    return f"{spread.mean:.4g}" if spread.std is None else f"{spread.mean:.4g} ± {spread.std:.2g}"
 
 
 def _prior_of_size(config: TrainConfig, prior: Path, output: Path) -> Path:
@@ -170,7 +162,7 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = json.loads(path.read_text("utf-8"))
-    if record["train_config"] != plan.to_dict():
+    if record["train_config"] != dataclasses.asdict(plan):
         raise ConfigError(f"{folder} holds a run with other settings; give another output folder, or delete it.")
     return record
 
@@ -180,15 +172,11 @@ def _evaluated(weights: Path, test: Sequence[Path], limit: int | None, metrics: 
     """A run's size, and the means of its figures and those of the input."""
     loaded = read(weights)
     network = build_memgan(loaded.config, loaded.state).eval()
-    result = evaluate(
-        lambda degraded: network(degraded).image,
-        list(test),
-        limit=limit,
-        metrics=metrics,
-        size_px=loaded.config.image_size,
-    )
-    means = {
-        name: {metric: spread.mean for metric, spread in result.summary(name).items()} for name in ("input", "restored")
+    size = loaded.config.image_size
+    result = evaluate(lambda given: network(given).image, list(test), limit=limit, metrics=metrics, size_px=size)
+    return {
+        "num_faces": result.num_faces,
+        "parameters": sum(tensor.numel() for tensor in loaded.state.values()),
+        "input": {metric: spread.mean for metric, spread in result.summary("input").items()},
+        "restored": {metric: spread.mean for metric, spread in result.summary("restored").items()},
     }
-    numbers = sum(tensor.numel() for tensor in loaded.state.values())
-    return {"num_faces": result.num_faces, "parameters": numbers, **means}

@@ -1,7 +1,7 @@
 """Saves and loads resumable checkpoints: safetensors and JSON only, complete or absent."""
 
+import dataclasses
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from memgan.training.step import Trainer
 
 KEPT = 2
 """Checkpoints of a run that stay; older ones are deleted."""
-_FOLDER = re.compile(r"step-(\d{8})")
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:
@@ -35,9 +34,8 @@ def _restore_optimizer(
     """Parameters of which the file knows nothing begin anew."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        owner, _, rest = key.partition("/")
-        if owner == prefix:
-            name, _, entry = rest.rpartition("/")
+        if key.startswith(f"{prefix}/"):
+            name, _, entry = key.removeprefix(f"{prefix}/").rpartition("/")
             by_name.setdefault(name, {})[entry] = value
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
@@ -50,15 +48,10 @@ def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) -> Path:
-    """Write ``folder/step-XXXXXXXX`` and delete all but the two newest.
+    """Write ``folder/step-XXXXXXXX``, delete all but the two newest, and return this one's folder.
 
-    Args:
-        folder: the run's folder.
-        trainer: what to save: generator, its average, discriminator, optimizers; memory is part of the generator.
-        progress: further values for ``state.json``, such as elapsed seconds.
-
-    Returns:
-        the folder of this checkpoint.
+    It holds generator (with its memory), average, discriminator and optimizers; ``progress`` are further values for
+    ``state.json``, such as elapsed seconds.
     """
     target = folder / f"step-{trainer.step_index:08d}"
     temporary = folder / f".{target.name}.tmp"
@@ -72,15 +65,10 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
         save_file(_plain(trainer.discriminator.state_dict()), temporary / "discriminator.safetensors")
         optimizers |= _optimizer_tensors(trainer.discriminator_optimizer, trainer.discriminator, "discriminator")
     save_file({**optimizers, "random": trainer.random.get_state()}, temporary / "optimizers.safetensors")
-    state = {
-        "step": trainer.step_index,
-        "averaged_updates": trainer.averaged.updates,
-        "train_config": trainer.config.to_dict(),
-        **progress,
-    }
+    state = {"step": trainer.step_index, "averaged_updates": trainer.averaged.updates, **progress}
+    state["train_config"] = dataclasses.asdict(trainer.config)
     (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    if target.exists():
-        shutil.rmtree(target)
+    shutil.rmtree(target, ignore_errors=True)
     temporary.replace(target)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -89,40 +77,34 @@ def save_checkpoint(folder: Path, trainer: Trainer, progress: dict[str, Any]) ->
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints in a run's folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _FOLDER.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in folder.glob(f"step-{'[0-9]' * 8}") if path.is_dir())
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
-    """Put a checkpoint's state into ``trainer``.
+    """Put a checkpoint's state into ``trainer`` and return the contents of its ``state.json``.
 
-    Args:
-        path: a run's folder (its newest checkpoint is taken) or one checkpoint's folder.
-
-    Returns:
-        the contents of ``state.json``.
+    ``path`` is a run's folder, whose newest checkpoint is taken, or one checkpoint's.
 
     Raises:
         DataError: if there is no checkpoint.
         WeightsError: if one of its files is damaged or belongs to another network.
     """
-    folder = path if (path / "state.json").is_file() else next(iter(checkpoints(path)[::-1]), None)
-    if folder is None:
+    found = [path] if (path / "state.json").is_file() else checkpoints(path)
+    if not found:
         raise DataError(
             f"{path} holds no checkpoint (a folder step-XXXXXXXX); start without --resume, or name the run."
         )
+    folder = found[-1]
     remedy = "Resume from an older checkpoint."
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}). {remedy}") from error
     optimizers = read_state(folder / "optimizers.safetensors", remedy=remedy)
-    unknown = [key for key in optimizers if "/" not in key and key != "random"]
-    if unknown:
+    if any("/" not in key for key in set(optimizers) - {"random"}):
         raise WeightsError(
-            f"The optimizers of the checkpoint {folder} are not stored by parameter name ({unknown[0]}): an earlier "
-            "memgan wrote it. Start from its averaged.safetensors with --start-from instead."
+            f"The optimizers of the checkpoint {folder} are not stored by parameter name: an earlier memgan wrote it. "
+            "Start from its averaged.safetensors with --start-from instead."
         )
     trainer.generator.load_checked(weight_file.read(folder / "generator.safetensors").state)
     trainer.averaged.network.load_checked(weight_file.read(folder / "averaged.safetensors").state)
@@ -138,11 +120,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
 
 
 def save_discriminator(path: Path, discriminator: nn.Module, metadata: dict[str, str]) -> None:
-    """Write the discriminator in half precision, with metadata, for fine-tuning later.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
+    """Write the discriminator in half precision, with metadata, for fine-tuning later."""
     tensors = {key: value.half() for key, value in _plain(discriminator.state_dict()).items()}
     write_tensors(path, tensors, {"format": "pt", **metadata})
 

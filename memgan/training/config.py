@@ -4,42 +4,35 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from memgan.errors import ConfigError
-from memgan.training.settings import Settings, merged, nested, setting
+from memgan.training.settings import Settings, merged, setting
 
 RECIPES = Path(__file__).parent / "recipes"
 """Folder of the recommended settings: a JSON file for each preset, with what differs from the defaults."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RunSettings(Settings):
+class RunSettings(Settings, path="run."):
     """How long a run takes and how it is computed."""
-
-    path: ClassVar[str] = "run."
 
     steps: int = setting(300_000, "generator steps of the whole run", above=0)
     minutes: float | None = setting(
-        None,
-        "wall-clock budget; the run ends, its learning rate decayed, at whichever of steps and minutes comes first",
-        above=0,
+        None, "wall-clock budget; the run ends at whichever of steps and minutes comes first", above=0
     )
     batch_size: int = setting(12, "faces per step and process", above=0)
     workers: int = setting(
         0,
-        "processes that make batches on the CPU, for a GPU that would wait for them: about as many as cores; the faces "
-        "of the prior are then drawn once, data.synthetic_pool of them, before the first step; 0: batches are made on "
-        "the device that trains",
+        "processes that make batches on the CPU, about as many as cores; data.synthetic_pool faces of the prior are "
+        "then drawn once, before the first step; 0: batches are made on the device that trains",
         least=0,
     )
     mixed_precision: Literal["no", "bf16"] = setting(
         "no", "bfloat16 autocast on devices that gain from it; memory, norms and losses stay in float32"
     )
     compile: bool = setting(
-        False,
-        "compile the generator, the perceptual loss's network and its distances (torch.compile): faster steps, after "
-        "minutes of compiling; needs a C++ compiler on a CPU",
+        False, "torch.compile generator and perceptual loss: faster steps after minutes; needs a C++ compiler on a CPU"
     )
     seed: int = setting(0, "seed of windows, degradations, order and initial weights")
     checkpoint_every: int = setting(1000, "steps between checkpoints and sample pictures", above=0)
@@ -49,10 +42,8 @@ class RunSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerSettings(Settings):
+class OptimizerSettings(Settings, path="optimizer."):
     """Adam, its schedule, and the averaged weights."""
-
-    path: ClassVar[str] = "optimizer."
 
     learning_rate: float = setting(0.002, "Adam's step size for everything but the prior", above=0)
     prior_rate: float = setting(
@@ -63,10 +54,7 @@ class OptimizerSettings(Settings):
     beta2: float = setting(0.99, "Adam's second decay", least=0, most=1)
     warmup_steps: int = setting(200, "steps over which the learning rate rises from zero", least=0)
     decay_from: float = setting(
-        0.7,
-        "share of the run after which the learning rate falls, as a cosine, to a twentieth; 1: never",
-        least=0,
-        most=1,
+        0.7, "share of the run after which the rate falls, as a cosine, to a twentieth; 1: never", least=0, most=1
     )
     clip_norm: float = setting(
         1.0, "largest norm of the gradient of each of the generator's parameter groups; 0: no clipping", least=0
@@ -77,37 +65,24 @@ class OptimizerSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class MemorySettings(Settings):
+class MemorySettings(Settings, path="memory."):
     """Updates of the memory banks (Eq. 5)."""
 
-    path: ClassVar[str] = "memory."
-
-    warmup: bool = setting(
-        False,
-        "let the slots follow up to ten times faster during the first thousand steps, while the encoder finds its "
-        "features",
-    )
+    warmup: bool = setting(False, "let the slots follow up to ten times faster during the first thousand steps")
     positions: int | None = setting(
-        None,
-        "positions per face, on a random regular grid, from which each bank is updated; null: all (Eq. 5)",
-        least=1,
+        None, "positions per face, on a random grid, from which each bank is updated; null: all (Eq. 5)", least=1
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings(Settings):
+class DataSettings(Settings, path="data."):
     """Which faces a run sees; ``synthetic`` to ``background_swap`` are shares from 0 to 1."""
-
-    path: ClassVar[str] = "data."
 
     synthetic: float = setting(
         0.0, "share of the faces that are drawn from the prior instead of the photographs", least=0, most=1
     )
     synthetic_pool: int | None = setting(
-        None,
-        "keep so many of them and use them again, every tenth still a new one; null: always new ones (drawing is cheap "
-        "on a GPU only)",
-        least=1,
+        None, "keep so many of them and use them again, every tenth a new one; null: all new (cheap on a GPU)", least=1
     )
     aged: float = setting(
         0.0,
@@ -124,13 +99,8 @@ class DataSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class LossSettings(Settings):
-    """Weights of the generator's losses, each named as in :data:`memgan.training.losses.objective.TERMS`; 0: not built.
-
-    What else a loss can be told stands behind its weight.
-    """
-
-    path: ClassVar[str] = "losses."
+class LossSettings(Settings, path="losses."):
+    """Weights of the generator's losses, each followed by its further settings; 0: not built."""
 
     l1: float = setting(0.1, "weight of the pixel loss (Eq. 9)", least=0)
     l1_levels: int = setting(
@@ -146,9 +116,7 @@ class LossSettings(Settings):
         False, "divide features by their norm at every position first, as LPIPS does"
     )
     perceptual_size: int | None = setting(
-        None,
-        "side in pixels of the random crop whose features are taken; null: all that was decoded",
-        least=32,
+        None, "side in pixels of the random crop whose features are taken; null: all that was decoded", least=32
     )
     lpips: float = setting(
         0.0, "weight of the distance that stlpips_vgg was calibrated for (LPIPS), over all its taps", least=0
@@ -169,8 +137,8 @@ class LossSettings(Settings):
     texture: float = setting(0.0, "weight of the loss on the statistics of fine detail", least=0)
     prior_match: float = setting(
         0.0,
-        "weight of the distance to the prior's own features and latent code, on faces drawn from it; above 0, the "
-        "other losses do not reach the latent code",
+        "weight of the distance to the prior's features and latent code, on faces drawn from it; above 0, the other "
+        "losses do not reach the latent code",
         least=0,
     )
     prior_match_until: float = setting(0.5, "share of the run over which that weight falls to zero", least=0, most=1)
@@ -184,17 +152,12 @@ class LossSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lpips and self.perceptual_network != "stlpips_vgg":
-            raise ConfigError(
-                f"losses.lpips is {self.lpips:g}, but losses.perceptual_network is {self.perceptual_network}, which "
-                "has no calibration: use stlpips_vgg, or 0."
-            )
+            raise ConfigError(f"losses.lpips is {self.lpips:g}; it needs losses.perceptual_network=stlpips_vgg, or 0.")
 
 
 @dataclasses.dataclass(frozen=True)
-class DiscriminatorSettings(Settings):
+class DiscriminatorSettings(Settings, path="discriminator."):
     """The discriminator, which is built if ``losses.adversarial`` is above 0."""
-
-    path: ClassVar[str] = "discriminator."
 
     kind: Literal["picture", "features"] = setting(
         "picture",
@@ -203,9 +166,7 @@ class DiscriminatorSettings(Settings):
     )
     deep_features: bool = setting(False, "show the kind features the taps of the deep-feature loss's network as well")
     rate: float = setting(
-        1.0,
-        "its learning rate, relative to optimizer.learning_rate; with equalized weights 0.002 in all is usual",
-        least=0,
+        1.0, "its learning rate relative to optimizer.learning_rate; the product is usually about 0.002", least=0
     )
     size: int | None = setting(
         None, "side in pixels of the (randomly cropped) pictures that it sees; null: the whole picture", least=8
@@ -219,46 +180,29 @@ class DiscriminatorSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class WindowSettings(Settings):
+class WindowSettings(Settings, path="window."):
     """Training on a window of each picture."""
 
-    path: ClassVar[str] = "window."
-
     size: int | None = setting(
-        None,
-        "side, in pixels of the features at `scale`, of the random part that is decoded above it; null: the whole "
-        "picture",
-        least=4,
+        None, "side, in pixels of the features at `scale`, of the random part decoded above it; null: all", least=4
     )
-    scale: int = setting(64, "scale up to which the whole picture is decoded: a power of two from 8 to 256")
+    scale: Literal[8, 16, 32, 64, 128, 256] = setting(64, "scale up to which the whole picture is decoded")
     margin: int = setting(
         16, "picture pixels at a window's inner edges that the losses leave out: its padding shows there", least=0
     )
     component_focus: float = setting(
-        0.0,
-        "share of the steps in which windows and crops lie around an eye or the mouth instead of anywhere",
-        least=0,
-        most=1,
+        0.0, "share of the steps in which windows and crops lie around an eye or the mouth", least=0, most=1
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.scale not in (8, 16, 32, 64, 128, 256):
-            raise ConfigError(f"window.scale is {self.scale}; allowed: a power of two from 8 to 256.")
         if self.size is not None and self.size > self.scale:
-            raise ConfigError(
-                f"window.size is {self.size}; it must be from 4 to window.scale = {self.scale}, or None for the whole "
-                "picture."
-            )
+            raise ConfigError(f"window.size is {self.size}; allowed: 4 to window.scale = {self.scale}, or None.")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Settings of :func:`memgan.training.engine.train`; defaults are the paper's (Sec. 4.1) where it gives any.
-
-    Raises:
-        ConfigError: if a value is outside its allowed range, or two do not go together.
-    """
+    """Settings of :func:`memgan.training.engine.train`; defaults are the paper's (Sec. 4.1) where it gives any."""
 
     preset: str = setting("memgan-512", "configuration of the generator, see memgan.network.config.PRESETS")
     architecture: dict[str, Any] = dataclasses.field(
@@ -283,27 +227,20 @@ class TrainConfig(Settings):
                 "example data.synthetic_pool=4096 (0.8 MB each at 512 px)."
             )
         if losses.prior_match and not data.synthetic:
-            raise ConfigError(
-                f"losses.prior_match is {losses.prior_match:g}, but no face is drawn from the prior: raise "
-                "data.synthetic above 0."
-            )
+            raise ConfigError(f"losses.prior_match is {losses.prior_match:g}, but data.synthetic is 0: raise it.")
         if losses.prior_match and window.size is not None and losses.prior_match_scale > window.scale:
-            raise ConfigError(
-                f"losses.prior_match_scale is {losses.prior_match_scale}, but only features up to window.scale = "
-                f"{window.scale} are decoded in full: lower it."
-            )
+            scale = losses.prior_match_scale
+            raise ConfigError(f"losses.prior_match_scale is {scale}; with windows, window.scale is the most.")
         if not losses.adversarial:
             return
         if discriminator.kind == "features" and not losses.use_perceptual_features:
             raise ConfigError(
-                "discriminator.kind is features, but no perceptual loss computes them: raise losses.perceptual or "
-                "losses.lpips above 0, or use the kind picture."
+                "discriminator.kind is features; it needs losses.perceptual or losses.lpips above 0, or use picture."
             )
         if discriminator.deep_features and (discriminator.kind != "features" or not losses.deep_feature):
             raise ConfigError(
-                f"discriminator.deep_features is set, but discriminator.kind is {discriminator.kind} and "
-                f"losses.deep_feature {losses.deep_feature:g}: use the kind features and losses.deep_feature above 0, "
-                "or leave it out."
+                f"discriminator.deep_features needs the kind features (it is {discriminator.kind}) and "
+                f"losses.deep_feature above 0 (it is {losses.deep_feature:g})."
             )
 
 
@@ -313,11 +250,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The settings of a recipe, with some changed.
-
-    Args:
-        source: one of :func:`recipe_names`, or a JSON file with settings that differ from the defaults.
-        changes: values by dotted name, as ``{"losses.l1": 2.0}``; ``None``: none.
+    """The settings of one of :func:`recipe_names`, or of a JSON file, with changes by dotted name.
 
     Raises:
         ConfigError: if there is no such recipe, it is no JSON object, or a setting is unknown or not allowed.
@@ -325,6 +258,8 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
     path = RECIPES / f"{source}.json" if str(source) in recipe_names() else Path(source)
     try:
         values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("but another value")
     except OSError as error:
         raise ConfigError(
             f"There is no recipe {str(source)!r} ({error.strerror}); there are: {', '.join(recipe_names())}, or give "
@@ -332,8 +267,6 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
         ) from error
     except ValueError as error:
         raise ConfigError(
-            f"The recipe {path} is no JSON ({error}); `memgan train --print-config` shows one."
+            f"The recipe {path} is no JSON object ({error}); `memgan train --print-config` shows one."
         ) from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"The recipe {path} is no JSON object; `memgan train --print-config` shows one.")
-    return TrainConfig.from_dict(merged(values, nested(changes or {})))
+    return TrainConfig.from_dict(merged(values, changes or {}))

@@ -1,6 +1,7 @@
 """Runs the training loop on Hugging Face Accelerate: devices, processes, precision, checkpoints, progress."""
 
 import contextlib
+import importlib.util
 import itertools
 import logging
 import math
@@ -14,21 +15,20 @@ from torch import Tensor
 
 from memgan.errors import DataError, MissingDependencyError
 from memgan.hub import weight_file
+from memgan.image import Picture, save_picture, to_uint8
 from memgan.runtime.progress import ProgressBar
-from memgan.training.architecture import architecture
-from memgan.training.build import make_discriminator, make_generator, make_prior_faces, make_stream
+from memgan.training.build import architecture, make_discriminator, make_generator, make_stream
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
 from memgan.training.config import TrainConfig
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet, PriorFaces
 from memgan.training.data.stream import Batch, Photographs, fingerprint
 from memgan.training.data.workers import worker_batches
 from memgan.training.losses.objective import make_loss_networks
+from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
-from memgan.training.priors.stored import load_prior
-from memgan.training.samples import write_samples
-from memgan.training.schedule import progress, rate_factor
+from memgan.training.rates import progress, rate_factor
 from memgan.training.step import Trainer
-from memgan.training.sync import broadcast_
+from memgan.training.sync import average_, broadcast_
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -56,13 +56,12 @@ def train(
     """Train a generator.
 
     Args:
-        config: settings.
+        config: the settings.
         faces: folders or tar files of clean aligned faces; may be empty if all faces are drawn from the prior.
         prior: imported prior (``memgan prior import``); ``None``: from scratch, or from ``start_from``.
         output: the run's folder, for checkpoints, sample pictures and TensorBoard logs.
         perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package that carries it.
-        identity_weights: recognition network, see :func:`memgan.training.losses.identity.identity_network`; needed if
-            ``losses.identity`` is above 0.
+        identity_weights: file for :func:`memgan.training.losses.identity.identity_network`, if ``losses.identity`` > 0.
         resume: run or checkpoint to continue; its networks have to be those of the settings.
         start_from: weight file or generator to start from, with fresh optimizers (fine-tuning).
         discriminator_from: discriminator that an earlier run ended with, to start from.
@@ -85,30 +84,22 @@ def train(
     if not len(photographs) and (prior is None or config.data.synthetic < 1):
         raise DataError("No faces to train on: give --faces a folder or tar of aligned faces, or set data.synthetic=1.")
     prior_tensors = smaller_prior(built, load_prior(prior)) if prior is not None else None
-    generator = make_generator(built, prior_tensors, start_from)
-    generator = generator.to(device).to(memory_format=torch.channels_last)
-    prior_faces = make_prior_faces(config, built, prior_tensors, device, accelerator.autocast)
-    networks = make_loss_networks(
-        config,
-        device,
-        perceptual_weights=perceptual_weights,
-        identity_weights=identity_weights,
-        prior_faces=prior_faces,
-    )
+    generator = make_generator(built, prior_tensors, start_from).to(device).to(memory_format=torch.channels_last)
+    prior_faces = None
+    if config.data.synthetic and prior_tensors is not None:
+        prior_faces = PriorFaces(built, prior_tensors, autocast=accelerator.autocast)
+        prior_faces = prior_faces.to(device).to(memory_format=torch.channels_last)
+    networks = make_loss_networks(config, device, perceptual_weights, identity_weights, prior_faces)
     discriminator = make_discriminator(config, size, networks, device)
-    trainer = Trainer(
-        config, generator, discriminator, networks, backward=accelerator.backward, autocast=accelerator.autocast
-    )
+    trainer = Trainer(config, generator, discriminator, networks, accelerator.backward, accelerator.autocast)
     if discriminator_from is not None:
         load_discriminator(discriminator_from, trainer)
     elapsed = 0.0
     if resume is not None:
-        state = load_checkpoint(resume, trainer)
-        elapsed = float(state["elapsed_seconds"])
+        elapsed = float(load_checkpoint(resume, trainer)["elapsed_seconds"])
     else:
-        for module in (generator, discriminator):
-            if module is not None:
-                broadcast_(itertools.chain(module.parameters(), module.buffers()))
+        for module in filter(None, (generator, discriminator)):
+            broadcast_(itertools.chain(module.parameters(), module.buffers()))
     anew = resume is None and start_from is None
     seed = config.run.seed * 1000 + accelerator.process_index + (0 if anew else fingerprint(generator))
     stream = make_stream(config, size, photographs, prior_faces, device, seed)
@@ -159,7 +150,8 @@ def _loop(
         while trainer.step_index < run.steps:
             spent = elapsed + time.monotonic() - began
             done = progress(trainer.step_index, spent, first_step, config)
-            if run.minutes is not None and _any_process(done >= 1, accelerator):
+            # Clocks differ: all processes stop when the first wants to.
+            if run.minutes is not None and average_(torch.tensor(float(done >= 1), device=accelerator.device)):
                 break
             trainer.set_rate(rate_factor(trainer.step_index, done, config), done)
             asked = time.monotonic()
@@ -193,16 +185,17 @@ def _loop(
         _save(output, trainer, elapsed + time.monotonic() - began, probe)
 
 
+@torch.no_grad()
 def _save(output: Path, trainer: Trainer, elapsed: float, probe: tuple[Tensor, Tensor]) -> None:
+    """A checkpoint, and a picture with a row for each face: degraded, restored and clean side by side."""
     save_checkpoint(output, trainer, {"elapsed_seconds": elapsed})
-    write_samples(output / "samples" / f"step-{trainer.step_index:08d}.png", trainer.averaged.network, *probe)
-
-
-def _any_process(flag: bool, accelerator: "Accelerator") -> bool:
-    """Clocks differ: all processes stop when the first wants to."""
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)).item())
+    clean, degraded = probe
+    restored = torch.cat([trainer.averaged.network(face[None]).image for face in degraded])  # one by one: little memory
+    rows = torch.cat([degraded, restored.float(), clean], dim=3)
+    samples = output / "samples"
+    samples.mkdir(exist_ok=True)
+    sheet = to_uint8(torch.cat(list(rows), dim=1))
+    save_picture(Picture(sheet), samples / f"step-{trainer.step_index:08d}.png")
 
 
 def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
@@ -213,18 +206,10 @@ def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
             "Training needs accelerate, which is not installed: pip install 'memgan[train]'."
         ) from error
     output.mkdir(parents=True, exist_ok=True)
-    try:
-        import tensorboard  # noqa: F401 (only asked whether it is there)
-    except ImportError:
-        log.warning("tensorboard is not installed: losses go to the log only.")
-        trackers = None
-    else:
-        trackers = "tensorboard"
-    accelerator = Accelerator(
-        mixed_precision=config.run.mixed_precision,
-        log_with=trackers,
-        project_dir=output,
-    )
-    if trackers:
+    tracker = "tensorboard" if importlib.util.find_spec("tensorboard") else None
+    accelerator = Accelerator(mixed_precision=config.run.mixed_precision, log_with=tracker, project_dir=output)
+    if tracker:
         accelerator.init_trackers("logs")
+    else:
+        log.warning("tensorboard is not installed: losses go to the log only.")
     return accelerator

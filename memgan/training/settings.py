@@ -1,7 +1,7 @@
 """Declares groups of settings as frozen dataclasses whose fields carry their help and check their values.
 
 A field is declared with :func:`setting`. The types that a field may have are those of JSON: bool, int, float, str,
-``Literal`` of strings, a mapping, and each of them or ``None``.
+``Literal``, a mapping, and each of them or ``None``.
 """
 
 import dataclasses
@@ -22,13 +22,7 @@ _WORDS = {"None": None, "True": True, "False": False}
 def setting(
     default: Any, help: str, *, least: float | None = None, above: float | None = None, most: float | None = None
 ) -> Any:
-    """A field of a :class:`Settings` class.
-
-    Args:
-        default: its value unless another is given.
-        help: what it does, with unit and range where the name does not tell.
-        least, above, most: bounds of its values; ``above`` is not allowed itself. ``None``: none.
-    """
+    """A field of a :class:`Settings` class; its values have bounds, of which ``above`` is not allowed itself."""
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "above": above, "most": most})
 
 
@@ -36,11 +30,13 @@ def setting(
 class Settings:
     """Base of a group of settings; ``path`` is the group's dotted name with a dot behind it.
 
-    Raises:
-        ConfigError: if a value has another type than its field, or is out of range.
+    A value of another type than its field's, or out of range, is a :class:`ConfigError`, and so is an unknown name.
     """
 
-    path: ClassVar[str] = ""
+    path: ClassVar[str]
+
+    def __init_subclass__(cls, path: str = "") -> None:
+        cls.path = path
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -51,11 +47,7 @@ class Settings:
 
     @classmethod
     def from_dict(cls: type[S], values: Mapping[str, Any]) -> S:
-        """Settings of a (nested) mapping, such as JSON gives; what it leaves out keeps its default.
-
-        Raises:
-            ConfigError: if a name is unknown or a value not allowed.
-        """
+        """Settings of a (nested) mapping, such as JSON gives; what it leaves out keeps its default."""
         hints = typing.get_type_hints(cls)
         known = [field.name for field in dataclasses.fields(cls)]
         given: dict[str, Any] = {}
@@ -70,20 +62,12 @@ class Settings:
         return cls(**given)
 
     def changed(self: S, changes: Mapping[str, Any]) -> S:
-        """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``.
-
-        Raises:
-            ConfigError: if a name is unknown or a value not allowed.
-        """
-        return self.from_dict(merged(dataclasses.asdict(self), nested(changes)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings, nested, of the types that JSON has."""
-        return dataclasses.asdict(self)
+        """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``."""
+        return self.from_dict(merged(dataclasses.asdict(self), changes))
 
     def to_json(self) -> str:
         """All settings as a JSON object, which :meth:`from_dict` reads."""
-        return json.dumps(self.to_dict(), indent=1)
+        return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
     def describe(cls) -> Iterator[tuple[str, str, Any, str]]:
@@ -99,11 +83,7 @@ class Settings:
 
 
 def parse_change(text: str) -> tuple[str, Any]:
-    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words.
-
-    Raises:
-        ConfigError: if it is not of that form.
-    """
+    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"{text!r} is no setting; give NAME=VALUE, such as losses.checkerboard=800.")
@@ -116,24 +96,16 @@ def parse_change(text: str) -> tuple[str, Any]:
         return name.strip(), value
 
 
-def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1, "a.c": 2}`` to ``{"a": {"b": 1, "c": 2}}``."""
-    result: dict[str, Any] = {}
-    for name, value in changes.items():
-        *groups, last = name.split(".")
-        place = result
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
-    return result
-
-
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``changes``, mapping by mapping."""
+    """``base`` with the values of ``changes``, mapping by mapping; ``{"a.b": 1}`` means ``{"a": {"b": 1}}``."""
     result = dict(base)
-    for name, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
-        result[name] = merged(result[name], value) if both else value
+    for dotted, value in changes.items():
+        name, dot, rest = dotted.partition(".")
+        if dot:
+            value = {rest: value}
+        if isinstance(value, Mapping):
+            value = merged(result[name] if isinstance(result.get(name), Mapping) else {}, value)
+        result[name] = value
     return result
 
 
@@ -143,10 +115,10 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 
 def _type_name(hint: Any) -> str:
     names = {bool: "true or false", int: "integer", float: "number", str: "text", types.NoneType: "null"}
-    words = []
+    words: list[str] = []
     for kind in _kinds(hint):
         is_literal = typing.get_origin(kind) is typing.Literal
-        words += list(typing.get_args(kind)) if is_literal else [names.get(kind, "group")]
+        words += map(str, typing.get_args(kind)) if is_literal else [names.get(kind, "group")]
     return " or ".join(words)
 
 
@@ -170,7 +142,7 @@ def _checked(name: str, hint: Any, value: Any, bounds: Mapping[str, Any]) -> Any
 
 def _is_a(kind: Any, value: Any) -> bool:
     if typing.get_origin(kind) is typing.Literal:
-        return isinstance(value, str) and value in typing.get_args(kind)
+        return any(type(value) is type(allowed) and value == allowed for allowed in typing.get_args(kind))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, typing.get_origin(kind) or kind)

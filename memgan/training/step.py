@@ -1,6 +1,8 @@
 """Runs one training step, without an engine: losses, gradients, memory, averaged weights."""
 
 import contextlib
+import copy
+import functools
 from collections.abc import Callable, Mapping
 
 import torch
@@ -8,8 +10,7 @@ from torch import Tensor, nn
 
 from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
-from memgan.training.discriminators.features import FeatureDiscriminator
-from memgan.training.ema import AveragedWeights
+from memgan.training.discriminators import FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
 from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
@@ -23,12 +24,34 @@ LLOYD_STEPS = 4
 """Full moves of the slots to the means of their features before the first step."""
 
 
+class AveragedWeights:
+    """Exponential moving average of a generator's parameters; its buffers are copied, as the memory averages itself.
+
+    The decay after n updates is ``(1 + n) / (10 + n)``, but at most ``decay``.
+    """
+
+    def __init__(self, generator: MemGAN, decay: float) -> None:
+        self.network = copy.deepcopy(generator).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, generator: MemGAN) -> None:
+        """Follow one step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        mine: list[Tensor] = list(self.network.parameters())
+        torch._foreach_lerp_(mine, [parameter.detach() for parameter in generator.parameters()], 1 - decay)
+        for buffer, source in zip(self.network.buffers(), generator.buffers(), strict=True):
+            buffer.copy_(source)
+
+
 class Trainer:
     """Networks, optimizers and the order of things within a step.
 
     Args:
         config: the settings.
-        generator: the generator, not wrapped: gradients are averaged over processes here, because parameters that
+        generator: not wrapped: gradients are averaged over processes here, because parameters that
             freeze, several passes per step and explicit memory updates do not go with a wrapper that does it in hooks.
         discriminator: or ``None`` without adversarial loss.
         networks: what the losses look through; ``None``: pixels alone.
@@ -42,40 +65,31 @@ class Trainer:
         generator: MemGAN,
         discriminator: nn.Module | None,
         networks: LossNetworks | None = None,
-        *,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
         autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> None:
         check_window(config, generator.config.image_size)
-        optimizer, seed = config.optimizer, config.run.seed
+        optimizer = config.optimizer
         self.config = config
         self.generator = generator
         self.discriminator = discriminator
         self.backward = backward
         self.autocast = autocast
-        self.random = torch.Generator().manual_seed(seed)
+        self.random = torch.Generator().manual_seed(config.run.seed)
         self.objective = Objective(config, networks or LossNetworks(), self.random)
-        self.averaged = AveragedWeights(generator, config.optimizer.ema_decay)
+        self.averaged = AveragedWeights(generator, optimizer.ema_decay)
         self.prior_parameters, groups = parameter_groups(
             generator, optimizer.prior_rate, MATCHED_LATENT_RATE if self.objective.matches_prior else LATENT_RATE
         )
         for group in groups:
             group["lr"] = optimizer.learning_rate * group["relative"]
         fused = next(generator.parameters()).device.type == "cuda"  # one kernel a group instead of twelve
-        self.generator_optimizer = torch.optim.Adam(
-            groups, betas=(optimizer.beta1, optimizer.beta2), fused=fused, foreach=not fused
-        )
-        self.discriminator_optimizer = (
-            None
-            if discriminator is None
-            else torch.optim.Adam(
-                discriminator.parameters(),
-                lr=optimizer.learning_rate * config.discriminator.rate,
-                betas=(0.0, 0.99),
-                fused=fused,
-                foreach=not fused,
-            )
-        )
+        adam = functools.partial(torch.optim.Adam, fused=fused, foreach=not fused)
+        self.generator_optimizer = adam(groups, betas=(optimizer.beta1, optimizer.beta2))
+        self.discriminator_optimizer = None
+        if discriminator is not None:
+            rate = optimizer.learning_rate * config.discriminator.rate
+            self.discriminator_optimizer = adam(discriminator.parameters(), lr=rate, betas=(0.0, 0.99))
         self.step_index = 0
 
     @torch.no_grad()
@@ -85,24 +99,16 @@ class Trainer:
             features = self.generator.encoder(degraded)
         for name, bank in self.generator.memory.items():
             bank.initialize_(features[int(name)])
-            # Drawn features lie apart; their clusters' means, to which Eq. 5 leads, lie closer together. Going there
-            # at once spares the layers behind the memory a read that shrinks under them.
             for _ in range(LLOYD_STEPS):
                 bank.update_(bank.statistics(self._sampled(features[int(name)])), decay=0.0)
             bank.usage.zero_()
             broadcast_(bank.buffers())
-        self.reset_average()
-
-    def reset_average(self) -> None:
-        """Begin the averaged weights anew from the generator as it is."""
         self.averaged = AveragedWeights(self.generator, self.config.optimizer.ema_decay)
 
     def set_rate(self, factor: float, progress: float = 0.0) -> None:
-        """Scale the learning rates (schedule); the prior stays frozen for its first steps.
+        """Scale the configured learning rates by ``factor``; the prior stays frozen for its first steps.
 
-        Args:
-            factor: of the configured rates.
-            progress: share of the run that is done, 0 to 1.
+        ``progress`` is the share of the run that is done, 0 to 1.
         """
         self.objective.set_progress(progress)
         optimizer = self.config.optimizer
@@ -116,14 +122,11 @@ class Trainer:
                 group["lr"] = optimizer.learning_rate * self.config.discriminator.rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
-        """Update generator, memory and averaged weights, then the discriminator.
+        """Update generator, memory and averaged weights, then the discriminator; losses by name, detached scalars.
 
         Args:
             clean, degraded: (B, 3, S, S) in [-1, 1].
             latent: (N, D) latent codes of the last N faces, if the prior drew them.
-
-        Returns:
-            losses by name, detached scalars.
         """
         losses, clip_norm = self.config.losses, self.config.optimizer.clip_norm
         discriminator = self.discriminator if self.step_index >= losses.adversarial_from else None
@@ -142,12 +145,9 @@ class Trainer:
         self.backward(total)
         average_gradients_(self.generator.parameters())
         if clip_norm:
-            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others
-            # and vary as much, and a common norm would hand that on to everything.
-            norms = [
-                nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True)
-                for group in self.generator_optimizer.param_groups
-            ]
+            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
+            groups = self.generator_optimizer.param_groups
+            norms = [nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True) for group in groups]
             report["gradient_norm"] = torch.stack(norms).norm().detach()
         self.generator_optimizer.step()
         self._update_memory(features)
@@ -173,12 +173,12 @@ class Trainer:
         return encoded.features, Pass(clean, degraded, area, valid.crop(image), decoded, latent_pred, latent, focus)
 
     def _discriminator_inputs(self, run: Pass) -> tuple[DiscriminatorInput, DiscriminatorInput]:
-        """What the discriminator is shown of a forward pass: restored, true."""
+        """Restored and true pictures or features of a forward pass."""
         settings = self.config.discriminator
         if isinstance(self.discriminator, FeatureDiscriminator):
-            fake, real = run.taps.perceptual
+            fake, real = run.taps
             if settings.deep_features:
-                fake, real = fake + run.taps.deep[0], real + run.taps.deep[1]
+                fake, real = fake + run.deep_taps[0], real + run.deep_taps[1]
             self.discriminator.observe_(real)
             return fake, real
         crop = run.draw_area(settings.size, self.random)

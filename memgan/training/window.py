@@ -105,11 +105,7 @@ def random_area(
 
 
 def _anywhere(generator: torch.Generator) -> Focus:
-    """Any place of the picture, its borders as often as its middle.
-
-    Of squares that begin anywhere within the picture hardly one touches its border; of those around any place many do,
-    and the network learns the top of the hair and the shoulders as it learns the nose.
-    """
+    """Any place of the picture, its borders as often as its middle."""
     return Focus(*torch.rand(2, generator=generator).tolist())
 
 

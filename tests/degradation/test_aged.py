@@ -10,7 +10,7 @@ from tiny import write_faces
 from memgan.degradation import Aging, Degradation, age_seeded, thumbnail
 from memgan.errors import ConfigError, ImageError, ShapeError
 from memgan.training.config import DataSettings
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import FaceStream
 
 NOTHING = Aging(gray=0, faded=0, motion=0, halftone=0, thumbnail=0, grain=0, scratches=0, recompressed=0)

@@ -12,7 +12,7 @@ from memgan.evaluation import MemoryDiagnoser
 from memgan.network.conditioning import DegradationConditioning, _variance
 from memgan.network.decoder import Window
 from memgan.network.model import MemGAN, build_memgan
-from memgan.training.warm_start import continued
+from memgan.training.build import continued
 
 CONDITIONED = dataclasses.replace(TINY, degradation_conditioning=True)
 

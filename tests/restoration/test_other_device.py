@@ -19,10 +19,9 @@ from memgan.faces import facexlib_adapter
 from memgan.faces.facexlib_adapter import DETECTORS, FacexlibRetinaFace, build_network
 from memgan.faces.parsing import mask_maker
 from memgan.network.config import MemGANConfig
-from memgan.network.model import build_memgan
+from memgan.network.model import MemGAN, build_memgan
 from memgan.training import engine
-from memgan.training.data.background_swap import swap_backgrounds
-from memgan.training.data.color_jitter import jitter_colors
+from memgan.training.data.augmentation import CutOuts, jitter_colors, swap_backgrounds
 
 
 @pytest.fixture
@@ -83,11 +82,12 @@ def test_degradations_and_changes_of_clean_faces() -> None:
     random = torch.Generator().manual_seed(0)
     with OtherDevice():
         faces = pictures(2, 128).to("cuda")
+        people = CutOuts(2)(faces, [0, 1], [False, True])
         made = {
             "degraded": degrade_seeded(faces, [1, 2]),
             "old": torch.cat(age_seeded(faces, list(range(2)))),
             "recolored": jitter_colors(faces, random),
-            "elsewhere": swap_backgrounds(faces, lambda: faces[0].flip(-1), random),
+            "elsewhere": swap_backgrounds(faces, people, lambda: faces[0].flip(-1), random),
         }
         for name, found in made.items():
             assert found.is_cuda and found.isfinite().all(), name
@@ -98,9 +98,10 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     register_tiny(monkeypatch)
     monkeypatch.setattr(Accelerator, "device", CUDA)
-    monkeypatch.setattr(engine, "make_prior_faces", lambda *_: random_prior_faces().to("cuda"))
+    monkeypatch.setattr(engine, "PriorFaces", lambda *_, **__: random_prior_faces())
     monkeypatch.setattr(engine, "load_prior", lambda _: {})
-    monkeypatch.setattr(engine, "smaller_prior", lambda *_: None)
+    monkeypatch.setattr(engine, "smaller_prior", lambda *_: {})
+    monkeypatch.setattr(MemGAN, "load_prior", lambda *_: None)
     monkeypatch.setattr("memgan.training.losses.objective.identity_network", lambda _, device: Embedding().to(device))
     config = settings(
         {

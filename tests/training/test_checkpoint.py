@@ -11,7 +11,7 @@ from tiny import settings
 from memgan.errors import DataError, WeightsError
 from memgan.network.model import build_memgan
 from memgan.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from memgan.training.discriminators.pictures import Discriminator
+from memgan.training.discriminators import Discriminator
 from memgan.training.step import Trainer
 
 

@@ -14,7 +14,7 @@ from memgan.errors import DataError
 from memgan.hub import weight_file
 from memgan.network.model import build_memgan
 from memgan.training import build
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 from memgan.training.engine import train
 from memgan.training.step import Trainer

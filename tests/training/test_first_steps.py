@@ -10,16 +10,14 @@ from tiny import write_faces
 
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.network.model import build_memgan
-from memgan.training.architecture import architecture
-from memgan.training.build import make_discriminator, make_stream
+from memgan.training.build import architecture, make_discriminator, make_stream
 from memgan.training.config import TrainConfig, recipe
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.losses import deep_features
 from memgan.training.losses.deep_features import DeepFeatureLoss
-from memgan.training.losses.feature_networks import StlpipsVgg, Vgg19
 from memgan.training.losses.identity import IdentityLoss
 from memgan.training.losses.objective import LossNetworks
-from memgan.training.losses.perceptual import PerceptualLoss
+from memgan.training.losses.perceptual import PerceptualLoss, StlpipsVgg, Vgg19
 from memgan.training.step import Trainer
 
 CPU = torch.device("cpu")

@@ -9,8 +9,7 @@ from tiny import TINY_MOBILE as TINY
 from tiny import settings
 
 from memgan.network.model import build_memgan
-from memgan.training.discriminators.features import FeatureDiscriminator
-from memgan.training.discriminators.pictures import Discriminator
+from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.step import Trainer

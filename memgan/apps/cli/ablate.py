@@ -1,22 +1,19 @@
 """``memgan ablate``: the cases of the paper's Table 2, trained alike and compared."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
 from memgan.apps.cli import train as training
+from memgan.errors import ConfigError
+from memgan.training.settings import parse_change
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what to compare, and the arguments of each run; run.minutes or run.steps is the budget of each."""
-    parser.add_argument(
-        "--test",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="FACES",
-        help="clean faces to evaluate on, not to train on",
-    )
+    help_test = "clean faces to evaluate on, not to train on"
+    parser.add_argument("--test", type=Path, nargs="+", required=True, metavar="FACES", help=help_test)
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="training seeds (default: 0,1,2)")
     parser.add_argument("--limit", type=int, metavar="N", help="only N test faces, spread evenly over the names")
     parser.add_argument("--metrics", metavar="NAMES", help="such as psnr,st_lpips (default: all that work here)")
@@ -24,32 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--case",
         action="append",
         metavar="NAME[:CHANGE,CHANGE]",
-        help="'Case 2' of Table 2, or another, such as 'cooler:memory_temperature=0.1'; may be repeated "
-        "(default: Cases 1 to 5)",
+        help="such as 'Case 2', or 'cooler:memory_temperature=0.1'; may be repeated (default: Cases 1 to 5)",
     )
     training.add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, evaluate and print the table; the exit status."""
-    import logging
-
-    from memgan.errors import ConfigError
     from memgan.evaluation import choose_metrics
-    from memgan.runtime.atomic_file import atomic_write
     from memgan.runtime.checks import parse_ints
     from memgan.training.ablation import CASES, ablate, ablation_table
-    from memgan.training.architecture import architecture
+    from memgan.training.build import architecture
 
     if args.output is None:
         raise ConfigError("Where to train is not given: name a folder for the runs with -o.")
-    seeds = parse_ints("--seeds", args.seeds)
-    cases: dict[str, dict[str, Any]] | None = None
-    if args.case:
-        cases = dict(_case(text, CASES) for text in args.case)
     logging.basicConfig(level=logging.WARNING)
     config = training.config_from(args)
-    size = architecture(config).image_size
     names = args.metrics.split(",") if args.metrics is not None else None
     results = ablate(
         config,
@@ -57,25 +44,19 @@ def run(args: argparse.Namespace) -> int:
         args.prior,
         args.test,
         args.output,
-        seeds=seeds,
-        cases=cases,
+        seeds=parse_ints("--seeds", args.seeds),
+        cases=dict(_case(text, CASES) for text in args.case) if args.case else CASES,
         limit=args.limit,
-        metrics=choose_metrics(names, size_px=size),
+        metrics=choose_metrics(names, size_px=architecture(config).image_size),
         perceptual_weights=args.perceptual_weights,
         identity_weights=args.identity_network,
     )
-    table = ablation_table(results)
-    with atomic_write(args.output / "ablation.md") as temporary:
-        temporary.write_text(table + "\n", encoding="utf-8")
-    print(table)
+    print(ablation_table(results))
     return 0
 
 
 def _case(text: str, known: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """Name and changes of a case, from ``NAME`` or ``NAME:CHANGE,CHANGE``."""
-    from memgan.errors import ConfigError
-    from memgan.training.settings import parse_change
-
     name, colon, changes = text.partition(":")
     if colon:
         return name, dict(parse_change(change) for change in changes.split(",") if change)

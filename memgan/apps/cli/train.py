@@ -6,6 +6,7 @@ import logging
 import textwrap
 from pathlib import Path
 
+from memgan.errors import ConfigError
 from memgan.training.config import TrainConfig, recipe, recipe_names
 from memgan.training.settings import parse_change
 
@@ -15,9 +16,7 @@ DEFAULT_RECIPE = "memgan-mobile-512"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     add_run_arguments(parser)
-    parser.add_argument(
-        "--print-config", action="store_true", help="print all settings as JSON, which is a recipe too, and stop"
-    )
+    parser.add_argument("--print-config", action="store_true", help="print all settings as a JSON recipe and stop")
     parser.add_argument("--resume", type=Path, help="run or checkpoint to continue")
     parser.add_argument("--start-from", type=Path, help="weight file to start from, with fresh optimizers")
     parser.add_argument("--discriminator-from", type=Path, help="discriminator.safetensors of a run to start from")
@@ -26,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every training run needs: paths, the recipe and changes of it; the help explains every setting."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = settings_help()
+    lines = ["settings (names for --set, with types and the defaults that a recipe may change):"]
+    for name, kind, default, text in TrainConfig.describe():
+        lines.append(f"  {name} ({kind}, default {json.dumps(default)})")
+        lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+    parser.epilog = "\n".join(lines)
     parser.add_argument("--faces", type=Path, nargs="*", default=[], help="folders or tar files of clean aligned faces")
     parser.add_argument("--prior", type=Path, help="imported prior, see `memgan prior import`")
     parser.add_argument("-o", "--output", type=Path, help="the run's folder")
@@ -48,15 +51,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
 
 
-def settings_help() -> str:
-    """Name, type, default and help of every setting, as they stand under the options."""
-    lines = ["settings (names for --set, with types and the defaults that a recipe may change):"]
-    for name, kind, default, text in TrainConfig.describe():
-        lines.append(f"  {name} ({kind}, default {json.dumps(default)})")
-        lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
-
-
 def config_from(args: argparse.Namespace) -> TrainConfig:
     """The recipe with the settings that were given."""
     return recipe(args.recipe, dict(parse_change(text) for text in args.set))
@@ -68,11 +62,10 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.to_json())
         return 0
-    from memgan.errors import ConfigError
-    from memgan.training.engine import train
-
     if args.output is None:
         raise ConfigError("Where to train is not given: name the run's folder with -o.")
+    from memgan.training.engine import train
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     path = train(
         config,

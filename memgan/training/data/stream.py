@@ -3,9 +3,9 @@
 import itertools
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +13,17 @@ from torch import Tensor, nn
 from memgan.degradation import Degradation, age_seeded, degrade_seeded
 from memgan.runtime.prefetch import prefetch
 from memgan.training.config import DataSettings
-from memgan.training.data.background_swap import swap_backgrounds
-from memgan.training.data.color_jitter import jitter_colors
-from memgan.training.data.cut_out import CutOuts
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.augmentation import CutOuts, jitter_colors, swap_backgrounds
+from memgan.training.data.clean_faces import FaceSet, PriorFaces
 
 _RENEWED = 0.1
+"""Share of the drawn faces that are new although the pool is full."""
 _AT_ONCE = 16
+"""Faces that the prior draws at once to fill the pool."""
 
 
-class Photographs(Protocol):
-    """Clean faces by number, which threads may ask for; :class:`memgan.training.data.photographs.FaceSet` is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Tensor:
-        """(3, S, S) uint8 RGB."""
+Photographs = FaceSet | Sequence[Tensor]
+"""Clean faces by number, (3, S, S) uint8 RGB, which threads may ask for."""
 
 
 class Batch(NamedTuple):
@@ -46,14 +41,11 @@ class FaceStream:
     """Draws faces, flips half of the photographs, degrades all by Eq. 14.
 
     Args:
-        photographs: clean faces; may be empty if all faces are drawn from the prior.
+        photographs: clean faces; may be empty if all are drawn from ``prior_faces``.
         device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
         seed: of everything drawn; give every process its own.
         data: shares of what is done to the faces; ``None``: photographs by the paper's Eq. 14. Backgrounds, colors and
-            age of photographs alone are changed, in this order and before Eq. 14, never of drawn faces, as their
-            features are matched. Once there are ``synthetic_pool`` drawn faces, every tenth is still a new one, in the
-            place of the oldest: of faces that stay, the network learns the latent codes by heart.
-        prior_faces: source of drawn faces.
+            age of photographs alone are changed, in this order and before Eq. 14.
         degradation: ranges of Eq. 14; ``None``: the paper's.
     """
 
@@ -74,17 +66,15 @@ class FaceStream:
         self.data = data or DataSettings()
         self.synthetic = self.data.synthetic if prior_faces is not None else 0.0
         self.degradation = degradation or Degradation()
-        self._pooled: deque[tuple[Tensor, Tensor]] = deque(
-            maxlen=self.data.synthetic_pool
-        )  # uint8 picture, latent code
+        # uint8 pictures and latent codes
+        self._pooled: deque[tuple[Tensor, Tensor]] = deque(maxlen=self.data.synthetic_pool)
         self.cut_outs = CutOuts(len(photographs) if self.data.background_swap else 0)
         self._order: list[int] = []
         self._resident: Tensor | None = None
         if device.type != "cpu" and len(photographs):
             with ThreadPoolExecutor() as threads:  # files are decoded at the same time
-                self._resident = torch.stack(list(threads.map(photographs.__getitem__, range(len(photographs))))).to(
-                    device
-                )
+                faces = list(threads.map(photographs.__getitem__, range(len(photographs))))
+            self._resident = torch.stack(faces).to(device)
 
     def reseed(self, seed: int) -> None:
         """Draw from here on as a new stream of that seed does."""
@@ -142,14 +132,13 @@ class FaceStream:
         chosen = self._some(size - count, self.data.background_swap)
         images = clean[chosen]
         people = self.cut_outs(images, [numbers[i] for i in chosen], flip[chosen].tolist())
-        clean[chosen] = swap_backgrounds(images, self._another, self.random, people)
+        clean[chosen] = swap_backgrounds(images, people, self._another, self.random)
         chosen = self._some(size - count, self.data.color_jitter)
         clean[chosen] = jitter_colors(clean[chosen], self.random)
         aged = len(self._some(size - count, self.data.aged))
         old = age_seeded(clean[:aged], seeds[:aged], degradation=self.degradation)
-        return Batch(
-            torch.cat([old[0], clean[aged:]]), torch.cat([old[1], self._degraded(clean[aged:], seeds[aged:])]), latent
-        )
+        new = clean[aged:], self._degraded(clean[aged:], seeds[aged:])
+        return Batch(torch.cat([old[0], new[0]]), torch.cat([old[1], new[1]]), latent)
 
     def _some(self, count: int, share: float) -> list[int]:
         """Which of ``count`` faces: each with a chance of ``share``."""
@@ -206,11 +195,7 @@ def to_levels(image: Tensor) -> Tensor:
 
 
 def fingerprint(network: nn.Module) -> int:
-    """A number below 2^32 that other weights hardly have: the CRC-32 of all of them.
-
-    Added to the seed, it lets a run that starts from weights draw other faces and degradations than the run before.
-    With the seed alone it would draw the same ones in the same order, and learn these pairs by heart.
-    """
+    """CRC-32 of all weights: added to the seed, it lets a run that starts from weights draw other data than before."""
     found = 0
     for tensor in network.state_dict().values():
         found = zlib.crc32(tensor.cpu().contiguous().numpy(), found)

@@ -14,25 +14,16 @@ from memgan.training.data.stream import Batch, FaceStream, to_float, to_levels
 _AHEAD = 2
 """Batches that every process makes ahead."""
 _TOGETHER = 4
-"""Faces that a process makes together. Of 32 every step would go through memory instead of the core's cache, and a face
-would take half as long again."""
+"""Faces that a process makes together, few enough for the core's cache."""
 
 
 def worker_batches(
     stream: FaceStream, size: int, workers: int, device: torch.device, seed: int
 ) -> Generator[Batch, None, None]:
-    """Batches of ``stream`` without end, made by ``workers`` processes at the same time.
+    """Batches of ``size`` faces without end, for ``device``, made by ``workers`` processes that take turns.
 
-    Made on the GPU that trains, a batch costs a few hundred small operations for every face, which the training's own
-    have to wait for; a processor with many cores makes them meanwhile. On their way the pictures are 8-bit levels, as
-    photographs are: a quarter of the memory to move.
-
-    Args:
-        stream: makes batches on the CPU. Every process has a copy with draws of its own.
-        size: faces per batch.
-        workers: how many processes, at least 1; they give batches one after another.
-        device: where the batches are needed.
-        seed: of the draws. The batches depend on it and on the number of processes.
+    Every process has a copy of ``stream``, which is on the CPU, with draws of its own: they depend on ``seed`` and on
+    the number of processes. On their way the pictures are 8-bit levels: a quarter of the memory to move.
     """
     stream.cut_outs.share_memory()
     loader = DataLoader(
@@ -47,7 +38,8 @@ def worker_batches(
         generator=torch.Generator().manual_seed(seed),
     )
     for clean, degraded, latent in loader:
-        yield Batch(_moved(clean, device), _moved(degraded, device), None if latent is None else latent.to(device))
+        clean, degraded = (to_float(levels.to(device, non_blocking=True)) for levels in (clean, degraded))
+        yield Batch(clean, degraded, None if latent is None else latent.to(device))
 
 
 class _Endless(IterableDataset):
@@ -61,13 +53,10 @@ class _Endless(IterableDataset):
         info = get_worker_info()
         assert info is not None  # only worker processes iterate
         self.stream.reseed(info.seed)
+        counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
         while True:
-            counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
-            yield _joined([self._part(count) for count in counts])
-
-    def _part(self, count: int) -> Batch:
-        clean, degraded, latent = self.stream.batch(count)
-        return Batch(to_levels(clean), to_levels(degraded), latent)
+            parts = (self.stream.batch(count) for count in counts)
+            yield _joined([Batch(to_levels(clean), to_levels(degraded), latent) for clean, degraded, latent in parts])
 
 
 def _joined(batches: list[Batch]) -> Batch:
@@ -87,10 +76,5 @@ def _joined(batches: list[Batch]) -> Batch:
 
 
 def _one_thread(*_: Any) -> None:
-    """There are as many processes as cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-def _moved(levels: Tensor, device: torch.device) -> Tensor:
-    return to_float(levels.to(device, non_blocking=True))

@@ -10,10 +10,7 @@ from memgan.errors import ConfigError
 def generator_adversarial_loss(fake_logits: Tensor, real_logits: Tensor | None = None) -> Tensor:
     """Non-saturating logistic loss of the generator (Eq. 11): mean softplus(-D(restored)); scalar.
 
-    Args:
-        fake_logits: D of the restored faces.
-        real_logits: D of their truths, for the paired loss: mean softplus(D(real) - D(restored)), see
-            :func:`discriminator_loss`; ``None``: Eq. 11.
+    With the logits of the truths the paired loss, mean softplus(D(real) - D(restored)), see :func:`discriminator_loss`.
     """
     if real_logits is not None:
         return F.softplus(real_logits.float() - fake_logits.float()).mean()
@@ -26,11 +23,9 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, *, paired: bool
     Eq. 12 is printed with the brackets and the expectation over ``restored`` misplaced; this is the loss that it cites.
 
     Args:
-        real_logits: D of the truths.
-        fake_logits: D of the restored faces, in the same order.
+        real_logits, fake_logits: D of the truths, and of the restored faces in the same order.
         paired: compare every restored face with its own truth, mean softplus(D(restored) - D(real)): the relativistic
-            loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored. What the two
-            pictures have in common cancels, so that a discriminator learns from few small batches what is missing.
+            loss (Jolicoeur-Martineau, 2019), whose pairs are drawn at random where nothing is restored.
     """
     if paired:
         return F.softplus(fake_logits.float() - real_logits.float()).mean()
@@ -42,12 +37,10 @@ def r1_penalty(real_logits: Tensor, real: Tensor) -> Tensor:
 
     Multiply by gamma / 2 and, if it is applied every n-th step only (the paper's setting: 16), by n.
 
-    Args:
-        real_logits: D(``real``), any shape, one or more logits per picture.
-        real: (B, 3, H, W) with ``requires_grad`` set before D saw it.
+    ``real_logits``, one or more per picture, are D of ``real``, (B, 3, H, W).
 
     Raises:
-        ConfigError: if ``real`` does not require gradients.
+        ConfigError: if ``real`` did not require gradients before D saw it.
     """
     if not real.requires_grad:
         raise ConfigError("r1_penalty needs real.requires_grad_() before the discriminator is applied.")

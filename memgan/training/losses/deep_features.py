@@ -1,4 +1,4 @@
-"""Compares the deep features of a restored area within its surroundings, by a network that knows objects."""
+"""Compares deep features: those of a network that knows objects, and the prior's own where it drew the face."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.evaluation.networks.pooled import INPUT_PX
-from memgan.training.losses.prior_match import missed_share
 from memgan.training.window import Area
 
 VARIANT = 2
@@ -20,11 +19,7 @@ CONTEXT = 1 / 16
 class DeepFeatureLoss(nn.Module):
     """Eq. 10 with deep features of whole objects: squared distance as a share of the truth's variance, over the taps.
 
-    The networks of the perceptual loss look at squares of the picture at full resolution, hardly larger than an eye.
-    This one sees the area, with the truth around it, at the size at which a face fills its field of view.
-
-    Args:
-        network: frozen.
+    The (frozen) network sees the area, with the truth around it, at the size at which a face fills its field of view.
     """
 
     def __init__(self, network: EfficientNetLite) -> None:
@@ -36,16 +31,9 @@ class DeepFeatureLoss(nn.Module):
         return self.distance(*self.taps(restored, area, clean))
 
     def taps(self, restored: Tensor, area: Area, clean: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """What the network sees in faces with an area restored, and in clean ones: the area and a little around it.
+        """Taps of the network in the area and a little around it, restored and clean; the clean ones without gradient.
 
-        Args:
-            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            area: its place in the picture.
-            clean: (B, 3, S, S) in [-1, 1].
-
-        Returns:
-            the taps, see :meth:`memgan.evaluation.networks.efficientnet.EfficientNetLite.taps`; of clean faces without
-            gradient.
+        ``restored`` is (B, 3, h, w) in [-1, 1], which gradients reach, and lies at ``area`` of ``clean`` (B, 3, S, S).
         """
         size = clean.shape[-1]
         around = area.enlarged(round(size * CONTEXT), size)
@@ -60,8 +48,30 @@ class DeepFeatureLoss(nn.Module):
     @staticmethod
     def distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
         """Mean over the taps; scalar float32, 0 for equal ones."""
-        terms = [missed_share(tap, goal) for tap, goal in zip(found, wanted, strict=True)]
-        return torch.stack(terms).mean()
+        return torch.stack([_missed_share(tap, goal) for tap, goal in zip(found, wanted, strict=True)]).mean()
+
+
+def prior_distance(
+    decoded: dict[int, Tensor], reference: dict[int, Tensor], latent_pred: Tensor, latent_true: Tensor
+) -> Tensor:
+    """Squared distance of the decoded features and the latent code to those that the prior drew the face from.
+
+    Args:
+        decoded: F^D by scale, (B, C_r, r, r).
+        reference: the prior's F^GAN2 by scale; its scales are compared.
+        latent_pred, latent_true: (B, D) latent codes of the degraded and of the clean faces.
+
+    Returns:
+        scalar float32; every scale, and the code, counts as the share of the variance that is missed, averaged.
+    """
+    terms = [_missed_share(decoded[scale], features) for scale, features in reference.items()]
+    return torch.stack([*terms, _missed_share(latent_pred, latent_true)]).mean()
+
+
+def _missed_share(found: Tensor, true: Tensor) -> Tensor:
+    """Squared distance as a share of the variance of ``true``; scalar float32."""
+    true = true.float()
+    return (found.float() - true).square().mean() / true.var().clamp_min(1e-8)
 
 
 def _resized(image: Tensor, sides: list[int]) -> Tensor:

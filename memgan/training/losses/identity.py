@@ -37,12 +37,8 @@ class IdentityLoss(nn.Module):
     def forward(self, restored: Tensor, area: Area, clean: Tensor, random: torch.Generator) -> Tensor:
         """Mean distance of clean faces and the same faces with an area restored; scalar float32.
 
-        A network for recognition needs the whole face, of which training decodes an area: the truth stands in for the
-        rest, so that all that differs is the area's.
-
         Args:
-            restored: (B, 3, h, w) in [-1, 1]; gradients reach it.
-            area: its place in the picture.
+            restored, area: (B, 3, h, w) in [-1, 1], which gradients reach, and its place in the picture.
             clean: (B, 3, S, S) in [-1, 1].
             random: draws a shift and a mirroring, alike for both, so that no single pixel can be played upon.
         """
@@ -63,9 +59,7 @@ class IdentityLoss(nn.Module):
 def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor:
     """Faces aligned to FFHQ's template, (B, 3, S, S), cut to ArcFace's: (B, 3, 112, 112).
 
-    Args:
-        image: the faces.
-        right, down: shift of the cut, as shares of S; up to 0.1.
+    ``right`` and ``down`` shift the cut by shares of S, up to 0.1.
     """
     left, top, side = _BOX
     return square_cut(image, (left + right, top + down, side), SIDE_PX)
@@ -74,13 +68,10 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
 def identity_network(path: Path, device: torch.device | None = None) -> nn.Module:
     """A recognition network that was written by :func:`torch.export.save`, for batches of any size.
 
-    Args:
-        path: the file.
-        device: where it is needed; ``None``: where it was exported.
+    ``device`` is where it is needed; ``None``: where it was exported.
 
     Raises:
-        WeightsNotFoundError: if the file does not exist.
-        WeightsError: if it cannot be read.
+        WeightsNotFoundError, WeightsError: if the file is missing or cannot be read.
         ConfigError: if the network does not take (B, 3, 112, 112).
     """
     if not path.is_file():

@@ -1,7 +1,6 @@
 """Combines the generator's losses: Eq. 13 and further terms of one forward pass.
 
-A loss is an entry of :func:`make_terms` under the name of its weight in
-:class:`memgan.training.config.LossSettings`.
+A loss is an entry of :func:`make_terms` under the name of its weight in :class:`memgan.training.config.LossSettings`.
 """
 
 import functools
@@ -15,42 +14,27 @@ from torch import Tensor
 from memgan.errors import ConfigError
 from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.training.config import LossSettings, TrainConfig
-from memgan.training.data.prior_faces import PriorFaces
-from memgan.training.losses import deep_features, known_detail, texture
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.losses.adversarial import generator_adversarial_loss
-from memgan.training.losses.checkerboard import checkerboard_distance
-from memgan.training.losses.deep_features import DeepFeatureLoss
-from memgan.training.losses.feature_networks import feature_network
+from memgan.training.losses.deep_features import VARIANT, DeepFeatureLoss, prior_distance
+from memgan.training.losses.detail import KNOWN_MIN_PX, TEXTURE_MIN_PX, known_detail_distance, texture_distance
 from memgan.training.losses.identity import IdentityLoss, identity_network
-from memgan.training.losses.known_detail import known_detail_distance
-from memgan.training.losses.perceptual import PerceptualLoss
-from memgan.training.losses.pixel import l1_loss
-from memgan.training.losses.prior_match import prior_distance
-from memgan.training.losses.texture import texture_distance
+from memgan.training.losses.perceptual import PerceptualLoss, feature_network
+from memgan.training.losses.pixel import checkerboard_distance, l1_loss
 from memgan.training.window import Area, Focus, random_area
 
 TapPair = tuple[list[Tensor], list[Tensor]]
-"""Features of the restored and of the true picture, shallow to deep."""
-
-
-class FeatureTaps(NamedTuple):
-    """Features that losses and discriminator share; empty lists: no loss needs them."""
-
-    perceptual: TapPair = ([], [])
-    """Of a crop at full resolution."""
-    deep: TapPair = ([], [])
-    """Of the area in its surroundings, at the scale of whole faces."""
+"""Features of the restored and of the true picture, shallow to deep; empty lists: no loss needs them."""
 
 
 class Pass(NamedTuple):
     """A batch of faces and what the generator made of it."""
 
     clean: Tensor
-    """(B, 3, S, S) in [-1, 1]: the truth."""
     degraded: Tensor
-    """(B, 3, S, S) in [-1, 1]: what the generator was given."""
+    """(B, 3, S, S) in [-1, 1], as ``clean``."""
     area: Area
-    """The area that the losses look at."""
+    """What the losses look at."""
     restored: Tensor
     """(B, 3, h, w): that area, restored."""
     decoded: dict[int, Tensor]
@@ -61,8 +45,10 @@ class Pass(NamedTuple):
     """(N, D) true codes of the last N faces, if the prior drew them."""
     focus: Focus | None = None
     """Where crops for perceptual loss and discriminator lie; ``None``: anywhere."""
-    taps: FeatureTaps = FeatureTaps()
-    """See :meth:`Objective.look`."""
+    taps: TapPair = ([], [])
+    """Features of a crop at full resolution, see :meth:`Objective.look`."""
+    deep_taps: TapPair = ([], [])
+    """Features of the area in its surroundings, at the scale of whole faces."""
     fake_logits: Tensor | None = None
     """The discriminator's of the restored area; ``None``: no adversarial loss in this step."""
     real_logits: Tensor | None = None
@@ -85,9 +71,7 @@ class LossNetworks(NamedTuple):
     perceptual: PerceptualLoss | None = None
     """Eq. 10 and LPIPS."""
     identity: IdentityLoss | None = None
-    """Recognition."""
     deep_feature: DeepFeatureLoss | None = None
-    """Deep features."""
     prior_features: Callable[[Tensor], dict[int, Tensor]] | None = None
     """The prior's features for latent codes (B, D), by scale."""
 
@@ -97,23 +81,17 @@ Term = Callable[[Pass], Tensor | None]
 
 
 def make_terms(losses: LossSettings, networks: LossNetworks, random: torch.Generator) -> dict[str, Term]:
-    """The losses whose weight is above 0, by its name.
-
-    Args:
-        losses: weights and further settings.
-        networks: what losses look through.
-        random: draws shifts.
-    """
+    """The losses whose weight is above 0, by its name; ``random`` draws shifts."""
     perceptual, identity, deep_feature, prior_features = networks
     terms: dict[str, Term | None] = {
         "l1": lambda run: l1_loss(run.restored, run.target, losses.l1_levels, losses.l1_finest),
-        "perceptual": None if perceptual is None else lambda run: perceptual.distance(*run.taps.perceptual),
+        "perceptual": None if perceptual is None else lambda run: perceptual.distance(*run.taps),
         "adversarial": lambda run: (
             None if run.fake_logits is None else generator_adversarial_loss(run.fake_logits, run.real_logits)
         ),
-        "lpips": None if perceptual is None else lambda run: perceptual.calibrated_distance(*run.taps.perceptual),
+        "lpips": None if perceptual is None else lambda run: perceptual.calibrated_distance(*run.taps),
         "identity": None if identity is None else lambda run: identity(run.restored, run.area, run.clean, random),
-        "deep_feature": None if deep_feature is None else lambda run: deep_feature.distance(*run.taps.deep),
+        "deep_feature": None if deep_feature is None else lambda run: deep_feature.distance(*run.deep_taps),
         "checkerboard": lambda run: checkerboard_distance(run.restored, run.target),
         "known_detail": lambda run: known_detail_distance(run.restored, run.target, run.area.crop(run.degraded)),
         "texture": lambda run: texture_distance(run.restored, run.target),
@@ -123,13 +101,7 @@ def make_terms(losses: LossSettings, networks: LossNetworks, random: torch.Gener
 
 
 class Objective:
-    """The generator's losses, weighted as the settings say.
-
-    Args:
-        config: the settings.
-        networks: what losses look through.
-        random: draws crops.
-    """
+    """The generator's losses, weighted as the settings say; ``random`` draws their crops."""
 
     def __init__(self, config: TrainConfig, networks: LossNetworks, random: torch.Generator) -> None:
         self.losses = config.losses
@@ -153,20 +125,17 @@ class Objective:
     def look(self, run: Pass) -> Pass:
         """The pass with the features that losses and discriminator share; call it under autocast."""
         perceptual, deep_feature = self.networks.perceptual, self.networks.deep_feature
-        taps = FeatureTaps()
         if perceptual is not None:
             crop = run.draw_area(self.losses.perceptual_size, self.random)
-            taps = taps._replace(perceptual=perceptual.features(crop.crop(run.restored), crop.crop(run.target)))
+            run = run._replace(taps=perceptual.features(crop.crop(run.restored), crop.crop(run.target)))
         if deep_feature is not None:
-            taps = taps._replace(deep=deep_feature.taps(run.restored, run.area, run.clean))
-        return run._replace(taps=taps)
+            run = run._replace(deep_taps=deep_feature.taps(run.restored, run.area, run.clean))
+        return run
 
     def __call__(self, run: Pass) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a forward pass that :meth:`look` was given; call it under autocast.
+        """Loss of a forward pass from :meth:`look`, and the terms by name, unweighted and detached; under autocast.
 
-        Returns:
-            the loss to minimize, and the terms by name before weighting, detached; the checkerboard's as the root mean
-            square of the grids in levels of 255.
+        The checkerboard's is reported as the root mean square of the grids in levels of 255.
         """
         # All processes need the same gradients, also zero ones.
         total = 0.0 * (run.restored.float().sum() + run.latent_pred.float().sum())
@@ -193,7 +162,6 @@ def _prior_match(run: Pass, prior_features: Callable[[Tensor], dict[int, Tensor]
 def make_loss_networks(
     config: TrainConfig,
     device: torch.device,
-    *,
     perceptual_weights: Path | None = None,
     identity_weights: Path | None = None,
     prior_faces: PriorFaces | None = None,
@@ -201,10 +169,8 @@ def make_loss_networks(
     """The networks of the losses whose weight is above 0.
 
     Args:
-        config: the settings.
-        device: where they are needed.
-        perceptual_weights: file of the feature network of Eq. 10; ``None``: the installed package's.
-        identity_weights: see :func:`memgan.training.losses.identity.identity_network`.
+        config, device: the settings, and where the networks are needed.
+        perceptual_weights, identity_weights: see :func:`memgan.training.engine.train`.
         prior_faces: the prior whose features are matched; ``None``: there is none.
 
     Raises:
@@ -216,15 +182,16 @@ def make_loss_networks(
             f"losses.identity is {losses.identity:g} and the identity network {identity_weights}: give both, or "
             "neither."
         )
-    deep_feature = DeepFeatureLoss(EfficientNetLite(deep_features.VARIANT)) if losses.deep_feature else None
-    return LossNetworks(
-        make_perceptual(config, perceptual_weights, device),
-        None if identity_weights is None else IdentityLoss(identity_network(identity_weights, device)),
-        None if deep_feature is None else deep_feature.to(device).to(memory_format=torch.channels_last),
-        functools.partial(prior_faces.features, up_to=losses.prior_match_scale)
-        if prior_faces is not None and losses.prior_match
-        else None,
-    )
+    networks = LossNetworks(make_perceptual(config, perceptual_weights, device))
+    if identity_weights is not None:
+        networks = networks._replace(identity=IdentityLoss(identity_network(identity_weights, device)))
+    if losses.deep_feature:
+        deep_feature = DeepFeatureLoss(EfficientNetLite(VARIANT)).to(device).to(memory_format=torch.channels_last)
+        networks = networks._replace(deep_feature=deep_feature)
+    if prior_faces is not None and losses.prior_match:
+        features = functools.partial(prior_faces.features, up_to=losses.prior_match_scale)
+        networks = networks._replace(prior_features=features)
+    return networks
 
 
 def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.device) -> PerceptualLoss | None:
@@ -234,7 +201,7 @@ def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.dev
         return None
     # The first taps suffice for Eq. 10 alone; LPIPS and the discriminator look at all.
     discriminated = losses.adversarial and config.discriminator.kind == "features"
-    built = None if losses.lpips or discriminated else losses.perceptual_taps
+    built = 5 if losses.lpips or discriminated else losses.perceptual_taps or 5
     network = feature_network(losses.perceptual_network, weights, built)
     loss = PerceptualLoss(network, unit_normalize=losses.perceptual_unit_normalize, taps=losses.perceptual_taps)
     if config.run.compile:
@@ -245,32 +212,22 @@ def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.dev
 
 
 def check_window(config: TrainConfig, image_size: int) -> None:
-    """Refuse windows, and pictures, that leave the losses too little to look at.
-
-    Raises:
-        ConfigError: naming the sizes.
-    """
+    """Raise :class:`ConfigError` for windows, and pictures, that leave the losses too little to look at."""
     losses, window, discriminator = config.losses, config.window, config.discriminator
     side = image_size
     needs = {
-        "set losses.texture to 0": texture.MIN_SIDE_PX if losses.texture else 0,
-        "set losses.known_detail to 0": known_detail.MIN_SIDE_PX if losses.known_detail else 0,
+        "set losses.texture to 0": TEXTURE_MIN_PX if losses.texture else 0,
+        "set losses.known_detail to 0": KNOWN_MIN_PX if losses.known_detail else 0,
     }
     if windowed := window.size is not None and image_size > window.scale:
         side = window.size * (image_size // window.scale) - 2 * window.margin
         crops = losses.adversarial and discriminator.kind == "picture"
-        needs |= {
-            "lower discriminator.size": discriminator.size or 0 if crops else 0,
-            "train on whole pictures": 32,
-        }
+        needs |= {"lower discriminator.size": discriminator.size or 0 if crops else 0, "train on whole pictures": 32}
     remedy, needed = max(needs.items(), key=lambda need: need[1])
-    if side >= needed:
-        return
-    if windowed:
+    if side < needed and windowed:
         raise ConfigError(
             f"A window of {window.size} at scale {window.scale} with a margin of {window.margin} px leaves {side} px "
             f"of the picture for the losses, which need {needed}: enlarge the window, lower the margin, or {remedy}."
         )
-    raise ConfigError(
-        f"The losses need pictures of {needed} px, these have {image_size}: {remedy}, or train at a larger size."
-    )
+    if side < needed:
+        raise ConfigError(f"The losses need pictures of {needed} px, these have {side}: {remedy}, or enlarge them.")

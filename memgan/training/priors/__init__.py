@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 from typing import Literal, get_args
 
-from memgan.errors import ConfigError
-from memgan.hub import sha256_of
-from memgan.hub.tensor_file import write_tensors
-from memgan.training.priors.mobile import convert_random_face, digest, random_face_files, read_random_face
-from memgan.training.priors.stylegan2 import read_stylegan2
+from torch import Tensor
 
-__all__ = ["PriorKind", "import_prior", "read_random_face", "read_stylegan2"]
+from memgan.errors import ConfigError, WeightsError
+from memgan.hub import sha256_of
+from memgan.hub.tensor_file import read_state, write_tensors
+from memgan.runtime.checks import check_choice
+from memgan.training.priors.mobile import convert_random_face, digest, random_face_files
+from memgan.training.priors.stylegan2 import read_stylegan2
 
 PriorKind = Literal["mobile", "stylegan2"]
 
@@ -27,7 +28,8 @@ def import_prior(
 
     Args:
         kind: ``mobile`` (MobileStyleGAN of the package random-face) or ``stylegan2`` (rosinality or BasicSR).
-        source: see :func:`read_random_face` and :func:`read_stylegan2`; only ``mobile`` has a default (``None``).
+        source: a checkpoint for :func:`read_stylegan2`, or what
+            :func:`memgan.training.priors.mobile.random_face_files` takes, ``None`` included.
         out: file to write, ending in ``.safetensors``; an existing one is replaced once the new one is complete.
         max_size: for ``stylegan2``: side in pixels above which levels are left out.
 
@@ -40,8 +42,7 @@ def import_prior(
         WeightsError, MissingDependencyError: as the readers raise them.
         OutputError: if ``out`` cannot be written.
     """
-    if kind not in get_args(PriorKind):
-        raise ConfigError(f"kind is {kind!r}; allowed: {', '.join(get_args(PriorKind))}.")
+    check_choice("kind", kind, get_args(PriorKind))
     out = Path(out)
     if out.suffix != ".safetensors":
         raise ConfigError(f"The output is {str(out)!r}; its name must end in .safetensors.")
@@ -68,3 +69,19 @@ def import_prior(
     }
     write_tensors(out, tensors, metadata)
     return out
+
+
+def load_prior(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a stored prior, float32, named ``mapping.*`` and ``synthesis.*``.
+
+    Raises:
+        WeightsNotFoundError, WeightsError: if it is missing, damaged or holds something else.
+    """
+    tensors = read_state(path, remedy=f"Make a prior with `memgan prior import mobile -o {path}`.")
+    kinds = {key.split(".")[0] for key in tensors}
+    if not {"mapping", "synthesis"} <= kinds:
+        raise WeightsError(
+            f"{path} has tensors of {sorted(kinds)[:5]}, but a prior has mapping.* and synthesis.*; "
+            "make one with `memgan prior import`."
+        )
+    return {key: value.float() for key, value in tensors.items()}

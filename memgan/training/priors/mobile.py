@@ -1,15 +1,17 @@
-"""Reader of the MobileStyleGAN FFHQ generator inside the PyPI package ``random-face``."""
+"""Reads the MobileStyleGAN FFHQ generator inside the PyPI package ``random-face``: OpenVINO files, without openvino."""
 
+import dataclasses
 import hashlib
 import importlib.util
+import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
-from memgan.training.priors.openvino import Graph, read_graph
 
 LEVELS = 7
 """Levels of the published generator: 8 to 512 px, then a head of four Haar bands."""
@@ -19,32 +21,122 @@ _GET = (
     "`pip install --no-deps random-face==2021.7.21.1` (without --no-deps it brings openvino and jupyter, which are not "
     "needed), or `pip download --no-deps random-face==2021.7.21.1` and give the wheel as the source"
 )
+_DTYPES = {"f32": "<f4", "f16": "<f2", "f64": "<f8", "i64": "<i8", "i32": "<i4", "i8": "<i1", "u8": "<u1"}
+_REMEDY = "The files may be damaged or of another model: get them again from their package."
 
 
-def read_random_face(source: str | Path | None = None) -> dict[str, Tensor]:
-    """Read mapping and synthesis network.
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One operation of the graph, of the type ``kind`` such as ``MatMul``; its inputs are ids of layers, in order."""
+
+    name: str
+    kind: str
+    attributes: dict[str, str]
+    inputs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A network as OpenVINO stores it: layers by id in order of execution, and the content of the .bin file.
+
+    What it lacks or has too much of is a :class:`WeightsError`, which names its ``title``.
+    """
+
+    title: str
+    layers: dict[str, Layer]
+    binary: bytes
+
+    def find(self, name: str) -> str:
+        """Id of the layer called ``name``."""
+        for key, layer in self.layers.items():
+            if layer.name == name:
+                return key
+        raise WeightsError(f"{self.title} has no layer called {name!r}, which this model must have. {_REMEDY}")
+
+    def consumers(self, key: str) -> list[str]:
+        """Ids of the layers that read layer ``key``, in order of execution."""
+        return [other for other, layer in self.layers.items() if key in layer.inputs]
+
+    def single(self, keys: list[str], what: str) -> str:
+        """The only element of ``keys``; ``what`` says what was looked for."""
+        if len(keys) != 1:
+            raise WeightsError(f"{self.title} has {len(keys)} of {what}; exactly 1 is needed. {_REMEDY}")
+        return keys[0]
+
+    def operands(self, key: str) -> tuple[str, str]:
+        """(computed input, constant input) of a layer with one of each."""
+        inputs = self.layers[key].inputs
+        constants = [other for other in inputs if self.layers[other].kind == "Const"]
+        computed = [other for other in inputs if self.layers[other].kind != "Const"]
+        what = f"the inputs of layer {self.layers[key].name!r}"
+        return self.single(computed, f"computed among {what}"), self.single(constants, f"constant among {what}")
+
+    def constant(self, key: str) -> np.ndarray:
+        """Value of a ``Const`` layer, a fresh array."""
+        layer = self.layers[key]
+        where = f"{self.title}, layer {layer.name!r}"
+        try:
+            dtype = np.dtype(_DTYPES[layer.attributes["element_type"]])
+            shape = tuple(int(side) for side in layer.attributes["shape"].split(",") if side.strip())
+            offset, size = int(layer.attributes["offset"]), int(layer.attributes["size"])
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{where}: no readable constant ({error!r}). {_REMEDY}") from error
+        count = int(np.prod(shape, dtype=np.int64))
+        if min(shape, default=1) < 0 or offset < 0 or size != count * dtype.itemsize:
+            raise WeightsError(f"{where}: shape {shape} of {dtype} does not take {size} bytes at {offset}. {_REMEDY}")
+        if offset + size > len(self.binary):
+            raise WeightsError(
+                f"{where}: needs bytes {offset} to {offset + size} of the .bin file, which has {len(self.binary)}: "
+                "it is truncated, or belongs to another .xml file. Get both files again from their package."
+            )
+        return np.frombuffer(self.binary, dtype, count, offset).reshape(shape).copy()
+
+
+def read_graph(xml: bytes, binary: bytes, title: str) -> Graph:
+    """Read an OpenVINO IR network, version 10 or 11, from the contents of its two files; ``title`` is for errors.
+
+    Raises:
+        WeightsError: if ``xml`` is not such a file.
+    """
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise WeightsError(
+            f"{title} is no readable XML ({error}); needed: an OpenVINO IR network. {_REMEDY}"
+        ) from error
+    if root.tag != "net" or root.find("layers") is None or root.find("edges") is None:
+        raise WeightsError(f"{title} is XML with the root <{root.tag}>; needed: an OpenVINO IR <net>. {_REMEDY}")
+    try:
+        feeds: dict[str, list[tuple[int, str]]] = {}
+        for edge in root.iterfind("edges/edge"):
+            feeds.setdefault(edge.attrib["to-layer"], []).append(
+                (int(edge.attrib["to-port"]), edge.attrib["from-layer"])
+            )
+        layers: dict[str, Layer] = {}
+        for element in root.iterfind("layers/layer"):
+            key, data = element.attrib["id"], element.find("data")
+            inputs = tuple(source for _, source in sorted(feeds.get(key, [])))
+            attributes = {} if data is None else dict(data.attrib)
+            layers[key] = Layer(element.attrib["name"], element.attrib["type"], attributes, inputs)
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{title} has a layer or edge without {error}. {_REMEDY}") from error
+    lost = {source for layer in layers.values() for source in layer.inputs} - set(layers)
+    if lost:
+        raise WeightsError(f"{title} has edges from layers that it lacks (ids {sorted(lost)[:5]}). {_REMEDY}")
+    return Graph(title, layers, binary)
+
+
+def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
+    """Contents of the four data files by name.
 
     Args:
         source: a wheel of ``random-face``, a folder with its four data files (or the package's folder), or ``None``
             for the installed package, which is not imported.
 
-    Returns:
-        Float32 tensors. ``mapping.{i}.weight`` (D, D) and ``.bias`` (1, D). ``synthesis.input``; for each layer
-        ``conv1``, ``layers.{i}.conv1`` and ``layers.{i}.conv2`` under ``synthesis.``: ``.conv.modulation.weight|bias``,
-        ``.dw`` (depthwise, not in the first ``conv1``), ``.w`` (with the static demodulation in it), ``.noise`` (times
-        its strength) and ``.bias``; ``layers.{i}.up.modulation.weight|bias``;
-        ``layers.6.to_img.conv.modulation.weight|bias``; ``img.w`` and ``img.bias``.
-
     Raises:
         MissingDependencyError: if ``source`` is ``None`` and the package is not installed.
-        WeightsNotFoundError: if ``source`` does not exist or lacks the files.
-        WeightsError: if the files are damaged or of another model.
+        WeightsNotFoundError, WeightsError: if ``source`` does not exist, lacks the files or is damaged.
     """
-    return convert_random_face(random_face_files(source))
-
-
-def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
-    """Contents of the four data files by name; arguments and errors as for :func:`read_random_face`."""
     if source is None:
         found = importlib.util.find_spec("random_face")
         if found is None or not found.submodule_search_locations:
@@ -74,18 +166,18 @@ def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
 
 def digest(files: dict[str, bytes]) -> str:
     """SHA-256 over the data files in a fixed order: the same for a wheel, a folder and the installed package."""
-    total = hashlib.sha256()
-    for name in _FILES:
-        total.update(files[name])
-    return total.hexdigest()
+    return hashlib.sha256(b"".join(files[name] for name in _FILES)).hexdigest()
 
 
 def convert_random_face(files: dict[str, bytes], levels: int = LEVELS) -> dict[str, Tensor]:
-    """Tensors, named as by :func:`read_random_face`, from the contents of the four data files.
+    """Tensors of mapping and synthesis network, which must have ``levels`` levels, from the four data files.
 
-    Args:
-        files: contents by file name.
-        levels: levels that the synthesis network must have.
+    Returns:
+        Float32 tensors. ``mapping.{i}.weight`` (D, D) and ``.bias`` (1, D). ``synthesis.input``; for each layer
+        ``conv1``, ``layers.{i}.conv1`` and ``layers.{i}.conv2`` under ``synthesis.``: ``.conv.modulation.weight|bias``,
+        ``.dw`` (depthwise, not in the first ``conv1``), ``.w`` (with the static demodulation in it), ``.noise`` (times
+        its strength) and ``.bias``; ``layers.{i}.up.modulation.weight|bias``;
+        ``layers.6.to_img.conv.modulation.weight|bias``; ``img.w`` and ``img.bias``.
 
     Raises:
         WeightsError: if the files are damaged or of another model.

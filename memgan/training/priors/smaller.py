@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.network.config import MemGANConfig
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 
 FITTED_FACES = 12
 """Faces on which the new head is fitted."""
@@ -20,10 +20,6 @@ def smaller_prior(config: MemGANConfig, prior: dict[str, Tensor]) -> dict[str, T
 
     The prior draws its picture from its last level only. What the levels below know of it is a linear function of their
     features, fitted by least squares to the prior's own pictures, shrunk.
-
-    Args:
-        config: configuration of the prior's family with a smaller ``image_size``.
-        prior: imported tensors, see :func:`memgan.training.priors.mobile.read_random_face`.
 
     Returns:
         tensors of the same names for ``config``; ``prior`` itself if it is not larger, or of another family.
@@ -59,10 +55,10 @@ def _fitted_head(faces: PriorFaces, size: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     gram, product = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for _ in range(FITTED_FACES):
-        drawn = faces.draw(1, generator)
-        found = faces.features(drawn.latent, size)[size].float()
+        image, latent = faces.draw(1, generator)
+        found = faces.features(latent, size)[size].float()
         rows = F.pad(found.permute(0, 2, 3, 1).flatten(0, 2), (0, 1), value=1.0).double()
-        wanted = F.interpolate(drawn.image, (size, size), mode="area").permute(0, 2, 3, 1).flatten(0, 2).double()
+        wanted = F.interpolate(image, (size, size), mode="area").permute(0, 2, 3, 1).flatten(0, 2).double()
         gram, product = gram + rows.T @ rows, product + rows.T @ wanted
     gram = gram + 1e-9 * gram.diagonal().diag()  # solvable whatever the features are
     solution = torch.linalg.solve(gram, product).float().T

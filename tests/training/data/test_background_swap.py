@@ -2,8 +2,7 @@
 
 import torch
 
-from memgan.training.data.background_swap import swap_backgrounds
-from memgan.training.data.cut_out import CutOuts, cut_out
+from memgan.training.data.augmentation import CutOuts, swap_backgrounds
 
 SIDE = 256
 
@@ -20,6 +19,11 @@ def portrait(hat: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         person, torch.tensor([0.5, -0.1, -0.3]).view(3, 1, 1), torch.tensor([-0.6, -0.3, 0.4]).view(3, 1, 1)
     )
     return colors + 0.03 * torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), person
+
+
+def cut_out(images: torch.Tensor) -> torch.Tensor:
+    """The persons of photographs that are seen for the first time."""
+    return CutOuts(len(images))(images, list(range(len(images))), [False] * len(images))
 
 
 def overlap(mask: torch.Tensor, person: torch.Tensor) -> float:
@@ -44,23 +48,23 @@ def test_what_was_cut_out_of_a_photograph_is_kept() -> None:
     both = torch.stack([image, leaning])
     expected = cut_out(both)
     cuts = CutOuts(5)
-    assert cuts.kept == 0 and cuts(both[:0], [], []).shape == (0, SIDE, SIDE)
+    assert cuts.known.sum() == 0 and cuts(both[:0], [], []).shape == (0, SIDE, SIDE)
     # The first is seen in the mirror first; its person is the one of the photograph all the same.
     first = cuts(torch.stack([image.flip(-1), leaning]), [3, 1], [True, False])
     torch.testing.assert_close(first, torch.stack([expected[0].flip(-1), expected[1]]), rtol=0, atol=1e-6)
-    assert cuts.kept == 2
+    assert cuts.known.sum() == 2
     again = cuts(torch.zeros(3, 3, SIDE, SIDE), [1, 3, 1], [True, False, False])  # the pictures are not looked at
     torch.testing.assert_close(again, torch.stack([expected[1].flip(-1), expected[0], expected[1]]), rtol=0, atol=1e-6)
-    assert not torch.equal(expected[0], expected[1]) and cuts.kept == 2
+    assert not torch.equal(expected[0], expected[1]) and cuts.known.sum() == 2
     mixed = cuts(torch.stack([image, leaning]), [3, 4], [False, False])  # one known, one not
-    assert torch.equal(mixed, expected) and cuts.kept == 3
+    assert torch.equal(mixed, expected) and cuts.known.sum() == 3
 
 
 def test_the_person_stays_and_the_rest_is_another_photograph() -> None:
     image, _ = portrait()
     images = image.expand(6, -1, -1, -1).clamp(-1, 1).double()
     stripes = torch.linspace(-1, 1, SIDE).expand(3, SIDE, SIDE)  # red, green and blue alike: gray
-    changed = swap_backgrounds(images, lambda: stripes, torch.Generator().manual_seed(2))
+    changed = swap_backgrounds(images, cut_out(images), lambda: stripes, torch.Generator().manual_seed(2))
     assert changed.shape == images.shape and changed.dtype == images.dtype and changed.abs().max() <= 1
     mask = cut_out(images[:1])[0]
     sure, none = mask == 1, mask == 0
@@ -69,14 +73,15 @@ def test_the_person_stays_and_the_rest_is_another_photograph() -> None:
     assert (behind[:, 0] - behind[:, 2]).abs().max() < 1e-5  # nothing of the blue is left
     light = behind.mean((1, 2))
     assert light.std() > 0.1  # each has its own draw
-    again = swap_backgrounds(images, lambda: stripes, torch.Generator().manual_seed(2))
+    again = swap_backgrounds(images, cut_out(images), lambda: stripes, torch.Generator().manual_seed(2))
     assert torch.equal(changed, again)
-    assert swap_backgrounds(images[:0], lambda: stripes, torch.Generator()).shape == (0, 3, SIDE, SIDE)
+    assert swap_backgrounds(images[:0], images[:0, 0], lambda: stripes, torch.Generator()).shape == (0, 3, SIDE, SIDE)
 
 
 def test_backgrounds_are_near_and_far_sharp_and_blurred_dark_and_light() -> None:
     image, _ = portrait()
-    none = cut_out(image[None])[0, :40] == 0
+    people = cut_out(image[None])
+    none = people[0, :40] == 0
     fine = torch.Generator().manual_seed(3)
     asked: list[int] = []
 
@@ -87,7 +92,7 @@ def test_backgrounds_are_near_and_far_sharp_and_blurred_dark_and_light() -> None
     counts, detail, light = [], [], []
     for seed in range(24):
         asked.clear()
-        changed = swap_backgrounds(image[None], noise, torch.Generator().manual_seed(seed))[0, :, :40]
+        changed = swap_backgrounds(image[None], people, noise, torch.Generator().manual_seed(seed))[0, :, :40]
         counts.append(len(asked))
         light.append(float(changed[:, none].mean()))
         detail.append(float((changed.diff(dim=-1)[:, none[:, 1:] & none[:, :-1]]).abs().mean()))

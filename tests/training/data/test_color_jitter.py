@@ -2,7 +2,7 @@
 
 import torch
 
-from memgan.training.data.color_jitter import _color_matrix, jitter_colors
+from memgan.training.data.augmentation import _color_matrix, jitter_colors
 
 
 def lightness(image: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from memgan.errors import ConfigError, DataError
 from memgan.image import Picture, encode_picture, save_picture
 from memgan.image.collection import PictureSource
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 
 
 def picture(number: int, width: int = 32, height: int = 32) -> Picture:

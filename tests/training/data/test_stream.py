@@ -11,7 +11,7 @@ from fakes import random_prior_faces
 from tiny import write_faces
 
 from memgan.training.config import DataSettings
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 
 CPU = torch.device("cpu")

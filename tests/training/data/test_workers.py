@@ -13,7 +13,7 @@ from memgan.errors import ConfigError
 from memgan.hub import weight_file
 from memgan.training.build import make_stream
 from memgan.training.config import DataSettings
-from memgan.training.data.photographs import FaceSet
+from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 from memgan.training.data.workers import worker_batches
 from memgan.training.engine import train
@@ -70,7 +70,7 @@ def test_processes_keep_together_what_was_cut_out(tmp_path: Path) -> None:
     with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
         for _ in range(4):
             next(batches)
-    assert stream.cut_outs.kept == 12
+    assert stream.cut_outs.known.sum() == 12
 
 
 @pytest.mark.parametrize("processes", [False, True])

@@ -14,7 +14,7 @@ from memgan.evaluation.networks.efficientnet import EfficientNetLite
 from memgan.network.model import build_memgan
 from memgan.training.build import make_discriminator
 from memgan.training.checkpoint import load_discriminator, save_discriminator
-from memgan.training.discriminators.features import FeatureDiscriminator
+from memgan.training.discriminators import FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss
 from memgan.training.losses.deep_features import DeepFeatureLoss
 from memgan.training.losses.objective import LossNetworks

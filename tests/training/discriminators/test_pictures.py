@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memgan.errors import ConfigError, ShapeError
-from memgan.training.discriminators.pictures import Discriminator, minibatch_stddev
+from memgan.training.discriminators import Discriminator, minibatch_stddev
 
 
 def small(size: int = 16) -> Discriminator:

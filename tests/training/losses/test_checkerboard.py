@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memgan.training.losses.checkerboard import checkerboard_distance
+from memgan.training.losses.pixel import checkerboard_distance
 
 
 def test_a_grid_is_seen_and_other_errors_are_not() -> None:

@@ -8,8 +8,7 @@ from fakes import Slope, noise
 from safetensors.torch import save_file
 
 from memgan.errors import ConfigError, ShapeError, WeightsError, WeightsNotFoundError
-from memgan.training.losses.feature_networks import StlpipsVgg, Vgg19, feature_network
-from memgan.training.losses.perceptual import PerceptualLoss
+from memgan.training.losses.perceptual import PerceptualLoss, StlpipsVgg, Vgg19, feature_network
 from memgan.training.losses.pixel import l1_loss
 
 

@@ -6,7 +6,7 @@ from tiny import settings
 from torch import Tensor
 from torch.nn import functional as F
 
-from memgan.training.losses.known_detail import MIN_SIDE_PX, known_detail_distance
+from memgan.training.losses.detail import KNOWN_MIN_PX, known_detail_distance
 
 SIDE = 160
 
@@ -71,7 +71,7 @@ def test_a_picture_is_driven_to_what_was_shown() -> None:
 
 
 def test_the_last_band_has_a_pixel_at_the_least_side() -> None:
-    side = MIN_SIDE_PX
+    side = KNOWN_MIN_PX
     least = [grain(seed)[..., :side, :side] for seed in range(3)]
     assert torch.isfinite(known_detail_distance(*least))
 

@@ -9,8 +9,7 @@ from torch import nn
 
 from memgan.errors import ConfigError
 from memgan.evaluation.networks.stlpips import STLPIPS
-from memgan.training.losses.feature_networks import feature_network
-from memgan.training.losses.perceptual import PerceptualLoss
+from memgan.training.losses.perceptual import PerceptualLoss, feature_network
 
 
 def test_perceptual_loss_is_the_weighted_l1_of_the_taps() -> None:

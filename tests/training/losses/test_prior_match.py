@@ -2,7 +2,7 @@
 
 import torch
 
-from memgan.training.losses.prior_match import prior_distance
+from memgan.training.losses.deep_features import prior_distance
 
 
 def test_prior_distance_is_the_missed_share_of_the_variance() -> None:

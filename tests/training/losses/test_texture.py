@@ -6,7 +6,7 @@ from tiny import settings
 from torch import Tensor
 from torch.nn import functional as F
 
-from memgan.training.losses.texture import MIN_SIDE_PX, texture_distance
+from memgan.training.losses.detail import TEXTURE_MIN_PX, texture_distance
 
 SIDE = 160
 
@@ -71,7 +71,7 @@ def test_memory_layout_does_not_matter() -> None:
 
 
 def test_the_last_band_has_a_pixel_at_the_least_side() -> None:
-    side = MIN_SIDE_PX
+    side = TEXTURE_MIN_PX
     least = [grain(seed)[..., :side, :side] for seed in range(2)]
     assert torch.isfinite(texture_distance(*least))
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from memgan.errors import MissingDependencyError, WeightsError, WeightsNotFoundError
 from memgan.network.config import MemGANConfig, preset
 from memgan.network.model import build_memgan
-from memgan.training.priors.mobile import convert_random_face, digest, random_face_files, read_random_face
-from memgan.training.priors.openvino import read_graph
+from memgan.training.priors.mobile import convert_random_face, digest, random_face_files, read_graph
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mobile_prior.safetensors"
 
@@ -97,21 +96,21 @@ def test_wheel_folder_and_installed_package_are_the_same(tmp_path, monkeypatch):
 def test_missing_packages_are_named_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"pip install --no-deps random-face"):
-        read_random_face()
+        random_face_files()
     with pytest.raises(WeightsNotFoundError, match=r"no file or folder.*pip install"):
-        read_random_face(tmp_path / "absent.whl")
+        random_face_files(tmp_path / "absent.whl")
     with pytest.raises(WeightsNotFoundError, match=r"lacks MappingNetwork\.xml"):
-        read_random_face(tmp_path)
+        random_face_files(tmp_path)
     (tmp_path / "text.whl").write_text("<html>")
     with pytest.raises(WeightsError, match="no readable wheel"):
-        read_random_face(tmp_path / "text.whl")
+        random_face_files(tmp_path / "text.whl")
     with pytest.raises(WeightsNotFoundError, match="no wheel of random-face"):
-        read_random_face(wheel(tmp_path / "other.whl", {"readme": b""}))
+        random_face_files(wheel(tmp_path / "other.whl", {"readme": b""}))
     files, _ = tiny_random_face(levels=1)
     content = wheel(tmp_path / "good.whl", files).read_bytes()
     (tmp_path / "half.whl").write_bytes(content[: len(content) // 2])
     with pytest.raises(WeightsError, match="no readable wheel"):
-        read_random_face(tmp_path / "half.whl")
+        random_face_files(tmp_path / "half.whl")
 
 
 def reference_mobile(prior: dict[str, Tensor], w: Tensor) -> Tensor:
@@ -164,7 +163,7 @@ def test_the_golden_slice_is_small_and_complete():
     "then set MEMGAN_RANDOM_FACE to the wheel",
 )
 def test_the_published_package_draws_the_golden_pictures():
-    prior = read_random_face(published_package() or None)
+    prior = convert_random_face(random_face_files(published_package() or None))
     golden = load_file(GOLDEN)
     w = golden["z"] * (golden["z"].square().mean(1, keepdim=True) + 1e-8).rsqrt()
     for i in range(8):

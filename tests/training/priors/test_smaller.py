@@ -9,9 +9,9 @@ from ir_writer import tiny_random_face
 
 from memgan.errors import ConfigError
 from memgan.network.config import MemGANConfig, preset
-from memgan.training.architecture import architecture
+from memgan.training.build import architecture
 from memgan.training.config import TrainConfig, recipe
-from memgan.training.data.prior_faces import PriorFaces
+from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.priors.mobile import convert_random_face
 from memgan.training.priors.smaller import FITTED_FACES, smaller_prior
 
@@ -38,11 +38,11 @@ def test_the_new_head_is_the_best_linear_one() -> None:
     small = dataclasses.replace(FULL, image_size=32)
     large_faces, small_faces = PriorFaces(FULL, prior()), PriorFaces(small, smaller_prior(small, prior()))
     generator = torch.Generator().manual_seed(0)
-    drawn = [large_faces.draw(1, generator) for _ in range(FITTED_FACES)]
-    features = torch.cat([small_faces.features(one.latent, 32)[32] for one in drawn])
-    wanted = F.interpolate(torch.cat([one.image for one in drawn]), (32, 32), mode="area")
+    images, latents = zip(*(large_faces.draw(1, generator) for _ in range(FITTED_FACES)), strict=True)
+    features = torch.cat([small_faces.features(latent, 32)[32] for latent in latents])
+    wanted = F.interpolate(torch.cat(images), (32, 32), mode="area")
     with torch.no_grad():
-        found = small_faces.synthesis.blocks[-1].head(features, torch.cat([one.latent for one in drawn]))
+        found = small_faces.synthesis.blocks[-1].head(features, torch.cat(latents))
     missed = (wanted - found).transpose(0, 1).flatten(1)
     assert missed.square().mean() < wanted.var()
     assert missed.mean(1).abs().max() < 1e-3

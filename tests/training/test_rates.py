@@ -3,7 +3,7 @@
 import pytest
 from tiny import settings
 
-from memgan.training.schedule import progress, rate_factor
+from memgan.training.rates import progress, rate_factor
 
 
 def test_learning_rate_warms_up_and_falls() -> None:

@@ -5,7 +5,7 @@ import torch
 from tiny import TINY_MOBILE as TINY
 
 from memgan.network.model import build_memgan
-from memgan.training.warm_start import begin_at_mean_latent_
+from memgan.training.build import begin_at_mean_latent_
 
 
 def test_training_begins_at_the_mean_latent_code() -> None:

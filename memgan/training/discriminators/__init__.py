@@ -1,1 +1,0 @@
-"""Networks that tell restored pictures from real ones."""
