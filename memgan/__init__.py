@@ -4,7 +4,6 @@ Importing the package is cheap: what needs torch is loaded when it is first aske
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from memgan import errors
 from memgan.errors import (
@@ -20,12 +19,13 @@ from memgan.errors import (
     WeightsError,
     WeightsNotFoundError,
 )
-from memgan.network.config import MemGANConfig, preset
 from memgan.version import __version__
 
+TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 if TYPE_CHECKING:
     from memgan.faces.align import Face
     from memgan.hub.pretrained import MemGAN, build_memgan
+    from memgan.network.config import MemGANConfig, preset
     from memgan.restoration.restorer import MemGANRestorer
     from memgan.restoration.result import Restoration
 
@@ -55,13 +55,15 @@ __all__ = [
 _LAZY = {
     "Face": "memgan.faces.align",
     "MemGAN": "memgan.hub.pretrained",
+    "MemGANConfig": "memgan.network.config",
     "MemGANRestorer": "memgan.restoration.restorer",
     "Restoration": "memgan.restoration.result",
     "build_memgan": "memgan.hub.pretrained",
+    "preset": "memgan.network.config",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_LAZY[name]), name)

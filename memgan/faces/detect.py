@@ -151,7 +151,7 @@ def create_detector(
     weights_dir: str | os.PathLike[str] | None = None,
     score_threshold: float | None = None,
     offline: bool | None = None,
-) -> RetinaFaceDetector:
+) -> FaceDetector:
     """Build a detector by name.
 
     Args:

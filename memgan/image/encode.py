@@ -48,11 +48,11 @@ def encode_picture(picture: Picture, suffix: str, quality: int = 95) -> bytes:
     colors = to_8bit(_channels(picture, None))
     image = Image.fromarray(colors if alpha is None else np.dstack([colors, to_8bit(alpha)]))
     options: dict[str, Any] = dict(form.options)
-    if picture.icc_profile and kind == "BMP":
+    if picture.icc_profile and not form.has_notes:
         image = convert_to_srgb(image, picture.icc_profile).convert(image.mode)
     elif picture.icc_profile:
         options["icc_profile"] = picture.icc_profile
-    if exif and kind != "BMP" and not (kind == "JPEG" and len(exif) > _MAX_JPEG_EXIF_BYTES):
+    if exif and form.has_notes and not (kind == "JPEG" and len(exif) > _MAX_JPEG_EXIF_BYTES):
         options["exif"] = exif
     if form.has_quality:
         options["quality"] = quality

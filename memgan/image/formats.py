@@ -1,48 +1,20 @@
 """Lists the kinds of picture files that are read and written, and what each of them holds."""
 
-import dataclasses
 import functools
 import importlib.util
-from collections.abc import Mapping
 
 from PIL import features
 
 from memgan.errors import MissingDependencyError
+from memgan.runtime.picture_formats import PICTURE_FORMATS, FileFormat
 
-
-@dataclasses.dataclass(frozen=True)
-class FileFormat:
-    """A kind of picture files."""
-
-    name: str
-    """As Pillow calls it."""
-    has_alpha: bool = False
-    has_quality: bool = False
-    """Whether it loses detail, the more the lower its ``quality`` of 1 to 100 is."""
-    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    """Pillow's further options for writing it."""
-
-
-# Color is stored in full resolution where a format may reduce it: faces are small.
-_JPEG = FileFormat("JPEG", has_quality=True, options={"subsampling": 0})
-# A third of the time of the default for 5 % more bytes.
-_PNG = FileFormat("PNG", has_alpha=True, options={"compress_level": 3})
-_TIFF = FileFormat("TIFF", has_alpha=True, options={"compression": "tiff_lzw"})
-_AVIF = FileFormat("AVIF", has_alpha=True, has_quality=True, options={"subsampling": "4:4:4"})
-_HEIF = FileFormat("HEIF", has_alpha=True, has_quality=True, options={"chroma": 444})
-
-FORMATS: dict[str, FileFormat] = {
-    ".bmp": FileFormat("BMP"),
-    ".jpeg": _JPEG,
-    ".jpg": _JPEG,
-    ".png": _PNG,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".webp": FileFormat("WEBP", has_alpha=True, has_quality=True),
-    # Some builds of Pillow lack this decoder.
-    **({".avif": _AVIF} if features.check("avif") else {}),
+_BY_SUFFIX = {suffix: form for form in PICTURE_FORMATS for suffix in form.suffixes}
+HEIF_SUFFIXES = tuple(suffix for suffix, form in _BY_SUFFIX.items() if form.name == "HEIF")
+FORMATS = {
+    suffix: form
+    for suffix, form in sorted(_BY_SUFFIX.items())
+    if form.name != "HEIF" and (form.name != "AVIF" or features.check("avif"))  # some builds of Pillow lack AVIF
 }
-HEIF_SUFFIXES = (".heic", ".heif")
 IMAGE_SUFFIXES = tuple(FORMATS)
 """Suffixes (lower case) of the files that are read and written; ``.heic`` and ``.heif`` need pillow-heif besides."""
 
@@ -71,7 +43,7 @@ def format_of(suffix: str) -> FileFormat | None:
     """The format by the suffix (lower case, with dot) of its files; ``None`` if it is not known here."""
     if suffix in HEIF_SUFFIXES:
         enable_heif()
-        return _HEIF
+        return _BY_SUFFIX[suffix]
     return FORMATS.get(suffix)
 
 

@@ -12,5 +12,3 @@ BACKENDS = ("torch", "onnx")
 """Of :func:`memgan.restoration.backends.with_backend`."""
 COLOR_ORDERS = ("bgr", "rgb")
 """Of arrays, see :func:`memgan.image.from_array`."""
-EXTENSIONS = ("png", "jpg", "webp", "tif", "bmp", "avif", "heic")
-"""Of files that :func:`memgan.image.save_picture` writes, one for each kind."""

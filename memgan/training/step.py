@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -206,12 +207,12 @@ class Trainer:
         self, discriminator: nn.Module, fake: DiscriminatorInput, real: DiscriminatorInput, real_logits: Tensor
     ) -> dict[str, Tensor]:
         settings, paired = self.config.discriminator, self.config.losses.adversarial_paired
-        assert self.discriminator_optimizer is not None
+        optimizer = cast("torch.optim.Optimizer", self.discriminator_optimizer)
         discriminator.requires_grad_(True)
         with self.autocast():
             # A separate pass, so that the minibatch statistic never mixes real and restored faces.
             loss = discriminator_loss(real_logits, discriminator(fake), paired=paired)
-        self.discriminator_optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         self.backward(loss)
         report = {"discriminator": loss.detach()}
         # Features have spectral normalization in place of R1.
@@ -222,7 +223,7 @@ class Trainer:
             self.backward(penalty * (settings.r1_gamma / 2 * settings.r1_every))
             report["r1"] = penalty.detach()
         average_gradients_(discriminator.parameters())
-        self.discriminator_optimizer.step()
+        optimizer.step()
         return report
 
 

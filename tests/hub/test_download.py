@@ -200,7 +200,7 @@ def test_the_bar_is_for_terminals(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     get(server, place)
     err = capsys.readouterr().err
-    assert "w.bin" in err and "1.05M/1.05M" in err
+    assert "w.bin" in err and "1.0/1.0 MB" in err
 
 
 class TestDisks:

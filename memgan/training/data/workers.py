@@ -2,7 +2,7 @@
 
 import multiprocessing
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import torch
@@ -50,9 +50,7 @@ class _Endless(IterableDataset):
         self.size = size
 
     def __iter__(self) -> Iterator[Batch]:
-        info = get_worker_info()
-        assert info is not None  # only worker processes iterate
-        self.stream.reseed(info.seed)
+        self.stream.reseed(cast(Any, get_worker_info()).seed)  # only worker processes iterate
         counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
         while True:
             parts = (self.stream.batch(count) for count in counts)

@@ -16,8 +16,8 @@ from memgan.apps.cli.restore_options import FileOptions, PartOptions
 from memgan.errors import ConfigError
 from memgan.image.formats import FORMATS
 from memgan.restoration.options import RestoreOptions
-from memgan.runtime.choices import EXTENSIONS
 from memgan.runtime.options import check_options, option, option_of
+from memgan.runtime.picture_formats import EXTENSIONS
 
 
 def parsed(words, kind):
