@@ -107,7 +107,7 @@ def network_call(
 
     def call() -> Any:
         with torch.inference_mode():
-            return run_network(network, faces, dtype=chosen)
+            return run_network(lambda batch: (network(batch),), faces, dtype=chosen)  # all of what it gives
 
     return call
 

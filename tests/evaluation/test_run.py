@@ -80,8 +80,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int | None]]:
     class Recorded(ProgressBar):
         def advance(self, count: int = 1, note: str | None = None) -> None:
             super().advance(count, note)
-            if not self._bar.disable:
-                found.append((int(self._bar.n), self._bar.total))
+            if not self._hidden:
+                found.append((self._done, self._total))
 
     monkeypatch.setattr("memgan.evaluation.run.ProgressBar", Recorded)
     return found

@@ -132,8 +132,8 @@ def test_diagnostics_replace_the_read_by_the_conditioned_mean() -> None:
     for bank in network.memory.values():
         bank.slots.copy_(bank.slots[:1].expand_as(bank.slots))  # nothing but means: replacing them changes nothing
         bank.residual = False
-    assert any(change.levels > 0.01 for change in diagnoser.result().changes.values())
+    assert any(change.levels > 0.01 for change in diagnoser.result().mean_slot_instead_of_read.values())
     diagnoser = MemoryDiagnoser(network)
     diagnoser.add(picture())
-    for change in diagnoser.result().changes.values():
+    for change in diagnoser.result().mean_slot_instead_of_read.values():
         assert change.levels < 0.01
