@@ -15,6 +15,9 @@ def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
         return Path(given).expanduser()
     if home := os.environ.get(HOME):
         return Path(home).expanduser()
+    former = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memgan"
+    if former.is_dir():  # as on every system before platformdirs said where it belongs
+        return former
     import platformdirs
 
     return platformdirs.user_cache_path("memgan", appauthor=False)

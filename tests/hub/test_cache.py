@@ -32,6 +32,14 @@ def test_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder("~/given") == hub_cache_folder("~/given") == home / "given"
 
 
+def test_the_former_folder_is_used_where_it_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **_: tmp_path / "system" / name)
+    assert cache_folder() == tmp_path / "system" / "memgan"
+    (tmp_path / "xdg" / "memgan").mkdir(parents=True)
+    assert cache_folder() == tmp_path / "xdg" / "memgan"
+
+
 def test_the_default_is_the_clients_own() -> None:
     code = "from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
