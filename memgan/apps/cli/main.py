@@ -50,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if argv is None and command not in (
-        None,
-        "benchmark",
-    ):  # benchmarks measure what others get
+    if argv is None and command and command != "benchmark":  # benchmarks measure what others get
         from memgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
