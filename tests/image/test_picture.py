@@ -147,8 +147,9 @@ def test_files_round_trip(tmp_path, suffix, kind):
     lossy = suffix in (".jpg", ".jpeg", ".webp", ".avif")
     if not (kind == "alpha" and suffix == ".webp"):  # colors under full transparency are not stored
         assert np.abs(back.rgb.astype(int) - picture.rgb).mean() <= (6 if lossy else 0)
-    if suffix != ".avif":  # some versions of Pillow give its gray pictures as RGB, others as gray
-        assert back.is_gray == (kind == "gray" and suffix != ".webp")
+    wanted = kind == "gray" and suffix not in (".webp", ".avif")
+    # Gray pictures in AVIF mostly come back as RGB; with the lowest versions they were once seen to come back gray.
+    assert back.is_gray == wanted or (back.is_gray and kind == "gray" and suffix == ".avif")
     keeps_alpha = kind == "alpha" and suffix not in (".jpg", ".jpeg", ".bmp")
     assert (back.alpha is not None) == keeps_alpha
     if keeps_alpha:
