@@ -79,11 +79,11 @@ class BlendFusion(nn.Module):
         else:
             depthwise = nn.Conv2d(total, total, 3, padding=1, groups=total, bias=False)
             pointwise = nn.Conv2d(total, channels, 1)
-            nn.init.dirac_(depthwise.weight, groups=total)
+            _hand_on_(depthwise.weight.detach())
             self.conv = nn.Sequential(depthwise, pointwise)
         for parameter in pointwise.parameters():
             nn.init.zeros_(parameter)
-        nn.init.dirac_(pointwise.weight.detach()[:, memory_channels:])
+        _hand_on_(pointwise.weight.detach()[:, memory_channels:])
 
     @property
     def pointwise(self) -> nn.Conv2d:
@@ -99,6 +99,16 @@ class BlendFusion(nn.Module):
         """(B, C_M, H, W), (B, C, H, W) -> (B, C, H, W)."""
         fused: Tensor = self.conv(torch.cat([memory, features], dim=1))
         return fused
+
+
+def _hand_on_(kernel: Tensor) -> None:
+    """Fill an odd kernel (C, C, K, K), or (C, 1, K, K) of single channels, so that it gives its input.
+
+    ``nn.init.dirac_`` sets channel by channel, which takes seconds where tensors are only counted.
+    """
+    channels, middle = kernel.shape[1], kernel.shape[2] // 2
+    kernel.zero_()
+    kernel[:, :, middle, middle] = torch.eye(channels, dtype=kernel.dtype, device=kernel.device)
 
 
 class Decoder(nn.Module):
