@@ -32,6 +32,7 @@ TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
     "scipy>=1.11",
     "pytest>=8",
+    "pytest-xdist>=3.5",  # tests in one process per core
     "hypothesis>=6.100",
     "mypy>=1.11",
     "ruff>=0.6",

@@ -2,14 +2,22 @@
 
 ``pytest`` runs everything but the slow tests, ``pytest --runslow`` everything. Tests marked ``network`` run only when
 asked for (``pytest -m network``), those marked ``gpu`` only where there is one.
+
+Whole folders are tested by one process per core. Each runs on one thread, so that they do not fight for the cores and
+sums are rounded alike on every machine.
 """
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+# Before torch, onnxruntime and OpenCV are loaded. Processes that tests start inherit them; the environment wins.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 MARKERS = {
     "slow": "takes longer than about ten seconds; run with --runslow (or -m slow)",
@@ -20,6 +28,14 @@ MARKERS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the slow tests too")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process per core, at most eight, for folders; none besides this one for single files, which take seconds."""
+    if any(".py" in argument for argument in config.args):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
 
 
 def pytest_configure(config: pytest.Config) -> None:
