@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+
 from PIL import Image
 
 from memgan.image.metadata import exif_of, usable_profile
