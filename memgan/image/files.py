@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
-from memgan.image.metadata import convert_to_srgb
 from memgan.image.notes import read_notes
 from memgan.image.picture import ColorOrder, Picture, check_size, from_array
+from memgan.image.profiles import convert_to_srgb
 
 # What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
 _DECODE_ERRORS = (

@@ -5,7 +5,7 @@ import warnings
 
 from PIL import Image
 
-from memgan.image.metadata import exif_of, usable_profile
+from memgan.image.profiles import exif_of, usable_profile
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image.metadata import convert_to_srgb
 from memgan.image.notes import Carried, Notes, Origin
+from memgan.image.profiles import convert_to_srgb
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
