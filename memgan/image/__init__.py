@@ -8,7 +8,8 @@ Inside the library a picture is RGB with pixel centers at integer coordinates, a
 from memgan.image.encode import encode_picture, save_picture
 from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
-from memgan.image.notes import Carried, Notes, Origin, PngText, read_notes
+from memgan.image.note_readers import read_notes
+from memgan.image.notes import Carried, Notes, Origin, PngText
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,

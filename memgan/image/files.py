@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
-from memgan.image.notes import read_notes
+from memgan.image.note_readers import read_notes
 from memgan.image.picture import ColorOrder, Picture, check_size, from_array
 from memgan.image.profiles import convert_to_srgb
 
