@@ -5,7 +5,7 @@ Color order, 255, 16 bit, alpha, EXIF and ICC are known here and nowhere else.
 Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
-from memgan.image.encode import encode_picture, save_picture
+from memgan.image.encode import Encoded, encode, encode_picture, save_picture, suffix_for
 from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.note_readers import read_notes
@@ -33,6 +33,7 @@ __all__ = [
     "MIN_SIDE",
     "Carried",
     "ColorOrder",
+    "Encoded",
     "Notes",
     "Origin",
     "Picture",
@@ -40,6 +41,7 @@ __all__ = [
     "all_suffixes",
     "check_size",
     "decode_picture",
+    "encode",
     "encode_picture",
     "from_array",
     "from_pil",
@@ -50,6 +52,7 @@ __all__ = [
     "read_notes",
     "resize",
     "save_picture",
+    "suffix_for",
     "to_8bit",
     "to_array",
     "to_tensor",

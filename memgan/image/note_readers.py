@@ -61,6 +61,8 @@ class _Found:
     chromaticities: tuple[float, ...] | None = None
     srgb_intent: int | None = None
     cicp: tuple[int, int, int, int] | None = None
+    icc_profile: bytes | None = None
+    """If Pillow does not find it."""
     is_lossless: bool | None = None
     subsampling: str | None = None
     bit_depth: int = 8
@@ -92,7 +94,7 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
     if orientation == 1 and packet is not None:
         orientation = orientation_of(packet)
     xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned=orientation > 1)
-    profile, profile_problem = usable_profile(image)
+    profile, profile_problem = usable_profile(found.icc_profile or image.info.get("icc_profile"), image.mode)
     notes = Notes(
         xmp=xmp,
         iptc=found.iptc or _iptc_of(found.photoshop or first.photoshop or b"") or first.iptc,
@@ -339,6 +341,8 @@ def _from_jpeg2000_header(data: bytes, start: int, end: int, found: _Found) -> N
     for kind, at, to in boxes(data, start, end):
         if kind == b"ihdr" and to - at >= 11:
             found.bit_depth = (data[at + 10] & 0x7F) + 1
+        elif kind == b"colr" and data[at : at + 1] in (b"\2", b"\3"):
+            found.icc_profile = data[at + 3 : to]
         elif kind == b"res ":
             for name, inner, inner_end in boxes(data, at, to):
                 if name in (b"resc", b"resd") and inner_end - inner >= 10:
