@@ -126,7 +126,10 @@ def _pil_of(picture: Picture, form: FileFormat) -> tuple[Image.Image, bytes | No
         # A profile of gray does not suit the three channels that the file gets.
         colors, profile = (convert_to_srgb(colors, profile) if profile is not None else colors.convert("RGB")), None
     if picture.alpha is not None and form.fates["alpha"].kind != "dropped":
-        colors.putalpha(Image.fromarray(to_8bit(picture.alpha)))
+        alpha = to_8bit(picture.alpha)
+        if form.fates["alpha"].kind == "converted":
+            alpha = np.where(alpha < 128, np.uint8(0), np.uint8(255))
+        colors.putalpha(Image.fromarray(alpha))
     return colors, profile
 
 
@@ -142,8 +145,8 @@ def _encode_with_pillow(picture: Picture, form: FileFormat, out: Outgoing, quali
         names = ("color_primaries", "transfer_characteristics", "full_range_flag")
         options |= dict(zip(names, (primaries, transfer, full_range), strict=True))
         options.setdefault("matrix_coefficients", matrix or 6)
-    if form.name in ("BMP", "JPEG") and out.dpi is not None:
-        options["dpi"] = out.dpi
+    if form.name == "BMP":
+        options["dpi"] = out.dpi or (0, 0)  # Pillow would state one by itself
     if form.name == "GIF" and out.comments:
         options["comment"] = b"\n".join(out.comments)
     return _saved(image, form.name, options)

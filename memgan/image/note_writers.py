@@ -335,8 +335,6 @@ def add_jpeg2000_boxes(data: bytes, out: Outgoing, icc_profile: bytes | None) ->
     notes = b"".join(box(b"uuid", name + content) for name, content in uuids if content is not None)
     result = b""
     for kind, start, end in boxes(data):
-        if kind == b"jp2c":
-            return result + notes + data[start - 8 :]
         content = data[start:end]
         if kind == b"jp2h":
             content = b"".join(
@@ -346,7 +344,7 @@ def add_jpeg2000_boxes(data: bytes, out: Outgoing, icc_profile: bytes | None) ->
             if out.dpi is not None:
                 content += _resolution_box(out.dpi)
         result += box(kind, content)
-    return data
+    return result + notes  # Pillow finds comments only if the pixels follow the header
 
 
 def _resolution_box(dpi: tuple[float, float]) -> bytes:
