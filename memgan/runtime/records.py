@@ -89,7 +89,8 @@ class Row:
         try:
             values = json.loads(line)
             values["input"] = FileState(**values["input"])
-            values["outputs"] = [Output(**output) for output in values["outputs"]]
+            values["outputs"] = tuple(Output(**output) for output in values["outputs"])
+            values["faces"], values["notes"] = tuple(values["faces"]), tuple(values["notes"])
             known = {field.name for field in dataclasses.fields(cls)}
             return cls(**{name: value for name, value in values.items() if name in known})
         except (ValueError, TypeError, KeyError):
@@ -175,18 +176,6 @@ class Records:
     def is_unchanged(self, output: Output) -> bool:
         """Whether an output is there with the size that the row says."""
         return self._size(output.path) == output.size
-
-    def has_rows(self) -> bool:
-        """Whether anything is recorded."""
-        with self._lock:
-            self._catch_up()
-            return self._read_to > 0
-
-    def rows(self) -> Iterator[Row]:
-        """All rows in their order, one at a time; torn lines are passed over."""
-        if self.path.is_file():
-            with open(self.path, "rb") as file:
-                yield from (row for row in map(Row.from_line, file) if row is not None)
 
     def _catch_up(self) -> None:
         """Index the rows that were written since the last time, here or elsewhere."""
