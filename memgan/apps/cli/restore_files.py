@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import shutil
 import time
@@ -20,11 +21,11 @@ from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
 from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face
 from memgan.apps.cli.restore_report import RESTORED as DONE
 from memgan.errors import OutputError
-from memgan.image import Picture, save_picture
+from memgan.image import Picture, save_picture, suffix_for
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
-from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.atomic_file import atomic_write, copy_modification_time
 from memgan.runtime.records import FAILED, FileState, Output, Row
 
 _OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
@@ -187,21 +188,48 @@ class _Work:
             faces[face_name(CROPPED, name, index, page)] = face.crop
             faces[face_name(RESTORED, name, index, page, self._end)] = face.restored
             faces[face_name(COMPARED, name, index, page)] = np.hstack([face.crop, face.restored])
-        whole = None if result.picture is None else picture_name(name, self._plan.suffix, f"{page}{self._end}")
+        suffix = self._suffix(result)
+        whole = None if result.picture is None else picture_name(name, suffix, f"{page}{self._end}")
         for output in faces if whole is None else (*faces, whole):
             self._claim(output)
         for output, crop in faces.items():
-            self._written(output, lambda path, crop=crop: _write(Picture(crop), path))
+            self._written(output, functools.partial(_write, crop))
         if whole is not None and result.picture is not None:
             picture = result.picture
-            copies = not result.changed and has_same_type(name, self._plan.suffix)
-            source = self._plan.item.path
-            self._written(whole, lambda path: _copy(source, path) if copies else _write(picture, path))
+            copies = not result.changed and has_same_type(name, suffix)
+            self._written(whole, lambda path: self._copy(path) if copies else self._save(picture, path))
             self._output = self._output or whole.as_posix()
         if not (self._files.no_faces or self._options.has_aligned):
             self._remove_faces_from(len(result.faces), page)
         self._faces += map(json_of_face, result.faces)
         self._changed = self._changed or result.changed
+
+    def _suffix(self, result: Restoration) -> str:
+        """That of the real kind of the input, unless another kind is asked for."""
+        suffix = self._plan.suffix
+        if self._files.ext != "auto" or result.picture is None:
+            return suffix
+        real = suffix_for(result.picture, suffix)
+        if real != suffix and has_same_type(self._plan.item.name, suffix):
+            self._notes[f"it is no {suffix} file, whatever its name says; the result is a {real} file"] = None
+        return real
+
+    def _save(self, picture: Picture, path: Path) -> None:
+        _make_folder(path.parent)
+        problems = save_picture(picture, path, self._files.quality, self._files.provenance)
+        self._notes.update(dict.fromkeys(problems))
+        self._date(path)
+
+    def _copy(self, path: Path) -> None:
+        """Byte for byte: what did not change is not encoded again."""
+        _make_folder(path.parent)
+        with atomic_write(path) as temporary:
+            shutil.copyfile(self._plan.item.path, temporary)
+        self._date(path)
+
+    def _date(self, path: Path) -> None:
+        if self._files.keep_date:
+            copy_modification_time(self._plan.item.path, path)
 
     def _claim(self, output: PurePath) -> None:
         problem = None if self._plan.state is None else self._planner.claim(output, self._plan.state)
@@ -227,16 +255,9 @@ class _Work:
                         (self._files.output / output).unlink()
 
 
-def _write(picture: Picture, path: Path) -> None:
+def _write(crop: np.ndarray, path: Path) -> None:
     _make_folder(path.parent)
-    save_picture(picture, path)
-
-
-def _copy(source: Path, path: Path) -> None:
-    """Byte for byte: what did not change is not encoded again."""
-    _make_folder(path.parent)
-    with atomic_write(path) as temporary:
-        shutil.copyfile(source, temporary)
+    save_picture(Picture(crop), path)
 
 
 def _make_folder(folder: Path) -> None:

@@ -57,6 +57,22 @@ class FileOptions:
     ext: str = option(
         "auto", f"file type of {PICTURES} (default: auto, as the input)", group="files", choices=("auto", *EXTENSIONS)
     )
+    quality: int | None = option(
+        None,
+        "of JPEG and other files that lose detail, 1 to 100 (default: that of the input if it is such a file, else 95)",
+        group="files",
+        metavar="Q",
+        low=1,
+        high=100,
+        parse=int,
+    )
+    provenance: bool = option(
+        True,
+        "do not state in the file (XMP) that faces were restored, and how",
+        group="files",
+        words=("--no-provenance",),
+    )
+    keep_date: bool = option(False, "give results the time of the last change of their inputs", group="files")
     no_faces: bool = option(False, f"write {PICTURES} only", group="files")
     skip_existing: bool = option(
         False,
