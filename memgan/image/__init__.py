@@ -8,6 +8,7 @@ Inside the library a picture is RGB with pixel centers at integer coordinates, a
 from memgan.image.encode import encode_picture, save_picture
 from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
+from memgan.image.notes import Carried, Notes, Origin, PngText, read_notes
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -29,8 +30,12 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
+    "Carried",
     "ColorOrder",
+    "Notes",
+    "Origin",
     "Picture",
+    "PngText",
     "all_suffixes",
     "check_size",
     "decode_picture",
@@ -41,6 +46,7 @@ __all__ = [
     "in_srgb",
     "load_picture",
     "open_picture",
+    "read_notes",
     "resize",
     "save_picture",
     "to_8bit",

@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
-from memgan.image.metadata import convert_to_srgb, exif_of, usable_profile
+from memgan.image.metadata import convert_to_srgb
+from memgan.image.notes import read_notes
 from memgan.image.picture import ColorOrder, Picture, check_size, from_array
 
 # What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
@@ -31,7 +32,6 @@ _DECODE_ERRORS = (
     cv2.error,
 )
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_EXIF_ORIENTATION = 0x0112
 _TIFF_BITS_PER_SAMPLE = 258
 # EXIF orientation -> swap rows and columns (first), reverse the rows, reverse the columns.
 _ORIENTATIONS = {
@@ -89,7 +89,7 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
             with Image.open(io.BytesIO(data)) as image:
                 check_size(image.width, image.height, name)
                 image.load()  # raises if the data end early
-                return _decode_16bit(data, image) if _has_16bit(data, image) else from_pil(image)
+                return _decode_16bit(data, image) if _has_16bit(data, image) else from_pil(image, data)
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -100,19 +100,22 @@ def decode_picture(data: bytes, name: str = "picture") -> Picture:
         raise ImageError(f"{name} is truncated or damaged ({error}); copy or download it again") from error
 
 
-def from_pil(image: Image.Image) -> Picture:
-    """Take over a PIL picture: upright as its EXIF orientation says, with its color profile and EXIF notes.
+def from_pil(image: Image.Image, data: bytes | None = None) -> Picture:
+    """Take over a PIL picture: upright as its EXIF orientation says, with its color profile and all its notes.
+
+    Args:
+        data: the bytes of the file that it was opened from, which tell more than PIL does.
 
     Raises:
         ImageError: if its mode holds no picture counts (``I``, ``F``), or its size is outside the limits.
     """
     check_size(image.width, image.height)
-    profile = usable_profile(image)
+    carried = read_notes(data, image)
+    profile = carried.icc_profile
     image = _turned(image)
-    exif = exif_of(image)
     if image.mode.startswith("I;16"):
         counts = np.asarray(image).astype(np.uint16)
-        return Picture(np.repeat(counts[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile, exif=exif)
+        return carried.on(Picture(np.repeat(counts[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile))
     if image.mode in ("I", "F"):
         raise ImageError(f"PIL picture has mode {image.mode!r}; allowed are 8-bit modes and 'I;16'; use convert('RGB')")
     is_gray = image.mode in ("1", "L", "LA", "La")
@@ -122,7 +125,7 @@ def from_pil(image: Image.Image) -> Picture:
         alpha = np.array(image.getchannel("A"))
     if image.mode == "CMYK" and profile:
         image, profile = convert_to_srgb(image, profile), None
-    return Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)
+    return carried.on(Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile))
 
 
 def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
@@ -160,14 +163,15 @@ def _decode_16bit(data: bytes, image: Image.Image) -> Picture:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16:
         raise ValueError("unsupported kind of 16-bit picture")
-    swap, flip_rows, flip_columns = _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), (False,) * 3)
-    profile, exif = usable_profile(image), exif_of(image)
+    carried = read_notes(data, image)
+    swap, flip_rows, flip_columns = _ORIENTATIONS.get(carried.orientation, (False,) * 3)
+    profile = carried.icc_profile
     if swap:
         decoded = decoded.swapaxes(0, 1)
     decoded = decoded[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     is_gray = decoded.ndim == 2 or image.mode.startswith("I") or image.mode in ("L", "LA")
     if decoded.ndim == 2:
-        return Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile, exif=exif)
+        return carried.on(Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile))
     alpha = np.ascontiguousarray(decoded[:, :, 3]) if decoded.shape[2] == 4 else None
     rgb = np.ascontiguousarray(decoded[:, :, 2::-1])
-    return Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile, exif=exif)
+    return carried.on(Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile))

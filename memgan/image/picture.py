@@ -9,6 +9,7 @@ from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
 from memgan.image.metadata import convert_to_srgb
+from memgan.image.notes import Notes, Origin
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -31,6 +32,12 @@ class Picture:
     """Color profile of ``rgb``; ``None``: sRGB."""
     exif: bytes | None = None
     """EXIF notes as files hold them, without orientation and thumbnail; ``None``: there are none."""
+    notes: Notes = Notes()
+    """What else the file carries."""
+    origin: Origin | None = None
+    """The kind of file it was read from; ``None``: none."""
+    problems: tuple[str, ...] = ()
+    """Short sentences on what is odd about the file or was dropped, for whoever reports."""
 
     @property
     def peak(self) -> int:
