@@ -12,8 +12,8 @@ from PIL import Image
 
 from memgan.errors import OutputError
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, format_of
-from memgan.image.metadata import add_png_chunks, convert_to_srgb, exif_for_size
 from memgan.image.picture import Picture, gray_of, to_8bit
+from memgan.image.profiles import add_png_chunks, convert_to_srgb, exif_for_size
 from memgan.runtime.atomic_file import atomic_write
 
 _MAX_JPEG_EXIF_BYTES = 65533

@@ -2,11 +2,10 @@
 
 import dataclasses
 import warnings
-from typing import Any
 
 from PIL import Image
 
-from memgan.image.metadata import exif_of, usable_profile
+from memgan.image.profiles import exif_of, usable_profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +77,6 @@ class Carried:
     """1 to 8, as EXIF counts; to be applied to the pixels by whoever decodes them."""
     problems: tuple[str, ...]
     """Short sentences on what is damaged or dropped."""
-
-    def on(self, picture: Any) -> Any:
-        """The picture with notes, origin, EXIF and problems; its color profile is left to whoever decodes."""
-        problems = (*picture.problems, *self.problems)
-        return dataclasses.replace(picture, notes=self.notes, origin=self.origin, exif=self.exif, problems=problems)
 
 
 def read_notes(data: bytes | None, image: Image.Image) -> Carried:

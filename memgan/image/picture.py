@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image.metadata import convert_to_srgb
-from memgan.image.notes import Notes, Origin
+from memgan.image.notes import Carried, Notes, Origin
+from memgan.image.profiles import convert_to_srgb
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -32,7 +32,7 @@ class Picture:
     """Color profile of ``rgb``; ``None``: sRGB."""
     exif: bytes | None = None
     """EXIF notes as files hold them, without orientation and thumbnail; ``None``: there are none."""
-    notes: Notes = Notes()
+    notes: Notes = dataclasses.field(default_factory=Notes)
     """What else the file carries."""
     origin: Origin | None = None
     """The kind of file it was read from; ``None``: none."""
@@ -43,6 +43,13 @@ class Picture:
     def peak(self) -> int:
         """Value of white: 255 or 65535."""
         return 65535 if self.rgb.dtype == np.uint16 else 255
+
+    def carrying(self, carried: Carried) -> "Picture":
+        """With what its file carries, but for the color profile, which is up to whoever decodes the pixels."""
+        problems = (*self.problems, *carried.problems)
+        return dataclasses.replace(
+            self, notes=carried.notes, origin=carried.origin, exif=carried.exif, problems=problems
+        )
 
 
 def check_size(width: int, height: int, what: str = "picture") -> None:
