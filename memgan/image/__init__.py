@@ -5,8 +5,9 @@ Color order, 255, 16 bit, alpha, EXIF and ICC are known here and nowhere else.
 Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
+from memgan.image.decoding import from_pil
 from memgan.image.encode import encode_picture, save_picture
-from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
+from memgan.image.files import decode_picture, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.notes import Carried, Notes, Origin, PngText, read_notes
 from memgan.image.picture import (

@@ -64,6 +64,14 @@ _READERS = tuple(
         AvifImagePlugin.AvifImageFile,
     )
 )
+_RAW_BEGINNINGS = (
+    (b"ftypcrx ", 4),  # Canon CR3
+    (b"FUJIFILMCCD-RAW", 0),
+    *((begin, 0) for begin in (b"IIRO", b"IIRS", b"MMOR")),  # Olympus
+    (b"IIU\0", 0),  # Panasonic
+    (b"FOVb", 0),  # Sigma
+    (b"\0MRM", 0),  # Minolta
+)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -72,6 +80,12 @@ def is_heif(data: bytes) -> bool:
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
         return False
     return b"avif" not in data[8 : min(int.from_bytes(data[:4], "big"), 256)]  # the other pictures in such files
+
+
+def is_raw_file(data: bytes) -> bool:
+    """Whether a file begins like the raw data of a camera's sensor; many kinds are known only by their TIFF tags."""
+    is_canon = data[:4] == b"II*\0" and data[8:10] == b"CR"
+    return is_canon or any(data.startswith(begin, at) for begin, at in _RAW_BEGINNINGS)
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:

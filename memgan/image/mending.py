@@ -1,6 +1,5 @@
 """Mends cut-off and slightly damaged JPEG and PNG files, and tells whether picture data are missing."""
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,16 +23,20 @@ class Mended(NamedTuple):
     """A file that can be decoded."""
 
     data: bytes
-    missing: float
-    """Share of the picture, 0 to 1, that the file lacked; it is black or gray."""
+    lack: str
+    """What the file lacked, and is black or gray now, such as "the lower 20 % are"; empty: nothing of the picture."""
     problems: tuple[str, ...] = ()
     """What was wrong besides."""
 
 
-def mend(data: bytes) -> Mended | None:
-    """The file made whole as far as it is there; ``None``: of this kind, or with this damage, nothing can be done."""
+def mend(data: bytes, name: str) -> Mended | None:
+    """The file made whole as far as it is there; ``None``: of this kind, or with this damage, nothing can be done.
+
+    Raises:
+        ImageError: if the size of the picture is outside the limits.
+    """
     if data.startswith(PNG_SIGNATURE):
-        return _mend_png(data)
+        return _mend_png(data, name)
     if data.startswith(b"\xff\xd8\xff"):
         return _mend_jpeg(data)
     return _mend_bmp(data) if data.startswith(b"BM") else None
@@ -47,7 +50,10 @@ def _mend_bmp(data: bytes) -> Mended | None:
             return None
         wanted = picture.height * int(how[1])
     lost = offset + wanted - len(data)
-    return Mended(data + bytes(max(0, lost)), min(1.0, max(0.0, lost / wanted)))
+    if lost <= 0:
+        return None
+    # The rows mostly lie upside down.
+    return Mended(data + bytes(lost), f"{max(1, round(100 * min(lost, wanted) / wanted))} % of its rows are")
 
 
 def _mend_jpeg(data: bytes) -> Mended:
@@ -58,9 +64,15 @@ def _mend_jpeg(data: bytes) -> Mended:
         for top in range(0, picture.height, 16):
             strip = (0, top, picture.width, min(top + 16, picture.height))
             if not np.array_equal(np.asarray(picture.crop(strip)), np.asarray(other.crop(strip))):
-                return Mended(whole, 1 - top / picture.height)
+                return Mended(whole, _lower(1 - top / picture.height))
     # A progressive file that ends between two scans has all pixels, but only roughly.
-    return Mended(whole, 0.0) if _has_all_scans(data) else Mended(whole, 1.0)
+    if not _has_all_scans(data):
+        return Mended(whole, "its fine details are")
+    return Mended(whole, "", ("its end is cut off, but nothing of the picture is missing",))
+
+
+def _lower(share: float) -> str:
+    return f"the lower {max(1, round(100 * share))} % are"
 
 
 def _has_all_scans(data: bytes) -> bool:
@@ -84,15 +96,15 @@ def _has_all_scans(data: bytes) -> bool:
     return len(seen) >= components and all(len(found) == 64 for found in seen.values())
 
 
-def _mend_png(data: bytes) -> Mended | None:
+def _mend_png(data: bytes, name: str) -> Mended | None:
     """With right checksums, without texts that are too long, and with all rows."""
     kept, header, pixels, problems = list[bytes](), b"", bytearray(), list[str]()
     unpacker, wanted = zlib.decompressobj(), 0
-    for kind, body, is_right in _png_chunks(data):
+    for kind, body, is_right in png_chunks(data):
         if kind == b"IHDR":
             if len(body) != 13 or body[9] not in _PNG_CHANNELS:
                 return None
-            header, wanted = body, _png_bytes(body)
+            header, wanted = body, _png_bytes(body, name)
         elif kind == b"IDAT" and len(pixels) <= wanted:
             try:
                 pixels += unpacker.decompress(unpacker.unconsumed_tail + body, wanted + 1 - len(pixels))
@@ -120,10 +132,11 @@ def _mend_png(data: bytes) -> Mended | None:
         problems.append("the checksum of its pixels is wrong or missing")
     pixels = pixels[:wanted].ljust(wanted, b"\0")
     parts = [PNG_SIGNATURE, *kept, _png_chunk(b"IDAT", zlib.compress(pixels, 1)), _png_chunk(b"IEND", b"")]
-    return Mended(b"".join(parts), missing, tuple(dict.fromkeys(problems)))
+    lack = _lower(missing) if missing else ""
+    return Mended(b"".join(parts), lack, tuple(dict.fromkeys(problems)))
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
     """Kind and body of each chunk, and whether its checksum is right; the last one may be cut off."""
     position = len(PNG_SIGNATURE)
     while position + 8 <= len(data):
@@ -152,10 +165,10 @@ def _is_too_long(body: bytes) -> bool:
     return len(body) > _MAX_TEXT_BYTES
 
 
-def _png_bytes(header: bytes) -> int:
+def _png_bytes(header: bytes, name: str) -> int:
     """How many bytes the rows of a PNG have, each with the byte of its filter."""
     width, height, bits, color, _, _, is_interlaced = struct.unpack(">LLBBBBB", header)
-    check_size(width, height)
+    check_size(width, height, name)
     depth = bits * _PNG_CHANNELS[color]
     passes = _ADAM7 if is_interlaced else ((0, 0, 1, 1),)
     sides = ((-(-(width - x) // step_x), -(-(height - y) // step_y)) for x, y, step_x, step_y in passes)

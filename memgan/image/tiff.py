@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 from PIL import TiffImagePlugin
 
-from memgan.errors import ImageError
-
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _PREDICTOR, _COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 317, 320, 322, 323, 324, 325
@@ -38,7 +36,12 @@ TRUNCATED = (
     "is truncated: some of its pixels are missing; copy or download it again, or insist on what is there with "
     "allow_truncated (--allow-truncated)"
 )
-_RAW_REMEDY = "develop it with a raw converter (darktable, RawTherapee, ...) and give the TIFF or JPEG that it writes"
+RAW_REMEDY = "develop it with a raw converter (darktable, RawTherapee, ...) and give the TIFF or JPEG that it writes"
+
+
+class TiffError(ValueError):
+    """What is wrong with a file; its text begins with a verb, since the name of the file comes before it."""
+
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
@@ -64,7 +67,7 @@ def tiff_pages(data: bytes) -> list[tuple[int, Tags]]:
     """The pages of a TIFF file with their numbers in the file; previews and masks are left out.
 
     Raises:
-        ImageError: if there is none, as in the raw files of cameras.
+        TiffError: if there is none, as in the raw files of cameras.
     """
     stream = io.BytesIO(data)
     # Pillow takes big-endian BigTIFF for a small TIFF; told the byte order by name, it does not.
@@ -75,15 +78,15 @@ def tiff_pages(data: bytes) -> list[tuple[int, Tags]]:
         stream.seek(following)
         tags.load(stream)
         if _DNG_VERSION in tags or tags.get(_PHOTOMETRIC) in _SENSOR:
-            raise ImageError(f"holds the raw data of a camera's sensor; {_RAW_REMEDY}")
+            raise TiffError(f"holds the raw data of a camera's sensor; {RAW_REMEDY}")
         if not _number(tags, _KIND, 0) & (_REDUCED | _MASK):
             pages.append((len(seen), tags))
         seen.add(following)
         following = tags.next
     if seen and not pages:
-        raise ImageError(f"shows a preview only, as a camera's raw files do; {_RAW_REMEDY}")
+        raise TiffError(f"shows a preview only, as a camera's raw files do; {RAW_REMEDY}")
     if not pages:
-        raise ImageError("holds no page: it is truncated or damaged; copy or download it again")
+        raise TiffError("holds no page: it is truncated or damaged; copy or download it again")
     return pages
 
 
@@ -112,25 +115,29 @@ def read_tiff(data: bytes, tags: Tags, *, white: float | None = None, allow_trun
         allow_truncated: what the file lacks is black.
 
     Raises:
-        ImageError: if the page holds something else than a picture that can be shown, or is truncated.
+        TiffError: if the page holds something else than a picture that can be shown, or is truncated.
     """
     photometric = _number(tags, _PHOTOMETRIC, 0)
     num_colors = _NUM_COLORS.get(photometric)
     if num_colors is None:
         kind = _NAMES.get(photometric, f"of photometric interpretation {photometric}")
-        raise ImageError(f"is a TIFF whose pixels are {kind}, which cannot be read in this form; {_REMEDY}")
+        raise TiffError(f"is a TIFF whose pixels are {kind}, which cannot be read in this form; {_REMEDY}")
     if photometric == _CMYK and _number(tags, _INK_SET, 1) != 1:
-        raise ImageError(f"is a TIFF of inks that are not cyan, magenta, yellow and black; {_REMEDY}")
+        raise TiffError(f"is a TIFF of inks that are not cyan, magenta, yellow and black; {_REMEDY}")
     layout = _layout(tags)
     if layout.num_samples < num_colors:
-        raise ImageError(f"has {layout.num_samples} of {num_colors} channels: it is damaged; copy it again")
+        raise TiffError(f"has {layout.num_samples} of {num_colors} channels: it is damaged; copy it again")
     samples, missing = _samples(data, layout, allow_truncated)
     problems = [f"truncated: {missing:.0%} of its data are missing and shown in black"] if missing else []
     extra = (*_numbers(tags, _EXTRA_SAMPLES, ()), *(0,) * layout.num_samples)[: layout.num_samples - num_colors]
     kinds = [kind if kind in (_ASSOCIATED, _UNASSOCIATED) else 0 for kind in extra]
     which = next((index for index, kind in enumerate(kinds) if kind), None)
-    if len(kinds) > (which is not None):
-        problems.append(f"{len(kinds) - (which is not None)} channels of unknown meaning were left out")
+    if (unknown := len(kinds) - (which is not None)) > 0:
+        problems.append(
+            "a channel of unknown meaning was left out"
+            if unknown == 1
+            else f"{unknown} channels of unknown meaning were left out"
+        )
     if photometric == _PALETTE:
         colors = _through_palette(samples[:, :, 0], tags)
     elif photometric in (_CIELAB, _ICCLAB):
@@ -149,6 +156,34 @@ def read_tiff(data: bytes, tags: Tags, *, white: float | None = None, allow_trun
     if num_colors == 1 and photometric != _PALETTE:
         colors = colors[:, :, 0]
     return TiffColors(colors, alpha, photometric in (_CIELAB, _ICCLAB), tuple(dict.fromkeys(problems)))
+
+
+def seen_as_8bit(data: bytes, tags: Tags) -> bytes:
+    """The file with one page, whose tags say that it has 8 bit and nothing rare: Pillow opens it for its notes."""
+    file = bytearray(data)
+    endian, is_big = "<" if tags.prefix == b"II" else ">", b"+" in data[:4]
+    count, entry, pointer = ("Q", "HHQ", "Q") if is_big else ("H", "HHL", "L")
+    struct.pack_into(endian + pointer, file, 8 if is_big else 4, tags.offset)
+    photometric = _number(tags, _PHOTOMETRIC, 0)
+    num_colors = {_CMYK: 4, _RGB: 3, _CIELAB: 3, _ICCLAB: 3}.get(photometric, 3 if photometric == _PALETTE else 1)
+    said = {
+        _BITS: 8,
+        _COMPRESSION: _NO_COMPRESSION,
+        _PHOTOMETRIC: {1: _BLACK_IS_ZERO, 3: _RGB, 4: _CMYK}[num_colors],
+        _FILL_ORDER: 1,
+        _SAMPLES: num_colors,
+        _PLANAR: 1,
+    }
+    (num_entries,) = struct.unpack_from(endian + count, file, tags.offset)
+    first, size = tags.offset + struct.calcsize("<" + count), struct.calcsize("<" + entry + pointer)
+    for position in range(first, min(first + num_entries * size, len(file) - size + 1), size):
+        (tag,) = struct.unpack_from(endian + "H", file, position)
+        if tag in said:
+            struct.pack_into(endian + entry, file, position, tag, 3, 1)
+            struct.pack_into(endian + "H", file, position + struct.calcsize("<" + entry), said[tag])
+        elif tag in (_EXTRA_SAMPLES, _SAMPLE_FORMAT):
+            struct.pack_into(endian + "H", file, position, 65535)  # no tag that anybody knows
+    return bytes(file)
 
 
 class _Layout(NamedTuple):
@@ -183,23 +218,23 @@ def _layout(tags: Tags) -> _Layout:
     bits, formats = set(_numbers(tags, _BITS, (1,))), set(_numbers(tags, _SAMPLE_FORMAT, (1,)))
     kind = _FORMATS.get(formats.pop()) if len(formats) == 1 else None
     if len(bits) != 1 or kind is None or not 0 < max(bits) <= 64 or (kind == "f" and max(bits) not in (16, 32, 64)):
-        raise ImageError(f"is a TIFF with numbers of {sorted(bits)} bit of an unknown kind; {_REMEDY}")
+        raise TiffError(f"is a TIFF with numbers of {sorted(bits)} bit of an unknown kind; {_REMEDY}")
     compression = _number(tags, _COMPRESSION, 1)
     if compression not in _COMPRESSIONS:
-        raise ImageError(f"is a TIFF of {max(bits)} bit with compression {compression}, which is not known; {_REMEDY}")
+        raise TiffError(f"is a TIFF of {max(bits)} bit with compression {compression}, which is not known; {_REMEDY}")
     is_tiled = _TILE_OFFSETS in tags
     offsets = _numbers(tags, _TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
     tile_width = _number(tags, _TILE_WIDTH) if is_tiled else width
     tile_height = _number(tags, _TILE_HEIGHT) if is_tiled else min(_number(tags, _ROWS_PER_STRIP, height), height)
     is_planar = _number(tags, _PLANAR, 1) == 2 and num_samples > 1
     if not (0 < tile_width <= 2**20 and 0 < tile_height <= 2**20 and 0 < num_samples <= 16):
-        raise ImageError("has tags that make no sense: it is damaged; copy or download it again")
+        raise TiffError("has tags that make no sense: it is damaged; copy or download it again")
     num_tiles = math.ceil(width / tile_width) * math.ceil(height / tile_height) * (num_samples if is_planar else 1)
     counts = _numbers(tags, _TILE_COUNTS if is_tiled else _STRIP_COUNTS, ())
     if not counts and compression == _NO_COMPRESSION and num_tiles == 1:
         counts = (2**62,)  # some writers leave it out
     if min(len(offsets), len(counts)) < num_tiles:
-        raise ImageError("lacks parts of its pixels: it is truncated or damaged; copy or download it again")
+        raise TiffError("lacks parts of its pixels: it is truncated or damaged; copy or download it again")
     return _Layout(
         width,
         height,
@@ -270,7 +305,7 @@ def _unpacked(
         lost += rows.size - len(found)
         rows.reshape(-1)[: len(found)] = found
     if lost and not allow_truncated:
-        raise ImageError(TRUNCATED)
+        raise TiffError(TRUNCATED)
     if layout.fill_order == 2 and layout.compression == _NO_COMPRESSION:
         raw = np.packbits(np.unpackbits(raw, bitorder="little")).reshape(raw.shape)
     return raw, lost
@@ -311,9 +346,7 @@ def _numbers_in(raw: np.ndarray, layout: _Layout, depth: int) -> np.ndarray:
     height, width, bits = raw.shape[0], layout.tile_width, layout.bits
     if bits not in (8, 16, 32, 64):
         if layout.predictor != 1:
-            raise ImageError(
-                f"is a TIFF of {bits} bit with predictor {layout.predictor}, which is not known; {_REMEDY}"
-            )
+            raise TiffError(f"is a TIFF of {bits} bit with predictor {layout.predictor}, which is not known; {_REMEDY}")
         digits = np.unpackbits(raw, axis=1)[:, : width * depth * bits].reshape(height, width, depth, bits)
         weights = np.uint64(1) << np.arange(bits - 1, -1, -1, dtype=np.uint64)
         return digits @ weights
@@ -328,7 +361,7 @@ def _numbers_in(raw: np.ndarray, layout: _Layout, depth: int) -> np.ndarray:
         whole = numbers.view(f"{layout.endian}u{bits // 8}")
         return np.cumsum(whole, axis=1, dtype=f"u{bits // 8}").view(f"{layout.kind}{bits // 8}")
     if layout.predictor != 1:
-        raise ImageError(f"is a TIFF with predictor {layout.predictor}, which is not known; {_REMEDY}")
+        raise TiffError(f"is a TIFF with predictor {layout.predictor}, which is not known; {_REMEDY}")
     return numbers
 
 
@@ -344,9 +377,9 @@ def _counts(samples: np.ndarray, layout: _Layout, tags: Tags, white: float | Non
     white = stated if white is None else white
     low, high = float(samples.min()), float(samples.max())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(f"is a TIFF with values that are not finite; {_REMEDY}")
+        raise TiffError(f"is a TIFF with values that are not finite; {_REMEDY}")
     if white <= 0 or low < -_OVERSHOOT * white or high > (1 + _OVERSHOOT) * white:
-        raise ImageError(
+        raise TiffError(
             f"is a TIFF with values from {low:g} to {high:g}, and does not say which of them is white; {_REMEDY}, or "
             "state it with value_range"
         )
@@ -374,7 +407,7 @@ def _through_palette(indices: np.ndarray, tags: Tags) -> np.ndarray:
     """(H, W, 3) colors of a palette: 8 bit if all of them are 8-bit colors, as most are."""
     palette = np.array(_numbers(tags, _COLOR_MAP, ()), np.uint16)
     if palette.size == 0 or palette.size % 3 or indices.max() >= palette.size // 3:
-        raise ImageError("has a palette that lacks colors: it is damaged; copy or download it again")
+        raise TiffError("has a palette that lacks colors: it is damaged; copy or download it again")
     palette = palette.reshape(3, -1).T
     is_8bit = not (palette % 257).any() or not (palette % 256).any()  # some writers fill the low byte, others do not
     return (palette // 256).astype(np.uint8)[indices] if is_8bit else palette[indices]
@@ -383,7 +416,7 @@ def _through_palette(indices: np.ndarray, tags: Tags) -> np.ndarray:
 def _lab_in_srgb(samples: np.ndarray, layout: _Layout, is_signed: bool) -> np.ndarray:
     """(H, W, 3) CIE L*a*b* as 16-bit sRGB; the white of both is the same."""
     if layout.kind == "i" or layout.bits not in (8, 16):
-        raise ImageError(f"is a TIFF in Lab with {layout.bits} bit of an unknown kind; {_REMEDY}")
+        raise TiffError(f"is a TIFF in Lab with {layout.bits} bit of an unknown kind; {_REMEDY}")
     unit = 2 ** (layout.bits - 8)
     rgb = np.empty(samples.shape, np.uint16)
     for top in range(0, len(samples), 256):
@@ -402,12 +435,12 @@ def _numbers(tags: Tags, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
     value = tags.get(tag, default)
     values = value if isinstance(value, tuple) else tuple(value) if isinstance(value, bytes) else (value,)
     if not all(isinstance(number, int) for number in values):
-        raise ImageError(f"has a tag {tag} that is no whole number: it is damaged; copy or download it again")
+        raise TiffError(f"has a tag {tag} that is no whole number: it is damaged; copy or download it again")
     return values
 
 
 def _number(tags: Tags, tag: int, default: int | None = None) -> int:
     values = _numbers(tags, tag, () if default is None else (default,))
     if not values:
-        raise ImageError(f"lacks its tag {tag}: it is damaged; copy or download it again")
+        raise TiffError(f"lacks its tag {tag}: it is damaged; copy or download it again")
     return values[0]
