@@ -10,6 +10,7 @@ from memgan.image.encode import encode_picture, save_picture
 from memgan.image.files import decode_picture, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.notes import Carried, Notes, Origin, PngText, read_notes
+from memgan.image.pages import PAGE_SUFFIXES, Pages, PagesWriter, Timing, open_pages
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -31,12 +32,16 @@ __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
+    "PAGE_SUFFIXES",
     "Carried",
     "ColorOrder",
     "Notes",
     "Origin",
+    "Pages",
+    "PagesWriter",
     "Picture",
     "PngText",
+    "Timing",
     "all_suffixes",
     "check_size",
     "decode_picture",
@@ -46,6 +51,7 @@ __all__ = [
     "gray_of",
     "in_srgb",
     "load_picture",
+    "open_pages",
     "open_picture",
     "read_notes",
     "resize",

@@ -30,6 +30,16 @@ def load_picture(
         ImageError: if the file is missing, a folder, not a picture, truncated, or of a size outside the limits.
         MissingDependencyError: if it is a HEIC picture, and pillow-heif is not installed.
     """
+    data, name = read_file(path)
+    return decode_picture(data, name, allow_truncated=allow_truncated, value_range=value_range)
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[bytes, str]:
+    """The bytes of a picture file, and its name for messages.
+
+    Raises:
+        ImageError: if it is missing, a folder, or cannot be read.
+    """
     path = Path(os.fsdecode(path))
     try:
         if path.is_dir():
@@ -43,7 +53,7 @@ def load_picture(
         raise
     except ValueError as error:  # characters that no name has
         raise ImageError(f"{str(path)[:200]!r} cannot be a path ({error}); check the path") from error
-    return decode_picture(data, str(path), allow_truncated=allow_truncated, value_range=value_range)
+    return data, str(path)
 
 
 def decode_picture(

@@ -124,14 +124,14 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
             continue
         elif not is_right:  # without it the pixels cannot be understood
             return None
-        kept.append(_png_chunk(kind, body))
+        kept.append(png_chunk(kind, body))
     if not header:
         return None
     missing = max(0.0, 1 - len(pixels) / wanted)
     if not missing and not unpacker.eof:
         problems.append("the checksum of its pixels is wrong or missing")
     pixels = pixels[:wanted].ljust(wanted, b"\0")
-    parts = [PNG_SIGNATURE, *kept, _png_chunk(b"IDAT", zlib.compress(pixels, 1)), _png_chunk(b"IEND", b"")]
+    parts = [PNG_SIGNATURE, *kept, png_chunk(b"IDAT", zlib.compress(pixels, 1)), png_chunk(b"IEND", b"")]
     lack = _lower(missing) if missing else ""
     return Mended(b"".join(parts), lack, tuple(dict.fromkeys(problems)))
 
@@ -147,7 +147,7 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
         position += 12 + length
 
 
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
+def png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
 
 
