@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from memgan.errors import ImageError
+from memgan.image.containers import PNG_SIGNATURE
 from memgan.image.formats import DECODE_ERRORS, IMAGE_SUFFIXES, is_raw_file, open_image
-from memgan.image.mending import PNG_SIGNATURE, mend
-from memgan.image.notes import Carried, read_notes
+from memgan.image.mending import mend
+from memgan.image.note_readers import read_notes
+from memgan.image.notes import Carried
 from memgan.image.picture import Picture, check_size, from_array, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.image.tiff import (
@@ -24,6 +26,7 @@ from memgan.image.tiff import (
     pillow_reads,
     read_tiff,
     seen_as_8bit,
+    tiff_bits,
     tiff_pages,
     tiff_size,
 )
@@ -61,6 +64,7 @@ class PictureFile:
         self, data: bytes, name: str = "picture", *, allow_truncated: bool = False, value_range: float | None = None
     ) -> None:
         self._data, self._name = data, name
+        self._whole = data  # or mended
         self._allow_truncated, self._value_range = allow_truncated, value_range
         self._problems: tuple[str, ...] = ()
         self._tiff: list[tuple[int, Tags]] = []
@@ -106,18 +110,18 @@ class PictureFile:
 
     def _open(self) -> ImageFile.ImageFile:
         try:
-            image = open_image(self._data)
+            image = open_image(self._whole)
         except UnidentifiedImageError:
             raise
         except DECODE_ERRORS as error:
             self._mend(error)
-            image = open_image(self._data)
+            image = open_image(self._whole)
         check_size(image.width, image.height, self._name)
         return image
 
     def _mend(self, error: Exception) -> None:
         """Make the file whole if nothing is missing or that is allowed; else an ImageError."""
-        mended = mend(self._data, self._name) if self._image is None or len(self) == 1 else None
+        mended = mend(self._whole, self._name) if self._image is None or len(self) == 1 else None
         if mended is None:
             raise error
         if mended.lack and not self._allow_truncated:
@@ -125,7 +129,7 @@ class PictureFile:
                 f"{self._name} is truncated: {mended.lack} missing ({error}); copy or download it again, or insist on "
                 "what is there with allow_truncated (--allow-truncated)"
             ) from error
-        self._data = mended.data
+        self._whole = mended.data
         self._problems = (*mended.problems, *([f"truncated: {mended.lack} missing"] if mended.lack else ()))
 
     def _frames_of(self, image: ImageFile.ImageFile) -> Sequence[int]:
@@ -149,12 +153,12 @@ class PictureFile:
             image.load()  # raises if the data end early
         except DECODE_ERRORS as error:
             self._mend(error)
-            image = self._image = open_image(self._data)
+            image = self._image = open_image(self._whole)
             image.load()
         carried = read_notes(self._data, image)
         if self._data.startswith(PNG_SIGNATURE) and self._data[24] == 16:
             if len(self) == 1:
-                return _decode_16bit_png(self._data, image, carried)
+                return _decode_16bit_png(self._whole, image, carried)
             carried = dataclasses.replace(
                 carried, problems=(*carried.problems, "its frames of 16 bit were read with 8")
             )
@@ -173,8 +177,13 @@ class PictureFile:
                 return _from_loaded(self._image, carried, 1, None)  # it has turned the pixels itself
         self._image = None
         read = read_tiff(self._data, tags, white=self._value_range, allow_truncated=self._allow_truncated)
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(seen_as_8bit(self._data, tags)), "") as view:
-            carried = read_notes(self._data, view)
+        plain = seen_as_8bit(self._data, tags)
+        with TiffImagePlugin.TiffImageFile(io.BytesIO(plain), "") as view:
+            carried = read_notes(plain, view)
+        if carried.origin is not None:
+            carried = dataclasses.replace(
+                carried, origin=dataclasses.replace(carried.origin, bit_depth=tiff_bits(tags))
+            )
         profile = None if read.is_srgb else carried.icc_profile
         rgb = read.colors
         if rgb.ndim == 3 and rgb.shape[2] == 4:

@@ -2,15 +2,14 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk
 from memgan.image.formats import open_image
 from memgan.image.picture import check_size
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_END = b"\xff\xd9"
 _OTHER_PIXELS = b"\x5a\xa7\x13\xe6" * 64  # no byte of it begins a marker
 _MAX_TEXT_BYTES = 2**20  # Pillow reads no longer ones
@@ -20,7 +19,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 class Mended(NamedTuple):
-    """A file that can be decoded."""
+    """A file whose pixels can be decoded."""
 
     data: bytes
     lack: str
@@ -100,7 +99,7 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
     """With right checksums, without texts that are too long, and with all rows."""
     kept, header, pixels, problems = list[bytes](), b"", bytearray(), list[str]()
     unpacker, wanted = zlib.decompressobj(), 0
-    for kind, body, is_right in png_chunks(data):
+    for kind, body, is_right in all_png_chunks(data):
         if kind == b"IHDR":
             if len(body) != 13 or body[9] not in _PNG_CHANNELS:
                 return None
@@ -117,10 +116,9 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
             problems.append("its further frames were left out")
             continue
         elif kind in (b"zTXt", b"iTXt", b"tEXt") and _is_too_long(body):
-            problems.append("a text of more than 1 MB was left out")
-            continue
+            continue  # of no use for the pixels
         elif not is_right and kind[0] & 32:
-            problems.append(f"its chunk {kind.decode('latin-1')!r} is damaged and was left out")
+            problems.append(f"the checksum of its chunk {kind.decode('latin-1')!r} is wrong")
             continue
         elif not is_right:  # without it the pixels cannot be understood
             return None
@@ -134,21 +132,6 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
     parts = [PNG_SIGNATURE, *kept, png_chunk(b"IDAT", zlib.compress(pixels, 1)), png_chunk(b"IEND", b"")]
     lack = _lower(missing) if missing else ""
     return Mended(b"".join(parts), lack, tuple(dict.fromkeys(problems)))
-
-
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Kind and body of each chunk, and whether its checksum is right; the last one may be cut off."""
-    position = len(PNG_SIGNATURE)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">L4s", data, position)
-        body = data[position + 8 : position + 8 + length]
-        checksum = data[position + 8 + length : position + 12 + length]
-        yield kind, body, checksum == struct.pack(">L", zlib.crc32(kind + body))
-        position += 12 + length
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
 
 
 def _is_too_long(body: bytes) -> bool:

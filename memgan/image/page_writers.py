@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-import tifffile
 from PIL import Image, TiffImagePlugin
 
 from memgan.errors import OutputError
+from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk
 from memgan.image.encode import encode_picture
 from memgan.image.formats import FORMATS
-from memgan.image.mending import PNG_SIGNATURE, png_chunk, png_chunks
 from memgan.image.picture import Picture, in_srgb, to_8bit
 
 _TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
@@ -66,7 +65,7 @@ class TiffPages:
 
 def _moved(page: bytearray, folder: int, begin: int, endian: str) -> int:
     """Add ``begin`` to the addresses in a folder of tags and those it points to; returns where it names the next."""
-    (num_entries,) = struct.unpack_from(endian + "H", page, folder)
+    num_entries: int = struct.unpack_from(endian + "H", page, folder)[0]
     for entry in range(folder + 2, folder + 2 + 12 * num_entries, 12):
         tag, kind, count = struct.unpack_from(endian + "HHL", page, entry)
         value, size = entry + 8, _TYPE_BYTES[kind] * count if kind < len(_TYPE_BYTES) else 0
@@ -100,7 +99,7 @@ class ApngFrames:
         if self._header and (self._header[8] == 16) != (peak == 65535):
             raise OutputError("PNG cannot hold frames of 8 and 16 bit in one animation")
         alpha = np.full(picture.rgb.shape[:2], peak, picture.rgb.dtype) if picture.alpha is None else picture.alpha
-        chunks = list(png_chunks(encode_picture(dataclasses.replace(picture, is_gray=False, alpha=alpha), ".png")))
+        chunks = list(all_png_chunks(encode_picture(dataclasses.replace(picture, is_gray=False, alpha=alpha), ".png")))
         header = chunks[0][1]
         if not self._header:
             self._header = header
@@ -145,7 +144,7 @@ class GifFrames:
     def add(self, picture: Picture, duration_ms: float) -> None:
         """Write the next frame."""
         buffer = io.BytesIO()
-        indexed(picture).save(buffer, "GIF", optimize=False)
+        indexed(picture).save(buffer, "GIF", optimize=False, interlace=0)
         data = buffer.getvalue()
         screen, flags = data[6:10], data[10]
         palette_end = 13 + 3 * 2 ** ((flags & 7) + 1)
@@ -173,7 +172,9 @@ class GifFrames:
 
 
 def indexed(picture: Picture) -> Image.Image:
-    """A picture in 256 colors: exactly if it has no more, else by median cut with error diffusion.
+    """A picture in 256 colors: exactly if it has no more, else by an octree with error diffusion.
+
+    Of Pillow's methods this one is nearest, at a distance from which single pixels are not seen, for the time it takes.
 
     Number 255 is clear: what is less than half opaque.
     """
@@ -181,7 +182,7 @@ def indexed(picture: Picture) -> Image.Image:
     rgb = to_8bit(picture.rgb)
     image = Image.fromarray(rgb)
     if image.getcolors(_NUM_GIF_COLORS) is None:
-        palette = image.quantize(_NUM_GIF_COLORS, Image.Quantize.MEDIANCUT)
+        palette = image.quantize(_NUM_GIF_COLORS, Image.Quantize.FASTOCTREE)
         numbers = np.array(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
         colors = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     else:
@@ -204,9 +205,8 @@ class SpooledFrames:
     def __init__(self, path: Path, kind: str, suffix: str, num_loops: int, quality: int) -> None:
         self._path, self._kind, self._num_loops = path, kind, num_loops
         self._options: dict[str, Any] = {**FORMATS[suffix].options, "quality": quality}
-        self._folder = tempfile.TemporaryDirectory(prefix="memgan-", ignore_cleanup_errors=True)
-        self._file = Path(self._folder.name) / "frames.tif"
-        self._spool = tifffile.TiffWriter(self._file, bigtiff=True)
+        self._spool = tempfile.TemporaryFile(prefix="memgan-")  # noqa: SIM115
+        self._pages = TiffPages(self._spool)
         self._durations: list[int] = []
 
     def add(self, picture: Picture, duration_ms: float) -> None:
@@ -214,18 +214,17 @@ class SpooledFrames:
         if not self._durations:
             notes = {"icc_profile": picture.icc_profile, "exif": picture.exif}
             self._options |= {name: value for name, value in notes.items() if value}
-        peak = np.uint8(255)
-        alpha = np.full(picture.rgb.shape[:2], peak) if picture.alpha is None else to_8bit(picture.alpha)
-        pixels = np.dstack([to_8bit(picture.rgb), alpha])
-        self._spool.write(pixels, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+        # All have an alpha channel, since only later ones may need it.
+        opaque = np.full(picture.rgb.shape[:2], 255, np.uint8)
+        alpha = opaque if picture.alpha is None else to_8bit(picture.alpha)
+        self._pages.add(Picture(to_8bit(picture.rgb), alpha=alpha), duration_ms)
         self._durations.append(round(duration_ms))
 
     def close(self) -> None:
         """Encode the frames."""
-        self._spool.close()
         try:
-            with TiffImagePlugin.TiffImageFile(self._file) as frames:
-                frames.encoderinfo = {}
+            self._spool.seek(0)
+            with TiffImagePlugin.TiffImageFile(self._spool, "") as frames:
                 frames.save(
                     self._path,
                     self._kind,
@@ -234,5 +233,9 @@ class SpooledFrames:
                     loop=self._num_loops,
                     **self._options,
                 )
-        finally:
-            self._folder.cleanup()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise OutputError(f"{self._kind} cannot hold this animation ({error}); use PNG") from error
+
+    def discard(self) -> None:
+        """Delete the temporary file."""
+        self._spool.close()

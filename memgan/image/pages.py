@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from memgan.errors import OutputError
 from memgan.image.decoding import PictureFile
+from memgan.image.encode import DEFAULT_QUALITY
 from memgan.image.files import read_file
 from memgan.image.formats import FORMATS
 from memgan.image.page_writers import ApngFrames, GifFrames, PictureWriter, SpooledFrames, TiffPages
@@ -76,14 +77,15 @@ class PagesWriter:
         path: its suffix, one of :data:`PAGE_SUFFIXES`, says the kind.
         timing: of an animation; its durations are those of the pictures in their order. ``None``: 100 ms each, for
             ever. Pages of a TIFF have none.
-        quality: 1 to 100, for the kinds that lose detail.
+        quality: 1 to 100, for the kinds that lose detail; ``None``: 95.
 
     Raises:
         OutputError: if the suffix cannot hold several pictures, or the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timing: Timing | None = None, quality: int = 95) -> None:
-        self._path, self._timing, self._quality = Path(path), timing or Timing(()), quality
+    def __init__(self, path: str | os.PathLike[str], timing: Timing | None = None, quality: int | None = None) -> None:
+        self._path, self._timing = Path(path), timing or Timing(())
+        self._quality = DEFAULT_QUALITY if quality is None else quality
         suffix = self._path.suffix.lower()
         if suffix not in PAGE_SUFFIXES:
             raise OutputError(
@@ -111,7 +113,7 @@ class PagesWriter:
         if size != self._size and not isinstance(self._writer, TiffPages):
             raise OutputError(
                 f"{self._path.name}: frame {self._count} is {size[0]} x {size[1]} pixels, the first one "
-                f"{self._size[0]} x {self._size[1]}; the frames of an animation must be equal, pages of a TIFF may differ"
+                f"{self._size[0]} x {self._size[1]}; frames must be equal, only pages of a TIFF may differ"
             )
         durations = self._timing.durations_ms
         self._writer.add(picture, durations[self._count] if self._count < len(durations) else _DEFAULT_DURATION_MS)
@@ -132,8 +134,10 @@ class PagesWriter:
         temporary = self._opened.enter_context(atomic_write(self._path))
         kind, loops = FORMATS[self._suffix].name, self._timing.num_loops
         if kind in ("WEBP", "AVIF"):
-            return SpooledFrames(temporary, kind, self._suffix, loops, self._quality)
-        file = self._opened.enter_context(open(temporary, "w+b"))
-        return (
-            TiffPages(file) if kind == "TIFF" else ApngFrames(file, loops) if kind == "PNG" else GifFrames(file, loops)
-        )
+            spooled = SpooledFrames(temporary, kind, self._suffix, loops, self._quality)
+            self._opened.callback(spooled.discard)
+            return spooled
+        file = self._opened.enter_context(temporary.open("w+b"))
+        if kind == "TIFF":
+            return TiffPages(file)
+        return ApngFrames(file, loops) if kind == "PNG" else GifFrames(file, loops)

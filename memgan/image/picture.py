@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memgan.errors import ConfigError, ImageError
 from memgan.image.notes import Carried, Notes, Origin
-from memgan.image.profiles import convert_to_srgb
+from memgan.image.profiles import convert_to_srgb, profile_of_code_points, profile_of_gamma
 from memgan.runtime.checks import check_number
 from memgan.runtime.choices import COLOR_ORDERS
 
@@ -48,6 +48,18 @@ class Picture:
     def peak(self) -> int:
         """Value of white: 255 or 65535."""
         return 65535 if self.rgb.dtype == np.uint16 else 255
+
+    @property
+    def profile(self) -> bytes | None:
+        """Color profile of ``rgb``: its own, or one that says what cICP or gAMA and cHRM say; ``None``: sRGB."""
+        notes = self.notes
+        if self.icc_profile is not None:
+            return self.icc_profile
+        if notes.cicp is not None:
+            return profile_of_code_points(notes.cicp[0], notes.cicp[1], self.is_gray)
+        if notes.srgb_intent is None and (notes.gamma is not None or notes.chromaticities is not None):
+            return profile_of_gamma(notes.gamma, notes.chromaticities, self.is_gray)
+        return None
 
     def carrying(self, carried: Carried) -> "Picture":
         """With what its file carries, but for the color profile, which is up to whoever decodes the pixels."""
@@ -188,8 +200,7 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
-    if picture.icc_profile is not None:
-        picture = in_srgb(picture)
+    picture = in_srgb(picture)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])
@@ -200,15 +211,17 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
 
 def in_srgb(picture: Picture) -> Picture:
     """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
-    if picture.icc_profile is None or picture.peak != 255:
+    profile = picture.profile if picture.peak == 255 else None
+    if profile is None:
         return picture
     rgb = np.empty_like(picture.rgb)
     step = max(1, _STRIP_PIXELS // rgb.shape[1])
     for top in range(0, len(rgb), step):
         part = picture.rgb[top : top + step]
         image = Image.fromarray(part[:, :, 0] if picture.is_gray else part)
-        rgb[top : top + step] = np.asarray(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
-    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
+        rgb[top : top + step] = np.asarray(convert_to_srgb(image, profile).convert("RGB"))
+    notes = dataclasses.replace(picture.notes, gamma=None, chromaticities=None, srgb_intent=None, cicp=None)
+    return dataclasses.replace(picture, rgb=rgb, icc_profile=None, notes=notes)
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:

@@ -102,6 +102,11 @@ def tiff_size(tags: Tags) -> tuple[int, int]:
     return _number(tags, _WIDTH), _number(tags, _HEIGHT)
 
 
+def tiff_bits(tags: Tags) -> int:
+    """Bits of a channel."""
+    return _numbers(tags, _BITS, (1,))[0]
+
+
 def read_tiff(data: bytes, tags: Tags, *, white: float | None = None, allow_truncated: bool = False) -> TiffColors:
     """The pixels of one page.
 
@@ -209,7 +214,7 @@ class _Layout(NamedTuple):
     @property
     def white(self) -> int:
         """Largest value of unsigned integers."""
-        return 2**self.bits - 1
+        return (1 << self.bits) - 1
 
 
 def _layout(tags: Tags) -> _Layout:
@@ -290,11 +295,11 @@ def _unpacked(
     data: bytes, parts: tuple[tuple[int, int], ...], layout: _Layout, row_bytes: int, height: int, allow_truncated: bool
 ) -> tuple[np.ndarray, int]:
     """The bytes (height, row_bytes) of some tiles, one below the other, and how many of them the file lacks."""
+    if layout.compression != _NO_COMPRESSION and not allow_truncated:
+        pieces = [data[first : first + count] for first, count in parts]
+        return _through_libtiff(pieces, layout, (height, row_bytes)), 0
     raw = np.zeros((height, row_bytes), np.uint8)
     lost = 0
-    if layout.compression != _NO_COMPRESSION and not allow_truncated:
-        raw = _through_libtiff([data[first : first + count] for first, count in parts], layout, raw.shape)
-        return raw, 0
     for index, (first, count) in enumerate(parts):
         rows = raw[index * layout.tile_height : (index + 1) * layout.tile_height]
         found = np.zeros(0, np.uint8)
@@ -307,7 +312,7 @@ def _unpacked(
     if lost and not allow_truncated:
         raise TiffError(TRUNCATED)
     if layout.fill_order == 2 and layout.compression == _NO_COMPRESSION:
-        raw = np.packbits(np.unpackbits(raw, bitorder="little")).reshape(raw.shape)
+        return np.packbits(np.unpackbits(raw, bitorder="little")).reshape(raw.shape), lost
     return raw, lost
 
 
@@ -349,17 +354,19 @@ def _numbers_in(raw: np.ndarray, layout: _Layout, depth: int) -> np.ndarray:
             raise TiffError(f"is a TIFF of {bits} bit with predictor {layout.predictor}, which is not known; {_REMEDY}")
         digits = np.unpackbits(raw, axis=1)[:, : width * depth * bits].reshape(height, width, depth, bits)
         weights = np.uint64(1) << np.arange(bits - 1, -1, -1, dtype=np.uint64)
-        return digits @ weights
+        whole: np.ndarray = digits @ weights
+        return whole
     if layout.predictor == 3 and layout.kind == "f":
         # Bytes are differences to the pixel before, and lie in planes from the most to the least significant.
         sums = np.cumsum(raw.reshape(height, -1, depth), axis=1, dtype=np.uint8)
         planes = sums.reshape(height, bits // 8, width * depth)
         order = planes.swapaxes(1, 2).reshape(height, -1)
-        return order.view(f">f{bits // 8}").reshape(height, width, depth)
-    numbers = raw.view(f"{layout.endian}{layout.kind}{bits // 8}").reshape(height, width, depth)
+        floats: np.ndarray = order.view(f">f{bits // 8}").reshape(height, width, depth)
+        return floats
+    numbers: np.ndarray = raw.view(f"{layout.endian}{layout.kind}{bits // 8}").reshape(height, width, depth)
     if layout.predictor == 2:
-        whole = numbers.view(f"{layout.endian}u{bits // 8}")
-        return np.cumsum(whole, axis=1, dtype=f"u{bits // 8}").view(f"{layout.kind}{bits // 8}")
+        unsigned = numbers.view(f"{layout.endian}u{bits // 8}")
+        return np.cumsum(unsigned, axis=1, dtype=f"u{bits // 8}").view(f"{layout.kind}{bits // 8}")
     if layout.predictor != 1:
         raise TiffError(f"is a TIFF with predictor {layout.predictor}, which is not known; {_REMEDY}")
     return numbers
@@ -410,7 +417,8 @@ def _through_palette(indices: np.ndarray, tags: Tags) -> np.ndarray:
         raise TiffError("has a palette that lacks colors: it is damaged; copy or download it again")
     palette = palette.reshape(3, -1).T
     is_8bit = not (palette % 257).any() or not (palette % 256).any()  # some writers fill the low byte, others do not
-    return (palette // 256).astype(np.uint8)[indices] if is_8bit else palette[indices]
+    colors: np.ndarray = (palette // 256).astype(np.uint8)[indices] if is_8bit else palette[indices]
+    return colors
 
 
 def _lab_in_srgb(samples: np.ndarray, layout: _Layout, is_signed: bool) -> np.ndarray:

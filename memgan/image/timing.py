@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import AvifImagePlugin, GifImagePlugin, ImageFile
 
-from memgan.image.mending import png_chunks
+from memgan.image.containers import all_png_chunks
 
 
 def frame_durations(data: bytes, kind: str) -> list[float] | None:
@@ -14,7 +14,7 @@ def frame_durations(data: bytes, kind: str) -> list[float] | None:
     if kind == "PNG":
         delays = [
             struct.unpack(">HH", body[20:24])
-            for name, body, _ in png_chunks(data)
+            for name, body, _ in all_png_chunks(data)
             if name == b"fcTL" and len(body) >= 24
         ]
         return [1000 * numerator / (denominator or 100) for numerator, denominator in delays]
