@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from memgan.errors import OutputError
-from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk
+from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk, webp_chunk, webp_chunks
 from memgan.image.encode import encode_picture
 from memgan.image.formats import FORMATS
 from memgan.image.picture import Picture, in_srgb, to_8bit
@@ -21,6 +21,8 @@ _SHORT, _LONG = 3, 4
 _PIXEL_OFFSETS = (273, 324)  # of strips and tiles
 _FOLDERS = (330, 34665, 34853, 40965)  # sub-files, EXIF, GPS, interoperability
 _MAX_TIFF_BYTES = 2**32 - 2**16
+_WEBP_ANIMATION, _WEBP_ALPHA = 0x02, 0x10
+_WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
 _NUM_GIF_COLORS = 255  # one more is for what is not seen
 
 
@@ -171,6 +173,49 @@ class GifFrames:
         self._file.write(b";")
 
 
+class WebpFrames:
+    """Frames of an animated WebP: the pixels of one file each. Pillow's own way loses the transparency."""
+
+    def __init__(self, file: BinaryIO, num_loops: int, quality: int) -> None:
+        self._file, self._num_loops, self._quality = file, num_loops, quality
+        self._flags, self._sides = _WEBP_ANIMATION, b""
+        self._last: list[bytes] = []
+
+    def add(self, picture: Picture, duration_ms: float) -> None:
+        """Write the next frame."""
+        kept = picture if not self._sides else Picture(picture.rgb, alpha=picture.alpha)
+        chunks = list(webp_chunks(encode_picture(kept, ".webp", self._quality)))
+        if not self._sides:
+            height, width = picture.rgb.shape[:2]
+            self._sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+            self._file.write(b"RIFF" + bytes(4) + b"WEBP" + self._extended())
+            for kind, body in chunks:
+                if kind == b"ICCP":
+                    self._file.write(webp_chunk(kind, body))
+                elif kind in (b"EXIF", b"XMP "):
+                    self._last.append(webp_chunk(kind, body))
+                self._flags |= _WEBP_FLAGS.get(kind, 0)
+            self._file.write(webp_chunk(b"ANIM", struct.pack("<LH", 0, self._num_loops)))
+        if picture.alpha is not None:
+            self._flags |= _WEBP_ALPHA
+        duration = min(round(duration_ms), 2**24 - 1).to_bytes(3, "little")
+        pixels = b"".join(webp_chunk(kind, body) for kind, body in chunks if kind in (b"ALPH", b"VP8 ", b"VP8L"))
+        # Each frame replaces the one before, also where it is clear.
+        self._file.write(webp_chunk(b"ANMF", bytes(6) + self._sides + duration + b"\2" + pixels))
+
+    def close(self) -> None:
+        """The notes, and how long the file is."""
+        self._file.write(b"".join(self._last))
+        size = self._file.tell() - 8
+        if size >= 2**32:
+            raise OutputError("WebP cannot hold more than 4 GB; use TIFF")
+        self._file.seek(4)
+        self._file.write(struct.pack("<L", size) + b"WEBP" + self._extended())
+
+    def _extended(self) -> bytes:
+        return webp_chunk(b"VP8X", bytes([self._flags, 0, 0, 0]) + self._sides)
+
+
 def indexed(picture: Picture) -> Image.Image:
     """A picture in 256 colors: exactly if it has no more, else by an octree with error diffusion.
 
@@ -199,12 +244,12 @@ def indexed(picture: Picture) -> Image.Image:
     return result
 
 
-class SpooledFrames:
-    """Frames of an animated WebP or AVIF: they wait in a temporary file, since Pillow takes all of them at once."""
+class AvifFrames:
+    """Frames of an animated AVIF: they wait in a temporary file, since Pillow takes all of them at once."""
 
-    def __init__(self, path: Path, kind: str, suffix: str, num_loops: int, quality: int) -> None:
-        self._path, self._kind, self._num_loops = path, kind, num_loops
-        self._options: dict[str, Any] = {**FORMATS[suffix].options, "quality": quality}
+    def __init__(self, path: Path, quality: int) -> None:
+        self._path = path
+        self._options: dict[str, Any] = {**FORMATS[".avif"].options, "quality": quality}
         self._spool = tempfile.TemporaryFile(prefix="memgan-")  # noqa: SIM115
         self._pages = TiffPages(self._spool)
         self._durations: list[int] = []
@@ -225,16 +270,9 @@ class SpooledFrames:
         try:
             self._spool.seek(0)
             with TiffImagePlugin.TiffImageFile(self._spool, "") as frames:
-                frames.save(
-                    self._path,
-                    self._kind,
-                    save_all=True,
-                    duration=self._durations,
-                    loop=self._num_loops,
-                    **self._options,
-                )
+                frames.save(self._path, "AVIF", save_all=True, duration=self._durations, **self._options)
         except (OSError, ValueError, RuntimeError) as error:
-            raise OutputError(f"{self._kind} cannot hold this animation ({error}); use PNG") from error
+            raise OutputError(f"AVIF cannot hold this animation ({error}); use PNG") from error
 
     def discard(self) -> None:
         """Delete the temporary file."""

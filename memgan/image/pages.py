@@ -12,7 +12,7 @@ from memgan.image.decoding import PictureFile
 from memgan.image.encode import DEFAULT_QUALITY
 from memgan.image.files import read_file
 from memgan.image.formats import FORMATS
-from memgan.image.page_writers import ApngFrames, GifFrames, PictureWriter, SpooledFrames, TiffPages
+from memgan.image.page_writers import ApngFrames, AvifFrames, GifFrames, PictureWriter, TiffPages, WebpFrames
 from memgan.image.picture import Picture
 from memgan.runtime.atomic_file import atomic_write
 
@@ -71,7 +71,7 @@ class PagesWriter:
 
     The file appears when the ``with`` block ends; after an exception, or without any picture, there is none.
     Pages of a TIFF keep their notes, depth and size. An animation has the notes of its first frame. GIF has 256 colors
-    in each frame and no color profile; WebP and AVIF have 8 bit.
+    in each frame and no color profile; WebP and AVIF have 8 bit; AVIF does not say how often it plays.
 
     Args:
         path: its suffix, one of :data:`PAGE_SUFFIXES`, says the kind.
@@ -133,11 +133,13 @@ class PagesWriter:
     def _opened_writer(self) -> PictureWriter:
         temporary = self._opened.enter_context(atomic_write(self._path))
         kind, loops = FORMATS[self._suffix].name, self._timing.num_loops
-        if kind in ("WEBP", "AVIF"):
-            spooled = SpooledFrames(temporary, kind, self._suffix, loops, self._quality)
+        if kind == "AVIF":
+            spooled = AvifFrames(temporary, self._quality)
             self._opened.callback(spooled.discard)
             return spooled
         file = self._opened.enter_context(temporary.open("w+b"))
         if kind == "TIFF":
             return TiffPages(file)
+        if kind == "WEBP":
+            return WebpFrames(file, loops, self._quality)
         return ApngFrames(file, loops) if kind == "PNG" else GifFrames(file, loops)
