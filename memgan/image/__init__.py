@@ -6,7 +6,7 @@ Inside the library a picture is RGB with pixel centers at integer coordinates, a
 """
 
 from memgan.image.decoding import from_pil
-from memgan.image.encode import encode_picture, save_picture
+from memgan.image.encode import Encoded, encode, encode_picture, save_picture, suffix_for
 from memgan.image.files import decode_picture, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.note_readers import read_notes
@@ -36,6 +36,7 @@ __all__ = [
     "PAGE_SUFFIXES",
     "Carried",
     "ColorOrder",
+    "Encoded",
     "Notes",
     "Origin",
     "Pages",
@@ -46,6 +47,7 @@ __all__ = [
     "all_suffixes",
     "check_size",
     "decode_picture",
+    "encode",
     "encode_picture",
     "from_array",
     "from_pil",
@@ -57,6 +59,7 @@ __all__ = [
     "read_notes",
     "resize",
     "save_picture",
+    "suffix_for",
     "to_8bit",
     "to_array",
     "to_tensor",

@@ -108,9 +108,17 @@ def _channels(picture: Picture, alpha: np.ndarray | None) -> np.ndarray:
     return colors if alpha is None else np.dstack([colors, alpha])
 
 
+def _profile_of(picture: Picture, form: FileFormat) -> bytes | None:
+    """The color profile for a file: one that says what cICP, or gAMA and cHRM, say where these cannot be kept."""
+    if picture.icc_profile is not None:
+        return picture.icc_profile
+    said_by = "gAMA, cHRM" if picture.notes.cicp is None else "cICP"
+    return None if form.fates[said_by].kind == "kept" else picture.profile
+
+
 def _pil_of(picture: Picture, form: FileFormat) -> tuple[Image.Image, bytes | None]:
     """8-bit picture with the channels that the format holds, and its color profile."""
-    profile = picture.profile
+    profile = _profile_of(picture, form)
     colors = Image.fromarray(to_8bit(gray_of(picture.rgb) if picture.is_gray else picture.rgb))
     if profile is not None and form.fates["color profile"].kind != "kept":
         colors, profile = convert_to_srgb(colors, profile).convert(colors.mode), None
@@ -118,13 +126,16 @@ def _pil_of(picture: Picture, form: FileFormat) -> tuple[Image.Image, bytes | No
         # A profile of gray does not suit the three channels that the file gets.
         colors, profile = (convert_to_srgb(colors, profile) if profile is not None else colors.convert("RGB")), None
     if picture.alpha is not None and form.fates["alpha"].kind != "dropped":
-        colors.putalpha(Image.fromarray(to_8bit(picture.alpha)))
+        alpha = to_8bit(picture.alpha)
+        if form.fates["alpha"].kind == "converted":
+            alpha = np.where(alpha < 128, np.uint8(0), np.uint8(255))
+        colors.putalpha(Image.fromarray(alpha))
     return colors, profile
 
 
 def _encode_with_pillow(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
     image, profile = _pil_of(picture, form)
-    options = {**form.options, **_quality_options(picture, form, quality)}
+    options = {**form.options, **_quality_options(picture, form, out, quality)}
     if form.fates["EXIF"].kind == "kept":
         options |= {name: note for name, note in (("exif", out.exif), ("xmp", out.xmp)) if note is not None}
     if profile is not None:
@@ -134,20 +145,23 @@ def _encode_with_pillow(picture: Picture, form: FileFormat, out: Outgoing, quali
         names = ("color_primaries", "transfer_characteristics", "full_range_flag")
         options |= dict(zip(names, (primaries, transfer, full_range), strict=True))
         options.setdefault("matrix_coefficients", matrix or 6)
-    if form.name in ("BMP", "JPEG") and out.dpi is not None:
-        options["dpi"] = out.dpi
+    if form.name == "BMP":
+        options["dpi"] = out.dpi or (0, 0)  # Pillow would state one by itself
     if form.name == "GIF" and out.comments:
         options["comment"] = b"\n".join(out.comments)
     return _saved(image, form.name, options)
 
 
-def _quality_options(picture: Picture, form: FileFormat, quality: int | None) -> dict[str, Any]:
+def _quality_options(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> dict[str, Any]:
     if not form.has_quality:
         return {}
     origin = picture.origin
     is_same = origin is not None and origin.format == form.name
-    if quality is None and is_same and origin is not None and origin.is_lossless and form.lossless is not None:
-        return dict(form.lossless)
+    if quality is None and is_same and origin is not None and origin.is_lossless:
+        if form.lossless is not None:
+            return dict(form.lossless)
+        out.problems.append(f"{form.name} is not written without loss, as the input is: it is written at quality 100")
+        quality = 100
     return {"quality": DEFAULT_QUALITY if quality is None else quality}
 
 
@@ -207,7 +221,7 @@ def _encode_tiff(picture: Picture, form: FileFormat, out: Outgoing, quality: int
         planarconfig="contig" if not picture.is_gray or picture.alpha is not None else None,
         extrasamples=None if picture.alpha is None else ["unassalpha"],
         compression="zlib",
-        iccprofile=picture.profile,
+        iccprofile=_profile_of(picture, form),
         metadata=None,
         software=False,
     )
@@ -216,7 +230,7 @@ def _encode_tiff(picture: Picture, form: FileFormat, out: Outgoing, quality: int
 
 def _encode_jpeg2000(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
     image, profile = _pil_of(picture, form)
-    chosen = _quality_options(picture, form, quality)
+    chosen = _quality_options(picture, form, out, quality)
     if "quality" in chosen:
         decibels = 30 + chosen.pop("quality") / 5
         chosen = {"irreversible": True, "quality_mode": "dB", "quality_layers": [decibels]}

@@ -44,6 +44,8 @@ LAYOUT_TAGS = frozenset(
         _WINDOWS_PADDING,
     }
 )
+MAKER_NOTE_MOVES = "the maker note of the camera moves: programs may fail to read the parts that it points to"
+"""A problem."""
 _LAYOUT_TAGS_OF_EXIF = frozenset({0x9102, _WINDOWS_PADDING})  # compressed bits per pixel
 
 
@@ -89,7 +91,7 @@ def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
         dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 else ())}
         details.values = {tag: value for tag, value in details.values.items() if tag not in dropped}
     if maker_note_moves(tags):
-        problems.append("the maker note of the camera moves: programs may fail to read the parts that it points to")
+        problems.append(MAKER_NOTE_MOVES)
     return FirstFolder(
         exif=PREFIX + write_tags(tags) if root else None,
         orientation=orientation if 1 <= orientation <= 8 else 1,

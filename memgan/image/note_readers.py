@@ -27,6 +27,9 @@ IPTC_RESOURCE = 0x0404
 UUID_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 UUID_EXIF, UUID_IPTC = b"JpgTiffExif->JP2", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_CODING_STYLE, _COMMENT_2000, _TILE = 0x52, 0x64, 0x90  # markers of JPEG 2000
+_CODEC_NAMES = (b"Created by OpenJPEG", b"Kakadu-")
+_MAX_HEADER_BYTES = 2**20
 _MAX_TEXT_BYTES = 2**26
 _LOSSY_TIFF = {6, 7, 33003, 33004, 33005, 34712, 34892, 50001, 50002}  # JPEG, JPEG 2000, lossy DNG, WebP, JPEG XL
 # ITU-T T.81, table K.1, row by row: at quality 50.
@@ -61,6 +64,8 @@ class _Found:
     chromaticities: tuple[float, ...] | None = None
     srgb_intent: int | None = None
     cicp: tuple[int, int, int, int] | None = None
+    icc_profile: bytes | None = None
+    """If Pillow does not find it."""
     is_lossless: bool | None = None
     subsampling: str | None = None
     bit_depth: int = 8
@@ -92,7 +97,7 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
     if orientation == 1 and packet is not None:
         orientation = orientation_of(packet)
     xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned=orientation > 1)
-    profile, profile_problem = usable_profile(image)
+    profile, profile_problem = usable_profile(found.icc_profile or image.info.get("icc_profile"), image.mode)
     notes = Notes(
         xmp=xmp,
         iptc=found.iptc or _iptc_of(found.photoshop or first.photoshop or b"") or first.iptc,
@@ -328,17 +333,27 @@ def _from_jpeg2000(data: bytes, image: Image.Image, found: _Found) -> None:
                 found.iptc = content
         elif kind == b"jp2h":
             _from_jpeg2000_header(data, start, end, found)
-    style = data.find(b"\xff\x52")  # the marker of the coding style, whose last byte of interest names the wavelet
-    found.is_lossless = style >= 0 and data[style + 13 : style + 14] == b"\1"
-    comment = image.info.get("comment")
-    if comment and not comment.startswith(_CODEC_NAMES):
-        found.comments.append(comment)
+        elif kind == b"jp2c":
+            _from_codestream(data[start : min(end, start + _MAX_HEADER_BYTES)], found)
+
+
+def _from_codestream(data: bytes, found: _Found) -> None:
+    """Of JPEG 2000; its segments look like those of JPEG."""
+    for marker, content in jpeg_segments(data):
+        if marker == _TILE:
+            return
+        if marker == _CODING_STYLE:
+            found.is_lossless = content[9] == 1  # the wavelet that can be undone exactly
+        elif marker == _COMMENT_2000 and content[:2] == b"\0\1" and not content[2:].startswith(_CODEC_NAMES):
+            found.comments.append(content[2:])
 
 
 def _from_jpeg2000_header(data: bytes, start: int, end: int, found: _Found) -> None:
     for kind, at, to in boxes(data, start, end):
         if kind == b"ihdr" and to - at >= 11:
             found.bit_depth = (data[at + 10] & 0x7F) + 1
+        elif kind == b"colr" and data[at : at + 1] in (b"\2", b"\3"):
+            found.icc_profile = data[at + 3 : to]
         elif kind == b"res ":
             for name, inner, inner_end in boxes(data, at, to):
                 if name in (b"resc", b"resd") and inner_end - inner >= 10:
@@ -348,9 +363,6 @@ def _from_jpeg2000_header(data: bytes, start: int, end: int, found: _Found) -> N
                             top_x / bottom_x * 10.0**power_x * METERS_PER_INCH,
                             top_y / bottom_y * 10.0**power_y * METERS_PER_INCH,
                         )
-
-
-_CODEC_NAMES = (b"Created by OpenJPEG", b"Kakadu-")
 
 
 def _from_gif(data: bytes, image: Image.Image, found: _Found) -> None:

@@ -11,6 +11,7 @@ from memgan.image.exif import (
     COPYRIGHT,
     DESCRIPTION,
     IPTC_TAG,
+    MAKER_NOTE_MOVES,
     PREFIX,
     RESOLUTION_TAGS,
     SOFTWARE,
@@ -40,6 +41,7 @@ from memgan.image.tiff_folders import (
     EXIF_FOLDER,
     MAKER_NOTE,
     UNDEFINED,
+    Folder,
     Tags,
     Value,
     read_tags,
@@ -141,7 +143,7 @@ def _sort_texts(picture: Picture, form: FileFormat, out: Outgoing) -> dict[str, 
         lost.append(_COMMENT)  # both would be EXIF's one user comment
     if lost:
         named = ", ".join(keyword[:40] for keyword in lost[:5]) + (", ..." if len(lost) > 5 else "")
-        out.problems.append(f"{form.name} holds no such texts: {named} dropped")
+        out.problems.append(f"{form.name} does not hold all texts of a PNG file; dropped: {named}")
     return {keyword: text for keyword, text in left.items() if keyword not in lost}
 
 
@@ -174,17 +176,23 @@ def _set_exif(picture: Picture, form: FileFormat, texts: dict[str, str], out: Ou
         return
     if form.name == "JPEG" and out.tags is not None:
         _shorten_exif(out.tags, out)
+    if form.name == "TIFF" and out.tags is not None and MAKER_NOTE in _details(out.tags).values:
+        out.problems.append(MAKER_NOTE_MOVES)
 
 
 def _shorten_exif(tags: Tags, out: Outgoing) -> None:
     """A JPEG file holds 64 KB; the maker note is the largest part."""
-    details = tags.root.folders.get(EXIF_FOLDER)
-    if len(out.exif or b"") > _MAX_SEGMENT_BYTES and details is not None and MAKER_NOTE in details.values:
+    details = _details(tags)
+    if len(out.exif or b"") > _MAX_SEGMENT_BYTES and MAKER_NOTE in details.values:
         del details.values[MAKER_NOTE]
         out.problems.append("JPEG holds at most 64 KB of EXIF: the maker note of the camera is dropped")
     if len(out.exif or b"") > _MAX_SEGMENT_BYTES:
         out.tags = None
         out.problems.append("JPEG holds at most 64 KB of EXIF: it is dropped")
+
+
+def _details(tags: Tags) -> Folder:
+    return tags.root.folders.get(EXIF_FOLDER, Folder())
 
 
 def _set_xmp(picture: Picture, form: FileFormat, properties: list[Property], provenance: bool, out: Outgoing) -> None:
@@ -327,8 +335,6 @@ def add_jpeg2000_boxes(data: bytes, out: Outgoing, icc_profile: bytes | None) ->
     notes = b"".join(box(b"uuid", name + content) for name, content in uuids if content is not None)
     result = b""
     for kind, start, end in boxes(data):
-        if kind == b"jp2c":
-            return result + notes + data[start - 8 :]
         content = data[start:end]
         if kind == b"jp2h":
             content = b"".join(
@@ -338,7 +344,7 @@ def add_jpeg2000_boxes(data: bytes, out: Outgoing, icc_profile: bytes | None) ->
             if out.dpi is not None:
                 content += _resolution_box(out.dpi)
         result += box(kind, content)
-    return data
+    return result + notes  # Pillow finds comments only if the pixels follow the header
 
 
 def _resolution_box(dpi: tuple[float, float]) -> bytes:

@@ -41,12 +41,11 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _GAMMA_TOLERANCE, _CHROMATICITY_TOLERANCE = 0.005, 0.002
 
 
-def usable_profile(image: Image.Image) -> tuple[bytes | None, str | None]:
-    """The color profile of a PIL picture if it is one for its channels; else ``None`` and the reason, if it has one."""
-    profile: bytes | None = image.info.get("icc_profile")
+def usable_profile(profile: bytes | None, mode: str) -> tuple[bytes | None, str | None]:
+    """A color profile if it is one for PIL pictures of this mode; else ``None`` and the reason, if there is one."""
     if not profile:
         return None, None
-    wanted = "L" if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I") else image.mode
+    wanted = "L" if mode in ("1", "L", "LA", "La") or mode.startswith("I") else mode
     wanted = wanted if wanted in ("L", "CMYK") else "RGB"
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -56,7 +55,7 @@ def usable_profile(image: Image.Image) -> tuple[bytes | None, str | None]:
     except PROFILE_ERRORS as error:
         return None, f"the color profile is unusable ({error}) and dropped: sRGB is assumed"
     if _SPACES.get(space) != wanted:
-        return None, f"the color profile is for {space} and unusable for {image.mode} pixels; it is dropped"
+        return None, f"the color profile is for {space} and unusable for {mode} pixels; it is dropped"
     return profile, None
 
 

@@ -14,6 +14,7 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
 _BIG_ITEM_BYTES = {**_ITEM_BYTES, 16: 8, 17: 8, 18: 8}
 _MAX_DEPTH = 4
+_MAX_GAP_BYTES = 2**14  # about a thumbnail, which is left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,9 +191,14 @@ def maker_note_moves(tags: Tags) -> bool:
 
 
 def _is_near(tags: Tags, note: Value) -> bool:
-    """Whether the gap before the maker note is small, and its place leaves room for the first folder."""
+    """Whether the place of the maker note leaves room for the first folder, and no large gap before it."""
     first_end = 8 + 2 + 12 * _num_entries(tags.root) + 4
-    return note.offset is not None and first_end <= note.offset <= 2**16
+    return note.offset is not None and first_end <= note.offset <= _size(tags.root) + _MAX_GAP_BYTES
+
+
+def _size(folder: Folder) -> int:
+    own = 2 + 12 * _num_entries(folder) + 4 + sum(len(one.data) for one in folder.values.values())
+    return own + sum(_size(below) for below in folder.folders.values())
 
 
 def _num_entries(folder: Folder) -> int:
