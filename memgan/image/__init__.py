@@ -5,10 +5,11 @@ Color order, 255, 16 bit, alpha, EXIF and ICC are known here and nowhere else.
 Inside the library a picture is RGB with pixel centers at integer coordinates, and a tensor is RGB in [-1, 1].
 """
 
-from memgan.image.encode import encode_picture, save_picture
+from memgan.image.encode import Encoded, encode, encode_picture, save_picture, suffix_for
 from memgan.image.files import decode_picture, from_pil, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
-from memgan.image.notes import Carried, Notes, Origin, PngText, read_notes
+from memgan.image.note_readers import read_notes
+from memgan.image.notes import Carried, Notes, Origin, PngText
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -32,6 +33,7 @@ __all__ = [
     "MIN_SIDE",
     "Carried",
     "ColorOrder",
+    "Encoded",
     "Notes",
     "Origin",
     "Picture",
@@ -39,6 +41,7 @@ __all__ = [
     "all_suffixes",
     "check_size",
     "decode_picture",
+    "encode",
     "encode_picture",
     "from_array",
     "from_pil",
@@ -49,6 +52,7 @@ __all__ = [
     "read_notes",
     "resize",
     "save_picture",
+    "suffix_for",
     "to_8bit",
     "to_array",
     "to_tensor",

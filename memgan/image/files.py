@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from memgan.errors import ImageError
 from memgan.image.formats import IMAGE_SUFFIXES, enable_heif, is_heif
-from memgan.image.metadata import convert_to_srgb
-from memgan.image.notes import read_notes
+from memgan.image.note_readers import read_notes
 from memgan.image.picture import ColorOrder, Picture, check_size, from_array
+from memgan.image.profiles import convert_to_srgb
 
 # What Pillow's decoders raise on damaged data; an error of another kind is a fault of this library.
 _DECODE_ERRORS = (
@@ -115,7 +115,7 @@ def from_pil(image: Image.Image, data: bytes | None = None) -> Picture:
     image = _turned(image)
     if image.mode.startswith("I;16"):
         counts = np.asarray(image).astype(np.uint16)
-        return carried.on(Picture(np.repeat(counts[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile))
+        return Picture(np.repeat(counts[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile).carrying(carried)
     if image.mode in ("I", "F"):
         raise ImageError(f"PIL picture has mode {image.mode!r}; allowed are 8-bit modes and 'I;16'; use convert('RGB')")
     is_gray = image.mode in ("1", "L", "LA", "La")
@@ -125,7 +125,7 @@ def from_pil(image: Image.Image, data: bytes | None = None) -> Picture:
         alpha = np.array(image.getchannel("A"))
     if image.mode == "CMYK" and profile:
         image, profile = convert_to_srgb(image, profile), None
-    return carried.on(Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile))
+    return Picture(np.array(image.convert("RGB")), is_gray=is_gray, alpha=alpha, icc_profile=profile).carrying(carried)
 
 
 def open_picture(image: Any, color: ColorOrder = "bgr") -> Picture:
@@ -171,7 +171,7 @@ def _decode_16bit(data: bytes, image: Image.Image) -> Picture:
     decoded = decoded[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     is_gray = decoded.ndim == 2 or image.mode.startswith("I") or image.mode in ("L", "LA")
     if decoded.ndim == 2:
-        return carried.on(Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile))
+        return Picture(np.repeat(decoded[:, :, None], 3, axis=2), is_gray=True, icc_profile=profile).carrying(carried)
     alpha = np.ascontiguousarray(decoded[:, :, 3]) if decoded.shape[2] == 4 else None
     rgb = np.ascontiguousarray(decoded[:, :, 2::-1])
-    return carried.on(Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile))
+    return Picture(rgb, is_gray=is_gray, alpha=alpha, icc_profile=profile).carrying(carried)

@@ -1,12 +1,6 @@
-"""Holds what a picture file says besides its pixels, and reads it from files and PIL pictures."""
+"""Holds what a picture file says besides its pixels."""
 
 import dataclasses
-import warnings
-from typing import Any
-
-from PIL import Image
-
-from memgan.image.metadata import exif_of, usable_profile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +20,7 @@ class Notes:
     """What a file carries besides pixels, alpha, color profile and EXIF. Empty fields: it carries none."""
 
     xmp: bytes | None = None
-    """The XMP packet, UTF-8."""
+    """The XMP packet, UTF-8, without what restored pixels make untrue (their layout, thumbnails, gain maps)."""
     iptc: bytes | None = None
     """IPTC-IIM records."""
     dpi: tuple[float, float] | None = None
@@ -34,7 +28,7 @@ class Notes:
     text: tuple[PngText, ...] = ()
     """Of a PNG file, in its order."""
     comments: tuple[bytes, ...] = ()
-    """Of a JPEG or GIF file, in its order."""
+    """Of a JPEG, GIF or JPEG 2000 file, in its order."""
     gamma: float | None = None
     """gAMA of a PNG file: the exponent that encodes light, such as 0.45455."""
     chromaticities: tuple[float, ...] | None = None
@@ -43,6 +37,8 @@ class Notes:
     """sRGB of a PNG file: the rendering intent, 0 to 3; then the colors are sRGB."""
     cicp: tuple[int, int, int, int] | None = None
     """Coding-independent code points (ITU-T H.273): primaries, transfer, matrix, 1 for full range."""
+    restoration: str | None = None
+    """How faces of this picture were restored, for the provenance that is written; ``None``: none was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,45 +55,24 @@ class Origin:
     quality: int | None = None
     """Of a JPEG file: 1 to 100 on libjpeg's scale."""
     subsampling: str | None = None
-    """Of chroma: ``4:4:4``, ``4:2:2``, ``4:2:0``, ...; ``None``: the file has none or does not tell."""
+    """Of the chroma of a JPEG file: ``4:4:4``, ``4:2:2``, ``4:2:0``, ...; ``None``: it is gray or tells none."""
+    quantization: tuple[tuple[int, ...], ...] = ()
+    """The tables of a JPEG file, 64 numbers each, row by row."""
     bit_depth: int = 8
     """Per channel."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Carried:
-    """All that :func:`read_notes` finds."""
+    """All that :func:`memgan.image.note_readers.read_notes` finds."""
 
     notes: Notes
     origin: Origin | None
     exif: bytes | None
-    """EXIF as files hold it, without orientation and thumbnail."""
+    """EXIF as files hold it, without orientation, layout and thumbnail."""
     icc_profile: bytes | None
     """Color profile that suits the channels of the file."""
     orientation: int
-    """1 to 8, as EXIF counts; to be applied to the pixels by whoever decodes them."""
+    """1 to 8, as EXIF counts, of the pixels in the file. Pillow turns TIFF pictures by itself."""
     problems: tuple[str, ...]
     """Short sentences on what is damaged or dropped."""
-
-    def on(self, picture: Any) -> Any:
-        """The picture with notes, origin, EXIF and problems; its color profile is left to whoever decodes."""
-        problems = (*picture.problems, *self.problems)
-        return dataclasses.replace(picture, notes=self.notes, origin=self.origin, exif=self.exif, problems=problems)
-
-
-def read_notes(data: bytes | None, image: Image.Image) -> Carried:
-    """What a file carries besides its pixels.
-
-    Args:
-        data: the bytes of the file; ``None`` for a PIL picture without one.
-        image: Pillow's view of the same file, not yet turned.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        exif, profile = exif_of(image), usable_profile(image)
-        orientation = image.getexif().get(0x0112, 1)
-    turned = orientation in (5, 6, 7, 8)
-    width, height = (image.height, image.width) if turned else image.size
-    origin = None if data is None else Origin(image.format or "", width, height)
-    problems = tuple(str(one.message) for one in caught)
-    return Carried(Notes(), origin, exif, profile, orientation if orientation in range(1, 9) else 1, problems)

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image.metadata import convert_to_srgb
-from memgan.image.notes import Notes, Origin
+from memgan.image.notes import Carried, Notes, Origin
+from memgan.image.profiles import convert_to_srgb, profile_of_code_points, profile_of_gamma
 from memgan.runtime.choices import COLOR_ORDERS
 
 ColorOrder = Literal["bgr", "rgb"]
@@ -32,7 +32,7 @@ class Picture:
     """Color profile of ``rgb``; ``None``: sRGB."""
     exif: bytes | None = None
     """EXIF notes as files hold them, without orientation and thumbnail; ``None``: there are none."""
-    notes: Notes = Notes()
+    notes: Notes = dataclasses.field(default_factory=Notes)
     """What else the file carries."""
     origin: Origin | None = None
     """The kind of file it was read from; ``None``: none."""
@@ -43,6 +43,25 @@ class Picture:
     def peak(self) -> int:
         """Value of white: 255 or 65535."""
         return 65535 if self.rgb.dtype == np.uint16 else 255
+
+    @property
+    def profile(self) -> bytes | None:
+        """Color profile of ``rgb``: its own, or one that says what cICP or gAMA and cHRM say; ``None``: sRGB."""
+        notes = self.notes
+        if self.icc_profile is not None:
+            return self.icc_profile
+        if notes.cicp is not None:
+            return profile_of_code_points(notes.cicp[0], notes.cicp[1], self.is_gray)
+        if notes.srgb_intent is None and (notes.gamma is not None or notes.chromaticities is not None):
+            return profile_of_gamma(notes.gamma, notes.chromaticities, self.is_gray)
+        return None
+
+    def carrying(self, carried: Carried) -> "Picture":
+        """With what its file carries, but for the color profile, which is up to whoever decodes the pixels."""
+        problems = (*self.problems, *carried.problems)
+        return dataclasses.replace(
+            self, notes=carried.notes, origin=carried.origin, exif=carried.exif, problems=problems
+        )
 
 
 def check_size(width: int, height: int, what: str = "picture") -> None:
@@ -132,8 +151,7 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
     Returns:
         (H, W) for a gray picture, (H, W, 4) when there is transparency, (H, W, 3) otherwise; uint8 or uint16.
     """
-    if picture.icc_profile is not None:
-        picture = in_srgb(picture)
+    picture = in_srgb(picture)
     if picture.alpha is not None:
         colors = picture.rgb if color == "rgb" else picture.rgb[:, :, ::-1]
         return np.dstack([colors, picture.alpha])
@@ -144,11 +162,13 @@ def to_array(picture: Picture, color: ColorOrder = "bgr") -> np.ndarray:
 
 def in_srgb(picture: Picture) -> Picture:
     """The picture with 8-bit colors converted to sRGB if it has a profile; 16-bit colors keep their values."""
-    if picture.icc_profile is None or picture.peak != 255:
+    profile = picture.profile if picture.peak == 255 else None
+    if profile is None:
         return picture
     image = Image.fromarray(picture.rgb[:, :, 0] if picture.is_gray else picture.rgb)
-    rgb = np.array(convert_to_srgb(image, picture.icc_profile).convert("RGB"))
-    return dataclasses.replace(picture, rgb=rgb, icc_profile=None)
+    notes = dataclasses.replace(picture.notes, gamma=None, chromaticities=None, srgb_intent=None, cicp=None)
+    rgb = np.array(convert_to_srgb(image, profile).convert("RGB"))
+    return dataclasses.replace(picture, rgb=rgb, icc_profile=None, notes=notes)
 
 
 def gray_of(rgb: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
+from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import Restoration
 from memgan.runtime.prefetch import prefetch
 
@@ -168,7 +169,8 @@ class Pipeline:
         problems = task.picture.problems
         if task.size is None:
             return Restoration(faces, None, options.color, problems=problems)
-        canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        enlarged = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        canvas = with_provenance(enlarged, faces, options)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, done, scales, options.grain)
