@@ -1,7 +1,6 @@
 """Lists the kinds of picture files that are read and written, and what each of them holds."""
 
 import functools
-import importlib.util
 import io
 import struct
 import zlib
@@ -24,7 +23,7 @@ from PIL import (
 )
 
 from memgan.errors import MissingDependencyError
-from memgan.runtime.picture_formats import PICTURE_FORMATS, FileFormat
+from memgan.runtime.picture_formats import PICTURE_FORMATS, FileFormat, installed_suffixes
 
 _BY_SUFFIX = {suffix: form for form in PICTURE_FORMATS for suffix in form.suffixes}
 HEIF_SUFFIXES = tuple(suffix for suffix, form in _BY_SUFFIX.items() if form.name == "HEIF")
@@ -135,4 +134,4 @@ def format_of(suffix: str) -> FileFormat | None:
 @functools.lru_cache(maxsize=1)
 def all_suffixes() -> tuple[str, ...]:
     """:data:`IMAGE_SUFFIXES`, and those of HEIF where pillow-heif is installed."""
-    return IMAGE_SUFFIXES + (HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else ())
+    return installed_suffixes()
