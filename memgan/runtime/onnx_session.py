@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from memgan.errors import MissingDependencyError, WeightsError
+from memgan.runtime.privacy import keep_private
 
 
 def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
@@ -17,6 +18,7 @@ def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
         MissingDependencyError: if onnxruntime is not installed.
         WeightsError: if it cannot run the file.
     """
+    keep_private("onnxruntime")
     try:
         import onnxruntime
     except ImportError as error:
