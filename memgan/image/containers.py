@@ -45,13 +45,29 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + size
 
 
+def all_png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Kind and content of each chunk of a PNG file, and whether its checksum is right; the last one may be cut off."""
+    position = len(PNG_SIGNATURE)
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from(">L4s", data, position)
+        content = data[position + 8 : position + 8 + size]
+        checksum = data[position + 8 + size : position + 12 + size]
+        yield kind, content, checksum == struct.pack(">L", zlib.crc32(kind + content))
+        position += 12 + size
+
+
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and first 16 bytes of each chunk of a WebP file."""
+    """Kind and content of each chunk of a WebP file; the last one may be cut off."""
     position = 12
     while position + 8 <= len(data):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
-        yield data[position : position + 4], data[position + 8 : position + 8 + min(size, 16)]
+        yield data[position : position + 4], data[position + 8 : position + 8 + size]
         position += 8 + size + size % 2
+
+
+def webp_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk with its length."""
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:

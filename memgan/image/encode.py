@@ -22,6 +22,7 @@ from memgan.image.note_writers import (
     png_chunks_of,
     set_jpeg_density,
 )
+from memgan.image.palette import NUM_COLORS, TOO_MANY_COLORS, indexed
 from memgan.image.picture import Picture, gray_of, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.runtime.atomic_file import atomic_write
@@ -155,8 +156,6 @@ def _encode_with_pillow(picture: Picture, form: FileFormat, out: Outgoing, quali
         options.setdefault("matrix_coefficients", matrix or 6)
     if form.name == "BMP":
         options["dpi"] = out.dpi or (0, 0)  # Pillow would state one by itself
-    if form.name == "GIF" and out.comments:
-        options["comment"] = b"\n".join(out.comments)
     return _saved(image, form.name, options)
 
 
@@ -237,6 +236,16 @@ def _encode_tiff(picture: Picture, form: FileFormat, out: Outgoing, quality: int
     return add_tiff_tags(buffer.getvalue(), out)
 
 
+def _encode_gif(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
+    image, is_exact = indexed(picture)
+    if not is_exact:
+        out.problems.append(TOO_MANY_COLORS)
+    options: dict[str, Any] = {"comment": b"\n".join(out.comments)} if out.comments else {}
+    if picture.alpha is not None:
+        options["transparency"] = NUM_COLORS
+    return _saved(image, "GIF", {**options, "optimize": False})
+
+
 def _encode_jpeg2000(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
     image, profile = _pil_of(picture, form)
     chosen = _quality_options(picture, form, out, quality)
@@ -248,7 +257,13 @@ def _encode_jpeg2000(picture: Picture, form: FileFormat, out: Outgoing, quality:
     return add_jpeg2000_boxes(_saved(image, "JPEG2000", chosen), out, profile)
 
 
-_ENCODERS = {"JPEG": _encode_jpeg, "PNG": _encode_png, "TIFF": _encode_tiff, "JPEG2000": _encode_jpeg2000}
+_ENCODERS = {
+    "JPEG": _encode_jpeg,
+    "PNG": _encode_png,
+    "TIFF": _encode_tiff,
+    "JPEG2000": _encode_jpeg2000,
+    "GIF": _encode_gif,
+}
 
 
 def save_picture(

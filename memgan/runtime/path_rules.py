@@ -1,8 +1,10 @@
-"""Knows the rules of systems for names of files, as functions of names: no file is touched."""
+"""Knows the rules of systems for names of files: no file is touched."""
 
 import os
 import unicodedata
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+from memgan.errors import ConfigError
 
 _RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"} | {
     f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³"
@@ -30,3 +32,15 @@ def name_problem(path: PurePath, *, windows: bool = os.name == "nt") -> str | No
     if len(str(path)) > _MOST_CHARACTERS and not str(path).startswith("\\\\?\\"):
         return f"its path has {len(str(path))} characters, of which Windows allows {_MOST_CHARACTERS}"
     return None
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with the folder of a user in place of ``~``.
+
+    Raises:
+        ConfigError: if there is none, as in a container whose user has neither ``HOME`` nor an entry in the system.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{os.fspath(path)!r} has no home folder to stand for; give the whole path.") from error

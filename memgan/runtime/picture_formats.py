@@ -3,6 +3,7 @@ help at once.
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -126,3 +127,11 @@ PICTURE_FORMATS = (
 )
 """All kinds; AVIF needs a Pillow that was built with it, HEIF the package pillow-heif."""
 EXTENSIONS = tuple(form.suffixes[0].removeprefix(".") for form in PICTURE_FORMATS)
+
+
+def installed_suffixes() -> tuple[str, ...]:
+    """Of the files that are read and written on this machine."""
+    from PIL import features
+
+    has = {"AVIF": features.check("avif"), "HEIF": importlib.util.find_spec("pillow_heif") is not None}
+    return tuple(suffix for form in PICTURE_FORMATS if has.get(form.name, True) for suffix in form.suffixes)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from memgan.runtime.streams import LenientStream
 
@@ -50,7 +50,9 @@ class ProgressBar:
             title, status = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[status]}"))
             to_terminal = LenientStream(sys.stdout).isatty()  # a pipe gets what is printed
             columns = (title, BarColumn(), status, TimeElapsedColumn())
-            self._bar = _shown = Progress(*columns, console=Console(file=self._stream), redirect_stdout=to_terminal)
+            self._bar = _shown = Progress(
+                *columns, console=Console(file=cast(IO[str], self._stream)), redirect_stdout=to_terminal
+            )
             self._bar.add_task(self._title, total=self._total, completed=self._done, status=self._status())
             self._bar.start()
         return self

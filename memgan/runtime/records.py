@@ -101,6 +101,7 @@ class Records:
     """The rows of a folder of outputs. May be used by several threads, and by several processes at a time.
 
     Rows of other runs are seen as they are written. In memory are 16 bytes for each input and output of the file.
+    A file that cannot be read or written is an OutputError.
 
     Args:
         folder: where the outputs and the file lie; need not exist yet.
@@ -114,6 +115,17 @@ class Records:
         self._places = NameIndex()
         self._read_to = 0
         self._synced = -_SYNC_SECONDS
+
+    def load(self) -> None:
+        """Index the rows that are there. Need not be called; whoever does learns early what is wrong with the file.
+
+        Raises:
+            OutputError: if the file cannot be read or written.
+        """
+        with self._lock:
+            self._catch_up()
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            raise OutputError(f"{self.path} cannot be written; check its permissions")
 
     def append(self, row: Row) -> None:
         """Write a row at the end of the file.
@@ -180,19 +192,22 @@ class Records:
     def _catch_up(self) -> None:
         """Index the rows that were written since the last time, here or elsewhere."""
         try:
-            if self.path.stat().st_size == self._read_to:
+            if not self.path.exists() or self.path.stat().st_size == self._read_to:
                 return
-        except OSError:  # not yet there
-            return
-        with open(self.path, "rb") as file:
-            file.seek(self._read_to)
-            for line in file:
-                if not line.endswith(b"\n"):  # another process is at it
-                    break
-                row = Row.from_line(line)
-                if row is not None:
-                    self._index(row, self._read_to)
-                self._read_to += len(line)
+            with open(self.path, "rb") as file:
+                file.seek(self._read_to)
+                for line in file:
+                    if not line.endswith(b"\n"):  # another process is at it
+                        break
+                    row = Row.from_line(line)
+                    if row is not None:
+                        self._index(row, self._read_to)
+                    self._read_to += len(line)
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be read ({error.strerror}), so that nobody knows whose the results are; mend or "
+                "delete it, or choose another output folder"
+            ) from error
 
     def _index(self, row: Row, place: int) -> None:
         if row.outputs and row.status != FAILED:

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore all inputs; 0 if all went well, 1 if some were skipped, 128 and a signal's number if that ended it."""
     from memgan.apps.cli.inputs import Inputs
-    from memgan.image import all_suffixes
+    from memgan.runtime.picture_formats import installed_suffixes
 
     args.inputs = [*args.inputs, *args.input]
     if not args.inputs:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if files.report is not None and files.report.is_dir():
         raise OutputError(f"--report is {files.report}, which is a folder; name a file in it")
     own = [files.output / name for name in FOLDERS]
-    inputs = Inputs(args.inputs, all_suffixes(), recursive=files.recursive, own=own)
+    inputs = Inputs(args.inputs, installed_suffixes(), recursive=files.recursive, own=own)
     if files.dry_run:
         return _print_plan(inputs, files, options, parts)
     return _restore(inputs, files, options, parts, vars(args))
@@ -81,7 +81,7 @@ def _restore(
     inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions, args: dict[str, Any]
 ) -> int:
     from memgan.apps.cli.inputs import InputPicture, LeftOut, left_out_line
-    from memgan.apps.cli.restore_report import Report, Summary
+    from memgan.apps.cli.restore_report import EXISTING, Report, Summary
     from memgan.runtime.progress import ProgressBar, print_line
     from memgan.runtime.records import FAILED
     from memgan.runtime.signals import StopSignals
@@ -119,7 +119,7 @@ def _restore(
                 if row.reason is not None:
                     trouble = True
                     print_line(f"memgan: {given}: {'skipped: ' * (row.status == FAILED)}{row.reason}")
-                for note in () if files.quiet else row.notes:
+                for note in () if files.quiet or row.status == EXISTING else row.notes:
                     print_line(f"memgan: {given}: {note}")
                 bar.advance()
         except KeyboardInterrupt:
@@ -155,8 +155,9 @@ def _work(
     jobs = number_of_jobs(files.jobs, total)
     with cores_shared(jobs):
         weights = _weights(parts)
-        restorer = _make_restorer(parts, options)
         planner = _planner(files, options, parts, weights, folds=folds)
+        planner.records.load()
+        restorer = _make_restorer(parts, options)
         known = {
             "run": secrets.token_hex(8),
             "weights": weights,

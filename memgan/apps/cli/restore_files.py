@@ -17,11 +17,13 @@ import torch
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import in_order
 from memgan.apps.cli.names import COMPARED, CROPPED, RESTORED, face_name, has_same_type, page_mark, picture_name
+from memgan.apps.cli.restore_options import page_range
 from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
 from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face
 from memgan.apps.cli.restore_report import RESTORED as DONE
-from memgan.errors import OutputError
+from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
+from memgan.image.pages import PAGE_SUFFIXES, PagesWriter, Timing, open_pages
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
@@ -78,23 +80,27 @@ class FileRestorer:
                 row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), **self._known))
             return work.given, row
 
+        begun: _Work | None = None  # some of its pages are done, others not
         results = self._restorer.pipeline.run(self._pictures(inputs, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
             try:
                 for result in results:
                     while not waiting[0].has_picture:
+                        begun = None
                         yield ended(waiting.popleft().work)
                     step = waiting.popleft()
                     step.work.add(result, step.page)
+                    begun = None if step.is_last else step.work
                     if step.is_last:
                         yield ended(step.work)
                 while waiting:
+                    begun = None
                     yield ended(waiting.popleft().work)
             finally:
-                for step in waiting:
-                    step.work.give_up()
+                if begun is not None:
+                    begun.give_up()
 
-    def _pictures(self, inputs: Iterable[InputPicture], waiting: "deque[_Step]") -> Iterator[Picture | Path]:
+    def _pictures(self, inputs: Iterable[InputPicture], waiting: "deque[_Step]") -> Iterator[Picture]:
         """Pictures to restore; for each and for each input without any a step is added to ``waiting``."""
         for item in inputs:
             if self._stops():
@@ -103,8 +109,15 @@ class FileRestorer:
             if work.is_over:
                 waiting.append(_Step(work, has_picture=False))
                 continue
-            waiting.append(_Step(work))
-            yield item.path
+            try:
+                for page, is_last, picture in work.pictures():
+                    waiting.append(_Step(work, page, is_last=is_last))
+                    yield picture
+                    if self._stops() and not is_last:
+                        return
+            except (ImageError, MissingDependencyError) as error:
+                work.fail(str(error))
+                waiting.append(_Step(work, has_picture=False))
 
     def _recorded(self, row: Row) -> Row:
         try:
@@ -137,6 +150,9 @@ class _Work:
         self._faces: list[dict[str, Any]] = []
         self._notes: dict[str, None] = {}
         self._changed = False
+        self._is_complete = True  # all pages are restored
+        self._timing: Timing | None = None
+        self._writer: PagesWriter | None = None
 
     @property
     def is_over(self) -> bool:
@@ -156,7 +172,8 @@ class _Work:
                 self._problem = str(error)
 
     def end(self) -> Row:
-        """What became of the input."""
+        """What became of the input, of which all is done."""
+        self._end_pages()
         state = self._plan.state or FileState(absolute(self._plan.item.path), 0, 0)
         if self._plan.done is not None:
             return dataclasses.replace(self._plan.done, status=EXISTING)
@@ -177,32 +194,99 @@ class _Work:
             notes=list(self._notes),
         )
 
+    def pictures(self) -> Iterator[tuple[int | None, bool, Picture]]:
+        """The pictures of the input that are asked for: the number of a page if there are several, and whether it is
+        the last.
+
+        Raises:
+            ImageError, MissingDependencyError: as :func:`memgan.image.pages.open_pages`; if there is no such page.
+        """
+        pages = open_pages(self.given, allow_truncated=self._files.allow_truncated)
+        first, last = page_range(self._files.pages)
+        last = len(pages) if last is None else min(last, len(pages))
+        if first > last:
+            raise ImageError(f"{self.given} has {len(pages)} pages; --pages asks for {self._files.pages}")
+        self._is_complete = last - first + 1 == len(pages)
+        if not self._is_complete:
+            self._notes[f"of its {len(pages)} pages, those of --pages {self._files.pages} are restored"] = None
+        if pages.timing is not None:
+            self._timing = pages.timing._replace(durations_ms=pages.timing.durations_ms[first - 1 : last])
+        for number, picture in enumerate(itertools.islice(pages, first - 1, last), first):
+            yield None if first == last else number, number == last, picture
+
+    def fail(self, problem: str) -> None:
+        """Say why the input cannot be restored."""
+        self._problem = problem
+
     def give_up(self) -> None:
-        """Leave no part of a file behind, since the input will not be completed."""
+        """Leave no part of a file of pages behind, since the input will not be completed."""
+        if self._writer is not None:
+            stop = KeyboardInterrupt()
+            self._writer.__exit__(type(stop), stop, None)
 
     def _write(self, result: Restoration, page: str) -> None:
         name = self._plan.item.name
         faces: dict[PurePath, np.ndarray] = {}
         for number, face in enumerate(() if self._files.no_faces else result.faces):
             index = None if self._options.has_aligned else number
-            faces[face_name(CROPPED, name, index, page)] = face.crop
-            faces[face_name(RESTORED, name, index, page, self._end)] = face.restored
-            faces[face_name(COMPARED, name, index, page)] = np.hstack([face.crop, face.restored])
-        suffix = self._suffix(result)
-        whole = None if result.picture is None else picture_name(name, suffix, f"{page}{self._end}")
-        for output in faces if whole is None else (*faces, whole):
+            images = {CROPPED: face.crop, RESTORED: face.restored, COMPARED: np.hstack([face.crop, face.restored])}
+            faces |= {face_name(folder, name, index, page, self._end): image for folder, image in images.items()}
+        for output in faces:
             self._claim(output)
+        self._changed = self._changed or result.changed
+        if result.picture is not None:
+            self._write_whole(result, result.picture, page)
         for output, crop in faces.items():
-            self._written(output, functools.partial(_write, crop))
-        if whole is not None and result.picture is not None:
-            picture = result.picture
-            copies = not result.changed and has_same_type(name, suffix)
-            self._written(whole, lambda path: self._copy(path) if copies else self._save(picture, path))
-            self._output = self._output or whole.as_posix()
+            self._written(output, functools.partial(_write, Picture(crop)))
         if not (self._files.no_faces or self._options.has_aligned):
             self._remove_faces_from(len(result.faces), page)
         self._faces += map(json_of_face, result.faces)
-        self._changed = self._changed or result.changed
+
+    def _write_whole(self, result: Restoration, picture: Picture, page: str) -> None:
+        """Write the whole picture, or as a page into the file of all pages where its type holds several."""
+        name, suffix = self._plan.item.name, self._suffix(result)
+        holds_pages = page and suffix in PAGE_SUFFIXES
+        whole = picture_name(name, suffix, self._end if holds_pages else f"{page}{self._end}")
+        if self._writer is None:
+            self._claim(whole)
+            self._output = self._output or whole.as_posix()
+        if holds_pages:
+            if self._writer is None:
+                path = self._files.output / whole
+                _make_folder(path.parent)
+                self._writer = PagesWriter(path, self._timing, self._files.quality).__enter__()
+            try:
+                self._writer.add(picture)
+            except OutputError:
+                raise
+            except OSError as error:
+                raise OutputError(f"{whole} cannot be written ({error.strerror or error}); make room") from error
+        elif not (page or result.changed) and self._may_copy(suffix):
+            self._written(whole, self._copy)
+        else:
+            self._written(whole, functools.partial(self._save, picture))
+
+    def _may_copy(self, suffix: str) -> bool:
+        """Whether the input's file can be the result if nothing in it changes."""
+        is_asked_for = self._files.quality is None and self._is_complete
+        return is_asked_for and has_same_type(self._plan.item.name, suffix)
+
+    def _end_pages(self) -> None:
+        """Complete the file of all pages, or drop it for a copy of the input if nothing changed."""
+        if self._writer is None or self._output is None:
+            return
+        output = PurePath(self._output)
+        is_copied = self._problem is None and not self._changed and self._may_copy(output.suffix.lower())
+        if self._problem is not None or is_copied:
+            self.give_up()
+        try:
+            if is_copied:
+                self._written(output, self._copy)
+            elif self._problem is None:
+                self._writer.__exit__(None, None, None)
+                self._written(output, self._date)
+        except OutputError as error:
+            self._problem = str(error)
 
     def _suffix(self, result: Restoration) -> str:
         """That of the real kind of the input, unless another kind is asked for."""
@@ -244,9 +328,9 @@ class _Work:
     def _remove_faces_from(self, count: int, page: str) -> None:
         """Remove files of faces that an earlier run found in this input and this one does not."""
         state = self._plan.state
-        for folder, end in ((CROPPED, ""), (RESTORED, self._end), (COMPARED, "")):
+        for folder in (CROPPED, RESTORED, COMPARED):
             for index in itertools.count(count):
-                output = face_name(folder, self._plan.item.name, index, page, end)
+                output = face_name(folder, self._plan.item.name, index, page, self._end)
                 owned = self._records.owner(output.as_posix())
                 if owned is None or state is None or not is_same_input(owned[0].input, state):
                     break
@@ -255,9 +339,9 @@ class _Work:
                         (self._files.output / output).unlink()
 
 
-def _write(crop: np.ndarray, path: Path) -> None:
+def _write(picture: Picture, path: Path) -> None:
     _make_folder(path.parent)
-    save_picture(Picture(crop), path)
+    save_picture(picture, path)
 
 
 def _make_folder(folder: Path) -> None:

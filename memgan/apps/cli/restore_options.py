@@ -47,7 +47,7 @@ class FileOptions:
     recursive: bool = option(
         False, "also look into folders of the input folders", group="files", words=("-r", "--recursive")
     )
-    suffix: str = option("", "added to the names of restored files: NAME_TEXT.png", group="files", metavar="TEXT")
+    suffix: str = option("", "added to the names of results: NAME_TEXT.jpg", group="files", metavar="TEXT")
     pages: str = option(
         "all",
         "of files with several pages or frames: all (default), first, or A:B, from page A to page B, counted from 1",
@@ -74,6 +74,9 @@ class FileOptions:
     )
     keep_date: bool = option(False, "give results the time of the last change of their inputs", group="files")
     no_faces: bool = option(False, f"write {PICTURES} only", group="files")
+    allow_truncated: bool = option(
+        False, "restore what is there of files that are cut off; the rest is black or gray", group="files"
+    )
     skip_existing: bool = option(
         False,
         "leave out inputs that were restored with the same options, have not changed, and whose results are there",

@@ -37,7 +37,7 @@ def test_files_of_a_folder_are_taken_in_order(tmp_path: Path) -> None:
     everything = ["C.JPG", "a.jpg", "b.png", "sub/a.jpg", "sub/sub/z.png"]
     assert taken(tmp_path, recursive=True) == everything
     inputs = Inputs([tmp_path], SUFFIXES, recursive=True)
-    assert [one for one in inputs] == [one for one in inputs], "each loop looks anew"
+    assert list(inputs) == list(inputs), "each loop looks anew"
     assert left_out_line(left_out(tmp_path)) == (
         "left out: file of another type: 2 (1 .txt, 1 .cr2); --dry-run lists them"
     )

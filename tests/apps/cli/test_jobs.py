@@ -20,7 +20,6 @@ from memgan.apps.cli.restore_options import FileOptions
 from memgan.apps.cli.restore_plan import Planner
 from memgan.errors import OutputError
 from memgan.faces import retinaface
-from memgan.restoration import pipeline
 from memgan.restoration.options import RestoreOptions
 from memgan.runtime.records import Records
 
@@ -101,7 +100,8 @@ def test_the_jobs_share_the_cores_and_leave_the_settings_as_they_were():
 def test_the_embedded_detector_takes_as_many_threads_as_torch():
     for number in (1, 2):
         torch.set_num_threads(number)
-        assert retinaface._session.__wrapped__().get_session_options().intra_op_num_threads == number
+        session = retinaface.EmbeddedRetinaFace()._session._session
+        assert session.get_session_options().intra_op_num_threads == number
 
 
 # -- the order of work -----------------------------------------------------------------------------------------------
@@ -151,14 +151,14 @@ def test_after_an_exception_nothing_else_is_begun():
 @pytest.mark.usefixtures("four_cores")
 def test_automatic_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Each of the first four waits for the three others."""
-    meeting, load = threading.Barrier(4, timeout=PATIENCE), pipeline.open_picture
+    meeting, load = threading.Barrier(4, timeout=PATIENCE), restore_files.open_pages
 
-    def load_together(path, color):
+    def load_together(path, **how):
         if path.stem in "0123":
             meeting.wait()
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", load_together)
+    monkeypatch.setattr(restore_files, "open_pages", load_together)
     assert restore("--jobs", "0") == 0
     assert results_in(tmp_path) == [f"{i}.png" for i in range(6)]
 
@@ -174,14 +174,14 @@ def test_a_failure_loses_no_other_picture(restore, folder, tmp_path, capsys, num
 
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_an_interruption_ends_all_jobs(restore, tmp_path, monkeypatch, capsys, number):
-    load = pipeline.open_picture
+    load = restore_files.open_pages
 
-    def stop(path, color):
+    def stop(path, **how):
         if path.stem == "1":
             raise KeyboardInterrupt
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", stop)
+    monkeypatch.setattr(restore_files, "open_pages", stop)
     before = torch.get_num_threads()
     assert restore("-j", number) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from fakes import FakeDetector, face_at, restorer_options, scene
 from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
+from memgan.apps.cli import restore_files
 from memgan.image import load_picture
-from memgan.restoration import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def test_the_words_of_inference_gfpgan(restore, tmp_path):
     assert restore(*words.split(), "--only_center_face", "--ext", "auto", "-w", "0.5") == 0
     out = tmp_path / "results"
     assert files_in(out) == [
-        "cmp/a.png_00.png",
-        "cropped_faces/a.png_00.png",
+        "cmp/a.png_00_new.png",
+        "cropped_faces/a.png_00_new.png",
         "restored_faces/a.png_00_new.png",
         "restored_imgs/a_new.png",
     ]
@@ -139,14 +139,14 @@ def test_report(restore, weights, tmp_path):
 def test_report_is_written_when_the_work_stops(restore, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
-    load = pipeline.open_picture
+    load = restore_files.open_pages
 
-    def stop(path, color):
+    def stop(path, **how):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", stop)
+    monkeypatch.setattr(restore_files, "open_pages", stop)
     report = tmp_path / "report.json"
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--report", report) == 130
     assert [entry["status"] for entry in report_of(report)["pictures"]] == ["restored"]
@@ -189,13 +189,13 @@ def test_jobs_give_the_same_files(restore, tmp_path):
 
 def test_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Both threads have to be inside before either goes on."""
-    meeting, load = threading.Barrier(2, timeout=20), pipeline.open_picture
+    meeting, load = threading.Barrier(2, timeout=20), restore_files.open_pages
 
-    def load_together(path, color):
+    def load_together(path, **how):
         meeting.wait()
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", load_together)
+    monkeypatch.setattr(restore_files, "open_pages", load_together)
     for name in "ab":
         save(tmp_path / "in" / f"{name}.png")
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2", "--no-faces") == 0
