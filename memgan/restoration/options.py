@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
+from memgan.runtime.checks import check_int
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
 
@@ -84,7 +86,14 @@ class RestoreOptions:
     self_ensemble: bool = option(
         False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
     )
-    max_batch: int = option(8, "most faces that run through the network at once", low=1)
+    max_batch: int = option(
+        8,
+        "most faces that run through the network at once (default: 8; on a CPU each picture's own)",
+        group="work",
+        words=("--max-batch",),
+        metavar="N",
+        low=1,
+    )
     color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)
     paste_back: bool = option(True, "give the whole picture")
     evidence: bool = option(False, "show what the memory recognizes in each face")
@@ -96,3 +105,6 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.face_index is not None:
+            given = self.face_index if isinstance(self.face_index, Iterable) else (self.face_index,)
+            object.__setattr__(self, "face_index", tuple(check_int("face_index", index, 0) for index in given))
