@@ -1,5 +1,6 @@
 """Evaluates restorers, which are any callables: metrics, tables, contact sheets and memory diagnostics."""
 
+from memgan.evaluation.harm import HarmRow, harm_table, measure_harm
 from memgan.evaluation.memory_diagnostics import MemoryDiagnoser, MemoryDiagnostics
 from memgan.evaluation.metrics.fidelity import psnr, ssim
 from memgan.evaluation.metrics.identity import IdentityDistance
@@ -18,6 +19,7 @@ __all__ = [
     "EvaluatedFace",
     "EvaluationResult",
     "FaceScores",
+    "HarmRow",
     "IdentityDistance",
     "MemoryDiagnoser",
     "MemoryDiagnostics",
@@ -32,8 +34,10 @@ __all__ = [
     "evaluate_real",
     "face_seed",
     "frechet_distance",
+    "harm_table",
     "import_restorer",
     "kernel_distance",
+    "measure_harm",
     "niqe",
     "psnr",
     "result_table",

@@ -127,8 +127,8 @@ def evaluate(
     def degrade(batch: Tensor, names: Sequence[str], seed: int) -> Tensor:
         return degrade_seeded(batch, [face_seed(name, seed) for name in names], settings=ranges, codec=codec)
 
-    clean = _Faces(faces, limit, size_px, batch_size)
-    good = _Faces(others, len(clean), size_px, batch_size)
+    clean = FaceBatches(faces, limit, size_px, batch_size)
+    good = FaceBatches(others, len(clean), size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px) if metrics is None else metrics
     return _run(restore, clean, good, metrics, device, show_progress, on_face, seeds, degrade)
 
@@ -157,13 +157,13 @@ def evaluate_real(
     Returns:
         Scores under the seed 0; ``target`` is the reference.
     """
-    given = _Faces(faces, limit, size_px, batch_size)
-    good = _Faces(reference, None, size_px, batch_size)
+    given = FaceBatches(faces, limit, size_px, batch_size)
+    good = FaceBatches(reference, None, size_px, batch_size)
     metrics = choose_metrics(device=device, size_px=size_px, with_truth=False) if metrics is None else metrics
     return _run(restore, given, good, metrics, device, show_progress, on_face)
 
 
-class _Faces:
+class FaceBatches:
     """Faces of some sources, read in batches; none of ``None``."""
 
     def __init__(self, sources: Sources | None, limit: int | None, size_px: int, batch_size: int) -> None:
@@ -189,8 +189,8 @@ class _Faces:
 @torch.no_grad()
 def _run(
     restore: Restorers,
-    faces: _Faces,
-    good: _Faces,
+    faces: FaceBatches,
+    good: FaceBatches,
     metrics: MetricSet,
     device: str | torch.device,
     show_progress: bool,
@@ -199,7 +199,7 @@ def _run(
     degrade: Callable[[Tensor, Sequence[str], int], Tensor] | None = None,
 ) -> EvaluationResult:
     """Restore faces, degraded with every seed or (``degrade`` is ``None``) as they are, and take all metrics."""
-    restorers = _named(restore)
+    restorers = named_restorers(restore)
     scores = ScoreAccumulator(metrics, list(restorers))
     with ProgressBar(len(faces) * len(seeds) + len(good), unit="faces", hidden=not show_progress) as bar:
         for start, names, batch in faces.batches():
@@ -208,7 +208,7 @@ def _run(
                 scores.add_target(truth)
             for seed in seeds:
                 images = {INPUT: (batch if degrade is None else degrade(batch, names, seed)).to(device)}
-                images |= {name: _restored(name, one, images[INPUT]) for name, one in restorers.items()}
+                images |= {name: restored_pictures(name, one, images[INPUT]) for name, one in restorers.items()}
                 scores.add(names, seed, images, truth)
                 if truth is not None:
                     images["truth"] = truth
@@ -223,7 +223,7 @@ def _run(
     return scores.result("reference" if degrade is None else "truth")
 
 
-def _named(restore: Restorers) -> dict[str, Restorer]:
+def named_restorers(restore: Restorers) -> dict[str, Restorer]:
     """Restorers by name; a single one is called ``restored``. :class:`ConfigError` if one cannot be used."""
     if restore is None:
         return {}
@@ -236,7 +236,7 @@ def _named(restore: Restorers) -> dict[str, Restorer]:
     return named
 
 
-def _restored(name: str, restore: Restorer, degraded: Tensor) -> Tensor:
+def restored_pictures(name: str, restore: Restorer, degraded: Tensor) -> Tensor:
     """Restore (B, 3, S, S), and clamp and round the result to 8 bit, as it would be saved; float32."""
     restored = restore(degraded.clone())  # a copy, because it may work in place
     if isinstance(restored, tuple | list):
