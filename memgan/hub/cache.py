@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from memgan.errors import ConfigError
+
 HOME = "MEMGAN_HOME"
 """Environment variable: the folder that holds everything memgan downloads."""
 MIRRORS = "MEMGAN_MIRRORS"
@@ -10,8 +12,14 @@ MIRRORS = "MEMGAN_MIRRORS"
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """Folder of downloaded files: the one given, else ``MEMGAN_HOME``, else ``memgan`` in the user's cache folder."""
+    """Folder of downloaded files: the one given, else ``MEMGAN_HOME``, else ``memgan`` in the user's cache folder.
+
+    Raises:
+        ConfigError: if the one given is empty text, which would be the working folder.
+    """
     if given is not None:
+        if not os.fspath(given).strip():
+            raise ConfigError(f"The folder for downloads is {given!r}; give a folder, or None for the usual one.")
         return Path(given).expanduser()
     if home := os.environ.get(HOME):
         return Path(home).expanduser()

@@ -123,7 +123,8 @@ class MemGANRestorer:
         elif not callable(getattr(detector, "detect", None)):
             raise ConfigError(f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...].")
         if network is None:
-            checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
+            given = model_path if weights is None else weights
+            checkpoint = given if isinstance(given, hub.Checkpoint) else hub.load(given)
             network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state))
         network = network.eval().requires_grad_(False)
         network = with_backend(network, backend, device=home, dtype=number_type).to(home)

@@ -1,9 +1,10 @@
 """Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ConfigError, ShapeError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,17 +14,19 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
     """``value`` as a number from ``low`` to ``high``; anything else is a :class:`ConfigError`."""
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not (math.isfinite(result) and (low <= result if low_allowed else low < result) and result <= high):
-        raise ConfigError(f"{name} is {value!r}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}.")
+        raise ConfigError(
+            f"{name} is {shown(value)}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}."
+        )
     return result
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
     """Raise :class:`ConfigError` if ``value`` is none of ``allowed``; ``more`` says what else is."""
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
+        raise ConfigError(f"{name} is {shown(value)}; allowed are {', '.join(allowed)}{more}.")
 
 
 def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
@@ -43,8 +46,20 @@ def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
 def check_int(name: str, value: Any, least: int) -> int:
     """``value`` as a whole number of at least ``least``; anything else is a :class:`ConfigError`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
+        raise ConfigError(f"{name} is {shown(value)}; it must be a whole number of at least {least}.")
     return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; whatever is wrong with it is a ``ValueError``, too deep a nesting too."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ConfigError("it is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # Python's own words tell how to lift the limit
+        raise ConfigError("it has a number of thousands of digits") from error
 
 
 def parse_ints(name: str, text: str) -> list[int]:
