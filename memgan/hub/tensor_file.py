@@ -5,14 +5,16 @@ safetensors files: :func:`read_tensors` refuses pickles. :func:`read_state` take
 """
 
 import contextlib
+import io
 import json
 import os
+import pickletools
 import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.runtime.atomic_file import atomic_write
@@ -27,6 +29,8 @@ _PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PART_NAME = re.compile(r"[^/\\\0]+\.safetensors")
 _MAX_SHOWN = 4
 """How many times a file's size its tensors may take; more than once if they share numbers."""
+_PICKLES = 5
+"""One after the other in files of torch's first years: three about the file, the content, and the names of tensors."""
 _ALLOWING = threading.Lock()
 
 
@@ -99,7 +103,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
 
 
 def _check_start(path: Path) -> None:
-    """Refuse what no ``torch.save`` has written, and archives that are larger unpacked."""
+    """Refuse what no ``torch.save`` has written, and what takes far more memory than the file has bytes."""
     with open(path, "rb") as file:
         start = file.read(2)
     if start not in _PICKLE_STARTS:
@@ -107,8 +111,22 @@ def _check_start(path: Path) -> None:
     if start == b"PK":
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(one.file_size for one in archive.infolist())
-        if unpacked > path.stat().st_size:
-            raise ValueError(f"it is compressed, to {unpacked:,} bytes unpacked; torch.save writes no such files")
+            if unpacked > path.stat().st_size:
+                raise ValueError(f"it is compressed, to {unpacked:,} bytes unpacked; torch.save writes no such files")
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    _check_program(io.BytesIO(archive.read(name)))
+    else:
+        with open(path, "rb") as file:
+            for _ in range(_PICKLES):
+                _check_program(file)
+
+
+def _check_program(file: IO[bytes]) -> None:
+    """Read one pickle without running it; refuse what torch's reader allows, and would fill the memory with."""
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+            raise ValueError("it holds a bytearray, which no weights need")
 
 
 @contextlib.contextmanager

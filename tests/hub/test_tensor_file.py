@@ -62,6 +62,13 @@ def test_what_is_small_as_a_file_only_is_refused(tmp_path: Path) -> None:
     assert len(read_state(shared)) == 2
 
 
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_a_pickle_that_fills_the_memory_is_refused(tmp_path: Path, is_archive: bool) -> None:
+    torch.save({"a": bytearray(3)}, tmp_path / "x.pth", _use_new_zipfile_serialization=is_archive)
+    with pytest.raises(WeightsError, match="holds a bytearray"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize("tensor", [torch.zeros(3).to_sparse(), torch.zeros(3, device="meta")])
 def test_tensors_of_no_numbers_in_memory_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
     torch.save({"inner": [tensor]}, tmp_path / "x.pth")
