@@ -16,6 +16,7 @@ from memgan.hub.repository import Repository
 from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint, model_in, read
 from memgan.network.config import PRESETS
+from memgan.runtime.path_rules import expand_home
 
 HUB_PREFIX = "hf-hub:"
 SOURCE_KEY = "source_sha256"
@@ -216,9 +217,11 @@ def _place_of(given: str | os.PathLike[str]) -> tuple[Path, bool]:
     if not os.fspath(given).strip():
         raise ConfigError(f"The weights are {given!r}; give a name or a path, or None for the embedded ones.")
     try:
-        path = Path(given).expanduser()
+        path = expand_home(given)
         return path, path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, with a zero in it, or of an unknown user
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:  # too long, or with a zero in it
         reason = getattr(error, "strerror", None) or error
         raise WeightsNotFoundError(f"There can be no file {shown(os.fspath(given))} ({reason}).") from error
 

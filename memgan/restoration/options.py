@@ -84,7 +84,14 @@ class RestoreOptions:
     self_ensemble: bool = option(
         False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
     )
-    max_batch: int = option(8, "most faces that run through the network at once", low=1)
+    max_batch: int = option(
+        8,
+        "most faces that run through the network at once (default: 8; on a CPU each picture's own)",
+        group="work",
+        words=("--max-batch",),
+        metavar="N",
+        low=1,
+    )
     color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)
     paste_back: bool = option(True, "give the whole picture")
     evidence: bool = option(False, "show what the memory recognizes in each face")

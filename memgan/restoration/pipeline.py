@@ -25,6 +25,7 @@ from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
+from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import Restoration
 from memgan.runtime.prefetch import prefetch
 
@@ -165,13 +166,16 @@ class Pipeline:
             for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
         ]
         faces = [face for face, _ in done]
+        problems = task.picture.problems
         if task.size is None:
-            return Restoration(faces, None, options.color)
-        canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+            return Restoration(faces, None, options.color, problems=problems)
+        enlarged = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        canvas = with_provenance(enlarged, faces, options)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, done, scales, options.grain)
-        return Restoration(faces, canvas, options.color)
+        changed = scales != (1, 1) or self.bg_upsampler is not None or any(face.strength > 0 for face in faces)
+        return Restoration(faces, canvas, options.color, changed, problems)
 
     def _tasks(
         self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
@@ -202,7 +206,7 @@ def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., An
         if raise_errors:
             raise
         # Without its traceback, which would keep what is in the functions' frames.
-        return Restoration([], None, options.color, error.with_traceback(None))
+        return Restoration([], None, options.color, error=error.with_traceback(None))
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:

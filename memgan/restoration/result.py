@@ -1,6 +1,7 @@
 """Holds what a restoration gives back."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Restoration:
     """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
     color: ColorOrder = "bgr"
     """Channel order of :attr:`image`."""
+    changed: bool = True
+    """``False``: every pixel of the whole picture is the input's."""
+    problems: Sequence[str] = ()
+    """What is odd about the picture, or was dropped: short sentences."""
     error: Exception | None = None
     """What kept the picture from being restored, where errors are not raised; then there are no faces."""
 
