@@ -46,3 +46,12 @@ class StateMismatchError(WeightsError):
 
 class MissingDependencyError(MemGANError, ImportError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+def shown(value: object) -> str:
+    """What a message shows of a value: its ``repr``, cut to one line of 100 characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of whole numbers with thousands of digits, and of whatever a caller's class does
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 100 else f"{text[:100]}..."

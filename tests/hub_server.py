@@ -57,6 +57,8 @@ class FakeHub:
     knows_ranges: bool = True
     length_error: int = 0
     """Added to the announced length of bodies."""
+    length: str | None = ""
+    """Announced instead of it, if not empty; ``None``: nothing is."""
     wrong_bodies: int = 0
     """So many of the next bodies have their last byte changed."""
     seconds: float = 0.0
@@ -234,7 +236,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("ETag", f'"{etag}"')
-        self.send_header("Content-Length", str(len(data) - start + hub.length_error))
+        if hub.length is not None:
+            self.send_header("Content-Length", hub.length or str(len(data) - start + hub.length_error))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

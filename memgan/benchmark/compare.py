@@ -1,7 +1,6 @@
 """Compares two reports stage by stage, or two checkouts of memgan that are measured alternately."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from memgan.benchmark.report import BenchmarkReport, Measurement, as_dict
 from memgan.benchmark.settings import ROUNDS, STAGES, TIMED_STAGES, Options
 from memgan.benchmark.timing import Spread, ratios
 from memgan.errors import ConfigError, MemGANError
-from memgan.runtime.checks import check_int
+from memgan.runtime.checks import check_int, parse_json
 
 _LAST_LINES = 5  # of a process that failed
 _SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
@@ -126,7 +125,7 @@ def compare_checkouts(
 def _read(file: Path) -> BenchmarkReport:
     """The timed part of a report, of this or an earlier version."""
     try:
-        data = json.loads(file.read_text("utf-8"))
+        data = parse_json(file.read_bytes())
         machine, options, picture = (dict(data[field]) for field in ("machine", "options", "picture"))
         return BenchmarkReport(machine, options, picture, [_measurement(one) for one in data["measurements"]])
     except OSError as error:

@@ -1,7 +1,9 @@
 """Reads from the environment which folders hold downloads and whether the network may be used, at every call."""
 
+import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 from memgan.errors import ConfigError
@@ -11,16 +13,20 @@ HOME = "MEMGAN_HOME"
 """Environment variable: the folder that holds everything memgan downloads."""
 MIRRORS = "MEMGAN_MIRRORS"
 """Environment variable: addresses, separated by blanks, under which weight files lie by their published names."""
+_ABANDONED_S = 24 * 3600.0
+"""A temporary file that is older belongs to nobody any more."""
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     """Folder of downloaded files: the one given, else ``MEMGAN_HOME``, else ``memgan`` in the user's cache folder.
 
     Raises:
-        ConfigError: if the user has no home, and the folder in the system's temporary one that would do instead is
-            another user's.
+        ConfigError: if the one given is empty text, which would be the working folder; or if the user has no home, and
+            the folder in the system's temporary one that would do instead is another user's.
     """
     if given is not None:
+        if not os.fspath(given).strip():
+            raise ConfigError(f"The folder for downloads is {given!r}; give a folder, or None for the usual one.")
         return expand_home(given)
     if home := os.environ.get(HOME):
         return expand_home(home)
@@ -72,3 +78,19 @@ def is_offline(given: bool | None = None) -> bool:
 def mirrors() -> tuple[str, ...]:
     """Addresses named by ``MEMGAN_MIRRORS``, without trailing slashes."""
     return tuple(address.rstrip("/") for address in os.environ.get(MIRRORS, "").split())
+
+
+def keep_newest(folder: Path, suffix: str, count: int) -> None:
+    """Delete all but the ``count`` files of this suffix that were changed last, and what broken-off writing left.
+
+    What cannot be deleted, such as a file that another process holds open on Windows, is left for the next time.
+    """
+    ages: list[tuple[float, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process may have deleted it
+            ages.append((time.time() - path.stat().st_mtime, path))
+    files = [path for _, path in sorted(ages) if path.suffix == suffix]
+    left_over = [path for age, path in ages if path.suffix == ".tmp" and age > _ABANDONED_S]
+    for path in (*files[count:], *left_over):
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -2,15 +2,16 @@
 
 import dataclasses
 import json
-import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-from memgan.errors import ConfigError, WeightsError
+from memgan.errors import ConfigError, WeightsError, shown
 from memgan.hub.repository import CARD_FILE, card_header, read_card
 from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint
+from memgan.runtime.checks import parse_json
 
 METRICS_KEY = "metrics"
 """Entry of a weight file's header that holds :class:`Metrics` as JSON."""
@@ -30,9 +31,10 @@ class Metrics:
 
     def __post_init__(self) -> None:
         for name, value in self.values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ConfigError(f"The metric {name!r} is {value!r}; it must be a finite number.")
-        if not self.dataset:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not abs(value) <= sys.float_info.max:
+                raise ConfigError(f"The metric {shown(name)} is {shown(value)}; it must be a finite number.")
+        if not isinstance(self.dataset, str) or not self.dataset:
             raise ConfigError("Metrics need the data set that they were measured on: name it in words.")
 
     def to_json(self) -> str:
@@ -109,7 +111,7 @@ def model_card(checkpoint: Checkpoint, repo_id: str | None = None) -> str:
 
 def _from_json(text: str, path: Path) -> Metrics:
     try:
-        return Metrics(**json.loads(text))
+        return Metrics(**parse_json(text))
     except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"The metrics in the header of {path} cannot be read ({error}).") from error
 

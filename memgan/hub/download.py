@@ -18,6 +18,8 @@ from memgan.runtime.progress import ProgressBar
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 20.0
+_MAX_BYTES = 8 << 30
+"""What a file of unknown size may have: a server that never ends must not fill the disk."""
 _MAX_CUTS = 8
 """How often one address may break off or ask to come back later before the next one is tried."""
 _PAUSE_S = 0.5
@@ -82,7 +84,7 @@ def fetch(urls: Sequence[str], path: Path, *, sha256: str, size: int | None = No
         urls: addresses to try in this order: http, https or file.
         path: where the file goes; missing folders are made.
         sha256: in lower-case hexadecimal.
-        size: in bytes, if known: saves the download of something else, and of what has no room.
+        size: in bytes, if known: not a byte more is received. ``None``: at most 8 GiB.
 
     Raises:
         WeightsNotFoundError: if no address gives the file.
@@ -154,9 +156,12 @@ def _fetch_some(url: str, part: Path, size: int | None) -> None:
         if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else None
+        total = start + int(length) if length.isdecimal() and len(length) < 20 else None
         if size is not None and total is not None and total != size:
             raise _FailedError(f"offers {total} bytes, but the file has {size}")
+        most = next(count for count in (total, size, _MAX_BYTES) if count is not None)
+        if most > _MAX_BYTES and size is None:
+            raise _FailedError(f"offers {most} bytes; allowed are {_MAX_BYTES}")
         _check_room(part, total, start)
         part.parent.mkdir(parents=True, exist_ok=True)
         name = part.name.removeprefix(".").removesuffix(".part")
@@ -169,8 +174,9 @@ def _fetch_some(url: str, part: Path, size: int | None) -> None:
             ):
                 while block := _read(response, part):
                     done += len(block)
-                    if total is not None and done > total:
-                        raise _FailedError(f"sends more than the {total} bytes that it offered")
+                    if done > most:
+                        part.unlink(missing_ok=True)
+                        raise _FailedError(f"sends more than {most} bytes")
                     file.write(block)
                     file.flush()
                     bar.advance(len(block))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError
+from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError, shown
 from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.hub.download import fetch, sha256_of
 from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
@@ -67,7 +67,7 @@ def resolve(
         ChecksumError: if the file differs from the registered one.
         WeightsError: if a download fails.
         OutputError: if the cache cannot be written.
-        ConfigError: if the arguments contradict each other.
+        ConfigError: if the name is empty or no text, or the arguments contradict each other.
     """
     given = DEFAULT_NAME if name_or_path is None else name_or_path
     spec = _spec_of(given)
@@ -77,8 +77,8 @@ def resolve(
         if spec.repo_id is None:
             raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
         return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.repo_filename)
-    path = expand_home(given)
-    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
+    path, is_there = _place_of(given)
+    if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not is_there)):
         repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
         if own_revision and revision and own_revision != revision:
             raise ConfigError(f"Two revisions are given, {own_revision!r} in {given!r} and {revision!r}; give one.")
@@ -90,8 +90,10 @@ def resolve(
             raise WeightsNotFoundError(f"There is no folder {given!r} here, and on the hub: {error}") from error
     if revision is not None:
         raise ConfigError(f"revision={revision!r} has no meaning for the path {os.fspath(given)!r}; leave it out.")
-    if not given or not path.exists():  # an empty name is no folder, though Path("") is this one
+    if not is_there:
         raise _nothing(given)
+    if not path.is_dir() and not path.is_file():  # of a device or a pipe there is no end
+        raise WeightsError(f"{path} is neither a file nor a folder; give a .safetensors file.")
     return model_in(path) if path.is_dir() else path
 
 
@@ -208,6 +210,22 @@ def _is_hub_name(given: str | os.PathLike[str]) -> bool:
     return is_name and not str(given).endswith(_WEIGHT_SUFFIXES)
 
 
+def _place_of(given: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """What is given as a path, and whether there is anything; :class:`ConfigError` for what can be no path."""
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(f"The weights are {shown(given)}; give a name, a path, or None for the embedded ones.")
+    if not os.fspath(given).strip():
+        raise ConfigError(f"The weights are {given!r}; give a name or a path, or None for the embedded ones.")
+    try:
+        path = expand_home(given)
+        return path, path.exists()
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:  # too long, or with a zero in it
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsNotFoundError(f"There can be no file {shown(os.fspath(given))} ({reason}).") from error
+
+
 def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
     """What to say when a name or path means nothing."""
     advice = f"Known: {', '.join(sorted(REGISTRY))}; else give a file or folder, or owner/repo of the Hugging Face hub."
@@ -215,7 +233,7 @@ def _nothing(given: str | os.PathLike[str]) -> WeightsNotFoundError:
         reason = f"No weights are called {given!r}."
         if given in PRESETS:
             reason = f"{given!r} is a configuration without published weights: train it with `memgan train`."
-        elif hint := difflib.get_close_matches(given, REGISTRY, n=1, cutoff=0.5):
+        elif hint := difflib.get_close_matches(given.lower(), REGISTRY, n=1, cutoff=0.5):
             reason = f"No weights are called {given!r}; did you mean {hint[0]!r}?"
         return WeightsNotFoundError(f"{reason} {advice}")
     return WeightsNotFoundError(f"There is no file or folder {os.fspath(given)!r} (seen from {os.getcwd()}). {advice}")

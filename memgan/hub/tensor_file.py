@@ -5,20 +5,33 @@ safetensors files: :func:`read_tensors` refuses pickles. :func:`read_state` take
 """
 
 import contextlib
+import io
 import json
 import os
-import pickle
+import pickletools
+import re
+import threading
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from memgan.errors import StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.checks import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _DAMAGE_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""Of the files of ``torch.save``: archives, and those of its first years."""
+_PART_NAME = re.compile(r"[^/\\\0]+\.safetensors")
+_MAX_SHOWN = 4
+"""How many times a file's size its tensors may take; more than once if they share numbers."""
+_PICKLES = 5
+"""One after the other in files of torch's first years: three about the file, the content, and the names of tensors."""
+_ALLOWING = threading.Lock()
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -44,7 +57,7 @@ def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
     except (SafetensorError, *_DAMAGE_ERRORS) as error:
         remedy = "It is damaged, cut off or of another kind. Fetch it again, or give another file."
         with contextlib.suppress(OSError), open(path, "rb") as opened:
-            if opened.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            if opened.read(2) in _PICKLE_STARTS:
                 remedy = (
                     "It is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
                     "`memgan convert` makes such of facexlib's files, `memgan prior import` of StyleGAN2 checkpoints."
@@ -55,10 +68,12 @@ def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
 def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type] = (), remedy: str = "") -> Any:
     """Content of a ``.safetensors`` file (tensors by name), or of a pickled ``.pth`` or ``.pt`` file.
 
-    A pickle may hold tensors and plain containers; anything else is refused, unexecuted.
+    A pickle may hold tensors and plain containers; anything else is refused, unexecuted. So is a file that becomes much
+    larger in memory than it is: a compressed one, or tensors that repeat their numbers.
 
     Args:
-        also_allowed: harmless classes that may occur in a pickle too.
+        also_allowed: harmless classes that may occur in a pickle too. torch keeps its list of them per process: they
+            are on it only while the file is read, one file at a time.
         remedy: what to do instead, for the errors' messages.
 
     Raises:
@@ -76,11 +91,87 @@ def read_checkpoint(path: str | os.PathLike[str], *, also_allowed: Sequence[type
     import torch
 
     try:
-        with torch.serialization.safe_globals(list(also_allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, *_DAMAGE_ERRORS) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise WeightsError(f"{path} cannot be read as a checkpoint of plain tensors ({reason}). {remedy}") from error
+        _check_start(path)
+        with _allowed(also_allowed):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_tensors(content, path.stat().st_size)
+        return content
+    except Exception as error:  # the reader has a dozen of its own
+        raise WeightsError(
+            f"{path} cannot be read as a checkpoint of plain tensors: {_reason(error)}. {remedy}"
+        ) from error
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what no ``torch.save`` has written, and what takes far more memory than the file has bytes."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start not in _PICKLE_STARTS:
+        raise ValueError("it is no file of torch.save" if start else "it is empty")
+    if start == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(one.file_size for one in archive.infolist())
+            if unpacked > path.stat().st_size:
+                raise ValueError(f"it is compressed, to {unpacked:,} bytes unpacked; torch.save writes no such files")
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    _check_program(io.BytesIO(archive.read(name)))
+    else:
+        with open(path, "rb") as file:
+            for _ in range(_PICKLES):
+                _check_program(file)
+
+
+def _check_program(file: IO[bytes]) -> None:
+    """Read one pickle without running it; refuse what torch's reader allows, and would fill the memory with."""
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name == "GLOBAL" and str(argument).endswith(" bytearray"):
+            raise ValueError("it holds a bytearray, which no weights need")
+
+
+@contextlib.contextmanager
+def _allowed(kinds: Sequence[type]) -> Iterator[None]:
+    """Let torch's reader take these classes for the block."""
+    from torch.serialization import get_safe_globals, safe_globals
+
+    with _ALLOWING:
+        missing: list[Any] = [kind for kind in kinds if kind not in get_safe_globals()]
+        with safe_globals(missing) if missing else contextlib.nullcontext():
+            yield
+
+
+def _check_tensors(content: Any, file_bytes: int) -> None:
+    """Refuse tensors that are none of numbers in memory, or that show far more numbers than the file has."""
+    import torch
+
+    waiting, seen, shown_bytes = [content], set(), 0
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+                raise ValueError("it holds tensors that are sparse, quantized or without numbers")
+            shown_bytes += value.numel() * value.element_size()
+        elif isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+    if shown_bytes > _MAX_SHOWN * file_bytes:
+        raise ValueError(f"its tensors have {shown_bytes:,} bytes, but the file {file_bytes:,}")
+
+
+def _reason(error: Exception) -> str:
+    """What to say of torch's reader: without its advice, which is to let the file run code."""
+    text = str(error)
+    if found := re.search(
+        r"GLOBAL (\S+) was not an allowed|unsupported GLOBAL (\S+)|unrecognized function (\S+)", text
+    ):
+        return f"it holds {next(filter(None, found.groups()))}, which would have to be executed"
+    if "weights_only" in text or not text:
+        return "it is damaged, or holds more than tensors and plain containers"
+    return " ".join(text.split("\n")[0].split()).rstrip(".")[:300]
 
 
 def read_state(
@@ -103,11 +194,11 @@ def read_state(
 
 
 def tensor_places(index: Path) -> dict[str, str]:
-    """Tensor names to file names of an index; :class:`WeightsError` if it is none, or names files elsewhere."""
+    """Tensor names to file names of an index; :class:`WeightsError` if it is none, or names other files."""
     try:
-        places: dict[str, str] = dict(json.loads(index.read_text("utf-8"))["weight_map"])
-        if any(Path(name).name != name for name in places.values()):
-            raise ValueError("it names files in other folders")
+        places: dict[str, str] = dict(parse_json(index.read_text("utf-8"))["weight_map"])
+        if not all(_PART_NAME.fullmatch(name) for name in places.values()):
+            raise ValueError("it names what is no .safetensors file in its folder")
         return places
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{index} is no index of safetensors files ({error}); fetch it again.") from error

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any, Literal, get_args
 
-from memgan.errors import ConfigError
+from memgan.errors import ConfigError, shown
 
 FAMILIES = {
     "stylegan2": "memgan.network.stylegan2.StyleGAN2Synthesis",
@@ -26,12 +26,34 @@ _TYPES: dict[Any, tuple[type, ...]] = {
 }
 """The exact types of values by a field's annotation; JSON and callers get them wrong, and a bool is an int."""
 
+_MAX_WIDTH = 4096
+_MAX_MAP_WIDTH = 131072
+"""Most channels times scale: StyleGAN2's multiplier 2 needs a quarter of it."""
+_RANGES = {
+    "channel_base": (1, _MAX_MAP_WIDTH),
+    "channel_max": (1, _MAX_WIDTH),
+    "style_dim": (1, _MAX_WIDTH),
+    "latent_layers": (1, 64),
+    "memory_max_slots": (1, _MAX_WIDTH),
+    "memory_temperature": (1e-4, 1e4),
+    "memory_decay": (0, 1),
+}
+_MAX_BLOCKS = 64
+"""Of the encoder at one scale."""
+_MAX_NAME = 200
+"""Characters; the name becomes part of file names."""
+_MAX_NUMBERS = 2**30
+_KERNEL_AREAS = {"stylegan2": 9, "mobile": 1}
+"""Of the convolutions of each family that mix channels."""
+
 
 @dataclasses.dataclass(frozen=True)
 class MemGANConfig:
     """Everything needed to build a generator (Sec. 3 of the paper).
 
-    A *scale* is the side of a square feature map in pixels; scales are powers of two from 4 to ``image_size``.
+    A *scale* is the side of a square feature map in pixels; scales are powers of two from 4 to ``image_size``. All
+    numbers have an upper limit, far above what is of use: a configuration may come from a file of unknown origin, and
+    must not ask for more memory than a computer has.
 
     Raises:
         ConfigError: if a value is outside its allowed range; the message names it.
@@ -87,34 +109,41 @@ class MemGANConfig:
             value = getattr(self, spec.name)
             numbers = value if isinstance(value, tuple) else ()
             if type(value) not in _TYPES[spec.type] or any(type(number) is not int for number in numbers):
-                raise ConfigError(f"{spec.name} is {value!r}; its type must be {spec.type}.")
+                raise ConfigError(f"{spec.name} is {shown(value)}; its type must be {spec.type}.")
         choices = {"family": FAMILIES, "fusion_conv": get_args(FusionConv), "image_size": [2**i for i in range(3, 11)]}
         for field, allowed in choices.items():
             value = getattr(self, field)
             if value not in allowed:
-                raise ConfigError(f"{field} is {value!r}; allowed: {', '.join(map(str, allowed))}.")
+                raise ConfigError(f"{field} is {shown(value)}; allowed: {', '.join(map(str, allowed))}.")
+        if not (0 < len(self.name) <= _MAX_NAME and self.name.isprintable()):
+            raise ConfigError(f"name is {shown(self.name)}; allowed: 1 to {_MAX_NAME} printable characters.")
+        for field, (low, high) in _RANGES.items():
+            value = getattr(self, field)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{field} is {shown(value)}; allowed: from {low:g} to {high:g}.")
         if self.channel_base < self.image_size:
             raise ConfigError(
                 f"channel_base is {self.channel_base}; it must be at least image_size, {self.image_size}."
             )
-        for field in ("channel_max", "style_dim", "latent_layers", "memory_max_slots"):
+        widths = [min(_MAX_WIDTH, _MAX_MAP_WIDTH // scale) for scale in self.scales]
+        limits = {"encoder_channels": (1, widths), "encoder_blocks": (0, [_MAX_BLOCKS] * len(widths))}
+        for field, (least, most) in limits.items():
             value = getattr(self, field)
-            if value is not None and value < 1:
-                raise ConfigError(f"{field} is {value}; it must be at least 1.")
-        for field, minimum in (("encoder_channels", 1), ("encoder_blocks", 0)):
-            value = getattr(self, field)
-            if value is not None and (len(value) != len(self.scales) or min(value) < minimum):
+            if value is not None and (
+                len(value) != len(most) or not all(least <= number <= top for number, top in zip(value, most))
+            ):
                 raise ConfigError(
-                    f"{field} is {value}; it needs {len(self.scales)} numbers of at least {minimum}, "
-                    f"one for each of the scales {self.scales}."
+                    f"{field} is {shown(value)}; it needs {len(most)} numbers of at least {least}, one for each of "
+                    f"the scales {self.scales}, and at most {most}."
                 )
         scales = self.fused_scales
         if list(scales) != sorted(set(scales) & set(self.scales[1:])):
-            raise ConfigError(f"fusion_scales is {scales}; allowed: ascending, out of {self.scales[1:]}.")
-        if not self.memory_temperature > 0:
-            raise ConfigError(f"memory_temperature is {self.memory_temperature}; it must be above 0.")
-        if not 0 <= self.memory_decay <= 1:
-            raise ConfigError(f"memory_decay is {self.memory_decay}; it must be from 0 to 1.")
+            raise ConfigError(f"fusion_scales is {shown(scales)}; allowed: ascending, out of {self.scales[1:]}.")
+        if self.least_numbers > _MAX_NUMBERS:
+            raise ConfigError(
+                f"This configuration has at least {self.least_numbers:,} numbers; allowed are {_MAX_NUMBERS:,}: choose "
+                "smaller channels, encoder_channels or encoder_blocks."
+            )
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -144,6 +173,24 @@ class MemGANConfig:
         """Memory slots K at ``scale`` (the paper: K equal to the scale)."""
         return scale if self.memory_max_slots is None else min(scale, self.memory_max_slots)
 
+    @property
+    def least_numbers(self) -> int:
+        """A lower bound, at most a few times too low, of how many numbers the network has."""
+        widths = [self.encoder_width(scale) for scale in self.scales]
+        encoder = 9 * sum(
+            width * (above + 2 * width * self.encoder_depth(scale))
+            for scale, width, above in zip(self.scales, widths, [*widths[1:], 3], strict=True)
+        )
+        latent = self.style_dim * (16 * widths[0] + self.style_dim * self.latent_layers)
+        kernel, decoder, fusion = _KERNEL_AREAS.get(self.family, 1), 0, 0
+        for scale in self.scales[1:]:
+            width, before = self.channels(scale), self.channels(scale // 2)
+            decoder += kernel * width * (width + before // 4)
+            if scale in self.fused_scales:
+                memory, area = self.encoder_width(scale), 9 if self.fusion_conv == "dense" else 1
+                fusion += area * width * (2 * memory * self.use_affine + (memory + width) * self.use_blend)
+        return encoder + latent + decoder + fusion
+
     def to_json(self) -> str:
         """All fields as a JSON object."""
         return json.dumps(dataclasses.asdict(self))
@@ -153,8 +200,10 @@ class MemGANConfig:
         """Inverse of :meth:`to_json`; ConfigError if ``text`` is no JSON object or has unknown fields or values."""
         try:
             values: Any = json.loads(text)
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ConfigError(f"The configuration is no valid JSON: {error}.") from error
+        except (ValueError, TypeError, RecursionError) as error:
+            depth = "it is nested too deeply, or has a number of thousands of digits"
+            reason = error if isinstance(error, json.JSONDecodeError) else depth
+            raise ConfigError(f"The configuration is no valid JSON: {reason}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
         values = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
@@ -162,7 +211,7 @@ class MemGANConfig:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(
-                f"Unknown configuration fields {unknown}; known: {known}. "
+                f"Unknown configuration fields {shown(unknown)}; known: {known}. "
                 "The file may have been made by a newer memgan: upgrade it."
             )
         return cls(**values)

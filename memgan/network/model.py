@@ -182,6 +182,12 @@ def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None
     Raises:
         StateMismatchError: naming missing, unexpected and misshapen tensors.
     """
+    held = None if state is None else sum(tensor.numel() for tensor in state.values())
+    if held is not None and config.least_numbers > 4 * held:  # before the memory for it is taken
+        raise StateMismatchError(
+            f"The weights do not fit {config.name}: they have {held:,} numbers, and this configuration at least "
+            f"{config.least_numbers:,}. Use weights saved by memgan for this configuration."
+        )
     memory = {
         str(scale): MemoryBank(
             config.slots(scale),

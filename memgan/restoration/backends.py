@@ -4,7 +4,9 @@ torch is the default: the fast form of the embedded weights (:mod:`memgan.networ
 onnxruntime is with their graph, and needs neither an export nor a second copy of the weights.
 """
 
+import contextlib
 import hashlib
+import os
 import warnings
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, OutputError, WeightsError
-from memgan.hub.cache import cache_folder
+from memgan.hub.cache import cache_folder, keep_newest
+from memgan.hub.download import locked
 from memgan.network.config import MemGANConfig
 from memgan.network.model import MemGAN
 from memgan.restoration.onnx_export import INPUT, onnx_bytes
@@ -21,6 +24,10 @@ from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import BACKENDS
 from memgan.runtime.onnx_session import OnnxSession
+
+KEPT_GRAPHS = 4
+"""Each has the size of the network's weights in float32."""
+_PURPOSE = "backend='onnx'"
 
 
 class OnnxNetwork(nn.Module):
@@ -54,7 +61,7 @@ def with_backend(network: nn.Module, backend: str, *, device: torch.device, dtyp
 
     Args:
         backend: ``torch``: as it is; ``onnx``: by onnxruntime, whose graph is exported at the first time (seconds) and
-            kept in memgan's cache.
+            kept in memgan's cache, which has those of the :data:`KEPT_GRAPHS` networks used last.
         device, dtype: what the restorer runs on and in.
 
     Raises:
@@ -74,19 +81,37 @@ def with_backend(network: nn.Module, backend: str, *, device: torch.device, dtyp
 
 
 def _onnx_network(network: MemGAN) -> OnnxNetwork:
-    path = _graph_path(network)
-    if path.is_file():
-        try:
-            return OnnxNetwork(network, OnnxSession(path, "backend='onnx'"))
-        except WeightsError:  # damaged, and easily exported again
-            path.unlink(missing_ok=True)
-    graph = onnx_bytes(network)
+    path, graph = _graph_path(network), None
+    session = _kept_session(path)
     try:
-        with atomic_write(path, make_folders=True) as temporary:
-            temporary.write_bytes(graph)
+        if session is None:
+            with locked(path.with_name("graphs")):  # of several processes one exports, and the others wait for it
+                session = _kept_session(path)
+                if session is None:
+                    graph = onnx_bytes(network)
+                    with atomic_write(path, make_folders=True) as temporary:
+                        temporary.write_bytes(graph)
+                    keep_newest(path.parent, path.suffix, KEPT_GRAPHS)
     except OutputError as error:  # the graph works all the same, and is exported again the next time
         warnings.warn(f"the graph of backend='onnx' is not kept: {error}", stacklevel=2)
-    return OnnxNetwork(network, OnnxSession(graph, "backend='onnx'"))
+    if session is None:
+        session = OnnxSession(onnx_bytes(network) if graph is None else graph, _PURPOSE)
+    return OnnxNetwork(network, session)
+
+
+def _kept_session(path: Path) -> OnnxSession | None:
+    """A session of a graph in the cache; ``None`` if there is none that is whole."""
+    if not path.is_file():
+        return None
+    try:
+        session = OnnxSession(path, _PURPOSE)
+    except WeightsError:  # damaged, and easily exported again
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # the graphs used last are kept
+    return session
 
 
 def _graph_path(network: MemGAN) -> Path:

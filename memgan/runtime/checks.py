@@ -1,10 +1,11 @@
 """Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
+import json
 import math
 import operator
 from typing import TYPE_CHECKING, Any
 
-from memgan.errors import ConfigError, ShapeError
+from memgan.errors import ConfigError, ShapeError, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
         result = math.nan
     if not (math.isfinite(result) and (low <= result if low_allowed else low < result) and result <= high):
         raise ConfigError(
-            f"{name} is {value!r:.200}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}."
+            f"{name} is {shown(value)}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}."
         )
     return result
 
@@ -26,7 +27,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, low_allowed:
 def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
     """Raise :class:`ConfigError` if ``value`` is none of ``allowed``; ``more`` says what else is."""
     if not isinstance(value, str) or value not in allowed:  # an array would be compared number by number
-        raise ConfigError(f"{name} is {value!r:.200}; allowed are {', '.join(allowed)}{more}.")
+        raise ConfigError(f"{name} is {shown(value)}; allowed are {', '.join(allowed)}{more}.")
 
 
 def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
@@ -50,20 +51,32 @@ def check_int(name: str, value: Any, least: int) -> int:
     except TypeError:
         number = least - 1
     if number < least:
-        raise ConfigError(f"{name} is {value!r:.200}; it must be a whole number of at least {least}.")
+        raise ConfigError(f"{name} is {shown(value)}; it must be a whole number of at least {least}.")
     return number
 
 
 def check_switch(name: str, value: Any) -> bool:
     """``value``, also of numpy or torch, 0, 1 or ``None``, as a switch; texts and arrays are a :class:`ConfigError`."""
     if isinstance(value, str | bytes) or getattr(value, "ndim", None) or not hasattr(type(value), "__bool__"):
-        raise ConfigError(f"{name} is {value!r:.200}; allowed are True and False.")
+        raise ConfigError(f"{name} is {shown(value)}; allowed are True and False.")
     return bool(value)
 
 
 def _is_switch(value: Any) -> bool:
     """Whether a value is ``True`` or ``False`` of Python, numpy or torch, which count as numbers there."""
     return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; whatever is wrong with it is a ``ValueError``, too deep a nesting too."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ConfigError("it is nested too deeply") from error
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # Python's own words tell how to lift the limit
+        raise ConfigError("it has a number of thousands of digits") from error
 
 
 def parse_ints(name: str, text: str) -> list[int]:

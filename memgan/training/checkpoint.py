@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, DataError, StateMismatchError, WeightsError
 from memgan.hub import weight_file
 from memgan.hub.tensor_file import read_state, write_tensors
+from memgan.runtime.checks import parse_json
 from memgan.training.step import Trainer
 
 KEPT = 2
@@ -97,7 +98,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> dict[str, Any]:
     folder = found[-1]
     remedy = "Resume from an older checkpoint."
     try:
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = parse_json((folder / "state.json").read_bytes())
     except (OSError, ValueError) as error:
         raise WeightsError(f"The checkpoint {folder} is damaged ({error}). {remedy}") from error
     optimizers = read_state(folder / "optimizers.safetensors", remedy=remedy)

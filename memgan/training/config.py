@@ -1,12 +1,12 @@
 """Defines the settings of a training run, which are stored with its checkpoints, and reads recipes of them."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from memgan.errors import ConfigError
+from memgan.runtime.checks import parse_json
 from memgan.training.settings import Settings, merged, setting
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -257,7 +257,7 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
     """
     path = RECIPES / f"{source}.json" if str(source) in recipe_names() else Path(source)
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = parse_json(path.read_bytes())
         if not isinstance(values, dict):
             raise ValueError("but another value")
     except OSError as error:

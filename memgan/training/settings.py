@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from memgan.errors import ConfigError
+from memgan.runtime.checks import parse_json
 
 S = TypeVar("S", bound="Settings")
 _BOUNDS = (("at least", "least", operator.ge), ("above", "above", operator.gt), ("at most", "most", operator.le))
@@ -91,8 +92,8 @@ def parse_change(text: str) -> tuple[str, Any]:
     if value in _WORDS:
         return name.strip(), _WORDS[value]
     try:
-        return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
+        return name.strip(), parse_json(value)
+    except ValueError:
         return name.strip(), value
 
 

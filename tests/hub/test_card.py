@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -52,6 +53,12 @@ def test_metrics_of_the_header_win_over_those_of_the_card(tmp_path: Path) -> Non
     assert metrics_of(tmp_path / "x.pth") is None
 
 
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 10**400, True, "1", None])
+def test_a_metric_is_a_finite_number(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"'PSNR'.*must be a finite number"):
+        Metrics("x", {"PSNR": value})
+
+
 @pytest.mark.parametrize("card", ["# no header", "---\nlibrary_name: memgan\n---\n", "---\nmodel-index: []\n---\n"])
 def test_cards_without_metrics(tmp_path: Path, card: str) -> None:
     path = hub.save(tmp_path / "model.safetensors", CONFIG, tiny_state())
@@ -69,7 +76,18 @@ def test_unreadable_cards_are_named(tmp_path: Path, card: str) -> None:
         metrics_of(path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"dataset": "x"}', '{"dataset": "x", "values": {"a": "b"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "[" * 99999,
+        '{"dataset": "x"}',
+        '{"dataset": 3, "values": {}}',
+        '{"dataset": "x", "values": {"a": "b"}}',
+        '{"dataset": "x", "values": {"a": 1e999}}',
+    ],
+)
 def test_unreadable_metrics_are_named(tmp_path: Path, text: str) -> None:
     path = hub.save(tmp_path / "model.safetensors", CONFIG, tiny_state(), {METRICS_KEY: text})
     with pytest.raises(WeightsError, match=r"metrics in the header of .*model\.safetensors"):

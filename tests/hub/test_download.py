@@ -113,6 +113,34 @@ def test_a_wrong_length_leaves_nothing_under_the_name(
     assert not place.exists()
 
 
+@pytest.mark.parametrize("length", [None, "9" * 5000, "-1", "x"])
+def test_a_server_that_never_ends_does_not_fill_the_disk(
+    server: FakeHub, place: Path, length: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.length, server.files["w.bin"] = length, DATA + bytes(10**6)
+    received = []
+    monkeypatch.setattr(module.ProgressBar, "advance", lambda self, count: received.append(count))
+    with pytest.raises(WeightsNotFoundError, match=f"sends more than {len(DATA)} bytes"):
+        get(server, place)
+    assert sum(received) <= len(DATA) and files_in(place.parent) == []
+    monkeypatch.setattr(module, "_MAX_BYTES", 500_000)  # of a file whose size nobody knows
+    received.clear()
+    with pytest.raises(WeightsNotFoundError, match="sends more than 500000 bytes"):
+        get(server, place, size=None)
+    assert sum(received) <= 500_000 and files_in(place.parent) == []
+    server.files["w.bin"] = DATA
+    assert get(server, place).read_bytes() == DATA  # a length that is not stated is no fault
+
+
+def test_an_offer_of_more_than_is_allowed_is_refused(
+    server: FakeHub, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_BYTES", 500_000)
+    with pytest.raises(WeightsNotFoundError, match=f"offers {len(DATA)} bytes; allowed are 500000"):
+        get(server, place, size=None)
+    assert get(server, place).read_bytes() == DATA  # its own size counts
+
+
 def test_a_wrong_file_is_refused(server: FakeHub, place: Path) -> None:
     server.wrong_bodies = 1
     with pytest.raises(ChecksumError, match=rf"SHA-256 {SHA256}.*gives another file"):

@@ -1,15 +1,18 @@
 """memgan.hub.resolver: which file a name, a folder or a path means, and that it is the registered one."""
 
 import dataclasses
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import FILE_CONFIG as CONFIG
 from tiny import write_tiny_file as write
 
-from memgan import hub
+from memgan import MemGAN, MemGANRestorer, hub
 from memgan.errors import ChecksumError, ConfigError, MemGANError, WeightsError, WeightsNotFoundError
 from memgan.network.config import MemGANConfig
 
@@ -100,10 +103,43 @@ class TestNames:
         with pytest.raises(WeightsNotFoundError, match="did you mean 'memgan-mobile-512'"):
             hub.load("memgan-mobil-512")
 
-    @pytest.mark.parametrize("name", ["", "qqq"])
-    def test_unknown_name(self, name: str) -> None:
-        with pytest.raises(WeightsNotFoundError, match=r"No weights are called .*Known: memgan-mobile-512"):
-            hub.load(name)
+    def test_unknown_name(self) -> None:
+        with pytest.raises(WeightsNotFoundError, match=r"No weights are called 'qqq'\. Known: memgan-mobile-512"):
+            hub.load("qqq")
+
+    @pytest.mark.parametrize("given", ["", " ", "\t\n", b"x", 5, 0, False, [], object()])
+    @pytest.mark.parametrize("use", [hub.resolve, hub.load, MemGAN.from_pretrained, MemGANRestorer])
+    def test_what_is_no_name_is_never_taken_for_none(self, use: Callable[[Any], Any], given: object) -> None:
+        with pytest.raises(ConfigError, match=r"The weights are .* None for the embedded ones"):
+            use(given)
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [("x" * 5000, "There can be no file"), ("./\0", "There is no file"), ("nobody/x/y", "There is no file")],
+    )
+    def test_what_can_be_no_path(self, given: str, words: str) -> None:
+        with pytest.raises(WeightsNotFoundError, match=words):
+            hub.resolve(given)
+
+    def test_case_and_blanks_do_not_hide_what_is_meant(self) -> None:
+        for given in ("MemGAN-Mobile-512", "memgan-mobile-512 "):
+            with pytest.raises(WeightsNotFoundError, match="did you mean 'memgan-mobile-512'"):
+                hub.resolve(given)
+
+    def test_devices_and_pipes_are_not_read(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        for given in ("/dev/zero", tmp_path / "pipe"):
+            with pytest.raises(WeightsError, match="neither a file nor a folder"):
+                hub.resolve(given)
+
+    def test_folders(self, tmp_path: Path, weight_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(weight_file.parent)
+        assert hub.resolve(Path()) == hub.resolve(".") == Path(weight_file.name)  # the only one in this folder
+        Path("other.safetensors").write_bytes(b"")
+        with pytest.raises(WeightsNotFoundError, match=r"it has 2 of them: other\.safetensors, tiny\.safetensors"):
+            hub.resolve(Path())
+        with pytest.raises(ConfigError, match="folder for downloads is ''"):
+            hub.resolve("parsing_parsenet", cache_dir="", offline=True)
 
     def test_configuration_without_weights(self) -> None:
         with pytest.raises(WeightsNotFoundError, match="train it with"):

@@ -122,7 +122,18 @@ class TestBadFiles:
         with pytest.raises(WeightsError, match=r"another program.*it has: format"):
             hub.load(tmp_path / "x.safetensors")
 
-    @pytest.mark.parametrize("config", ["{", "[]", '{"family": "gan"}', '{"future": 1}'])
+    @pytest.mark.parametrize(
+        "config",
+        [
+            "{",
+            "[]",
+            "[" * 99999,
+            '{"style_dim": ' + "1" * 4999 + "}",
+            '{"channel_base": 1000000000000}',
+            '{"family": "gan"}',
+            '{"future": 1}',
+        ],
+    )
     def test_unusable_configuration(self, tmp_path: Path, config: str) -> None:
         from safetensors.torch import save_file
 

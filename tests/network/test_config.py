@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import math
+from typing import Any
 
 import pytest
+from tiny import FAST_CONFIG, TINY, TINY_MOBILE
 
 from memgan.errors import ConfigError
 from memgan.network.config import PRESETS, MemGANConfig, preset
@@ -44,11 +47,64 @@ def test_frozen() -> None:
         ("memory_decay", 1.1),
         ("use_memory", 1),
         ("name", 3),
+        ("name", ""),
+        ("name", "n" * 201),
+        ("name", "two\nlines"),
+        ("channel_base", 10**12),
+        ("channel_base", 131073),
+        ("channel_max", 4097),
+        ("style_dim", 4097),
+        ("latent_layers", 65),
+        ("encoder_channels", (4097, *(8,) * 7)),
+        ("encoder_channels", (*(8,) * 7, 257)),  # of 512 px: less than of the scales below
+        ("encoder_blocks", (65, *(0,) * 7)),
+        ("memory_max_slots", 10**4000),
+        ("memory_temperature", 1e-5),
+        ("memory_temperature", 10**400),
+        ("memory_temperature", math.inf),
+        ("memory_temperature", math.nan),
+        ("memory_decay", -0.1),
+        ("memory_decay", math.nan),
     ],
 )
 def test_values_out_of_range_are_named(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field):
         MemGANConfig(**{field: value})
+
+
+@pytest.mark.parametrize("changes", [{"encoder_blocks": (64,) * 8}, {"channel_base": 131072, "channel_max": 4096}])
+def test_ranges_that_are_allowed_one_by_one_may_ask_for_too_much_together(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"has at least [\d,]+ numbers; allowed are 1,073,741,824"):
+        MemGANConfig(encoder_channels=(512,) * 5 + (256,) * 3, **changes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        TINY_MOBILE,
+        FAST_CONFIG,
+        dataclasses.replace(TINY, use_affine=False),
+        dataclasses.replace(TINY, encoder_blocks=(3, 0, 2, 1), latent_layers=9),
+        preset("memgan-mobile-512"),
+        pytest.param(preset("memgan-512"), marks=pytest.mark.slow),
+    ],
+)
+def test_the_least_count_is_a_lower_bound_and_near(config: MemGANConfig) -> None:
+    true = sum(parameter.numel() for parameter in build_memgan(config).parameters())
+    assert config.least_numbers <= true <= 4 * config.least_numbers
+
+
+def test_a_number_that_cannot_be_printed() -> None:
+    with pytest.raises(ConfigError, match="style_dim is <int>"):
+        MemGANConfig(style_dim=10**5000)
+
+
+def test_numbers_at_their_limits_are_allowed() -> None:
+    config = MemGANConfig(
+        image_size=8, channel_base=131072, channel_max=2048, style_dim=4096, latent_layers=20, memory_max_slots=4096
+    )
+    assert config.channels(8) == 2048 and config.slots(8) == 8
 
 
 def test_mobile_needs_equal_widths_at_the_start() -> None:
@@ -57,7 +113,9 @@ def test_mobile_needs_equal_widths_at_the_start() -> None:
         build_memgan(config)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"color": 1}', '{"image_size": 7}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "null", "[" * 99999, '{"name": ' + "1" * 4999 + "}", '{"color": 1}', '{"image_size": 7}']
+)
 def test_bad_json_is_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         MemGANConfig.from_json(text)

