@@ -124,7 +124,7 @@ def make_stream(
     seed: int,
 ) -> FaceStream:
     """The source of batches: on the device that trains, or on the CPU for worker processes."""
-    stream = FaceStream(
+    return FaceStream(
         photographs,
         torch.device("cpu") if config.run.workers else device,
         seed,
@@ -132,6 +132,3 @@ def make_stream(
         prior_faces=prior_faces,
         degradation=Degradation().at_size(image_size),
     )
-    if config.run.workers and stream.synthetic:
-        stream.keep_drawn()
-    return stream
