@@ -122,8 +122,10 @@ def make_stream(
     prior_faces: PriorFaces | None,
     device: torch.device,
     seed: int,
+    resident: bool = False,
 ) -> FaceStream:
-    """The source of batches: on the device that trains, or on the CPU for worker processes."""
+    """The source of batches: on the device that trains, with the photographs if they are ``resident`` there, or on the
+    CPU for worker processes."""
     return FaceStream(
         photographs,
         torch.device("cpu") if config.run.workers else device,
@@ -131,4 +133,5 @@ def make_stream(
         config.data,
         prior_faces=prior_faces,
         degradation=Degradation().at_size(image_size),
+        resident=resident,
     )

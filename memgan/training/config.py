@@ -34,6 +34,9 @@ class RunSettings(Settings, path="run."):
     compile: bool = setting(
         False, "torch.compile generator and perceptual loss: faster steps after minutes; needs a C++ compiler on a CPU"
     )
+    memory_check: bool = setting(
+        True, "estimate the memory before the run starts, and refuse a run that takes more than is free"
+    )
     seed: int = setting(0, "seed of windows, degradations, order and initial weights")
     checkpoint_every: int = setting(1000, "steps between checkpoints and sample pictures", above=0)
     checkpoint_minutes: float = setting(

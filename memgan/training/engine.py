@@ -18,8 +18,10 @@ from torch import Tensor
 from memgan.errors import ConfigError, DataError, MemGANError, MissingDependencyError, OutputError
 from memgan.hub import weight_file
 from memgan.image import Picture, save_picture, to_uint8
+from memgan.runtime.free_memory import free_memory
 from memgan.runtime.progress import ProgressBar
 from memgan.runtime.stop_signals import StopSignals, end_by
+from memgan.training import memory_estimate
 from memgan.training.build import architecture, make_discriminator, make_generator, make_stream
 from memgan.training.checkpoint import (
     Saved,
@@ -37,7 +39,7 @@ from memgan.training.data.clean_faces import FaceSet, PriorFaces
 from memgan.training.data.feed import Feed
 from memgan.training.data.stream import Photographs, checksum, fingerprint
 from memgan.training.generators import restore_generators
-from memgan.training.losses.objective import make_loss_networks
+from memgan.training.losses.objective import LossNetworks, make_loss_networks
 from memgan.training.priors import load_prior
 from memgan.training.priors.smaller import smaller_prior
 from memgan.training.rates import progress, rate_factor
@@ -135,8 +137,9 @@ def train(
     else:
         for module in filter(None, (generator, discriminator)):
             broadcast_(itertools.chain(module.parameters(), module.buffers()))
+    resident = _check_memory(config, trainer, networks, prior_faces, photographs, device)
     seed = config.run.seed * 1000 + rank()
-    stream = make_stream(config, size, photographs, prior_faces, device, seed)
+    stream = make_stream(config, size, photographs, prior_faces, device, seed, resident)
     probe = None
     if accelerator.is_main_process:
         clean, degraded, _ = stream.batch(4)
@@ -252,6 +255,37 @@ def _tell_of(saved: Saved, config: TrainConfig) -> None:
     differing = saved.config.differences(config)
     words = ", ".join(f"{name} {now} (it was {before})" for name, (before, now) in differing.items())
     _tell("Continues %s%s.", saved.folder, f" with {words}" if words else "")
+
+
+def _check_memory(
+    config: TrainConfig,
+    trainer: Trainer,
+    networks: LossNetworks,
+    prior_faces: PriorFaces | None,
+    photographs: Photographs,
+    device: torch.device,
+) -> bool:
+    """Refuse a run that does not fit, and return whether the photographs fit the device that makes the batches too."""
+    size = trainer.generator.config.image_size
+    if not config.run.memory_check:
+        return device.type != "cpu" and not config.run.workers
+    cached = len(photographs) if size <= CACHED_SIZE else 0
+    found = memory_estimate.needs(config, trainer, networks, prior_faces, cached)
+    memory_estimate.check(found, device)
+    memory_estimate.check_shared(config, size)
+    if device.type == "cpu" or config.run.workers:
+        return False
+    wanted = len(photographs) * 3 * size**2
+    left = (free_memory(device) or 0) - sum(need.size for need in found if need.device == device)
+    if wanted > left:
+        _tell(
+            "The photographs, %.1f GB, do not fit the %.1f GB that are left on %s: they are decoded for every batch. "
+            "run.workers lets other processes do that.",
+            wanted / 1e9,
+            left / 1e9,
+            device,
+        )
+    return wanted <= left
 
 
 def _stream_key(

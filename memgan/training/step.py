@@ -137,35 +137,20 @@ class Trainer:
             clean, degraded: (B, 3, S, S) in [-1, 1].
             latent: (N, D) latent codes of the last N faces, if the prior drew them.
         """
-        losses, clip_norm = self.config.losses, self.config.optimizer.clip_norm
-        discriminator = self.discriminator if self.step_index >= losses.adversarial_from else None
-        judge = [] if discriminator is None else list(discriminator.buffers())
-        judge_before = [buffer.clone() for buffer in judge]  # judging moves them
-        with self.autocast():
-            features, run = self._restore(clean, degraded, latent)
-            run = self.objective.look(run)
-            if discriminator is not None:
-                fake, real = self._discriminator_inputs(run)
-                # For both steps: the discriminator stays as it is until its own. Its spectral norms are followed once.
-                real_logits = discriminator.requires_grad_(True).train()(real)
-                fake_logits = discriminator.requires_grad_(False).eval()(fake)
-                truth = real_logits.detach() if losses.adversarial_paired else None
-                run = run._replace(fake_logits=fake_logits, real_logits=truth)
-            total, report = self.objective(run)
-        self.generator_optimizer.zero_grad(set_to_none=True)
-        self.backward(total)
-        average_gradients_(self.generator.parameters())
+        discriminator = self.judge
+        judged = [] if discriminator is None else list(discriminator.buffers())
+        judged_before = [buffer.clone() for buffer in judged]  # judging moves them
+        report, features = self.gradients(clean, degraded, latent)
         # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
-        norm = _clip_(self.generator_optimizer, clip_norm or math.inf)
+        norm = _clip_(self.generator_optimizer, self.config.optimizer.clip_norm or math.inf)
         report["gradient_norm"] = norm
         checked = [norm, report["loss"]]
         if discriminator is not None:
-            report |= self._discriminator_gradients(discriminator, _detached(fake), real, real_logits)
             optimizer = cast("torch.optim.Optimizer", self.discriminator_optimizer)
             checked += [_clip_(optimizer, math.inf), report["discriminator"]]
-        # Means over the processes, so that what one cannot use none does.
+        # Means over the processes, so that what one of them cannot use none uses.
         if not average_(torch.stack([value.float() for value in checked])).isfinite().all():
-            for buffer, before in zip(judge, judge_before, strict=True):
+            for buffer, before in zip(judged, judged_before, strict=True):
                 buffer.copy_(before)
             self.step_index += 1
             self.skipped += 1
@@ -179,6 +164,38 @@ class Trainer:
             optimizer.step()
         self.step_index += 1
         return {**report, "skipped": torch.zeros(())}
+
+    @property
+    def judge(self) -> nn.Module | None:
+        """The discriminator, if this step has an adversarial loss."""
+        return self.discriminator if self.step_index >= self.config.losses.adversarial_from else None
+
+    def gradients(
+        self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Mapping[int, Tensor]]:
+        """The first part of :meth:`step`: gradients of generator and discriminator, averaged over the processes.
+
+        Returns:
+            losses by name, and the encoder's features.
+        """
+        discriminator = self.judge
+        with self.autocast():
+            features, run = self._restore(clean, degraded, latent)
+            run = self.objective.look(run)
+            if discriminator is not None:
+                fake, real = self._discriminator_inputs(run)
+                # For both steps: the discriminator stays as it is until its own. Its spectral norms are followed once.
+                real_logits = discriminator.requires_grad_(True).train()(real)
+                fake_logits = discriminator.requires_grad_(False).eval()(fake)
+                truth = real_logits.detach() if self.config.losses.adversarial_paired else None
+                run = run._replace(fake_logits=fake_logits, real_logits=truth)
+            total, report = self.objective(run)
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        self.backward(total)
+        average_gradients_(self.generator.parameters())
+        if discriminator is not None:
+            report |= self._discriminator_gradients(discriminator, _detached(fake), real, real_logits)
+        return report, features
 
     def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[Mapping[int, Tensor], Pass]:
         """The generator's forward pass, of which training needs the intermediate features too; encoder's first."""

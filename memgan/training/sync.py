@@ -1,6 +1,8 @@
 """Exchanges memory statistics, gradients, initial values and decisions between processes that train together."""
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -10,8 +12,21 @@ from memgan.errors import OutputError
 from memgan.network.memory import MemoryStatistics
 
 
+_alone = contextvars.ContextVar("_alone", default=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Act within the block as if this process trained alone."""
+    token = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
+
+
 def _distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return not _alone.get() and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:

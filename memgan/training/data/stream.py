@@ -64,11 +64,13 @@ class FaceStream:
 
     Args:
         photographs: clean faces; may be empty if all are drawn from ``prior_faces``.
-        device: where batches are made. Off the CPU the photographs are kept there as uint8 (0.8 MB each at 512 px).
+        device: where batches are made.
         seed: of everything drawn; give every process its own.
         data: shares of what is done to the faces; ``None``: photographs by the paper's Eq. 14. Backgrounds, colors and
             age of photographs alone are changed, in this order and before Eq. 14.
         degradation: ranges of Eq. 14; ``None``: the paper's.
+        resident: keep all photographs on ``device``, as uint8 (0.8 MB each at 512 px); off: they are decoded for every
+            batch.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class FaceStream:
         *,
         prior_faces: PriorFaces | None = None,
         degradation: Degradation | None = None,
+        resident: bool = False,
     ) -> None:
         self.photographs = photographs
         self.device = device
@@ -94,10 +97,10 @@ class FaceStream:
         self._order: list[int] = []
         self._order_from = self.random.get_state()
         self._resident: Tensor | None = None
-        if device.type != "cpu" and len(photographs):
-            with ThreadPoolExecutor() as threads:  # files are decoded at the same time
-                faces = list(threads.map(photographs.__getitem__, range(len(photographs))))
-            self._resident = torch.stack(faces).to(device)
+        if resident and len(photographs):
+            self._resident = torch.empty(len(photographs), *photographs[0].shape, dtype=torch.uint8, device=device)
+            with ThreadPoolExecutor() as threads:  # files are decoded at the same time, none waits for the others
+                list(threads.map(self._keep, range(len(photographs))))
 
     @property
     def state(self) -> StreamState:
@@ -135,10 +138,9 @@ class FaceStream:
     def keep_drawn(self) -> None:
         """Fill the pool and never renew it."""
         pool, prior = self.data.synthetic_pool or 0, cast("PriorFaces", self.prior_faces)
-        at_once = 4 if prior.mean_latent.device.type == "cpu" else 16  # on a CPU more are no faster, and take memory
         with ProgressBar(pool, unit="faces", title="drawing from the prior") as bar:
             while len(self._pooled) < pool:
-                count = min(at_once, pool - len(self._pooled))
+                count = min(prior.at_once, pool - len(self._pooled))
                 self._pooled.extend(zip(*self._fresh(count), strict=True))
                 bar.advance(count)
         self.keep_pool()
@@ -203,6 +205,9 @@ class FaceStream:
         new = clean[aged:], self._degraded(clean[aged:], seeds[aged:])
         return Batch(torch.cat([old[0], new[0]]), torch.cat([old[1], new[1]]), latent)
 
+    def _keep(self, number: int) -> None:
+        cast(Tensor, self._resident)[number] = self.photographs[number]
+
     def _some(self, count: int, share: float) -> list[int]:
         """Which of ``count`` faces: each with a chance of ``share``."""
         return (torch.rand(count, generator=self.random) < share).nonzero()[:, 0].tolist() if share else []
@@ -211,7 +216,10 @@ class FaceStream:
         """(N, 3, S, S) uint8, on the device that trains."""
         if self._resident is not None:
             return self._resident[torch.tensor(indices, device=self.device)]
-        return torch.stack([self.photographs[i] for i in indices]).to(self.device)
+        if self.device.type == "cpu":
+            return torch.stack([self.photographs[i] for i in indices])
+        with ThreadPoolExecutor() as threads:
+            return torch.stack(list(threads.map(self.photographs.__getitem__, indices))).to(self.device)
 
     def _another(self) -> Tensor:
         """Any photograph, (3, S, S) in [-1, 1]."""
