@@ -1,6 +1,7 @@
 """Short training runs that tests watch: a module of its own, so that processes of a run can import it."""
 
 import dataclasses
+import json
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ from tiny import TINY, settings
 
 from memgan.network.config import PRESETS
 from memgan.network.model import build_memgan
+from memgan.training import step
 from memgan.training.config import TrainConfig
 from memgan.training.engine import train
 from memgan.training.step import Trainer
@@ -54,10 +56,12 @@ def watch_steps(monkeypatch: pytest.MonkeyPatch, before: Callable[[Trainer, Any]
     ``before`` is called with the trainer and each batch, and gives the batch that is used.
     """
     seen: list[Report] = []
-    step = Trainer.step
+    original = Trainer.step
+    np.random.seed(3)
+    random.seed(3)
 
     def watched(self: Trainer, *batch: Any) -> dict[str, torch.Tensor]:
-        report = step(self, *(before(self, batch) if before is not None else batch))
+        report = original(self, *(before(self, batch) if before is not None else batch))
         drawn = {"torch": float(torch.rand(())), "numpy": np.random.normal(), "python": random.gauss(0, 1)}
         seen.append({name: float(value) for name, value in report.items()} | drawn)
         return report
@@ -92,14 +96,13 @@ def run_in_a_group(rank: int, port: int, folder: str, work: Callable[[int, Path,
 
 
 def watched_run(
-    rank: int,
     folder: Path,
     patch: pytest.MonkeyPatch,
     name: str,
     before: Callable[[Trainer, Any], Any] | None = None,
     **options: Any,
 ) -> list[Report]:
-    """A run of the faces and the prior in ``folder``; it ends by itself or by a signal."""
+    """A run of the faces and the prior in ``folder``, which ends by itself or by a signal."""
     with patch.context() as inner:
         seen = watch_steps(inner, before)
         try:
@@ -107,3 +110,25 @@ def watched_run(
         except SystemExit as end:
             assert end.code == 128 + signal.SIGTERM
     return seen
+
+
+def stopped_and_continued(rank: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A whole run, one that the second process is told to stop, and the rest of that; to be run in a group."""
+    windows: list[object] = []
+    draw = step.draw_window
+    patch.setattr(step, "draw_window", lambda *values: windows.append(draw(*values)) or windows[-1])
+    found = {"straight": watched_run(folder, patch, "straight"), "windows": [str(window) for window in windows]}
+    found["begun"] = watched_run(folder, patch, "stopped", stop_after(3) if rank else None)
+    found["continued"] = watched_run(folder, patch, "stopped", resume=folder / "stopped")
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+
+
+def one_bad_batch(rank: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run in which the second process has a batch that gives no finite loss; to be run in a group."""
+
+    def broken(trainer: Trainer, batch: Any) -> Any:
+        clean, degraded, latent = batch
+        return (clean, degraded * float("nan"), latent) if rank and trainer.step_index == 1 else batch
+
+    seen = watched_run(folder, patch, "run", broken)
+    (folder / f"{rank}.json").write_text(json.dumps([report["skipped"] for report in seen]))

@@ -64,10 +64,10 @@ def _room(group: Path, limit: str, usage: str) -> int | None:
 
 def _available() -> int | None:
     try:
-        import psutil
+        import psutil  # accelerate brings it
     except ImportError:
         return None
-    return psutil.virtual_memory().available
+    return int(psutil.virtual_memory().available)
 
 
 def _address_space() -> int | None:

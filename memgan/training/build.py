@@ -18,6 +18,7 @@ from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.data.stream import FaceStream, Photographs
 from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
+from memgan.training.window import smallest_side
 
 _SEARCH_STEPS = 400
 _SEARCH_RATE = 0.02
@@ -109,9 +110,11 @@ def make_discriminator(
             widths += tuple(networks.deep_feature.network.tap_widths)
         discriminator: nn.Module = FeatureDiscriminator(widths)
     else:
-        discriminator = Discriminator(
-            settings.size or image_size, channel_base=settings.channel_base, channel_max=settings.channel_max
-        )
+        # The largest power of two that every window leaves; of whole pictures that is their side.
+        window = config.window
+        left = smallest_side(window.size, window.scale, image_size, window.margin)
+        side = settings.size or 1 << left.bit_length() - 1
+        discriminator = Discriminator(side, channel_base=settings.channel_base, channel_max=settings.channel_max)
     return discriminator.to(device).to(memory_format=torch.channels_last)
 
 

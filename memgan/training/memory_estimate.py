@@ -151,8 +151,11 @@ def rehearse(
     size = generator.config.image_size
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     discriminator = None if trainer.discriminator is None else _without_values(trainer.discriminator, mode)
+    perceptual, identity, deep_feature, _ = networks
     seen = LossNetworks(
-        *(_without_values(network, mode) if isinstance(network, nn.Module) else None for network in networks)
+        None if perceptual is None else _without_values(perceptual, mode),
+        None if identity is None else _without_values(identity, mode),
+        None if deep_feature is None else _without_values(deep_feature, mode),
     )
     rehearsal = Trainer(config, _without_values(generator, mode), discriminator, seen, autocast=trainer.autocast)
     rehearsal.step_index = config.losses.adversarial_from
@@ -168,7 +171,7 @@ def rehearse(
     if prior_faces is not None:
         drawn = _without_values(prior_faces, mode)
         source = torch.Generator()
-        found["drawing"] = _most_live(lambda: drawn.draw(min(drawn.at_once, faces), source))
+        found["drawing"] = _most_live(lambda: drawn.draw(drawn.at_once if config.run.workers else faces, source))
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
-from memgan.training.discriminators import FeatureDiscriminator
+from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
 from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
@@ -221,7 +221,7 @@ class Trainer:
                 fake, real = fake + run.deep_taps[0], real + run.deep_taps[1]
             self.discriminator.observe_(real)
             return fake, real
-        crop = run.draw_area(settings.size, self.random)
+        crop = run.draw_area(cast(Discriminator, self.discriminator).image_size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()

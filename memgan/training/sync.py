@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from memgan.errors import OutputError
 from memgan.network.memory import MemoryStatistics
 
-
 _alone = contextvars.ContextVar("_alone", default=False)
 
 

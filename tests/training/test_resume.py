@@ -3,12 +3,24 @@
 import json
 import shutil
 import signal
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import register_tiny, settings, write_faces
-from training_runs import everything, register_small, stop_after, watch_steps, write_prior
+from training_runs import (
+    Report,
+    everything,
+    one_bad_batch,
+    register_small,
+    run_in_a_group,
+    stop_after,
+    stopped_and_continued,
+    watch_steps,
+    write_prior,
+)
 
 from memgan.apps.cli.main import main
 from memgan.errors import ConfigError, DataError, OutputError
@@ -70,91 +82,109 @@ def test_signals_save_and_end_with_their_status(
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_a_used_folder_is_refused_and_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register_tiny(monkeypatch)
-    config, faces, run = settings(PLAIN), [write_faces(tmp_path / "faces")], tmp_path / "run"
-    train(config, faces, None, run)
-    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=r"holds a run already \(step-00000003, memgan.safetensors\).*--resume"):
-        train(config, faces, None, run)
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == kept
-    train(config, faces, None, tmp_path / "other")
-    with pytest.raises(ConfigError, match="holds a run already"):
-        resume_run(run, output=tmp_path / "other")
-    older = run / "step-00000003"
-    resume_run(run, {"run.steps": 4})
-    with pytest.raises(ConfigError, match=r"newer checkpoints than step-00000003 \(step-00000004\)"):
-        resume_run(older, {"run.steps": 5})
-    resume_run(older, {"run.steps": 5}, output=tmp_path / "branch")
-    assert [path.name for path in checkpoints(tmp_path / "branch")] == ["step-00000005"]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[Report]]]:
+    """The folder of ``run``, three steps with checkpoints at 2 and 3, and of ``faces``; what the steps reported."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        register_tiny(patch)
+        patch.setattr(engine, "LOG_EVERY", 1)
+        seen = watch_steps(patch)
+        config = settings({**PLAIN, "run.checkpoint_every": 2})
+        train(config, [write_faces(folder / "faces")], None, folder / "run")
+    yield folder, seen
 
 
-def test_settings_may_change_except_the_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def copied(finished: tuple[Path, list[Report]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that run, which tests may change."""
     register_tiny(monkeypatch)
+    monkeypatch.setattr(engine, "LOG_EVERY", 1)
+    return Path(shutil.copytree(finished[0] / "run", tmp_path / "run"))
+
+
+def test_a_used_folder_is_refused_and_left_as_it_is(copied: Path, tmp_path: Path) -> None:
+    kept = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    faces = find_checkpoint(copied).sources.faces
+    refused = r"holds a run already \(step-00000002, step-00000003, memgan.safetensors\).*--resume"
+    with pytest.raises(ConfigError, match=refused):
+        train(settings(PLAIN), faces, None, copied)
+    other = Path(shutil.copytree(copied, tmp_path / "other"))
+    with pytest.raises(ConfigError, match=refused):
+        resume_run(copied, output=other)
+    with pytest.raises(ConfigError, match=r"newer checkpoints than step-00000002 \(step-00000003\).*-o"):
+        resume_run(copied / "step-00000002")
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == kept
+
+
+def test_settings_may_change_except_the_network(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "memgan.training")
-    run = tmp_path / "run"
-    train(settings(PLAIN), [write_faces(tmp_path / "faces")], None, run)
     with pytest.raises(ConfigError, match=r"architecture is .*begin another run"):
-        resume_run(run, {"architecture.use_memory": False})
+        resume_run(copied, {"architecture.use_memory": False})
     with pytest.raises(ConfigError, match="continues"):
-        train(settings(PLAIN), [tmp_path / "faces"], None, run, resume=run, start_from=run / "memgan.safetensors")
+        train(settings(PLAIN), [copied], None, copied, resume=copied, start_from=copied / "memgan.safetensors")
     caplog.clear()
-    resume_run(run, {"run.steps": 4, "optimizer.prior_rate": 0.5})
+    resume_run(copied, {"run.steps": 4, "optimizer.prior_rate": 0.5})  # other groups of parameters
     assert "with run.steps 4 (it was 3), optimizer.prior_rate 0.5 (it was 1.0)." in caplog.text
     assert "Other batches" not in caplog.text
     caplog.clear()
-    resume_run(run, {"run.steps": 5, "run.batch_size": 3})
+    resume_run(copied, {"run.steps": 5, "run.batch_size": 3})
     assert "Other batches than before are drawn from here on, as these differ: batch_size." in caplog.text
-    saved = find_checkpoint(run)
+    saved = find_checkpoint(copied)
     assert saved.config.run.steps == 5 and saved.config.optimizer.prior_rate == 0.5  # the run knows them now
-    write_faces(tmp_path / "faces", count=6)
-    caplog.clear()
-    resume_run(run, {"run.steps": 6})
-    assert "as these differ: faces." in caplog.text
 
 
-def test_a_run_can_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register_tiny(monkeypatch)
-    with monkeypatch.context() as patch:
-        straight = watch_steps(patch)
-        train(settings({**PLAIN, "run.steps": 4}), [write_faces(tmp_path / "faces")], None, tmp_path / "straight")
-    with monkeypatch.context() as patch:
-        watch_steps(patch, stop_after(2))
-        with pytest.raises(SystemExit):
-            train(settings({**PLAIN, "run.steps": 4}), [tmp_path / "faces"], None, tmp_path / "run")
-    shutil.move(tmp_path / "run", tmp_path / "elsewhere" / "run")
-    shutil.move(tmp_path / "faces", tmp_path / "elsewhere" / "faces")
-    with pytest.raises(DataError, match="--faces"):
-        resume_run(tmp_path / "elsewhere" / "run")
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    continued = watch_steps(monkeypatch)
-    assert resume_run(Path("run"), faces=(Path("faces"),)) == Path("run/memgan.safetensors")
-    assert continued == straight[2:]
-    assert find_checkpoint(Path("run")).sources.faces == (tmp_path / "elsewhere" / "faces",)
-
-
-def test_a_damaged_last_checkpoint_costs_its_steps_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_run_can_move_and_branch(
+    finished: tuple[Path, list[Report]], copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register_tiny(monkeypatch)
-    run, faces = tmp_path / "run", [write_faces(tmp_path / "faces")]
+    """The same step again, from an older checkpoint, by relative paths; with more faces other batches are drawn."""
+    faces, straight = finished[0] / "faces", finished[1]
+    state = copied / "step-00000002" / "state.json"
+    state.write_text(state.read_text().replace(str(faces), str(tmp_path / "gone")))
+    with pytest.raises(DataError, match="--faces"):
+        resume_run(copied / "step-00000002", output=tmp_path / "branch")
+    shutil.copytree(faces, tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        straight = watch_steps(patch)
-        train(settings({**PLAIN, "run.steps": 4, "run.checkpoint_every": 2}), faces, None, run)
-    cut = run / "step-00000004" / "averaged.safetensors"
+        seen = watch_steps(patch)
+        found = resume_run(Path("run/step-00000002"), output=Path("branch"), faces=(Path("faces"),))
+    assert found == Path("branch/memgan.safetensors")
+    assert [report["loss"] for report in seen] == [straight[2]["loss"]]
+    assert find_checkpoint(Path("branch")).sources.faces == (tmp_path / "faces",)
+    write_faces(tmp_path / "faces", count=6)
+    with monkeypatch.context() as patch:
+        seen = watch_steps(patch)
+        resume_run(Path("run/step-00000002"), output=Path("other"), faces=(Path("faces"),))
+    assert seen[0]["loss"] != straight[2]["loss"]
+
+
+def test_a_damaged_last_checkpoint_costs_its_steps_and_none_is_logged_twice(
+    finished: tuple[Path, list[Report]], copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = copied / "step-00000003" / "averaged.safetensors"
     cut.write_bytes(cut.read_bytes()[:-100])
-    with monkeypatch.context() as patch:
-        again = watch_steps(patch)
-        resume_run(run)
-    assert "step-00000004 is damaged (averaged.safetensors)" in caplog.text
-    assert again == straight[2:]
-    assert sorted(path.name for path in run.glob("step-*")) == [
+    seen = watch_steps(monkeypatch)
+    resume_run(copied, {"run.steps": 4})
+    assert "step-00000003 is damaged (averaged.safetensors)" in caplog.text
+    assert seen[0]["loss"] == finished[1][2]["loss"] and len(seen) == 2
+    assert sorted(path.name for path in copied.glob("step-*")) == [
         "step-00000002",
+        "step-00000003.damaged",
         "step-00000004",
-        "step-00000004.damaged",
     ]
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(copied / "logs"))
+    events.Reload()
+    logged = [(event.step, event.value) for event in events.Scalars("loss")]
+    expected = [report["loss"] for report in (*finished[1], seen[1])]
+    assert logged == list(zip((1, 2, 3, 4), expected, strict=True))
+
+
+def test_a_checkpoint_says_what_the_run_read(finished: tuple[Path, list[Report]]) -> None:
+    folder = finished[0]
+    state = json.loads((folder / "run" / "step-00000003" / "state.json").read_text())
+    assert state["sources"]["faces"] == [str(folder / "faces")] and state["step"] == 3
+    assert state["stream"]["faces"][0] == 4 and state["train_config"]["run"]["steps"] == 3
 
 
 def test_training_continues_while_no_checkpoint_can_be_written(
@@ -190,40 +220,41 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_checkpoint_before(
     seen = watch_steps(monkeypatch, broken)
     config = settings({**PLAIN, "run.steps": 100, "run.checkpoint_every": 2})
     with pytest.raises(
-        DataError, match=r"10 steps in a row, up to step 14.*step-00000004.*learning_rate \(it is 0.001"
+        DataError, match=r"10 steps in a row, up to step 14.*step-00000003.*learning_rate \(it is 0.001"
     ):
         train(config, [write_faces(tmp_path / "faces")], None, tmp_path / "run")
     assert [report["skipped"] for report in seen] == [0, 1, 0, 0] + [1] * 10
-    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000003", "step-00000004"]
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["step-00000003"]
     assert find_checkpoint(tmp_path / "run").state["skipped"] == 1
 
 
-def test_the_log_has_every_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    register_tiny(monkeypatch)
-    monkeypatch.setattr(engine, "LOG_EVERY", 2)
-    run, faces = tmp_path / "run", [write_faces(tmp_path / "faces")]
-    train(settings({**PLAIN, "run.steps": 7, "run.checkpoint_every": 3}), faces, None, run)
-    straight = logged(accumulator, run)
-    assert [step for step, _ in straight] == [2, 4, 6]
-    shutil.rmtree(run / "step-00000007")  # as if it had been killed after its seventh step
-    resume_run(run, {"run.steps": 10})
-    shutil.rmtree(run / "step-00000010")
-    resume_run(run, {"run.steps": 10})
-    assert [step for step, _ in logged(accumulator, run)] == [2, 4, 6, 8, 10]
-    assert logged(accumulator, run)[:3] == straight
+def two(tmp_path: Path, work: Callable[..., object]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(run_in_a_group, args=(port, str(tmp_path), work), nprocs=2)
 
 
-def logged(accumulator: object, run: Path) -> list[tuple[int, float]]:
-    events = accumulator.EventAccumulator(str(run / "logs"))
-    events.Reload()
-    return [(event.step, event.value) for event in events.Scalars("loss")]
+@pytest.mark.slow
+def test_two_processes_stop_together_and_continue_exactly(tmp_path: Path) -> None:
+    """One of them gets the signal; each draws batches and windows of its own."""
+    write_faces(tmp_path / "faces", count=5)
+    write_prior(tmp_path / "prior.safetensors")
+    two(tmp_path, stopped_and_continued)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    for found in (first, second):
+        assert len(found["straight"]) == 6 and len(found["begun"]) == 3
+        assert found["begun"] + found["continued"] == found["straight"]
+    assert all(one["loss"] != other["loss"] for one, other in zip(first["straight"], second["straight"], strict=True))
+    assert first["windows"] != second["windows"]
+    whole, stopped = (tmp_path / name / "memgan.safetensors" for name in ("straight", "stopped"))
+    assert whole.read_bytes() == stopped.read_bytes()
 
 
-def test_a_checkpoint_says_what_the_run_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    register_tiny(monkeypatch)
-    run = tmp_path / "run"
-    train(settings(PLAIN), [write_faces(tmp_path / "faces")], None, run)
-    state = json.loads((run / "step-00000003" / "state.json").read_text())
-    assert state["sources"]["faces"] == [str(tmp_path / "faces")] and state["step"] == 3
-    assert state["stream"]["faces"][0] == 4 and state["train_config"]["run"]["steps"] == 3
+@pytest.mark.slow
+def test_two_processes_skip_together_what_one_cannot_use(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", count=5)
+    write_prior(tmp_path / "prior.safetensors")
+    two(tmp_path, one_bad_batch)
+    skipped = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert skipped == [[0, 1, 0, 0, 0, 0]] * 2
