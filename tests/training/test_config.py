@@ -100,7 +100,7 @@ def test_a_recipe_can_be_based_on_another(tmp_path: Path) -> None:
     changed = cpu.differences(recipe(tmp_path / "second.json", {"run.workers": 1}))
     assert changed == {"window.size": (24, None), "run.steps": (cpu.run.steps, 7), "run.workers": (0, 1)}
     (tmp_path / "first.json").write_text('{"based_on": "second.json"}')
-    with pytest.raises(ConfigError, match="based_on .* not based on it"):
+    with pytest.raises(ConfigError, match=r"based_on .* not based on it"):
         recipe(tmp_path / "second.json")
     (tmp_path / "first.json").write_text('{"based_on": 3}')
     with pytest.raises(ConfigError, match="is 3"):
