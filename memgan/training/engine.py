@@ -102,16 +102,31 @@ def train(
         KeyboardInterrupt, SystemExit: after a signal.
     """
     sources = Sources(tuple(faces), prior, perceptual_weights, identity_weights)
-    sources.check()
     saved = find_checkpoint(resume) if resume is not None else None
+    if saved is not None and (start := start_from or discriminator_from):
+        raise ConfigError(f"resume continues {saved.folder} with all it has learned; leave out {start}.")
+    return _train(config, sources, output, saved, resume, start_from, discriminator_from)
+
+
+def _train(
+    config: TrainConfig,
+    sources: Sources,
+    output: Path,
+    saved: Saved | None,
+    resume: Path | None,
+    start_from: Path | None = None,
+    discriminator_from: Path | None = None,
+) -> Path:
+    faces, prior = sources.faces, sources.prior
+    sources.check()
     _check_folder(output, saved, saved is not None and saved.folder == resume)
     if saved is not None:
-        _check_changes(saved, config, start_from or discriminator_from)
+        _check_changes(saved, config)
     accelerator = _accelerator(config, output, 0 if saved is None else saved.state["step"])
     if saved is not None:
         _tell_of(saved, config)
         accelerator.wait_for_everyone()  # all have looked at the folder
-        if accelerator.is_main_process and run_folder(saved.folder) == output.absolute():
+        if accelerator.is_main_process and _is_of(saved, output):
             _set_aside(output, saved)
     torch.manual_seed(config.run.seed)
     device = accelerator.device
@@ -127,7 +142,7 @@ def train(
     if config.data.synthetic and prior_tensors is not None:
         prior_faces = PriorFaces(built, prior_tensors, autocast=accelerator.autocast)
         prior_faces = prior_faces.to(device).to(memory_format=torch.channels_last)
-    networks = make_loss_networks(config, device, perceptual_weights, identity_weights, prior_faces)
+    networks = make_loss_networks(config, device, sources.perceptual_weights, sources.identity_weights, prior_faces)
     discriminator = make_discriminator(config, size, networks, device)
     trainer = Trainer(config, generator, discriminator, networks, accelerator.backward, accelerator.autocast)
     if discriminator_from is not None:
@@ -202,15 +217,8 @@ def resume_run(
     """
     saved = find_checkpoint(folder)
     known = dataclasses.replace(saved.sources, **{name: value for name, value in sources.items() if value})
-    return train(
-        (config or saved.config).changed(changes or {}),
-        known.faces,
-        known.prior,
-        output or run_folder(folder),
-        perceptual_weights=known.perceptual_weights,
-        identity_weights=known.identity_weights,
-        resume=folder,
-    )
+    settings = (config or saved.config).changed(changes or {})
+    return _train(settings, known, output or run_folder(folder), saved, folder)
 
 
 def _check_folder(output: Path, saved: Saved | None, explicit: bool) -> None:
@@ -218,7 +226,7 @@ def _check_folder(output: Path, saved: Saved | None, explicit: bool) -> None:
     there = [path.name for path in checkpoints(output)]
     if (output / WEIGHTS).is_file():
         there.append(WEIGHTS)
-    if saved is None or run_folder(saved.folder) != output.absolute():
+    if saved is None or not _is_of(saved, output):
         if there:
             raise ConfigError(
                 f"{output} holds a run already ({', '.join(there)}): continue it with --resume {output}, or name "
@@ -233,6 +241,10 @@ def _check_folder(output: Path, saved: Saved | None, explicit: bool) -> None:
         )
 
 
+def _is_of(saved: Saved, output: Path) -> bool:
+    return run_folder(saved.folder).resolve() == output.resolve()
+
+
 def _set_aside(output: Path, saved: Saved) -> None:
     """Rename the damaged checkpoints that are newer than the one that is continued."""
     for path in checkpoints(output):
@@ -240,10 +252,8 @@ def _set_aside(output: Path, saved: Saved) -> None:
             path.replace(path.with_name(f"{path.name}.damaged"))
 
 
-def _check_changes(saved: Saved, config: TrainConfig, start: Path | None) -> None:
+def _check_changes(saved: Saved, config: TrainConfig) -> None:
     """Refuse what a run cannot take over."""
-    if start is not None:
-        raise ConfigError(f"resume continues {saved.folder} with all it has learned; leave out {start}.")
     for name, (before, now) in saved.config.differences(config).items():
         if name in ("preset", "architecture"):
             raise ConfigError(
@@ -349,10 +359,6 @@ class _Run:
         # Losses since the last line of the log.
         self.sums = {name: list(values) for name, values in (_under("losses/", own) or {}).items()}
 
-    def spent(self) -> float:
-        """Seconds that the run has taken, with those before it was continued."""
-        return self.elapsed + time.monotonic() - self.began
-
     def loop(self) -> None:
         """Steps until the run is over, and its last checkpoint."""
         config, trainer, run = self.config, self.trainer, self.config.run
@@ -367,13 +373,12 @@ class _Run:
                 done = progress(trainer.step_index, spent, first_step, config)
                 steps = trainer.step_index - self.tried_step
                 late: float = steps > 0 and run.checkpoint_minutes * 60 < time.monotonic() - self.tried_at
-                # Clocks differ, and a signal may reach one process alone: all do what one of them wants to.
-                over: float = run.minutes is not None and done >= 1
-                number, over, late = largest([stop.received or 0, over, late])
+                # Clocks differ, and a signal may reach one process alone: all follow the first one.
+                number, done, late = largest([stop.received or 0, done, late])
                 if number:
                     self._save_if_new()
                     end_by(signal.Signals(int(number)))
-                if over:
+                if done >= 1:
                     break
                 # A run that begins to fail must not push out the checkpoints from before.
                 if (late or steps >= run.checkpoint_every) and not trainer.skipped_in_a_row:
@@ -396,12 +401,14 @@ class _Run:
                     bar = ProgressBar(run.steps, unit="steps", start=trainer.step_index, seconds=left, hidden=hidden)
                     shown.enter_context(bar)
                 else:
-                    bar.advance(note=self._note(report, waited / (now - logged)))
+                    bar.advance(note=self._note(report, waited / max(now - logged, 1e-9)))
                 if trainer.step_index % LOG_EVERY == 0:
                     # Of the time since the last line; where it is large, more workers or cheaper batches help.
                     self._log(waited / max(now - logged, 1e-9))
                     waited, logged = 0.0, now
-        self._save_if_new()
+            if bar is None:
+                _tell("The run was over already; give it more with --set run.steps or run.minutes.")
+            self._save_if_new()
 
     def _spent(self) -> float:
         """Seconds that the run has taken, with those before it was continued."""
