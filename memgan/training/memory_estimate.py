@@ -69,7 +69,9 @@ def needs(
     batch = run.batch_size * picture
     found = [
         Need("optimizers", 2 * trained, device, ""),
-        _step(config, trainer, networks, prior_faces, device),
+        *_steps(config, trainer, networks, prior_faces, device),
+        # Copies of the weights, of what the optimizers know, and of the file.
+        Need("checkpoints", 3 * trained, _CPU, ""),
         Need("drawn faces", pool * picture, where_made, f"lower data.synthetic_pool (it is {pool})"),
         # The clean and the degraded pictures as float32, of the step and of the batch that is made meanwhile.
         Need("batches", 4 * 2 * 2 * batch, device, f"lower run.batch_size (it is {run.batch_size})"),
@@ -123,10 +125,13 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.2g}" if size < 1e10 else f"{size / 1e9:.0f}"
 
 
-def _step(
+def _steps(
     config: TrainConfig, trainer: Trainer, networks: LossNetworks, prior_faces: PriorFaces | None, device: torch.device
-) -> Need:
-    """The largest of what the start, a step and the drawing of faces take."""
+) -> list[Need]:
+    """The largest of what the start, a step and the drawing of faces take; and what sample pictures take besides.
+
+    Memory that steps have left is in pieces that pictures of another size do not fit.
+    """
     size, faces = trainer.generator.config.image_size, config.run.batch_size
     remedy = (
         f"lower run.batch_size (it is {faces}), decode windows (window.size=24), lower losses.perceptual_size, or use "
@@ -134,13 +139,14 @@ def _step(
     )
     bound, free = _BOUND * faces * size**2, free_memory(device)
     if free is not None and bound < _SMALL * free:
-        return Need("a step at most", bound, device, remedy)
+        return [Need("a step at most", bound, device, remedy)]
     try:
-        taken = max(rehearse(config, trainer, networks, prior_faces).values())
+        taken = rehearse(config, trainer, networks, prior_faces)
     except Exception as error:  # an estimate that fails, in whichever operation, must not keep a run from starting
         log.warning("What a step takes is not known: it could not be rehearsed (%s).", error)
-        taken = 0
-    return Need("a step", round(ALLOCATED * taken), device, remedy)
+        return []
+    sample = taken.pop("sample")
+    return [Need("a step", round(ALLOCATED * max(taken.values())), device, remedy), Need("samples", sample, device, "")]
 
 
 def rehearse(
@@ -168,6 +174,8 @@ def rehearse(
         "step": _most_live(lambda: rehearsal.gradients(pictures(faces), pictures(faces))),
         "start": _most_live(lambda: rehearsal.initialize_memory(pictures(max(faces, 8)))),
     }
+    with torch.no_grad():
+        found["sample"] = _most_live(lambda: rehearsal.averaged.network(pictures(1)))
     if prior_faces is not None:
         drawn = _without_values(prior_faces, mode)
         source = torch.Generator()

@@ -55,7 +55,7 @@ def test_a_rehearsal_leaves_the_trainer_alone_and_grows_with_the_batch() -> None
     before = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
     random, given = trainer.random.get_state(), torch.get_rng_state()
     found = rehearse(trainer.config, trainer, networks, random_prior_faces())
-    assert set(found) == {"step", "start", "drawing"} and all(value > 0 for value in found.values())
+    assert set(found) == {"step", "start", "sample", "drawing"} and all(value > 0 for value in found.values())
     assert all(torch.equal(value, before[name]) for name, value in trainer.generator.state_dict().items())
     assert all(parameter.grad is None for parameter in trainer.generator.parameters())
     assert torch.equal(trainer.random.get_state(), random) and torch.equal(torch.get_rng_state(), given)
@@ -74,6 +74,7 @@ def test_every_part_has_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == {
         "optimizers": 2 * trained,
         "a step at most": 4 * 64 * 64 * (64 << 10),
+        "checkpoints": 3 * trained,
         "drawn faces": 5 * picture,
         "batches": 4 * 4 * 4 * picture,
         "photographs": 10 * picture,
@@ -84,9 +85,9 @@ def test_every_part_has_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_run_is_rehearsed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     trainer, networks = made({})
     monkeypatch.setattr(module, "free_memory", lambda device: 1 << 30)
-    monkeypatch.setattr(module, "rehearse", lambda *_: {"step": 1000, "start": 4000})
+    monkeypatch.setattr(module, "rehearse", lambda *_: {"step": 1000, "start": 4000, "sample": 9000})
     found = {need.name: need.size for need in needs(trainer.config, trainer, networks, None, 0)}
-    assert found["a step"] == round(module.ALLOCATED * 4000)
+    assert found["a step"] == round(module.ALLOCATED * 4000) and found["samples"] == 9000
 
     def fails(*_: object) -> None:
         raise NotImplementedError("an operation")
