@@ -1,6 +1,8 @@
 """Settings of a training run: their values, recipes, and options of the command."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from memgan.apps.cli.main import main
 from memgan.errors import ConfigError
 from memgan.network.config import PRESETS
+from memgan.training import config as config_module
 from memgan.training.config import TrainConfig, recipe, recipe_names
 from memgan.training.settings import parse_change
 
@@ -134,3 +137,13 @@ def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> 
     for name, kind, _, explanation in TrainConfig.describe():
         assert f"{name} ({kind}, default " in text and kind and len(explanation) > 10
     assert 'losses.perceptual_network (vgg19 or stlpips_vgg, default "vgg19")' in text
+
+
+def test_the_readme_states_the_values_of_the_recipe() -> None:
+    text = (Path(config_module.__file__).parent / "README.md").read_text("utf-8")
+    stated = re.findall(r"^\| `(\w+)\.(\w+)` \(([\d.]+)\) \|", text, re.M)
+    values = dataclasses.asdict(recipe("memgan-mobile-512"))
+    assert len(stated) == 6
+    assert [(group, name, values[group][name]) for group, name, _ in stated] == [
+        (group, name, float(value)) for group, name, value in stated
+    ]

@@ -35,11 +35,10 @@ class Feed:
         self._turn = 0
         if saved is not None:
             self._restore(saved)
-        # Whose turn it is comes first: from here on process number n is the one that has the nth turn.
-        self._states = self._states[self._turn :] + self._states[: self._turn]
-        self._turn = 0
         if workers:
-            self._made: Generator[Made, None, None] = worker_batches(stream, size, device, self._states)
+            # The process that is started first is the one whose turn it is.
+            in_turn = self._states[self._turn :] + self._states[: self._turn]
+            self._made: Generator[Made, None, None] = worker_batches(stream, size, device, in_turn)
         else:
             stream.restore(self._states[0])
             # One after another on a CPU, which is busy.
