@@ -41,6 +41,7 @@ CONFINED = {
     "onnx",
     "onnxruntime",
     "platformdirs",
+    "psutil",
     "retinaface",
     "skimage",
     "spandrel",

@@ -23,7 +23,14 @@ class ProgressBar:
     """
 
     def __init__(
-        self, total: int | None = None, *, unit: str = "items", title: str = "", start: int = 0, hidden: bool = False
+        self,
+        total: int | None = None,
+        *,
+        unit: str = "items",
+        title: str = "",
+        start: int = 0,
+        seconds: float | None = None,
+        hidden: bool = False,
     ) -> None:
         """Begin to count.
 
@@ -31,8 +38,11 @@ class ProgressBar:
             total: items in all; ``None``: unknown.
             unit: what is counted, in the plural; ``"B"``: bytes, shown as MB.
             start: items that an earlier run has done.
+            seconds: time from now on after which the task ends even if items are left; the total that is shown is what
+                the time will suffice for.
         """
         self._total, self._unit, self._title, self._start, self._note = total, unit, title, start, ""
+        self._seconds = seconds
         self._hidden, self._stream = hidden or sys.stderr is None, LenientStream(sys.stderr)
         self._done = self._done_written = start
         self._began = self._written = time.monotonic()
@@ -70,10 +80,11 @@ class ProgressBar:
         self._done += count
         self._note = self._note if note is None else note
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, status=self._status())
+            self._bar.update(self._bar.task_ids[0], completed=self._done, total=self._expected(), status=self._status())
         elif not self._hidden:
             waited, done = time.monotonic() - self._written, self._done - self._done_written
-            share_done = self._total is None or done >= _SHARE * self._total
+            total = self._expected()
+            share_done = total is None or done >= _SHARE * total
             if waited >= (_SECONDS if share_done else _LONG_SECONDS):
                 self._write_line()
 
@@ -82,18 +93,30 @@ class ProgressBar:
         print_line(f"{title}{self._status()}, {_clock(time.monotonic() - self._began)} elapsed")
         self._written, self._done_written = time.monotonic(), self._done
 
+    def _rate(self) -> float:
+        """Items in a second."""
+        return (self._done - self._start) / max(time.monotonic() - self._began, 1e-9)
+
+    def _expected(self) -> int | None:
+        """Items that there will be in all."""
+        if self._seconds is None or self._done == self._start:
+            return self._total
+        left = max(self._seconds - (time.monotonic() - self._began), 0.0)
+        expected = self._done + round(self._rate() * left)
+        return expected if self._total is None else min(self._total, expected)
+
     def _status(self) -> str:
         """Such as ``12/200 pictures, 3.4/s, 0:55 left``."""
-        amounts = [self._done] if self._total is None else [self._done, self._total]
+        total, rate = self._expected(), self._rate()
+        amounts = [self._done] if total is None else [self._done, total]
         in_bytes = self._unit == "B"
         count = "/".join(f"{amount / 1e6:.1f}" if in_bytes else str(amount) for amount in amounts)
         words = [f"{count} {'MB' if in_bytes else self._unit}"]
-        rate = (self._done - self._start) / max(time.monotonic() - self._began, 1e-9)
         if rate > 0:
             slow = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
             words.append(f"{rate / 1e6:.1f} MB/s" if in_bytes else slow)
-            if self._total is not None:
-                words.append(f"{_clock(max(self._total - self._done, 0) / rate)} left")
+            if total is not None:
+                words.append(f"{_clock(max(total - self._done, 0) / rate)} left")
         return ", ".join([*words, self._note] if self._note else words)
 
 

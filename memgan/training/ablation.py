@@ -18,6 +18,7 @@ from memgan.hub.weight_file import read
 from memgan.network.model import build_memgan
 from memgan.runtime.atomic_file import atomic_write, write_json
 from memgan.training.build import architecture
+from memgan.training.checkpoint import checkpoints, find_checkpoint
 from memgan.training.config import TrainConfig
 from memgan.training.engine import train
 from memgan.training.priors import load_prior
@@ -31,6 +32,9 @@ CASES: dict[str, dict[str, Any]] = {
     "Case 5": {},
 }
 """Changes of the architecture by the name of the paper's Table 2."""
+
+
+_OTHER = "give another output folder, or delete it."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,7 @@ def ablate(
         finished = _finished(folder, plan)
         if finished is None:
             networks = {"perceptual_weights": perceptual_weights, "identity_weights": identity_weights}
-            weights = train(plan, faces, prior, folder, **networks)
+            weights = train(plan, faces, prior, folder, resume=_begun(folder, plan), **networks)
             finished = {"train_config": dataclasses.asdict(plan), **_evaluated(weights, test, limit, metrics)}
             write_json(folder / "result.json", finished)
         record = finished
@@ -163,8 +167,17 @@ def _finished(folder: Path, plan: TrainConfig) -> dict[str, Any] | None:
         return None
     record = json.loads(path.read_text("utf-8"))
     if record["train_config"] != dataclasses.asdict(plan):
-        raise ConfigError(f"{folder} holds a run with other settings; give another output folder, or delete it.")
+        raise ConfigError(f"{folder} holds a run with other settings; {_OTHER}")
     return record
+
+
+def _begun(folder: Path, plan: TrainConfig) -> Path | None:
+    """The folder if a run in it was interrupted, to be continued."""
+    if not checkpoints(folder):
+        return None
+    if differing := find_checkpoint(folder).config.differences(plan):
+        raise ConfigError(f"{folder} holds a run with other settings ({', '.join(differing)}); {_OTHER}")
+    return folder
 
 
 @torch.no_grad()

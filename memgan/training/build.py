@@ -18,6 +18,7 @@ from memgan.training.data.clean_faces import PriorFaces
 from memgan.training.data.stream import FaceStream, Photographs
 from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
+from memgan.training.window import smallest_side
 
 _SEARCH_STEPS = 400
 _SEARCH_RATE = 0.02
@@ -109,9 +110,11 @@ def make_discriminator(
             widths += tuple(networks.deep_feature.network.tap_widths)
         discriminator: nn.Module = FeatureDiscriminator(widths)
     else:
-        discriminator = Discriminator(
-            settings.size or image_size, channel_base=settings.channel_base, channel_max=settings.channel_max
-        )
+        # The largest power of two that every window leaves; of whole pictures that is their side.
+        window = config.window
+        left = smallest_side(window.size, window.scale, image_size, window.margin)
+        side = settings.size or 1 << left.bit_length() - 1
+        discriminator = Discriminator(side, channel_base=settings.channel_base, channel_max=settings.channel_max)
     return discriminator.to(device).to(memory_format=torch.channels_last)
 
 
@@ -122,16 +125,16 @@ def make_stream(
     prior_faces: PriorFaces | None,
     device: torch.device,
     seed: int,
+    resident: bool = False,
 ) -> FaceStream:
-    """The source of batches: on the device that trains, or on the CPU for worker processes."""
-    stream = FaceStream(
+    """The source of batches: on the device that trains, with the photographs if they are ``resident`` there, or on the
+    CPU for worker processes."""
+    return FaceStream(
         photographs,
         torch.device("cpu") if config.run.workers else device,
         seed,
         config.data,
         prior_faces=prior_faces,
         degradation=Degradation().at_size(image_size),
+        resident=resident,
     )
-    if config.run.workers and stream.synthetic:
-        stream.keep_drawn()
-    return stream

@@ -34,6 +34,9 @@ class RunSettings(Settings, path="run."):
     compile: bool = setting(
         False, "torch.compile generator and perceptual loss: faster steps after minutes; needs a C++ compiler on a CPU"
     )
+    memory_check: bool = setting(
+        True, "estimate the memory before the run starts, and refuse a run that takes more than is free"
+    )
     seed: int = setting(0, "seed of windows, degradations, order and initial weights")
     checkpoint_every: int = setting(1000, "steps between checkpoints and sample pictures", above=0)
     checkpoint_minutes: float = setting(
@@ -169,7 +172,10 @@ class DiscriminatorSettings(Settings, path="discriminator."):
         1.0, "its learning rate relative to optimizer.learning_rate; the product is usually about 0.002", least=0
     )
     size: int | None = setting(
-        None, "side in pixels of the (randomly cropped) pictures that it sees; null: the whole picture", least=8
+        None,
+        "side in pixels of the (randomly cropped) pictures that the kind picture sees, a power of two; null: the whole "
+        "picture, of a window the largest power of two that it leaves",
+        least=8,
     )
     channel_base: int = setting(
         32768, "its width at scale r is the smaller of channel_max and channel_base // r", above=0
@@ -252,9 +258,15 @@ def recipe_names() -> list[str]:
 def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """The settings of one of :func:`recipe_names`, or of a JSON file, with changes by dotted name.
 
+    A file may name another recipe as ``based_on``, a name or a path from its folder on: its settings are changes then.
+
     Raises:
         ConfigError: if there is no such recipe, it is no JSON object, or a setting is unknown or not allowed.
     """
+    return TrainConfig.from_dict(merged(_recipe_values(source, ()), changes or {}))
+
+
+def _recipe_values(source: str | Path, above: tuple[Path, ...]) -> Mapping[str, Any]:
     path = RECIPES / f"{source}.json" if str(source) in recipe_names() else Path(source)
     try:
         values = parse_json(path.read_bytes())
@@ -269,4 +281,9 @@ def recipe(source: str | Path, changes: Mapping[str, Any] | None = None) -> Trai
         raise ConfigError(
             f"The recipe {path} is no JSON object ({error}); `memgan train --print-config` shows one."
         ) from error
-    return TrainConfig.from_dict(merged(values, changes or {}))
+    base = values.pop("based_on", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or path in above:
+        raise ConfigError(f"based_on in the recipe {path} is {base!r}; it must name a recipe that is not based on it.")
+    return merged(_recipe_values(base if base in recipe_names() else path.parent / base, (*above, path)), values)

@@ -17,7 +17,7 @@ from memgan.runtime.checks import parse_json
 
 S = TypeVar("S", bound="Settings")
 _BOUNDS = (("at least", "least", operator.ge), ("above", "above", operator.gt), ("at most", "most", operator.le))
-_WORDS = {"None": None, "True": True, "False": False}
+_WORDS = {"none": None, "true": True, "false": False}
 
 
 def setting(
@@ -66,6 +66,17 @@ class Settings:
         """The same settings with others by dotted name, as ``{"losses.l1": 2.0}``."""
         return self.from_dict(merged(dataclasses.asdict(self), changes))
 
+    def differences(self, other: "Settings") -> dict[str, tuple[Any, Any]]:
+        """What ``other``, of the same class, has other values of: dotted name, own value, its value."""
+        found: dict[str, tuple[Any, Any]] = {}
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if isinstance(mine, Settings):
+                found |= mine.differences(theirs)
+            elif mine != theirs:
+                found[self.path + field.name] = mine, theirs
+        return found
+
     def to_json(self) -> str:
         """All settings as a JSON object, which :meth:`from_dict` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -84,13 +95,13 @@ class Settings:
 
 
 def parse_change(text: str) -> tuple[str, Any]:
-    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, None, True, False, or plain words."""
+    """Dotted name and value of a text such as ``losses.l1=2``; the value is JSON, none, true, false, or plain words."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"{text!r} is no setting; give NAME=VALUE, such as losses.checkerboard=800.")
     value = value.strip()
-    if value in _WORDS:
-        return name.strip(), _WORDS[value]
+    if value.lower() in _WORDS:
+        return name.strip(), _WORDS[value.lower()]
     try:
         return name.strip(), parse_json(value)
     except ValueError:

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from memgan.network.model import MemGAN
 from memgan.training.config import TrainConfig
-from memgan.training.discriminators import FeatureDiscriminator
+from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.adversarial import discriminator_loss, r1_penalty
 from memgan.training.losses.objective import LossNetworks, Objective, Pass, check_window
 from memgan.training.rates import LATENT_RATE, MATCHED_LATENT_RATE, parameter_groups
-from memgan.training.sync import all_reduce_statistics, average_gradients_, broadcast_
+from memgan.training.sync import all_reduce_statistics, average_, average_gradients_, broadcast_, rank
 from memgan.training.window import draw_focus, draw_window, valid_area
 
 DiscriminatorInput = Tensor | list[Tensor]
@@ -76,7 +77,8 @@ class Trainer:
         self.discriminator = discriminator
         self.backward = backward
         self.autocast = autocast
-        self.random = torch.Generator().manual_seed(config.run.seed)
+        # Every process looks at windows of its own: the same ones would be one place seen through more faces.
+        self.random = torch.Generator().manual_seed(config.run.seed * 1000 + rank())
         self.objective = Objective(config, networks or LossNetworks(), self.random)
         self.averaged = AveragedWeights(generator, optimizer.ema_decay)
         self.prior_parameters, groups = parameter_groups(
@@ -92,6 +94,9 @@ class Trainer:
             rate = optimizer.learning_rate * config.discriminator.rate
             self.discriminator_optimizer = adam(discriminator.parameters(), lr=rate, betas=(0.0, 0.99))
         self.step_index = 0
+        self.skipped = 0
+        """Steps that changed nothing, because a loss or gradient was not finite."""
+        self.skipped_in_a_row = 0
 
     @torch.no_grad()
     def initialize_memory(self, degraded: Tensor) -> None:
@@ -123,14 +128,57 @@ class Trainer:
                 group["lr"] = optimizer.learning_rate * self.config.discriminator.rate * factor
 
     def step(self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None) -> dict[str, Tensor]:
-        """Update generator, memory and averaged weights, then the discriminator; losses by name, detached scalars.
+        """Update generator, discriminator, memory and averaged weights; losses by name, detached scalars.
+
+        If a loss or a gradient is not finite, in whichever process, all processes leave everything as it is, and the
+        report is ``skipped`` = 1 alone; otherwise it is 0, among the others. Such a step counts as a step.
 
         Args:
             clean, degraded: (B, 3, S, S) in [-1, 1].
             latent: (N, D) latent codes of the last N faces, if the prior drew them.
         """
-        losses, clip_norm = self.config.losses, self.config.optimizer.clip_norm
-        discriminator = self.discriminator if self.step_index >= losses.adversarial_from else None
+        discriminator = self.judge
+        judged = [] if discriminator is None else list(discriminator.buffers())
+        judged_before = [buffer.clone() for buffer in judged]  # judging moves them
+        report, features = self.gradients(clean, degraded, latent)
+        # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
+        norm = _clip_(self.generator_optimizer, self.config.optimizer.clip_norm or math.inf)
+        report["gradient_norm"] = norm
+        checked = [norm, report["loss"]]
+        if discriminator is not None:
+            optimizer = cast("torch.optim.Optimizer", self.discriminator_optimizer)
+            checked += [_clip_(optimizer, math.inf), report["discriminator"]]
+        # Means over the processes, so that what one of them cannot use none uses.
+        if not average_(torch.stack([value.float() for value in checked])).isfinite().all():
+            for buffer, before in zip(judged, judged_before, strict=True):
+                buffer.copy_(before)
+            self.step_index += 1
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+            return {"skipped": torch.ones(())}
+        self.skipped_in_a_row = 0
+        self.generator_optimizer.step()
+        self._update_memory(features)
+        self.averaged.update(self.generator)
+        if discriminator is not None:
+            optimizer.step()
+        self.step_index += 1
+        return {**report, "skipped": torch.zeros(())}
+
+    @property
+    def judge(self) -> nn.Module | None:
+        """The discriminator, if this step has an adversarial loss."""
+        return self.discriminator if self.step_index >= self.config.losses.adversarial_from else None
+
+    def gradients(
+        self, clean: Tensor, degraded: Tensor, latent: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Mapping[int, Tensor]]:
+        """The first part of :meth:`step`: gradients of generator and discriminator, averaged over the processes.
+
+        Returns:
+            losses by name, and the encoder's features.
+        """
+        discriminator = self.judge
         with self.autocast():
             features, run = self._restore(clean, degraded, latent)
             run = self.objective.look(run)
@@ -139,24 +187,15 @@ class Trainer:
                 # For both steps: the discriminator stays as it is until its own. Its spectral norms are followed once.
                 real_logits = discriminator.requires_grad_(True).train()(real)
                 fake_logits = discriminator.requires_grad_(False).eval()(fake)
-                truth = real_logits.detach() if losses.adversarial_paired else None
+                truth = real_logits.detach() if self.config.losses.adversarial_paired else None
                 run = run._replace(fake_logits=fake_logits, real_logits=truth)
             total, report = self.objective(run)
         self.generator_optimizer.zero_grad(set_to_none=True)
         self.backward(total)
         average_gradients_(self.generator.parameters())
-        if clip_norm:
-            # Group by group: the latent code's and the output's gradients are a hundred times larger than all others.
-            groups = self.generator_optimizer.param_groups
-            norms = [nn.utils.clip_grad_norm_(group["params"], clip_norm, foreach=True) for group in groups]
-            report["gradient_norm"] = torch.stack(norms).norm().detach()
-        self.generator_optimizer.step()
-        self._update_memory(features)
-        self.averaged.update(self.generator)
         if discriminator is not None:
-            report |= self._discriminator_step(discriminator, _detached(fake), real, real_logits)
-        self.step_index += 1
-        return report
+            report |= self._discriminator_gradients(discriminator, _detached(fake), real, real_logits)
+        return report, features
 
     def _restore(self, clean: Tensor, degraded: Tensor, latent: Tensor | None) -> tuple[Mapping[int, Tensor], Pass]:
         """The generator's forward pass, of which training needs the intermediate features too; encoder's first."""
@@ -182,7 +221,7 @@ class Trainer:
                 fake, real = fake + run.deep_taps[0], real + run.deep_taps[1]
             self.discriminator.observe_(real)
             return fake, real
-        crop = run.draw_area(settings.size, self.random)
+        crop = run.draw_area(cast(Discriminator, self.discriminator).image_size, self.random)
         return crop.crop(run.restored), crop.crop(run.target)
 
     @torch.no_grad()
@@ -203,7 +242,7 @@ class Trainer:
         top, left = torch.randint(0, stride, (2,), generator=self.random).tolist()
         return features[..., top::stride, left::stride]
 
-    def _discriminator_step(
+    def _discriminator_gradients(
         self, discriminator: nn.Module, fake: DiscriminatorInput, real: DiscriminatorInput, real_logits: Tensor
     ) -> dict[str, Tensor]:
         settings, paired = self.config.discriminator, self.config.losses.adversarial_paired
@@ -217,14 +256,21 @@ class Trainer:
         report = {"discriminator": loss.detach()}
         # Features have spectral normalization in place of R1.
         if isinstance(real, Tensor) and settings.r1_gamma and self.step_index % settings.r1_every == 0:
-            # Double backward in full precision; added to the same step, so that Adam sees one gradient.
+            # Double backward in full precision; added to the same gradient, so that Adam sees one.
             real = real.detach().float().requires_grad_()
             penalty = r1_penalty(discriminator(real), real)
             self.backward(penalty * (settings.r1_gamma / 2 * settings.r1_every))
             report["r1"] = penalty.detach()
         average_gradients_(discriminator.parameters())
-        optimizer.step()
         return report
+
+
+def _clip_(optimizer: torch.optim.Optimizer, largest: float) -> Tensor:
+    """Limit the gradient's norm of each group of parameters; the norm of all of them before, detached."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    norms = [nn.utils.clip_grad_norm_(group, largest, foreach=True) for group in groups]
+    device = groups[0][0].device
+    return torch.stack([norm.to(device) for norm in norms]).norm().detach()  # a frozen group's is on the CPU
 
 
 def _detached(shown: DiscriminatorInput) -> DiscriminatorInput:

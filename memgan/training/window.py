@@ -76,6 +76,13 @@ def draw_window(
     return Window(scale, _start(down * scale, size, scale), _start(right * scale, size, scale), size)
 
 
+def smallest_side(size: int | None, scale: int, image_size: int, margin: int) -> int:
+    """Side in pixels of the area that :func:`valid_area` leaves at least, wherever the window lies."""
+    if size is None or image_size <= scale:
+        return image_size
+    return size * (image_size // scale) - 2 * margin
+
+
 def valid_area(window: Window | None, image_size: int, margin: int) -> Area:
     """The area of a decoded window that is free of its padding; edges of the picture itself need no margin."""
     if window is None:

@@ -116,3 +116,21 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_without_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     print_line("[red] so")
     assert capsys.readouterr().err == "[red] so\n"
+
+
+def test_a_limit_of_time_counts_what_it_suffices_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    with ProgressBar(300_000, unit="steps", start=5, seconds=180.0) as bar:
+        for _ in range(17):
+            now[0] += 10.0
+            bar.advance(note="loss 2")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "6/23 steps, 10.0 s each, 2:50 left, loss 2, 0:10 elapsed"
+    assert lines[-1] == "22/23 steps, 10.0 s each, 0:10 left, loss 2, 2:50 elapsed"
+    with ProgressBar(8, unit="steps", seconds=180.0) as bar:  # its items run out first
+        now[0] += 10.0
+        bar.advance()
+    assert capsys.readouterr().err.startswith("1/8 steps, 10.0 s each, 1:10 left")

@@ -1,16 +1,20 @@
 """The ablation of Table 2, with a tiny network and a few steps."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import register_tiny, settings, write_faces
 
 from memgan.apps.cli.main import main
+from memgan.errors import ConfigError
 from memgan.evaluation import choose_metrics
 from memgan.hub import weight_file
 from memgan.training import ablation
 from memgan.training.ablation import CASES, CaseResult, ablate, ablation_table
+from memgan.training.step import Trainer
 
 
 def test_the_command_trains_all_cases_and_prints_them_beside_the_paper_s(
@@ -58,6 +62,27 @@ def test_runs_differ_by_seed_and_case_only(tmp_path: Path, monkeypatch: pytest.M
         ablate(base, [], None, [], tmp_path, seeds=[3], cases={"Case 3": CASES["Case 3"]})
     assert plans[0].run.seed == 3 and plans[0].architecture == {"memory_max_slots": 4, "use_affine": False}
     assert plans[0].optimizer == base.optimizer
+
+
+def test_an_interrupted_run_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny(monkeypatch)
+    config, faces = settings({"losses.adversarial": 0.0, "run.steps": 3}), [write_faces(tmp_path / "faces")]
+    options = {"seeds": [0], "cases": {"Case 5": {}}, "limit": 1, "metrics": choose_metrics(["psnr"])}
+    step, taken = Trainer.step, []
+
+    def interrupted(self: Trainer, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        taken.append(self.step_index)
+        if len(taken) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(config, faces, None, faces, tmp_path / "out", **options)
+    with pytest.raises(ConfigError, match=r"other settings \(run.batch_size\)"):
+        ablate(config.changed({"run.batch_size": 3}), faces, None, faces, tmp_path / "out", **options)
+    ablate(config, faces, None, faces, tmp_path / "out", **options)
+    assert taken == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Settings of a training run: their values, recipes, and options of the command."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from memgan.apps.cli.main import main
 from memgan.errors import ConfigError
 from memgan.network.config import PRESETS
+from memgan.training import config as config_module
 from memgan.training.config import TrainConfig, recipe, recipe_names
 from memgan.training.settings import parse_change
 
@@ -55,9 +58,9 @@ def test_settings_are_changed_by_dotted_name() -> None:
 
 
 def test_texts_are_read_as_values() -> None:
-    texts = ["a.b=800", "a.b=None", "a.b=null", "a.b=True", "a.b=[1, 2]", "a.b=bf16", "a.b = x=y"]
+    texts = ["a.b=800", "a.b=None", "a.b=none", "a.b=null", "a.b=True", "a.b=[1, 2]", "a.b=bf16", "a.b = x=y"]
     assert [parse_change(text) for text in texts] == [
-        ("a.b", value) for value in (800, None, None, True, [1, 2], "bf16", "x=y")
+        ("a.b", value) for value in (800, None, None, None, True, [1, 2], "bf16", "x=y")
     ]
     for text in ("a.b", "=1"):
         with pytest.raises(ConfigError, match="NAME=VALUE"):
@@ -70,8 +73,8 @@ def test_recipes_keep_the_paper_for_memgan_512() -> None:
     assert (optimizer.learning_rate, optimizer.beta1, optimizer.beta2) == (0.002, 0, 0.99)
     assert (paper.run.batch_size, paper.run.steps, paper.discriminator.r1_every) == (12, 300_000, 16)
     assert (losses.l1, losses.perceptual, losses.adversarial) == (0.1, 1.0, 0.1)
-    assert set(recipe_names()) == {"memgan-512", "memgan-mobile-512"} <= set(PRESETS)
-    assert all(recipe(name).preset == name for name in recipe_names())
+    assert set(recipe_names()) == {"memgan-512", *(f"memgan-mobile-512{end}" for end in ("", "-cpu", "-gpu"))}
+    assert all(recipe(name).preset in PRESETS and name.startswith(recipe(name).preset) for name in recipe_names())
 
 
 def test_recipes_are_files(tmp_path: Path) -> None:
@@ -85,6 +88,33 @@ def test_recipes_are_files(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(ConfigError, match="--print-config"):
             recipe(file)
+
+
+def test_a_recipe_can_be_based_on_another(tmp_path: Path) -> None:
+    base, cpu = recipe("memgan-mobile-512"), recipe("memgan-mobile-512-cpu")
+    assert set(base.differences(cpu)) == {
+        "run.batch_size",
+        "data.synthetic_pool",
+        "losses.perceptual_size",
+        "window.size",
+    }
+    (tmp_path / "first.json").write_text('{"based_on": "memgan-mobile-512-cpu", "window": {"size": null}}')
+    (tmp_path / "second.json").write_text('{"based_on": "first.json", "run": {"steps": 7}}')
+    changed = cpu.differences(recipe(tmp_path / "second.json", {"run.workers": 1}))
+    assert changed == {"window.size": (24, None), "run.steps": (cpu.run.steps, 7), "run.workers": (0, 1)}
+    (tmp_path / "first.json").write_text('{"based_on": "second.json"}')
+    with pytest.raises(ConfigError, match=r"based_on .* not based on it"):
+        recipe(tmp_path / "second.json")
+    (tmp_path / "first.json").write_text('{"based_on": 3}')
+    with pytest.raises(ConfigError, match="is 3"):
+        recipe(tmp_path / "first.json")
+
+
+def test_a_setting_of_a_recipe_can_be_left_empty_again() -> None:
+    config = recipe(
+        "memgan-mobile-512-cpu", dict(map(parse_change, ["window.size=none", "losses.perceptual_taps=null"]))
+    )
+    assert config.window.size is None and config.losses.perceptual_taps is None
 
 
 def test_the_printed_settings_are_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,3 +137,13 @@ def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> 
     for name, kind, _, explanation in TrainConfig.describe():
         assert f"{name} ({kind}, default " in text and kind and len(explanation) > 10
     assert 'losses.perceptual_network (vgg19 or stlpips_vgg, default "vgg19")' in text
+
+
+def test_the_readme_states_the_values_of_the_recipe() -> None:
+    text = (Path(config_module.__file__).parent / "README.md").read_text("utf-8")
+    stated = re.findall(r"^\| `(\w+)\.(\w+)` \(([\d.]+)\) \|", text, re.M)
+    values = dataclasses.asdict(recipe("memgan-mobile-512"))
+    assert len(stated) == 6
+    assert [(group, name, values[group][name]) for group, name, _ in stated] == [
+        (group, name, float(value)) for group, name, value in stated
+    ]

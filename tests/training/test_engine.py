@@ -35,10 +35,11 @@ def test_command_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert loaded.config == TINY and loaded.metadata["train_steps"] == "2"
     assert json.loads(loaded.metadata["train_config"])["window"]["size"] == 12
     assert (run / "samples" / "step-00000002.png").stat().st_size > 1000
-    assert main([*common, "run.steps=4", "--resume", str(run)]) == 0
+    assert main(["train", "--resume", str(run), "--set", "run.steps=4"]) == 0
     assert weight_file.read(run / "memgan.safetensors").metadata["train_steps"] == "4"
     assert (
-        main([*common, "run.checkpoint_every=9", "run.steps=1", "--start-from", str(run / "memgan.safetensors")]) == 0
+        main([*common, "run.steps=1", "--start-from", str(run / "memgan.safetensors"), "-o", str(tmp_path / "tuned")])
+        == 0
     )
 
 

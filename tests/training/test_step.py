@@ -8,11 +8,15 @@ from fakes import OneConvolution, random_prior_faces
 from tiny import TINY_MOBILE as TINY
 from tiny import settings
 
+from memgan.errors import ConfigError
 from memgan.network.model import build_memgan
+from memgan.training.build import make_discriminator
 from memgan.training.discriminators import Discriminator, FeatureDiscriminator
 from memgan.training.losses.objective import LossNetworks
 from memgan.training.losses.perceptual import PerceptualLoss
 from memgan.training.step import Trainer
+
+CPU = torch.device("cpu")
 
 
 def trainer(changes: dict[str, object] | None = None) -> Trainer:
@@ -48,6 +52,65 @@ def test_a_step_updates_every_part() -> None:
         changed = [name for name, value in state.items() if not torch.equal(value, before[part][name])]
         assert len(changed) > len(state) / 3, part
     assert any(name.startswith("memory.") and name.endswith("slots") for name in changed_names(made, before))
+
+
+@pytest.mark.parametrize("kind", ["picture", "features"])
+@pytest.mark.parametrize("place", ["clean", "degraded", "gradient"])
+def test_a_step_that_is_not_finite_changes_nothing(kind: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings({"losses.perceptual": 1.0, "discriminator.kind": kind})
+    networks = LossNetworks(PerceptualLoss(OneConvolution()))
+    made = Trainer(config, build_memgan(TINY), make_discriminator(config, 64, networks, CPU), networks)
+    made.initialize_memory(batch()[1])
+    made.step(*batch())
+    optimizers = made.generator_optimizer, made.discriminator_optimizer
+    parts = [made.generator, made.averaged.network, made.discriminator]
+
+    def everything() -> list[torch.Tensor]:
+        states = [value for adam in optimizers for state in adam.state.values() for value in state.values()]
+        return [value.clone() for value in (*(t for part in parts for t in part.state_dict().values()), *states)]
+
+    before, updates = everything(), made.averaged.updates
+    clean, degraded = batch()
+    with monkeypatch.context() as patch:
+        if place == "gradient":
+            poisoned = made.discriminator.parameters().__next__()
+            backward = made.backward
+            patch.setattr(made, "backward", lambda loss: (backward(loss), poison(poisoned)))
+        else:
+            (clean if place == "clean" else degraded)[0, 0, 0, 0] = float("inf")
+        report = made.step(clean, degraded)
+    assert {name: float(value) for name, value in report.items()} == {"skipped": 1}
+    assert (made.step_index, made.skipped, made.skipped_in_a_row, made.averaged.updates) == (2, 1, 1, updates)
+    assert all(map(torch.equal, everything(), before))
+    report = made.step(*batch())
+    assert report["skipped"] == 0 and torch.isfinite(report["loss"])
+    assert (made.step_index, made.skipped, made.skipped_in_a_row) == (3, 1, 0)
+    assert not all(map(torch.equal, everything(), before))
+
+
+def poison(parameter: torch.nn.Parameter) -> None:
+    if parameter.grad is not None:
+        parameter.grad.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("window", [{}, {"window.size": 12, "window.scale": 16, "window.margin": 4}])
+def test_the_judge_of_pictures_fits_what_it_sees(window: dict[str, object]) -> None:
+    config = settings(window)
+    judge = make_discriminator(config, 64, LossNetworks(), CPU)
+    assert judge.image_size == (32 if window else 64)  # windows leave at least 40 px
+    made = Trainer(config, build_memgan(TINY), judge)
+    for _ in range(3):
+        assert torch.isfinite(made.step(*batch())["discriminator"])
+
+
+def test_only_the_judge_of_pictures_has_a_size_that_must_fit() -> None:
+    window = {"window.size": 12, "window.scale": 16, "window.margin": 4}
+    with pytest.raises(ConfigError, match=r"discriminator.size"):
+        trainer({**window, "discriminator.size": 64})
+    with pytest.raises(ConfigError, match=r"need pictures of 128 px, these have 64: lower discriminator.size"):
+        trainer({"discriminator.size": 128})
+    trainer({"discriminator.size": 128, "losses.adversarial": 0.0})
+    trainer({**window, "discriminator.size": 128, "discriminator.kind": "features", "losses.perceptual": 1.0})
 
 
 def test_spectral_norms_are_followed_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:

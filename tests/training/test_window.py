@@ -13,6 +13,7 @@ from memgan.training.window import (
     draw_focus,
     draw_window,
     random_area,
+    smallest_side,
     valid_area,
 )
 
@@ -61,3 +62,11 @@ def test_windows_and_crops_around_eyes_and_mouth() -> None:
     corner = Focus(0.01, 0.99)
     assert draw_window(24, 64, 512, generator, corner) == Window(64, 40, 0, 24)
     assert random_area(image, 128, generator, corner.within(Area(0, 0, 512, 512), 512)) == Area(384, 0, 128, 128)
+
+
+def test_every_window_leaves_the_smallest_side() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert smallest_side(None, 64, 512, 16) == 512 and smallest_side(24, 64, 64, 16) == 64
+    side = smallest_side(24, 64, 512, 16)
+    areas = [valid_area(draw_window(24, 64, 512, generator), 512, 16) for _ in range(200)]
+    assert side == 160 == min(min(area.height, area.width) for area in areas)

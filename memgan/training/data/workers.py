@@ -1,7 +1,8 @@
 """Makes batches in processes on the CPU, for a GPU that would have to wait for them otherwise."""
 
 import multiprocessing
-from collections.abc import Generator, Iterator
+import signal
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, cast
 
 import cv2
@@ -9,52 +10,61 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from memgan.training.data.stream import Batch, FaceStream, to_float, to_levels
+from memgan.runtime.stop_signals import STOP_SIGNALS
+from memgan.training.data.stream import Batch, FaceStream, Made, StreamState, to_float, to_levels
 
-_AHEAD = 2
+AHEAD = 2
 """Batches that every process makes ahead."""
 _TOGETHER = 4
 """Faces that a process makes together, few enough for the core's cache."""
 
 
-def worker_batches(
-    stream: FaceStream, size: int, workers: int, device: torch.device, seed: int
-) -> Generator[Batch, None, None]:
-    """Batches of ``size`` faces without end, for ``device``, made by ``workers`` processes that take turns.
+def worker_states(seed: int, workers: int) -> list[StreamState]:
+    """The beginnings of the streams of ``workers`` processes, all different."""
+    seeds = torch.randint(2**62, (workers,), generator=torch.Generator().manual_seed(seed)).tolist()
+    return [StreamState.of_seed(each) for each in seeds]
 
-    Every process has a copy of ``stream``, which is on the CPU, with draws of its own: they depend on ``seed`` and on
-    the number of processes. On their way the pictures are 8-bit levels: a quarter of the memory to move.
+
+def worker_batches(
+    stream: FaceStream, size: int, device: torch.device, states: Sequence[StreamState]
+) -> Generator[Made, None, None]:
+    """Batches of ``size`` faces without end, for ``device``, made by processes that take turns.
+
+    Every process has a copy of ``stream``, which is on the CPU, and begins at one of ``states``, the first one's batch
+    comes first. On their way the pictures are 8-bit levels: a quarter of the memory to move.
     """
     stream.cut_outs.share_memory()
     loader = DataLoader(
-        _Endless(stream, size),
+        _Endless(stream, size, states),
         batch_size=None,
-        num_workers=workers,
-        prefetch_factor=_AHEAD,
-        worker_init_fn=_one_thread,
+        num_workers=len(states),
+        prefetch_factor=AHEAD,
+        worker_init_fn=_begin_process,
         pin_memory=device.type == "cuda",
         # Forked processes share the memory of drawn faces; where there is no fork, they are sent a copy.
         multiprocessing_context="fork" if "fork" in multiprocessing.get_all_start_methods() else None,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator(),  # or it would take its seeds from the training's source
     )
-    for clean, degraded, latent in loader:
+    for (clean, degraded, latent), state in loader:
         clean, degraded = (to_float(levels.to(device, non_blocking=True)) for levels in (clean, degraded))
-        yield Batch(clean, degraded, None if latent is None else latent.to(device))
+        yield Batch(clean, degraded, None if latent is None else latent.to(device)), state
 
 
 class _Endless(IterableDataset):
-    """What one process makes: clean and degraded faces as levels, latent codes."""
+    """What one process makes: clean and degraded faces as levels, latent codes; and where it is then."""
 
-    def __init__(self, stream: FaceStream, size: int) -> None:
+    def __init__(self, stream: FaceStream, size: int, states: Sequence[StreamState]) -> None:
         self.stream = stream
         self.size = size
+        self.states = states
 
-    def __iter__(self) -> Iterator[Batch]:
-        self.stream.reseed(cast(Any, get_worker_info()).seed)  # only worker processes iterate
+    def __iter__(self) -> Iterator[Made]:
+        self.stream.restore(self.states[cast(Any, get_worker_info()).id])  # only worker processes iterate
         counts = [min(_TOGETHER, self.size - start) for start in range(0, self.size, _TOGETHER)]
         while True:
             parts = (self.stream.batch(count) for count in counts)
-            yield _joined([Batch(to_levels(clean), to_levels(degraded), latent) for clean, degraded, latent in parts])
+            levels = [Batch(to_levels(clean), to_levels(degraded), latent) for clean, degraded, latent in parts]
+            yield _joined(levels), self.stream.state
 
 
 def _joined(batches: list[Batch]) -> Batch:
@@ -73,6 +83,10 @@ def _joined(batches: list[Batch]) -> Batch:
     )
 
 
-def _one_thread(*_: Any) -> None:
+def _begin_process(*_: Any) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # A terminal or a service manager sends these to all processes, but the training decides when to stop: it may still
+    # want a batch for the step after which it saves.
+    for name in STOP_SIGNALS:
+        signal.signal(name, signal.SIG_IGN)

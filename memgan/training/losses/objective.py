@@ -21,7 +21,7 @@ from memgan.training.losses.detail import KNOWN_MIN_PX, TEXTURE_MIN_PX, known_de
 from memgan.training.losses.identity import IdentityLoss, identity_network
 from memgan.training.losses.perceptual import PerceptualLoss, feature_network
 from memgan.training.losses.pixel import checkerboard_distance, l1_loss
-from memgan.training.window import Area, Focus, random_area
+from memgan.training.window import Area, Focus, random_area, smallest_side
 
 TapPair = tuple[list[Tensor], list[Tensor]]
 """Features of the restored and of the true picture, shallow to deep; empty lists: no loss needs them."""
@@ -214,15 +214,15 @@ def make_perceptual(config: TrainConfig, weights: Path | None, device: torch.dev
 def check_window(config: TrainConfig, image_size: int) -> None:
     """Raise :class:`ConfigError` for windows, and pictures, that leave the losses too little to look at."""
     losses, window, discriminator = config.losses, config.window, config.discriminator
-    side = image_size
+    judges_crops = losses.adversarial and discriminator.kind == "picture"
     needs = {
         "set losses.texture to 0": TEXTURE_MIN_PX if losses.texture else 0,
         "set losses.known_detail to 0": KNOWN_MIN_PX if losses.known_detail else 0,
+        "lower discriminator.size": discriminator.size or 0 if judges_crops else 0,
     }
-    if windowed := window.size is not None and image_size > window.scale:
-        side = window.size * (image_size // window.scale) - 2 * window.margin
-        crops = losses.adversarial and discriminator.kind == "picture"
-        needs |= {"lower discriminator.size": discriminator.size or 0 if crops else 0, "train on whole pictures": 32}
+    side = smallest_side(window.size, window.scale, image_size, window.margin)
+    if windowed := side < image_size:
+        needs |= {"train on whole pictures": 32}
     remedy, needed = max(needs.items(), key=lambda need: need[1])
     if side < needed and windowed:
         raise ConfigError(

@@ -15,7 +15,7 @@ from memgan.training.build import make_stream
 from memgan.training.config import DataSettings
 from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
-from memgan.training.data.workers import worker_batches
+from memgan.training.data.workers import worker_batches, worker_states
 from memgan.training.engine import train
 
 CPU = torch.device("cpu")
@@ -33,8 +33,8 @@ def made(folder: Path, count: int, seed: int = 3, workers: int = 2) -> list[Batc
     )
     torch.manual_seed(0)
     stream = make_stream(config, 64, FaceSet([folder], size_px=64), random_prior_faces(), CPU, seed)
-    with contextlib.closing(worker_batches(stream, 4, workers, CPU, seed)) as batches:
-        return list(itertools.islice(batches, count))
+    with contextlib.closing(worker_batches(stream, 4, CPU, worker_states(seed, workers))) as batches:
+        return [batch for batch, _ in itertools.islice(batches, count)]
 
 
 def test_processes_make_batches_of_their_own(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -
     both = [side.float() / 127.5 - 1 for i in range(12) for side in (faces[i], faces[i].flip(-1))]
     stream = FaceStream(faces, CPU, seed=1)
     stream.batch(1)  # it has an order by now
-    with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
-        made = [next(batches).clean for _ in range(4)]
+    with contextlib.closing(worker_batches(stream, 6, CPU, worker_states(1, 2))) as batches:
+        made = [next(batches)[0].clean for _ in range(4)]
     orders = [[min(range(24), key=lambda i: (face - both[i]).abs().max()) // 2 for face in clean] for clean in made]
     assert orders[0] != orders[1]
     for first, second in ((0, 2), (1, 3)):  # in turn: every process goes through all of them before any comes again
@@ -67,7 +67,7 @@ def test_processes_take_the_photographs_in_orders_of_their_own(tmp_path: Path) -
 def test_processes_keep_together_what_was_cut_out(tmp_path: Path) -> None:
     faces = FaceSet([write_faces(tmp_path, count=12)], size_px=64)
     stream = FaceStream(faces, CPU, 1, DataSettings(background_swap=1.0))
-    with contextlib.closing(worker_batches(stream, 6, 2, CPU, 1)) as batches:
+    with contextlib.closing(worker_batches(stream, 6, CPU, worker_states(1, 2))) as batches:
         for _ in range(4):
             next(batches)
     assert stream.cut_outs.known.sum() == 12
@@ -80,9 +80,9 @@ def test_drawn_faces_come_last_with_their_codes(processes: bool, tmp_path: Path)
     faces = FaceSet([write_faces(tmp_path)], size_px=64)
     stream = FaceStream(faces, CPU, 1, DataSettings(synthetic=0.5, synthetic_pool=20), prior_faces=prior)
     stream.keep_drawn()
-    made = worker_batches(stream, 42, 1, CPU, 1) if processes else stream.batches(42)
+    made = worker_batches(stream, 42, CPU, worker_states(1, 1)) if processes else stream.batches(42)
     with contextlib.closing(made) as batches:
-        clean, degraded, latent = next(batches)
+        (clean, degraded, latent), _ = next(batches)
     assert clean.shape == degraded.shape == (42, 3, 64, 64) and 10 < len(latent) < 32
     apart = (clean[:, None] - degraded).abs().mean((2, 3, 4))
     assert (apart.diagonal() < apart.mean(0)).float().mean() > 0.9  # the degraded faces are those of the clean ones
