@@ -22,6 +22,7 @@ from memgan.image.picture import (
     to_array,
 )
 from memgan.image.tensors import resize, to_tensor, to_uint8
+from memgan.image.transparency import resize_with_alpha, visible_8bit, visible_rgb
 
 __all__ = [
     "HEIF_SUFFIXES",
@@ -42,9 +43,12 @@ __all__ = [
     "load_picture",
     "open_picture",
     "resize",
+    "resize_with_alpha",
     "save_picture",
     "to_8bit",
     "to_array",
     "to_tensor",
     "to_uint8",
+    "visible_8bit",
+    "visible_rgb",
 ]

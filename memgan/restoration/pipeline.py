@@ -19,7 +19,7 @@ from memgan.faces.align import AlignedFace, Face, align, align_whole, most_centr
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
-from memgan.image import Picture, open_picture, to_8bit
+from memgan.image import Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
@@ -134,7 +134,7 @@ class Pipeline:
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         picture = open_picture(image, options.color)
-        rgb, size_px = to_8bit(picture.rgb), self.size_px
+        rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
             return _Task(picture, None, [align_whole(rgb, size_px)])
         # Before the work: what cannot be given is refused here.
@@ -170,7 +170,7 @@ class Pipeline:
         canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
-        paste_faces_(canvas.rgb, done, scales, options.grain)
+        paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
         return Restoration(faces, canvas, options.color)
 
     def _tasks(
