@@ -12,7 +12,8 @@ from memgan.image import resize
 Enlarge = Callable[[np.ndarray], np.ndarray]
 """(h, w, 3) of a picture to the same part at another size, in the same counts: uint8, uint16 or float32."""
 
-_ROWS = 64  # of a result that are averaged at once
+_ROWS = 64  # of a result that are made at once
+_FEW = 16  # means that share one product of matrices
 
 
 class _Span(NamedTuple):
@@ -54,10 +55,11 @@ def enlarge_in_tiles(rgb: np.ndarray, size: tuple[int, int], enlarge: Enlarge, t
             down = _edges(above, rows / height, large.shape[0] / part.shape[0])
             across = _edges(before, columns / width, large.shape[1] / part.shape[1])
             for start in range(0, len(down) - 1, _ROWS):
-                few = _means(large, down[start : start + _ROWS + 1])
-                few = _means(few.swapaxes(0, 1), across).swapaxes(0, 1)
+                few = _area_means(large, down[start : start + _ROWS + 1], across)
+                if few.dtype != rgb.dtype:
+                    few = np.clip(np.rint(few), 0, peak)
                 first = above.target.start + start
-                result[first : first + len(few), before.target] = np.clip(np.rint(few), 0, peak)
+                result[first : first + len(few), before.target] = few
     return result
 
 
@@ -76,11 +78,26 @@ def _edges(span: _Span, step: float, scale: float) -> np.ndarray:
     return (np.arange(span.target.start, span.target.stop + 1) * step - span.source.start) * scale
 
 
+def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Means over the rectangles between edges, (rows, columns, 3) float32, or of the type of ``large``."""
+    if _are_whole(down) and _are_whole(across):
+        (top, bottom), (left, right) = down[[0, -1]].astype(int), across[[0, -1]].astype(int)
+        size = len(across) - 1, len(down) - 1
+        return cv2.resize(large[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    return _means(_means(large, down).swapaxes(0, 1), across).swapaxes(0, 1)
+
+
+def _are_whole(edges: np.ndarray) -> bool:
+    """Whether edges have the same whole number of pixels between them, and cut none."""
+    first, step = int(edges[0]), int(edges[1] - edges[0])
+    return step > 0 and np.array_equal(edges, first + step * np.arange(len(edges)))
+
+
 def _means(large: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Means over rows, (N, ...) float32: of those between an edge and the next one, in parts if edges cut them."""
+    """Means (N, ...) of the rows between each edge and the next one, of parts of rows where edges cut them."""
     means = np.empty((len(edges) - 1, *large.shape[1:]), np.float32)
-    for start in range(0, len(means), _ROWS):
-        some = edges[start : start + _ROWS + 1]
+    for start in range(0, len(means), _FEW):
+        some = edges[start : start + _FEW + 1]
         low, high = max(math.floor(some[0]), 0), min(math.ceil(some[-1]), len(large))
         rows = np.arange(low, high)
         shares = np.minimum(some[1:, None], rows + 1) - np.maximum(some[:-1, None], rows)
