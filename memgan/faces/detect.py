@@ -3,27 +3,34 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import torch
 
-from memgan.errors import ImageError
+from memgan.errors import ConfigError, ImageError
 from memgan.faces.align import Face
 from memgan.faces.anchors import Detections, RawNetwork, decode, merge_by_box_voting
-from memgan.faces.refine import refine_landmarks
+from memgan.faces.refine import refine_landmarks, second_look
 from memgan.image import resize
 from memgan.runtime.checks import check_choice, check_number
 from memgan.runtime.choices import DETECTORS
 
-# Candidates above the first number are refined if they are among the best few, and count as faces if the refined score
-# reaches the second number (measured: real faces reach it at any rotation, no texture tried did). Faces above the
-# detector's threshold need less, but the refining pass must see a face too.
-_CANDIDATE_SCORE = 0.6
+# A find is certain if its score in the whole picture, or that of the refining pass, reaches one of the first two
+# numbers, and if the refining pass sees a face too. Small and other finds must also hold on a second look.
+_CERTAIN_FIND = 0.9
 _CERTAIN_SCORE = 0.99
 _CONFIRMING_SCORE = 0.5
+_SMALL_PX = 64  # the longer side of a box below which chance patterns look like faces
+_SMALL_HOLDS, _OTHERS_HOLD = 0.93, 0.65  # least mean score on a second look; large faces may be cut, turned or covered
+_HIGHEST_UNCERTAIN = 0.89  # score of a find that is not certain
+# Finds of a lower score in the whole picture are not looked at, unless the threshold is lower still; of those that are
+# not certain at once, the best few are.
+_CANDIDATE_SCORE = 0.6
+_LEAST_CANDIDATE_SCORE = 0.05
 _MAX_DOUBTFUL = 8
+_MAX_DOUBTFUL_IF_ASKED = 40
 _VOTE_THRESHOLD = 0.5  # in one pass: what may help to place a face
 _PADDING = 0.25  # of the longer side, for tight crops
 _LONG_SIDE, _FINE_LONG_SIDE = 640, 1280  # pixels, of a picture in the first pass, and in the second for small faces
@@ -37,17 +44,30 @@ class FaceDetector(Protocol):
         ...
 
 
+class Finds(NamedTuple):
+    """What a detector found, largest box first each."""
+
+    faces: list[Face]
+    """Faces."""
+    doubtful: list[Face]
+    """What scores less than the threshold: chance patterns, animals, drawings, heads from behind, perhaps a face."""
+
+
 class RetinaFaceDetector:
     """Runs a RetinaFace network on a picture at several sizes; keeps no state, so threads may share it."""
 
     def __init__(self, network: RawNetwork, *, score_threshold: float = 0.9) -> None:
         """``network`` gives the raw outputs for one picture; faces scoring less than ``score_threshold`` are left out.
 
+        The score of a certain find is the better one of those in the whole picture and in a crop of it. Others score
+        below 0.9: by how much they look like faces at several sizes and in a mirror. So 0.9 leaves out all that is not
+        certain, lower numbers take in more, 0 whatever looks remotely like a face, and 1 next to nothing.
+
         Raises:
-            ConfigError: if the threshold is not over 0 to 1.
+            ConfigError: if the threshold is not from 0 to 1.
         """
         self._network = network
-        self._score_threshold = check_number("score_threshold", score_threshold, 0, 1, low_allowed=False)
+        self.score_threshold = check_number("score_threshold", score_threshold, 0, 1)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of a picture.
@@ -65,18 +85,24 @@ class RetinaFaceDetector:
         Raises:
             ImageError: if the array is of another kind.
         """
+        return self.find(image).faces
+
+    def find(self, image: np.ndarray) -> Finds:
+        """As :meth:`detect`, with what was taken for no face after a second look."""
         _check(image)
         small = _shrunk(image, _LONG_SIDE)
         passes = [self._detect_pass(small).rescaled(small.shape, image.shape)]
         if max(image.shape[:2]) > 1.25 * _LONG_SIDE:
             passes.append(self._detect_pass(image, _FINE_LONG_SIDE))
-        faces = self._confirmed(image, passes)
-        if not faces:
-            faces = self._confirmed(image, [self._detect_padded(small).rescaled(small.shape, image.shape)])
-        if not faces:
+        finds = self._examined(image, passes)
+        if not _any_certain(finds):
+            finds = self._examined(image, [self._detect_padded(small).rescaled(small.shape, image.shape)], finds)
+        if not _any_certain(finds):
             turned = [self._detect_turned(small, quarter_turns) for quarter_turns in (1, 2, 3)]
-            faces = self._confirmed(image, [found.rescaled(small.shape, image.shape) for found in turned])
-        return sorted(faces, key=lambda face: face.area, reverse=True)
+            finds = self._examined(image, [found.rescaled(small.shape, image.shape) for found in turned], finds)
+        finds = sorted(finds, key=lambda face: face.area, reverse=True)
+        faces = [face for face in finds if face.score >= self.score_threshold]
+        return Finds(faces, [face for face in finds if face.score < self.score_threshold])
 
     def locate(self, image: np.ndarray, face: Face) -> Face | None:
         """Find the landmarks of a face of which only the box is known; ``None`` if there is no face to be found.
@@ -88,27 +114,45 @@ class RetinaFaceDetector:
         _check(image)
         return refine_landmarks(self._network, image, face)
 
-    def _confirmed(self, image: np.ndarray, passes: Sequence[Detections]) -> list[Face]:
-        """The candidates that the refining pass accepts; each face once."""
+    def _examined(self, image: np.ndarray, passes: Sequence[Detections], known: Sequence[Face] = ()) -> list[Face]:
+        """The candidates in which the refining pass sees a face, with their final scores, and the known; each once."""
         found = merge_by_box_voting(passes)
-        faces: list[Face] = []
-        doubtful = 0
+        finds = list(known)
+        left = _MAX_DOUBTFUL if self.score_threshold >= _CANDIDATE_SCORE else _MAX_DOUBTFUL_IF_ASKED
         for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores.tolist(), strict=True):
-            is_doubtful = score < self._score_threshold
-            doubtful += is_doubtful
-            if score < _CANDIDATE_SCORE or doubtful > _MAX_DOUBTFUL:
+            left -= score < _CERTAIN_FIND
+            if score < self._least_candidate or left < 0:
                 break  # they come in the order of their scores
             face = refine_landmarks(self._network, image, Face(box, landmarks, score))
-            needed = max(_CERTAIN_SCORE, self._score_threshold) if is_doubtful else _CONFIRMING_SCORE
-            if face is not None and face.score >= needed and not any(_same(face, other) for other in faces):
-                faces.append(dataclasses.replace(face, score=max(face.score, score)))
-        return faces
+            twins = [] if face is None else [other for other in finds if _same(face, other)]
+            if face is None or _any_certain(twins):
+                continue
+            face = dataclasses.replace(face, score=self._final_score(image, face, score))
+            if all(face.score > twin.score for twin in twins):
+                finds = [other for other in finds if other not in twins] + [face]
+        return finds
+
+    def _final_score(self, image: np.ndarray, face: Face, first_score: float) -> float:
+        """The score of a face that the refining pass gave, and that scored ``first_score`` in the whole picture."""
+        is_small = face.size < _SMALL_PX
+        is_clear = first_score >= _CERTAIN_FIND and face.score >= _CERTAIN_SCORE
+        if is_clear and not is_small:
+            return max(face.score, first_score)
+        looks = second_look(self._network, image, face)
+        is_seen = first_score >= _CERTAIN_FIND or face.score >= _CERTAIN_SCORE
+        if is_seen and face.score >= _CONFIRMING_SCORE and looks >= (_SMALL_HOLDS if is_small else _OTHERS_HOLD):
+            return max(face.score, first_score)
+        return min(looks, _HIGHEST_UNCERTAIN)
+
+    @property
+    def _least_candidate(self) -> float:
+        return max(min(_CANDIDATE_SCORE, self.score_threshold), _LEAST_CANDIDATE_SCORE)
 
     def _detect_pass(self, image: np.ndarray, long_side: int = _LONG_SIDE) -> Detections:
         """Run the network on the picture shrunk to ``long_side``; candidates in pixels of ``image``."""
         small = _shrunk(image, long_side)
         height, width = small.shape[:2]
-        found = decode(*self._network(small), height, width, min(_VOTE_THRESHOLD, self._score_threshold))
+        found = decode(*self._network(small), height, width, min(_VOTE_THRESHOLD, self._least_candidate))
         return found.rescaled(small.shape, image.shape)
 
     def _detect_padded(self, image: np.ndarray) -> Detections:
@@ -138,10 +182,17 @@ def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
     return image if scale >= 1 else resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
+def _any_certain(faces: Sequence[Face]) -> bool:
+    return any(face.score >= _CERTAIN_FIND for face in faces)
+
+
 def _same(first: Face, second: Face) -> bool:
-    """Whether the landmarks of two faces lie on one another (nearer than a third of the eye distance on average)."""
+    """Whether the landmarks of two faces lie on one another: nearer than a ninth of the larger face on average.
+
+    That is a third of the eye distance, which profiles do not have.
+    """
     distance = np.linalg.norm(first.landmarks - second.landmarks, axis=1).mean()
-    return bool(distance < max(first.eye_distance, second.eye_distance) / 3)
+    return bool(distance < max(first.size, second.size) / 9)
 
 
 def create_detector(
@@ -158,18 +209,23 @@ def create_detector(
         name: ``embedded`` (RetinaFace mobilenet0.25 inside the installation, on the CPU), or facexlib's
             ``retinaface_mobile0.25`` or ``retinaface_resnet50`` (larger, more careful, 104 MB to download).
         device: torch device of facexlib's networks.
-        weights_dir: folder with facexlib's weight files.
-        score_threshold: faces scoring less are left out, over 0 to 1; ``None``: 0.9.
+        weights_dir: folder with facexlib's weight files; the embedded detector has none.
+        score_threshold: faces scoring less are left out, 0 to 1, see :class:`RetinaFaceDetector`; ``None``: 0.9.
         offline: never download; ``None``: as the environment variable ``HF_HUB_OFFLINE`` says.
 
     Raises:
-        ConfigError: if the name or the threshold is not allowed.
+        ConfigError: if the name or the threshold is not allowed, or weights are given for the embedded detector.
         MissingDependencyError: if a package that this detector needs is not installed.
         WeightsError: if its weights are missing or damaged.
     """
     check_choice("detector", name, DETECTORS)
     network: RawNetwork
     if name == "embedded":
+        if weights_dir is not None:
+            raise ConfigError(
+                f"weights_dir is {os.fspath(weights_dir)!r}, but the embedded detector has its network with it; leave "
+                f"it out, or choose another detector: {', '.join(DETECTORS[1:])}."
+            )
         from memgan.faces.retinaface import EmbeddedRetinaFace
 
         network = EmbeddedRetinaFace()

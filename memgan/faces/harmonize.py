@@ -56,7 +56,9 @@ def lock_color(restored: np.ndarray, crop: np.ndarray) -> np.ndarray:
     return cv2.add(restored, low, dtype=cv2.CV_8U)
 
 
-def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray, seed: int = 0) -> np.ndarray | None:
+def missing_grain(
+    before: np.ndarray, after: np.ndarray, amount: np.ndarray, seed: int = 0, seen: np.ndarray | None = None
+) -> np.ndarray | None:
     """Noise like that which a restoration removed from a face, as far as its surroundings have it too.
 
     Args:
@@ -64,12 +66,16 @@ def missing_grain(before: np.ndarray, after: np.ndarray, amount: np.ndarray, see
         after: the same with a restored face in it.
         amount: (H, W) float32 in [0, 1], how much of the restored face is seen there.
         seed: of the noise.
+        seen: (H, W) bool, what belongs to the surroundings; ``None``: everything. Transparent pixels do not.
 
     Returns:
         (H, W) float32 in levels to add to all channels; the same for the same input. ``None`` if nothing is missing:
         the surroundings are clean, or the face is as noisy as it was.
     """
     inside, outside = amount > 0.6, amount < 0.1
+    if seen is not None:
+        # Nor do their neighbors: the step at the edge of a cut-out is no noise.
+        outside &= cv2.erode(seen.astype(np.uint8), np.ones((_BLOCK, _BLOCK), np.uint8)) > 0
     if min(np.count_nonzero(inside), np.count_nonzero(outside)) < _LEAST_PIXELS:
         return None
     wanted = [min(levels) for _, levels in _bands(before, inside, outside)]

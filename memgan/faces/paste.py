@@ -43,6 +43,7 @@ def paste(
     mask: np.ndarray | None = None,
     *,
     crop: np.ndarray | None = None,
+    alpha: np.ndarray | None = None,
     grain: float = 0.0,
     grain_seed: int = 0,
     inplace: bool = False,
@@ -64,6 +65,8 @@ def paste(
         upscale: side of the canvas over side of the original picture; may be a pair (horizontal, vertical).
         mask: (S, S) float in [0, 1]; ``None``: :func:`soft_mask`. Has to vanish at its edges, or a seam is seen.
         crop: (S, S, 3) uint8 RGB, the aligned input that ``restored`` was made from.
+        alpha: (H, W), the canvas's transparency, 0 for what is hidden: that keeps its color, and says nothing about
+            the surroundings' noise. ``None``: nothing is hidden.
         grain: share, 0 to 1, of the noise to give back that was lost although the surroundings have it, see
             :func:`~memgan.faces.harmonize.missing_grain`.
         grain_seed: of that noise.
@@ -73,10 +76,10 @@ def paste(
         An array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
 
     Raises:
-        ShapeError: if crop, restored and mask differ in size, or the canvas is not (H, W, 3).
+        ShapeError: if crop, restored and mask differ in size, canvas and alpha do, or the canvas is not (H, W, 3).
         ImageError: if an array has another dtype.
     """
-    _check(canvas, restored, crop, mask)
+    _check(canvas, restored, crop, mask, alpha)
     canvas = canvas if inplace else canvas.copy()
     size = restored.shape[0]
     scales = upscale if isinstance(upscale, tuple) else (upscale, upscale)
@@ -101,11 +104,21 @@ def paste(
     layers = warp(cv2.merge(planes), matrix, width, height, cv2.BORDER_CONSTANT)
     base = (restored if crop is None else crop).astype(np.float32)
     base = warp(base, matrix, width, height, cv2.BORDER_REPLICATE)
-    _blend(canvas[top:bottom, left:right], layers, base, grain, grain_seed)
+    seen = None if alpha is None else alpha[top:bottom, left:right] > 0
+    if seen is not None:
+        layers *= seen[:, :, None]
+    _blend(canvas[top:bottom, left:right], layers, base, grain, grain_seed, seen)
     return canvas
 
 
-def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float, grain_seed: int) -> None:
+def _blend(
+    patch: np.ndarray,
+    layers: np.ndarray,
+    base: np.ndarray,
+    grain: float,
+    grain_seed: int,
+    seen: np.ndarray | None,
+) -> None:
     """Put the face into the part of the canvas under it.
 
     Args:
@@ -113,6 +126,7 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
         layers: (H, W, 4) float32: the masked change of the channels, and how much of ``patch`` gives way to ``base``.
         base: (H, W, 3) float32, the resampled crop in levels of 255; used up.
         grain, grain_seed: see :func:`paste`.
+        seen: (H, W) bool, where the surroundings can be seen; ``None``: everywhere.
     """
     unit = np.float32(257 if patch.dtype == np.uint16 else 1)  # one level of 255 in counts of the canvas
     amount = np.clip(cv2.extractChannel(layers, 3), 0, 1)
@@ -131,7 +145,7 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
         if grain:
             before[rows] = cv2.cvtColor(old, cv2.COLOR_RGB2GRAY) / unit
             after[rows] = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) / unit
-    noise = missing_grain(before, after, amount, grain_seed) if grain else None
+    noise = missing_grain(before, after, amount, grain_seed, seen) if grain else None
     for rows in strips:
         blended = base[rows]
         if noise is not None:
@@ -140,7 +154,13 @@ def _blend(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, grain: float
         patch[rows] = np.clip(blended, 0, 255 * unit, out=blended)
 
 
-def _check(canvas: np.ndarray, restored: np.ndarray, crop: np.ndarray | None, mask: np.ndarray | None) -> None:
+def _check(
+    canvas: np.ndarray,
+    restored: np.ndarray,
+    crop: np.ndarray | None,
+    mask: np.ndarray | None,
+    alpha: np.ndarray | None,
+) -> None:
     if canvas.ndim != 3 or canvas.shape[2] != 3:
         raise ShapeError(f"canvas has shape {canvas.shape}; allowed is (H, W, 3)")
     if restored.shape != (len(restored), len(restored), 3):
@@ -149,6 +169,8 @@ def _check(canvas: np.ndarray, restored: np.ndarray, crop: np.ndarray | None, ma
         raise ShapeError(f"crop has shape {crop.shape}, restored face {restored.shape}; they must be equal")
     if mask is not None and mask.shape != restored.shape[:2]:
         raise ShapeError(f"mask has shape {mask.shape}; for this face {restored.shape[:2]} is needed")
+    if alpha is not None and alpha.shape != canvas.shape[:2]:
+        raise ShapeError(f"alpha has shape {alpha.shape}; for this canvas {canvas.shape[:2]} is needed")
     if canvas.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"canvas has dtype {canvas.dtype}; allowed are uint8 and uint16")
     for name, array in (("restored face", restored), ("crop", crop)):

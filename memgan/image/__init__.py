@@ -26,6 +26,7 @@ from memgan.image.picture import (
     to_array,
 )
 from memgan.image.tensors import resize, to_tensor, to_uint8
+from memgan.image.transparency import resize_with_alpha, visible_8bit, visible_rgb
 
 __all__ = [
     "HEIF_SUFFIXES",
@@ -58,10 +59,13 @@ __all__ = [
     "open_picture",
     "read_notes",
     "resize",
+    "resize_with_alpha",
     "save_picture",
     "suffix_for",
     "to_8bit",
     "to_array",
     "to_tensor",
     "to_uint8",
+    "visible_8bit",
+    "visible_rgb",
 ]

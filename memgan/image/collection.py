@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from memgan.errors import DataError, ImageError
-from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_8bit, to_tensor
+from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor, visible_8bit
 from memgan.runtime.checks import check_int
 
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -65,7 +65,7 @@ class PictureSource:
         try:
             with open(place.path, "rb") as file:
                 file.seek(place.offset)
-                return to_8bit(decode_picture(file.read(place.size), place.name).rgb)
+                return visible_8bit(decode_picture(file.read(place.size), place.name))
         except (OSError, ImageError) as error:
             raise DataError(f"{place.path}: {error}") from error
 

@@ -1,6 +1,7 @@
 """Enlarges what is not face: the canvas that restored faces are pasted on."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,9 +9,15 @@ import cv2
 import numpy as np
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image import Picture, from_array, resize, to_8bit, to_array
+from memgan.image import Picture, from_array, resize, resize_with_alpha, to_8bit, to_array, visible_rgb
+from memgan.restoration.tiles import enlarge_in_tiles
 
 MAX_RESULT_PIXELS = 2**28
+# An upsampler may make a picture of a multiple of the size before it shrinks it, all in floats: so of a large picture
+# it gets parts, of at most so many pixels a side before and after.
+_MAX_PART = 2048
+_MAX_ENLARGED_PART = 8192
+_OVERLAP = 32  # pixels around a part that are enlarged with it, so that no edge is seen
 
 
 class BackgroundUpsampler(Protocol):
@@ -41,23 +48,38 @@ def enlarge(
 ) -> Picture:
     """The picture ``upscale`` times as large, sharing no memory with ``picture``.
 
+    Colors that are hidden under transparent pixels do not enter visible ones.
+
     Args:
         size: width and height, see :func:`result_size`.
-        upsampler: for the colors; transparency, and everything if ``None``, is resized with OpenCV's Lanczos filter.
-            Whatever size and type it gives back is brought to the right ones.
+        upsampler: for the colors, as :func:`memgan.image.visible_rgb` shows them; transparency, and everything if
+            ``None``, is resized with OpenCV's Lanczos filter. Whatever size and type it gives back is brought to the
+            right ones. Of a picture with a side over 2048 pixels it gets overlapping parts.
 
     Raises:
         ImageError: if the upsampler gives back no picture.
     """
-    alpha = None if picture.alpha is None else resize(picture.alpha, *size, cv2.INTER_LANCZOS4)
     if upsampler is None:
-        return dataclasses.replace(picture, rgb=resize(picture.rgb, *size, cv2.INTER_LANCZOS4), alpha=alpha)
+        rgb, alpha = resize_with_alpha(picture.rgb, picture.alpha, *size, cv2.INTER_LANCZOS4)
+        return dataclasses.replace(picture, rgb=rgb, alpha=alpha)
+    alpha = None if picture.alpha is None else resize(picture.alpha, *size, cv2.INTER_LANCZOS4)
+    rgb = visible_rgb(picture)
+    if max(rgb.shape[:2]) <= _MAX_PART:
+        rgb = resize(_upsampled(rgb, upsampler, upscale), *size)
+    else:
+        # Whole multiples, so that every part is enlarged alike whatever its size is.
+        part = min(_MAX_PART, _MAX_ENLARGED_PART // math.ceil(upscale))
+        rgb = enlarge_in_tiles(rgb, size, lambda few: _upsampled(few, upsampler, math.ceil(upscale)), part, _OVERLAP)
+    return dataclasses.replace(picture, rgb=rgb, alpha=alpha)
+
+
+def _upsampled(rgb: np.ndarray, upsampler: BackgroundUpsampler, outscale: float) -> np.ndarray:
+    """What an upsampler makes of (H, W, 3) RGB, in the type of that."""
     # Always three channels: some upsamplers give gray and transparent pictures back in another form.
-    bgr = to_array(Picture(picture.rgb), "bgr")
-    rgb = from_array(upsampler.enhance(bgr, outscale=upscale)[0], "bgr").rgb
-    if rgb.dtype != picture.rgb.dtype:
-        rgb = to_8bit(rgb) if picture.peak == 255 else rgb.astype(np.uint16) * 257
-    return dataclasses.replace(picture, rgb=resize(rgb, *size), alpha=alpha)
+    enlarged = from_array(upsampler.enhance(to_array(Picture(rgb), "bgr"), outscale=outscale)[0], "bgr").rgb
+    if enlarged.dtype == rgb.dtype:
+        return enlarged
+    return to_8bit(enlarged) if rgb.dtype == np.uint8 else enlarged.astype(np.uint16) * 257
 
 
 def check_upsampler(upsampler: Any) -> None:

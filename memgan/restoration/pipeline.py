@@ -19,7 +19,7 @@ from memgan.faces.align import AlignedFace, Face, align, align_whole, most_centr
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import detected_faces, given_faces
-from memgan.image import ColorOrder, Picture, open_picture, to_8bit
+from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
@@ -174,7 +174,7 @@ class Pipeline:
             raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
         picture = open_picture(image, options.color)
         color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
-        rgb, size_px = to_8bit(picture.rgb), self.size_px
+        rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
             return _Task(picture, color, None, [align_whole(rgb, size_px)])
         # Before the work: what cannot be given is refused here.
@@ -214,7 +214,7 @@ class Pipeline:
         canvas = with_provenance(enlarged, faces, options)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
-        paste_faces_(canvas.rgb, done, scales, options.grain)
+        paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
         changed = scales != (1, 1) or self.bg_upsampler is not None or any(face.strength > 0 for face in faces)
         return Restoration(faces, canvas, task.color, changed, problems)
 

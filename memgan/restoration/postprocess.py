@@ -72,7 +72,11 @@ def postprocess(
 
 
 def paste_faces_(
-    canvas: np.ndarray, faces: Sequence[tuple[RestoredFace, np.ndarray]], scales: tuple[float, float], grain: float
+    canvas: np.ndarray,
+    faces: Sequence[tuple[RestoredFace, np.ndarray]],
+    scales: tuple[float, float],
+    grain: float,
+    alpha: np.ndarray | None = None,
 ) -> None:
     """Paste faces, larger ones first: where the squares of two overlap the smaller one, pasted later, stays whole.
 
@@ -81,11 +85,23 @@ def paste_faces_(
         faces: of :func:`postprocess`; their order does not matter.
         scales: enlargement horizontally and vertically.
         grain: share of lost noise to give back, 0 to 1.
+        alpha: (H, W) of the canvas's type; ``None``: opaque.
     """
     for face, full in sorted(faces, key=lambda pair: (-pair[0].area, *pair[0].box_xyxy.tolist())):
         if face.strength > 0:
             matrix, seed, crop = face.crop_from_image, face.grain_seed, face.crop
-            paste(canvas, full, matrix, scales, face.mask, crop=crop, grain=grain, grain_seed=seed, inplace=True)
+            paste(
+                canvas,
+                full,
+                matrix,
+                scales,
+                face.mask,
+                crop=crop,
+                alpha=alpha,
+                grain=grain,
+                grain_seed=seed,
+                inplace=True,
+            )
 
 
 def is_colorless(picture: Picture) -> bool:

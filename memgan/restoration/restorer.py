@@ -14,7 +14,7 @@ from memgan.errors import ChecksumError, ConfigError
 from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.parsing import MaskMaker, mask_maker
-from memgan.image import Picture, open_picture, to_8bit, to_array
+from memgan.image import Picture, open_picture, to_array, visible_8bit
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.restoration.backends import with_backend
@@ -342,7 +342,7 @@ class MemGANRestorer:
     @not_compiled
     def detect(self, img: AnyImage) -> list[Face]:
         """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
-        return self.pipeline.find(to_8bit(open_picture(img, self.options.color).rgb), self.options)
+        return self.pipeline.find(visible_8bit(open_picture(img, self.options.color)), self.options)
 
     def _options(self, **call: Any) -> RestoreOptions:
         """The restorer's options with those of a call; checked again only if the call differs."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from memgan.errors import ConfigError, MissingDependencyError, StateMismatchError, WeightsError, WeightsNotFoundError
 from memgan.hub.cache import cache_folder
 from memgan.hub.tensor_file import read_checkpoint
-from memgan.image import Picture, from_array, resize, to_array, to_tensor
+from memgan.image import Picture, from_array, resize, to_array, to_tensor, visible_rgb
+from memgan.restoration.tiles import enlarge_in_tiles
 from memgan.runtime.checks import check_int, check_number
 from memgan.runtime.device import choose_device, release_memory
 
@@ -96,45 +96,34 @@ class SpandrelUpsampler:
         outscale = check_number("outscale", self.scale if outscale is None else outscale, 0, 16, low_allowed=False)
         picture = from_array(img, "bgr")
         height, width = (max(1, int(side * outscale)) for side in picture.rgb.shape[:2])
-        rgb = resize(self._enlarged(picture), width, height)
+        rgb = self._enlarged(visible_rgb(picture), (width, height))
         alpha = None if picture.alpha is None else resize(picture.alpha, width, height)
         mode = "RGBA" if alpha is not None else "L" if picture.is_gray else "RGB"
         return to_array(Picture(rgb, is_gray=picture.is_gray, alpha=alpha), "bgr"), mode
 
-    @torch.inference_mode()
-    def _enlarged(self, picture: Picture) -> np.ndarray:
-        """(H s, W s, 3) of the picture's type, s being the network's scale."""
-        source = to_tensor(picture.rgb).add_(1).div_(2)  # (3, H, W) in [0, 1]
-        tile = self.tile or max(picture.rgb.shape[:2])
+    def _enlarged(self, rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(height, width, 3) of the type of ``rgb``; ``size``: width and height."""
+        tile = self.tile or max(rgb.shape[:2]) + _GRID
         while True:
+            tile = max(_LEAST_TILE, tile - tile % _GRID)
             try:
-                return self._run_tiles(source, tile, picture.peak)
+                return enlarge_in_tiles(rgb, size, self._run, tile, _OVERLAP)
             except torch.cuda.OutOfMemoryError:
                 if tile <= _LEAST_TILE:
                     raise
             # Here, not above: while an exception is handled, its traceback keeps the tensors of what it passed.
-            tile = max(_LEAST_TILE, min(tile, *source.shape[1:]) // 2)
+            tile = min(tile, *rgb.shape[:2]) // 2
             release_memory(self._device)
 
-    def _run_tiles(self, source: Tensor, tile: int, peak: int) -> np.ndarray:
-        (height, width), scale = source.shape[1:], self.scale
-        tile = max(_LEAST_TILE, tile - tile % _GRID)
-        result = np.empty((height * scale, width * scale, 3), np.uint8 if peak == 255 else np.uint16)
-        for top in range(0, height, tile):
-            for left in range(0, width, tile):
-                bottom, right = min(top + tile, height), min(left + tile, width)
-                above, before = max(top - _OVERLAP, 0), max(left - _OVERLAP, 0)
-                part = source[:, above : bottom + _OVERLAP, before : right + _OVERLAP]
-                output = self._model(part[None].to(self._device))[0].float()
-                if not torch.isfinite(output).all():
-                    raise WeightsError(
-                        "the upsampler's picture has values that are not finite; use another checkpoint."
-                    )
-                y, x = (top - above) * scale, (left - before) * scale
-                output = output[:, y : y + (bottom - top) * scale, x : x + (right - left) * scale]
-                counts = output.mul(peak).round_().clamp_(0, peak).permute(1, 2, 0).cpu().numpy()
-                result[top * scale : bottom * scale, left * scale : right * scale] = counts.astype(result.dtype)
-        return result
+    @torch.inference_mode()
+    def _run(self, part: np.ndarray) -> np.ndarray:
+        """(h s, w s, 3) float32 in the counts of ``part``, s being the network's scale."""
+        source = to_tensor(part).add_(1).div_(2)[None].to(self._device)
+        output = self._model(source)[0].float()
+        if not torch.isfinite(output).all():
+            raise WeightsError("the upsampler's picture has values that are not finite; use another checkpoint.")
+        peak = np.iinfo(part.dtype).max
+        return output.clamp_(0, 1).mul_(peak).permute(1, 2, 0).cpu().numpy()
 
 
 def _load(path: Path) -> Any:
