@@ -255,6 +255,8 @@ class _Work:
                 path = self._files.output / whole
                 _make_folder(path.parent)
                 self._writer = PagesWriter(path, self._timing, self._files.quality).__enter__()
+            if not self._files.provenance:
+                picture = dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=None))
             try:
                 self._writer.add(picture)
             except OutputError:
