@@ -20,13 +20,12 @@ from memgan.image.picture import Picture, check_size, from_array, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.image.tiff import (
     RAW_REMEDY,
+    PageView,
     Tags,
     TiffError,
     is_tiff,
     pillow_reads,
     read_tiff,
-    seen_as_8bit,
-    tiff_bits,
     tiff_pages,
     tiff_size,
 )
@@ -167,7 +166,7 @@ class PictureFile:
 
     def _tiff_page(self, number: int, tags: Tags) -> Picture:
         check_size(*tiff_size(tags), self._name)
-        if pillow_reads(tags):
+        if pillow_reads(self._data, tags):
             with contextlib.suppress(*DECODE_ERRORS):
                 if self._image is None:
                     self._image = TiffImagePlugin.TiffImageFile(io.BytesIO(self._data), "")
@@ -177,13 +176,7 @@ class PictureFile:
                 return _from_loaded(self._image, carried, 1, None)  # it has turned the pixels itself
         self._image = None
         read = read_tiff(self._data, tags, white=self._value_range, allow_truncated=self._allow_truncated)
-        plain = seen_as_8bit(self._data, tags)
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(plain), "") as view:
-            carried = read_notes(plain, view)
-        if carried.origin is not None:
-            carried = dataclasses.replace(
-                carried, origin=dataclasses.replace(carried.origin, bit_depth=tiff_bits(tags))
-            )
+        carried = read_notes(self._data, PageView(number, tags))
         profile = None if read.is_srgb else carried.icc_profile
         rgb = read.colors
         if rgb.ndim == 3 and rgb.shape[2] == 4:
@@ -193,7 +186,11 @@ class PictureFile:
             rgb = cv2.cvtColor(rgb, cv2.COLOR_GRAY2RGB)
         alpha = read.alpha if read.alpha is None or read.alpha.dtype == rgb.dtype else to_8bit(read.alpha)
         picture = _turned(Picture(rgb, is_gray, alpha, profile, problems=read.problems), carried.orientation)
-        return picture.carrying(carried)
+        picture = picture.carrying(carried)
+        if picture.origin is None:
+            return picture
+        height, width = picture.rgb.shape[:2]
+        return dataclasses.replace(picture, origin=dataclasses.replace(picture.origin, width=width, height=height))
 
 
 def from_pil(image: Image.Image, *, value_range: float | None = None) -> Picture:

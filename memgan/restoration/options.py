@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
+from memgan.runtime.checks import check_int
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
 
@@ -109,3 +111,6 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.face_index is not None:
+            given = self.face_index if isinstance(self.face_index, Iterable) else (self.face_index,)
+            object.__setattr__(self, "face_index", tuple(check_int("face_index", index, 0) for index in given))

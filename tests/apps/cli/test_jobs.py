@@ -100,7 +100,8 @@ def test_the_jobs_share_the_cores_and_leave_the_settings_as_they_were():
 def test_the_embedded_detector_takes_as_many_threads_as_torch():
     for number in (1, 2):
         torch.set_num_threads(number)
-        assert retinaface._session.__wrapped__().get_session_options().intra_op_num_threads == number
+        session = retinaface.EmbeddedRetinaFace()._session._session
+        assert session.get_session_options().intra_op_num_threads == number
 
 
 # -- the order of work -----------------------------------------------------------------------------------------------
