@@ -23,7 +23,7 @@ from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, js
 from memgan.apps.cli.restore_report import RESTORED as DONE
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
-from memgan.image.pages import PAGE_SUFFIXES, PagesWriter, Timing, open_pages
+from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
@@ -245,12 +245,12 @@ class _Work:
     def _write_whole(self, result: Restoration, picture: Picture, page: str) -> None:
         """Write the whole picture, or as a page into the file of all pages where its type holds several."""
         name, suffix = self._plan.item.name, self._suffix(result)
-        holds_pages = page and suffix in PAGE_SUFFIXES
-        whole = picture_name(name, suffix, self._end if holds_pages else f"{page}{self._end}")
+        is_page = page and holds_pages(suffix, self._timing is not None)
+        whole = picture_name(name, suffix, self._end if is_page else f"{page}{self._end}")
         if self._writer is None:
             self._claim(whole)
             self._output = self._output or whole.as_posix()
-        if holds_pages:
+        if is_page:
             if self._writer is None:
                 path = self._files.output / whole
                 _make_folder(path.parent)
