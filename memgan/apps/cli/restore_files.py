@@ -63,12 +63,13 @@ class FileRestorer:
 
     def run(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
         """Each input's path and what became of it, in their order, until ``stops``; what has begun is completed."""
+        # Planned one after the other whatever the number of jobs: of two inputs with one result the first one gets it.
+        plans = map(self._planner.plan, itertools.takewhile(lambda _: not self._stops(), inputs))
         if self._jobs == 1:
-            return self._restore(inputs)
-        begun = itertools.takewhile(lambda _: not self._stops(), inputs)
-        return itertools.chain.from_iterable(in_order(lambda item: list(self._restore([item])), begun, self._jobs))
+            return self._restore(plans)
+        return itertools.chain.from_iterable(in_order(lambda plan: list(self._restore([plan])), plans, self._jobs))
 
-    def _restore(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
+    def _restore(self, plans: Iterable[Plan]) -> Iterator[tuple[Path, Row]]:
         waiting: deque[_Step] = deque()  # of the inputs that are begun, in their order
         begin = time.perf_counter()
 
@@ -81,7 +82,7 @@ class FileRestorer:
             return work.given, row
 
         begun: _Work | None = None  # some of its pages are done, others not
-        results = self._restorer.pipeline.run(self._pictures(inputs, waiting), self._options, raise_errors=False)
+        results = self._restorer.pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
             try:
                 for result in results:
@@ -100,12 +101,12 @@ class FileRestorer:
                 if begun is not None:
                     begun.give_up()
 
-    def _pictures(self, inputs: Iterable[InputPicture], waiting: "deque[_Step]") -> Iterator[Picture]:
+    def _pictures(self, plans: Iterable[Plan], waiting: "deque[_Step]") -> Iterator[Picture]:
         """Pictures to restore; for each and for each input without any a step is added to ``waiting``."""
-        for item in inputs:
+        for plan in plans:
             if self._stops():
                 return
-            work = _Work(self._planner.plan(item), self._planner, self._options)
+            work = _Work(plan, self._planner, self._options)
             if work.is_over:
                 waiting.append(_Step(work, has_picture=False))
                 continue
@@ -254,11 +255,10 @@ class _Work:
             if self._writer is None:
                 path = self._files.output / whole
                 _make_folder(path.parent)
-                self._writer = PagesWriter(path, self._timing, self._files.quality).__enter__()
-            if not self._files.provenance:
-                picture = dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=None))
+                quality, provenance = self._files.quality, self._files.provenance
+                self._writer = PagesWriter(path, self._timing, quality, provenance).__enter__()
             try:
-                self._writer.add(picture)
+                self._notes.update(dict.fromkeys(self._writer.add(picture)))
             except OutputError:
                 raise
             except OSError as error:
