@@ -21,6 +21,11 @@ PAGE_SUFFIXES = tuple(suffix for suffix, form in FORMATS.items() if form.name in
 _DEFAULT_DURATION_MS = 100.0
 
 
+def holds_pages(suffix: str, is_animation: bool) -> bool:
+    """Whether files of a suffix (lower case, with dot) hold several pictures as pages, or as frames of an animation."""
+    return suffix in PAGE_SUFFIXES and (is_animation or FORMATS[suffix].name == "TIFF")
+
+
 class Timing(NamedTuple):
     """How an animation plays."""
 

@@ -47,7 +47,13 @@ class RestoreOptions:
         None, "restore only these faces, from 0, the largest first", group="faces", metavar="N[,N]", parse=_indices
     )
     score_threshold: float | None = option(
-        None, "leave out less certain faces, 0 to 1", group="faces", metavar="P", low=0, high=1, parse=float
+        None,
+        "least certainty of a face, 0 to 1 (default: 0.9; lower numbers take in more, also what is no face)",
+        group="faces",
+        metavar="P",
+        low=0,
+        high=1,
+        parse=float,
     )
     min_eye_distance: float = option(5.0, "leave out smaller faces (default: 5)", group="faces", metavar="PX", low=0)
     min_face_size: float = option(

@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,18 @@ from memgan.runtime.threads import check_fork
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 
-AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
+AnyImage: TypeAlias = (
+    np.ndarray
+    | torch.Tensor
+    | Picture
+    | Image.Image
+    | str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+)
 """What :func:`memgan.image.open_picture` takes."""
 AnyFace: TypeAlias = Face | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 """See :func:`memgan.faces.given_faces`."""

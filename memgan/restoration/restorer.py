@@ -227,8 +227,9 @@ class MemGANRestorer:
         """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
 
         Args:
-            img: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order, or anything
-                else that :func:`memgan.image.open_picture` takes: the path of a file, a PIL picture, floats in 0..255.
+            img: (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order, or
+                anything else that :func:`memgan.image.open_picture` takes: the path of a file, its bytes, an open
+                file, a PIL picture, floats in 0..255, a tensor in the restorer's channel order.
             has_aligned: the picture is one aligned face; it is only resized.
             only_center_face: restore the one face nearest to the middle.
             paste_back: whether the whole picture is wanted.
@@ -424,4 +425,6 @@ def _gfpgan_results(result: Restoration, given: Any) -> tuple[list[np.ndarray], 
     image = result.image
     if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
         image = image[:, :, None]  # (H, W, 1) was given
+    if image is not None and isinstance(given, np.ndarray) and given.shape[2:] == (2,):
+        image = image[:, :, [0, 3]]  # gray and alpha
     return cropped, restored, image

@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Plans the inputs of a run one by one. May be used by several threads.
+    """Plans the inputs of a run one by one. Threads that write may ask for further outputs meanwhile.
 
     A result belongs to the input that a record names, or that was planned first in this run. No other one overwrites
     it.

@@ -211,3 +211,10 @@ def test_the_report_has_no_pixels(restore, tmp_path):
     rows = json.loads(report.read_text("utf-8"))["pictures"]
     assert len(rows) == 6 and all(len(row["faces"]) == 1 for row in rows)
     assert max(len(json.dumps(row["faces"])) for row in rows) < 1000
+
+
+def test_of_two_inputs_with_one_result_the_first_gets_it_whatever_the_jobs(restore, folder, tmp_path, capsys):
+    (folder / "0.png.jpg").write_bytes((folder / "1.png").read_bytes())
+    assert restore("-j", "3", "--ext", "jpg") == 1
+    assert "0.png.jpg: skipped: its result" in capsys.readouterr().err
+    assert results_in(tmp_path) == [f"{i}.png.jpg" for i in range(6)]
