@@ -26,6 +26,7 @@ _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _SUBJECT_AREA, _SUBJECT_LOCATION = 0x9214, 0xA214
 _FOCAL_PLANE_X, _FOCAL_PLANE_Y = 0xA20E, 0xA20F
 _WINDOWS_PADDING = 0xEA1C
+_CREDENTIALS = 0xCD41
 _INCH, _CENTIMETER = 2, 3
 _NUMBER_BYTES = {2: (3, 8), 4: (4, 5, 9, 10, 11, 13), 8: (12,)}  # by the kinds of TIFF's values
 _CM_PER_INCH = Fraction(254, 100)
@@ -43,8 +44,11 @@ LAYOUT_TAGS = frozenset(
         *(XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, ICC_TAG),  # carried by themselves
         *(0x935C, 0x80E3, 0x80E4, 0x80E5, 0x80E6),  # layers of Photoshop; matte, tiles, depth of old programs
         _WINDOWS_PADDING,
+        _CREDENTIALS,
     }
 )
+CREDENTIALS_END = "the content credentials (C2PA) are signed for the pixels as they were; they are dropped"
+"""A problem."""
 MAKER_NOTE_MOVES = "the maker note of the camera moves: programs may fail to read the parts that it points to"
 """A problem."""
 _LAYOUT_TAGS_OF_EXIF = frozenset({0x9102, _WINDOWS_PADDING})  # compressed bits per pixel
@@ -82,6 +86,8 @@ def read_first_folder(data: bytes, page: int = 0, is_turned: bool = False) -> Fi
     root, problems = tags.root, []
     if root.num_damaged:
         problems.append(f"{root.num_damaged} of the EXIF notes are damaged and dropped")
+    if _CREDENTIALS in root.values:
+        problems.append(CREDENTIALS_END)
     orientation = next((int(one) for one in tags.numbers(root.values.get(ORIENTATION))), 1)
     dpi = _dpi_of(tags)
     compression = next((int(one) for one in tags.numbers(root.values.get(_COMPRESSION))), 1)

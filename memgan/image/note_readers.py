@@ -16,7 +16,7 @@ from memgan.image.containers import (
     png_chunks,
     webp_chunks,
 )
-from memgan.image.exif import PREFIX, FirstFolder, read_first_folder
+from memgan.image.exif import CREDENTIALS_END, PREFIX, FirstFolder, read_first_folder
 from memgan.image.notes import Carried, Notes, Origin, PngText
 from memgan.image.profiles import usable_profile
 from memgan.image.xmp import clean_xmp, orientation_of
@@ -27,6 +27,7 @@ IPTC_OF_JPEG, IPTC_OF_PNG = b"Photoshop 3.0\0", "Raw profile type iptc"
 IPTC_RESOURCE = 0x0404
 UUID_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 UUID_EXIF, UUID_IPTC = b"JpgTiffExif->JP2", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+_UUID_CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _CODING_STYLE, _COMMENT_2000, _TILE = 0x52, 0x64, 0x90  # markers of JPEG 2000
 _CODEC_NAMES = (b"Created by OpenJPEG", b"Kakadu-")
@@ -187,6 +188,8 @@ def _from_jpeg(data: bytes, image: Image.Image, found: _Found) -> None:
             found.problems.append("the second part of the XMP (extended XMP) is dropped")
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
             found.problems.append("further pictures in the file (gain map, depth, other views) are dropped")
+        elif marker == 0xEB and b"c2pa" in content:
+            found.problems.append(CREDENTIALS_END)
         elif marker == 0xED and content.startswith(IPTC_OF_JPEG):
             resources += content[len(IPTC_OF_JPEG) :]
         elif marker == 0xFE:
@@ -245,6 +248,8 @@ def _from_png(data: bytes, image: Image.Image, found: _Found) -> None:
             found.chromaticities = tuple(number / 1e5 for number in struct.unpack(">8I", content))
         elif kind == b"sRGB" and len(content) == 1:
             found.srgb_intent = content[0]
+        elif kind == b"caBX":
+            found.problems.append(CREDENTIALS_END)
         elif kind == b"cICP" and len(content) == 4:
             found.cicp = content[0], content[1], content[2], content[3]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -298,6 +303,8 @@ def _from_webp(data: bytes, image: Image.Image, found: _Found) -> None:
     kinds = {kind for kind, _ in webp_chunks(data)}
     if kinds & {b"VP8 ", b"VP8L"}:
         found.is_lossless = b"VP8 " not in kinds
+    if b"C2PA" in kinds:
+        found.problems.append(CREDENTIALS_END)
 
 
 def _from_boxes(data: bytes, image: Image.Image, found: _Found) -> None:
@@ -315,6 +322,8 @@ def _from_boxes(data: bytes, image: Image.Image, found: _Found) -> None:
             found.problems.append("the gain map in the file belongs to the pixels as they were; it is dropped")
         elif kind == b"auxC" and (b"auxid:2" in content or b"depth" in content or b"disparity" in content):
             found.problems.append("the depth map in the file is dropped")
+    if any(kind == b"uuid" and data[start : start + 16] == _UUID_CREDENTIALS for kind, start, _ in boxes(data)):
+        found.problems.append(CREDENTIALS_END)
     if b"tmap" in data[:64]:
         found.problems.append("the gain map in the file belongs to the pixels as they were; it is dropped")
     if found.bit_depth > 8:
