@@ -43,6 +43,9 @@ DECODE_ERRORS = (
     TypeError,
     EOFError,
     RuntimeError,  # of the AVIF decoder
+    AssertionError,
+    KeyError,
+    OverflowError,
     struct.error,
     zlib.error,
     cv2.error,
