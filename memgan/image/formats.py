@@ -45,7 +45,7 @@ DECODE_ERRORS = (
     RuntimeError,  # of the AVIF decoder
     AssertionError,
     KeyError,
-    OverflowError,
+    ArithmeticError,
     struct.error,
     zlib.error,
     cv2.error,
