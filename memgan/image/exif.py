@@ -156,10 +156,9 @@ def changed_exif(exif: bytes | None, changes: ExifChanges) -> Tags | None:
         root.values[X_RESOLUTION], root.values[Y_RESOLUTION] = (tags.rational(number) for number in changes.dpi)
         root.values[RESOLUTION_UNIT] = tags.short(_INCH)
     for tag, text in changes.texts:
-        if tag == USER_COMMENT:
-            details.values.setdefault(tag, _user_comment(tags, text))
-        else:
-            root.values.setdefault(tag, tags.text(text))
+        values = details.values if tag == USER_COMMENT else root.values
+        if _is_blank(values.get(tag)):
+            values[tag] = _value_of(tags, tag, text)
     if details:
         root.folders[EXIF_FOLDER] = details
     return tags if root else None
@@ -205,7 +204,21 @@ def _resize(tags: Tags, details: Folder, changes: ExifChanges) -> None:
             values[tag] = tags.rational(numbers[0] * scale)
 
 
-def _user_comment(tags: Tags, text: str) -> Value:
+def states(tags: Tags, tag: int, text: str) -> bool:
+    """Whether a tag of the first folder, or the user comment, is this text."""
+    folder = tags.root.folders.get(EXIF_FOLDER, Folder()) if tag == USER_COMMENT else tags.root
+    value = folder.values.get(tag)
+    return value is not None and value.data.rstrip(b"\0 ") == _value_of(tags, tag, text).data.rstrip(b"\0 ")
+
+
+def _is_blank(value: Value | None) -> bool:
+    """Some cameras write texts of spaces."""
+    return value is None or value.data.strip(b"\0 ") in (b"", b"ASCII", b"UNICODE")
+
+
+def _value_of(tags: Tags, tag: int, text: str) -> Value:
+    if tag != USER_COMMENT:
+        return tags.text(text)
     if text.isascii():
         return Value(UNDEFINED, b"ASCII\0\0\0" + text.encode())
     encoding = "utf-16-le" if tags.order == "<" else "utf-16-be"

@@ -19,6 +19,7 @@ from memgan.image.exif import (
     XMP_TAG,
     ExifChanges,
     changed_exif,
+    states,
 )
 from memgan.image.iptc import xmp_of_iptc
 from memgan.image.note_readers import (
@@ -48,7 +49,7 @@ from memgan.image.tiff_folders import (
     write_folder,
     write_tags,
 )
-from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenance
+from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenance, has_property
 from memgan.runtime.picture_formats import FileFormat
 from memgan.version import __version__
 
@@ -98,7 +99,10 @@ def outgoing(picture: Picture, form: FileFormat, provenance: bool) -> Outgoing:
     texts = _sort_texts(picture, form, out)
     properties: list[Property] = []
     if _TITLE in texts and kinds["XMP"] == "kept":
-        properties.append(Property(DUBLIN_CORE, "title", [texts.pop(_TITLE)], "Alt"))
+        title = Property(DUBLIN_CORE, "title", [texts.pop(_TITLE)], "Alt")
+        properties.append(title)
+        if has_property(notes.xmp, title):
+            out.problems.append(f"{form.name} holds one text for {_TITLE}: that of XMP is kept, the other dropped")
     if notes.iptc is not None and kinds["IPTC"] != "kept":
         out.iptc = None
         if kinds["IPTC"] == "converted":
@@ -174,6 +178,10 @@ def _set_exif(picture: Picture, form: FileFormat, texts: dict[str, str], out: Ou
     except (ValueError, struct.error) as error:
         out.problems.append(f"the EXIF notes are damaged ({error}) and dropped")
         return
+    tags = out.tags or Tags()
+    for keyword, text in texts.items():
+        if not states(tags, _EXIF_OF_TEXT[keyword], text):
+            out.problems.append(f"{form.name} holds one text for {keyword}: that of EXIF is kept, the other dropped")
     if form.name == "JPEG" and out.tags is not None:
         _shorten_exif(out.tags, out)
     if form.name == "TIFF" and out.tags is not None and MAKER_NOTE in _details(out.tags).values:

@@ -212,6 +212,16 @@ def orientation_of(data: bytes) -> int:
     return int(text) if text in tuple("12345678") else 1
 
 
+def has_property(data: bytes | None, one: Property) -> bool:
+    """Whether a packet has this property with another value than the one given."""
+    try:
+        places = [] if data is None else Packet(data).places.get((one.schema, one.name), [])
+    except ValueError:
+        return False
+    value = _XML_FORBIDDEN.sub(" ", escape(one.values[0])).encode("utf-8", "replace")
+    return bool(places) and not any(value in (data or b"")[place.start : place.end] for place in places)
+
+
 def add_properties(data: bytes | None, properties: Iterable[Property]) -> bytes | None:
     """The packet, or a new one, with those properties that it lacks.
 

@@ -425,3 +425,26 @@ def test_content_credentials_are_dropped_with_a_word(suffix: str) -> None:
     picture = decode_picture(data)
     assert len(picture.problems) == 1 and "C2PA" in picture.problems[0]
     assert b"c2pa" not in encode(picture, suffix).data
+
+
+def test_texts_that_find_their_place_taken_are_named() -> None:
+    """EXIF has one user comment, and XMP one title: what is there stays, unless it is blank or the same."""
+    info = (PngText("parameters", "steps: 20"), PngText("Title", "new"), PngText("Description", "grandmother"))
+    taken = Image.Exif()
+    taken[0x010E], taken[0x8769] = "grandmother", {0x9286: b"ASCII\0\0\0by hand"}
+    title = b'<dc:title xmlns:dc="http://purl.org/dc/elements/1.1/"><rdf:Alt><rdf:li>old</rdf:li></rdf:Alt></dc:title>'
+    xmp = XMP.replace(b'"a&#xA;b"/>', b'"a">' + title + b"</rdf:Description>")
+    picture = dataclasses.replace(plain(), exif=taken.tobytes(), notes=Notes(text=info, xmp=xmp))
+    encoded = encode(picture, ".jpg")
+    assert encoded.problems == (
+        "JPEG holds one text for Title: that of XMP is kept, the other dropped",
+        "JPEG holds one text for parameters: that of EXIF is kept, the other dropped",
+    )
+    back = decode_picture(encoded.data)
+    assert user_comment(back) == b"ASCII\0\0\0by hand" and back.notes.xmp == xmp
+    taken[0x8769] = {0x9286: b"ASCII\0\0\0" + b" " * 30}
+    picture = dataclasses.replace(picture, exif=taken.tobytes(), notes=Notes(text=info))
+    encoded = encode(picture, ".jpg")
+    assert encoded.problems == () and user_comment(decode_picture(encoded.data)) == b"ASCII\0\0\0steps: 20"
+    dropped = encode(dataclasses.replace(plain(), exif=taken.tobytes(), notes=Notes(comments=(b"1987",))), ".webp")
+    assert dropped.problems == () and user_comment(decode_picture(dropped.data)) == b"ASCII\0\0\x001987"
