@@ -26,6 +26,7 @@ _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _SUBJECT_AREA, _SUBJECT_LOCATION = 0x9214, 0xA214
 _FOCAL_PLANE_X, _FOCAL_PLANE_Y = 0xA20E, 0xA20F
 _WINDOWS_PADDING = 0xEA1C
+_CREDENTIALS = 0xCD41
 _INCH, _CENTIMETER = 2, 3
 _NUMBER_BYTES = {2: (3, 8), 4: (4, 5, 9, 10, 11, 13), 8: (12,)}  # by the kinds of TIFF's values
 _CM_PER_INCH = Fraction(254, 100)
@@ -43,8 +44,11 @@ LAYOUT_TAGS = frozenset(
         *(XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, ICC_TAG),  # carried by themselves
         *(0x935C, 0x80E3, 0x80E4, 0x80E5, 0x80E6),  # layers of Photoshop; matte, tiles, depth of old programs
         _WINDOWS_PADDING,
+        _CREDENTIALS,
     }
 )
+CREDENTIALS_END = "the content credentials (C2PA) are signed for the pixels as they were; they are dropped"
+"""A problem."""
 MAKER_NOTE_MOVES = "the maker note of the camera moves: programs may fail to read the parts that it points to"
 """A problem."""
 _LAYOUT_TAGS_OF_EXIF = frozenset({0x9102, _WINDOWS_PADDING})  # compressed bits per pixel
@@ -69,8 +73,12 @@ class FirstFolder:
     problems: tuple[str, ...] = ()
 
 
-def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
-    """Sort what EXIF (with or without prefix) or a page of a TIFF file says."""
+def read_first_folder(data: bytes, page: int = 0, is_turned: bool = False) -> FirstFolder:
+    """Sort what EXIF (with or without prefix) or a page of a TIFF file says.
+
+    Args:
+        is_turned: the pixels were turned already, whatever orientation is stated.
+    """
     try:
         tags = read_tags(data.removeprefix(PREFIX).removeprefix(PREFIX), page)
     except (ValueError, struct.error) as error:
@@ -78,6 +86,8 @@ def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
     root, problems = tags.root, []
     if root.num_damaged:
         problems.append(f"{root.num_damaged} of the EXIF notes are damaged and dropped")
+    if _CREDENTIALS in root.values:
+        problems.append(CREDENTIALS_END)
     orientation = next((int(one) for one in tags.numbers(root.values.get(ORIENTATION))), 1)
     dpi = _dpi_of(tags)
     compression = next((int(one) for one in tags.numbers(root.values.get(_COMPRESSION))), 1)
@@ -89,7 +99,7 @@ def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
     root.values = {tag: value for tag, value in root.values.items() if tag not in LAYOUT_TAGS}
     details = root.folders.get(EXIF_FOLDER)
     if details is not None:
-        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 else ())}
+        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 or is_turned else ())}
         details.values = {tag: value for tag, value in details.values.items() if tag not in dropped}
     if maker_note_moves(tags):
         problems.append(MAKER_NOTE_MOVES)
@@ -146,10 +156,9 @@ def changed_exif(exif: bytes | None, changes: ExifChanges) -> Tags | None:
         root.values[X_RESOLUTION], root.values[Y_RESOLUTION] = (tags.rational(number) for number in changes.dpi)
         root.values[RESOLUTION_UNIT] = tags.short(_INCH)
     for tag, text in changes.texts:
-        if tag == USER_COMMENT:
-            details.values.setdefault(tag, _user_comment(tags, text))
-        else:
-            root.values.setdefault(tag, tags.text(text))
+        values = details.values if tag == USER_COMMENT else root.values
+        if _is_blank(values.get(tag)):
+            values[tag] = _value_of(tags, tag, text)
     if details:
         root.folders[EXIF_FOLDER] = details
     return tags if root else None
@@ -195,7 +204,21 @@ def _resize(tags: Tags, details: Folder, changes: ExifChanges) -> None:
             values[tag] = tags.rational(numbers[0] * scale)
 
 
-def _user_comment(tags: Tags, text: str) -> Value:
+def states(tags: Tags, tag: int, text: str) -> bool:
+    """Whether a tag of the first folder, or the user comment, is this text."""
+    folder = tags.root.folders.get(EXIF_FOLDER, Folder()) if tag == USER_COMMENT else tags.root
+    value = folder.values.get(tag)
+    return value is not None and value.data.rstrip(b"\0 ") == _value_of(tags, tag, text).data.rstrip(b"\0 ")
+
+
+def _is_blank(value: Value | None) -> bool:
+    """Some cameras write texts of spaces."""
+    return value is None or value.data.strip(b"\0 ") in (b"", b"ASCII", b"UNICODE")
+
+
+def _value_of(tags: Tags, tag: int, text: str) -> Value:
+    if tag != USER_COMMENT:
+        return tags.text(text)
     if text.isascii():
         return Value(UNDEFINED, b"ASCII\0\0\0" + text.encode())
     encoding = "utf-16-le" if tags.order == "<" else "utf-16-be"

@@ -55,10 +55,10 @@ def _mend_bmp(data: bytes) -> Mended | None:
             return None
         wanted = picture.height * int(how[1])
     lost = offset + wanted - len(data)
-    if lost <= 0:
+    if not 0 < lost < wanted:  # nothing is missing, or there is nothing
         return None
     # The rows mostly lie upside down.
-    return Mended(data + bytes(lost), f"{max(1, round(100 * min(lost, wanted) / wanted))} % of its rows are")
+    return Mended(data + bytes(lost), f"{max(1, round(100 * lost / wanted))} % of its rows are")
 
 
 def _mend_jpeg(data: bytes) -> Mended:

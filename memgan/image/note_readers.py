@@ -1,8 +1,9 @@
 """Reads what files and PIL pictures say besides their pixels."""
 
 import dataclasses
+import functools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from memgan.image.containers import (
     png_chunks,
     webp_chunks,
 )
-from memgan.image.exif import PREFIX, FirstFolder, read_first_folder
+from memgan.image.exif import CREDENTIALS_END, PREFIX, FirstFolder, read_first_folder
 from memgan.image.notes import Carried, Notes, Origin, PngText
 from memgan.image.profiles import usable_profile
 from memgan.image.xmp import clean_xmp, orientation_of
@@ -26,6 +27,7 @@ IPTC_OF_JPEG, IPTC_OF_PNG = b"Photoshop 3.0\0", "Raw profile type iptc"
 IPTC_RESOURCE = 0x0404
 UUID_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 UUID_EXIF, UUID_IPTC = b"JpgTiffExif->JP2", bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+_UUID_CREDENTIALS = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _CODING_STYLE, _COMMENT_2000, _TILE = 0x52, 0x64, 0x90  # markers of JPEG 2000
 _CODEC_NAMES = (b"Created by OpenJPEG", b"Kakadu-")
@@ -89,19 +91,21 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
             _from_pillow(image, found)
     except (struct.error, IndexError, ValueError) as error:
         found.problems.append(f"a part of the notes in the file is damaged ({error}) and dropped")
+    # HEIF files turn their pixels themselves. What their EXIF has said of that is replaced by pillow-heif.
+    is_turned = (image.info.get("original_orientation") or 1) != 1
     first = found.first
     if first is None:
-        first = FirstFolder() if found.exif is None else read_first_folder(found.exif)
+        first = FirstFolder() if found.exif is None else read_first_folder(found.exif, is_turned=is_turned)
     packet = found.xmp or first.xmp
     orientation = first.orientation
     if orientation == 1 and packet is not None:
         orientation = orientation_of(packet)
-    xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned=orientation > 1)
+    xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned or orientation > 1)
     profile, profile_problem = usable_profile(found.icc_profile or image.info.get("icc_profile"), image.mode)
     notes = Notes(
         xmp=xmp,
         iptc=found.iptc or _iptc_of(found.photoshop or first.photoshop or b"") or first.iptc,
-        dpi=found.dpi or first.dpi,
+        dpi=_plausible(found.dpi) or _plausible(first.dpi),
         text=tuple(found.text),
         comments=tuple(found.comments),
         gamma=found.gamma,
@@ -114,20 +118,17 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
     return Carried(notes, origin, first.exif, profile, orientation, tuple(dict.fromkeys(problems)))
 
 
+def _plausible(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    return dpi if dpi is not None and all(0.01 <= one <= 1e6 for one in dpi) else None
+
+
 def _origin(kind: str, image: Image.Image, found: _Found) -> Origin:
-    width, height = image.size
-    try:
-        pending = image.getexif().get(0x0112, 1)  # which Pillow's decoders have not applied
-    except Exception:  # whatever Pillow says of damaged EXIF, it turns nothing then
-        pending = 1
-    if pending in (5, 6, 7, 8):
-        width, height = height, width
     tables = getattr(image, "quantization", None) or {}
     quantization = tuple(tuple(tables[key]) for key in sorted(tables))
     return Origin(
         format="JPEG" if kind == "MPO" else kind,
-        width=width,
-        height=height,
+        width=image.width,
+        height=image.height,
         is_lossless=found.is_lossless,
         quality=_quality_of(quantization[0]) if quantization else None,
         subsampling=found.subsampling,
@@ -136,7 +137,8 @@ def _origin(kind: str, image: Image.Image, found: _Found) -> Origin:
     )
 
 
-def _quality_of(table: Sequence[int]) -> int:
+@functools.lru_cache(maxsize=64)
+def _quality_of(table: tuple[int, ...]) -> int:
     """The quality at which libjpeg makes the table that is nearest."""
     qualities = np.arange(1, 101)
     scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
@@ -186,6 +188,8 @@ def _from_jpeg(data: bytes, image: Image.Image, found: _Found) -> None:
             found.problems.append("the second part of the XMP (extended XMP) is dropped")
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
             found.problems.append("further pictures in the file (gain map, depth, other views) are dropped")
+        elif marker == 0xEB and b"c2pa" in content:
+            found.problems.append(CREDENTIALS_END)
         elif marker == 0xED and content.startswith(IPTC_OF_JPEG):
             resources += content[len(IPTC_OF_JPEG) :]
         elif marker == 0xFE:
@@ -244,6 +248,8 @@ def _from_png(data: bytes, image: Image.Image, found: _Found) -> None:
             found.chromaticities = tuple(number / 1e5 for number in struct.unpack(">8I", content))
         elif kind == b"sRGB" and len(content) == 1:
             found.srgb_intent = content[0]
+        elif kind == b"caBX":
+            found.problems.append(CREDENTIALS_END)
         elif kind == b"cICP" and len(content) == 4:
             found.cicp = content[0], content[1], content[2], content[3]
         elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -297,6 +303,8 @@ def _from_webp(data: bytes, image: Image.Image, found: _Found) -> None:
     kinds = {kind for kind, _ in webp_chunks(data)}
     if kinds & {b"VP8 ", b"VP8L"}:
         found.is_lossless = b"VP8 " not in kinds
+    if b"C2PA" in kinds:
+        found.problems.append(CREDENTIALS_END)
 
 
 def _from_boxes(data: bytes, image: Image.Image, found: _Found) -> None:
@@ -314,6 +322,8 @@ def _from_boxes(data: bytes, image: Image.Image, found: _Found) -> None:
             found.problems.append("the gain map in the file belongs to the pixels as they were; it is dropped")
         elif kind == b"auxC" and (b"auxid:2" in content or b"depth" in content or b"disparity" in content):
             found.problems.append("the depth map in the file is dropped")
+    if any(kind == b"uuid" and data[start : start + 16] == _UUID_CREDENTIALS for kind, start, _ in boxes(data)):
+        found.problems.append(CREDENTIALS_END)
     if b"tmap" in data[:64]:
         found.problems.append("the gain map in the file belongs to the pixels as they were; it is dropped")
     if found.bit_depth > 8:

@@ -19,6 +19,7 @@ from memgan.image.exif import (
     XMP_TAG,
     ExifChanges,
     changed_exif,
+    states,
 )
 from memgan.image.iptc import xmp_of_iptc
 from memgan.image.note_readers import (
@@ -48,7 +49,7 @@ from memgan.image.tiff_folders import (
     write_folder,
     write_tags,
 )
-from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenance
+from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenance, has_property
 from memgan.runtime.picture_formats import FileFormat
 from memgan.version import __version__
 
@@ -98,7 +99,10 @@ def outgoing(picture: Picture, form: FileFormat, provenance: bool) -> Outgoing:
     texts = _sort_texts(picture, form, out)
     properties: list[Property] = []
     if _TITLE in texts and kinds["XMP"] == "kept":
-        properties.append(Property(DUBLIN_CORE, "title", [texts.pop(_TITLE)], "Alt"))
+        title = Property(DUBLIN_CORE, "title", [texts.pop(_TITLE)], "Alt")
+        properties.append(title)
+        if has_property(notes.xmp, title):
+            out.problems.append(f"{form.name} holds one text for {_TITLE}: that of XMP is kept, the other dropped")
     if notes.iptc is not None and kinds["IPTC"] != "kept":
         out.iptc = None
         if kinds["IPTC"] == "converted":
@@ -174,6 +178,10 @@ def _set_exif(picture: Picture, form: FileFormat, texts: dict[str, str], out: Ou
     except (ValueError, struct.error) as error:
         out.problems.append(f"the EXIF notes are damaged ({error}) and dropped")
         return
+    tags = out.tags or Tags()
+    for keyword, text in texts.items():
+        if not states(tags, _EXIF_OF_TEXT[keyword], text):
+            out.problems.append(f"{form.name} holds one text for {keyword}: that of EXIF is kept, the other dropped")
     if form.name == "JPEG" and out.tags is not None:
         _shorten_exif(out.tags, out)
     if form.name == "TIFF" and out.tags is not None and MAKER_NOTE in _details(out.tags).values:
@@ -244,9 +252,9 @@ def png_chunks_of(out: Outgoing, icc_profile: bytes | None) -> list[bytes]:
     elif colors.srgb_intent is not None:
         chunks.append(png_chunk(b"sRGB", bytes([colors.srgb_intent])))
     if colors.gamma is not None:
-        chunks.append(png_chunk(b"gAMA", struct.pack(">I", round(colors.gamma * 1e5))))
+        chunks.append(png_chunk(b"gAMA", _hundred_thousandths(colors.gamma)))
     if colors.chromaticities is not None:
-        chunks.append(png_chunk(b"cHRM", struct.pack(">8I", *(round(one * 1e5) for one in colors.chromaticities))))
+        chunks.append(png_chunk(b"cHRM", _hundred_thousandths(*colors.chromaticities)))
     if out.dpi is not None:
         across, down = (min(round(one / METERS_PER_INCH), 2**31 - 1) for one in out.dpi)
         chunks.append(png_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
@@ -260,6 +268,10 @@ def png_chunks_of(out: Outgoing, icc_profile: bytes | None) -> list[bytes]:
         packed = zlib.compress(f"\niptc\n{len(content):8}\n{lines}\n".encode())
         chunks.append(png_chunk(b"zTXt", IPTC_OF_PNG.encode() + bytes(2) + packed))
     return chunks + [_text_chunk(one) for one in out.text]
+
+
+def _hundred_thousandths(*numbers: float) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *(round(min(max(one, 0.0), 2e4) * 1e5) for one in numbers))
 
 
 def _text_chunk(one: PngText) -> bytes:

@@ -16,6 +16,7 @@ _XMP, _XMP_NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/
 _XMP_MM, _EVENT = "http://ns.adobe.com/xap/1.0/mm/", "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
 _IPTC_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _REGIONS = "http://www.metadataworkinggroup.com/schemas/regions/"
+_FURTHER_REGIONS = {("http://ns.microsoft.com/photo/1.2/", "RegionInfo"), (_IPTC_EXTENSION, "ImageRegion")}
 DUBLIN_CORE, PHOTOSHOP = "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/photoshop/1.0/"
 _PREFIXES = {
     DUBLIN_CORE: "dc",
@@ -193,7 +194,7 @@ def clean_xmp(data: bytes, is_turned: bool) -> tuple[bytes | None, tuple[str, ..
             problems.append(f"the {other} in the file belongs to the pixels as they were; it is dropped")
         elif (schema, name) == (_XMP_NOTE, "HasExtendedXMP"):
             problems.append("the second part of the XMP (extended XMP) is dropped")
-        elif is_turned and schema == _REGIONS:
+        elif is_turned and (schema == _REGIONS or (schema, name) in _FURTHER_REGIONS):
             problems.append("the places of people (XMP regions) are dropped: the picture is turned")
         elif (schema, name) not in _STALE:
             continue
@@ -209,6 +210,16 @@ def orientation_of(data: bytes) -> int:
         return 1
     text = next((place.value.strip() for place in places), "")
     return int(text) if text in tuple("12345678") else 1
+
+
+def has_property(data: bytes | None, one: Property) -> bool:
+    """Whether a packet has this property with another value than the one given."""
+    try:
+        places = [] if data is None else Packet(data).places.get((one.schema, one.name), [])
+    except ValueError:
+        return False
+    value = _XML_FORBIDDEN.sub(" ", escape(one.values[0])).encode("utf-8", "replace")
+    return bool(places) and not any(value in (data or b"")[place.start : place.end] for place in places)
 
 
 def add_properties(data: bytes | None, properties: Iterable[Property]) -> bytes | None:

@@ -351,3 +351,13 @@ def test_samples_are_read(samples):
             assert PictureFile(data, kind).picture(0).rgb.shape[2] == 3
             with pytest.raises(MemGANError):
                 PictureFile(data[:20], kind).picture(0)
+
+
+def test_avif_whose_frames_last_zeroths_of_a_second(samples):
+    if "AVIF" not in samples:
+        pytest.skip("this build of Pillow lacks AVIF")
+    data = bytearray(samples["AVIF"][1])
+    time_scale = data.index(b"mdhd") + 4 + 4 + 8 + 8
+    data[time_scale : time_scale + 4] = bytes(4)
+    with pytest.raises(MemGANError, match="damaged"):
+        PictureFile(bytes(data)).picture(0)

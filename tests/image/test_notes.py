@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from fakes import scene
 from PIL import Image, ImageCms, PngImagePlugin
 
 import memgan.image
 from memgan.image import Encoded, Notes, Picture, PngText, decode_picture, encode, load_picture, save_picture
+from memgan.image.containers import add_png_chunks, box, jpeg_segment, png_chunk
 from memgan.image.formats import FORMATS
 from memgan.image.palette import TOO_MANY_COLORS
 from memgan.runtime.picture_formats import NOTES, PICTURE_FORMATS, FileFormat
@@ -397,3 +399,52 @@ def test_problems_are_said_once_per_file() -> None:
     problems = encode(dataclasses.replace(plain(), notes=notes, alpha=plain().rgb[:, :, 0]), ".bmp").problems
     assert len(problems) == len(set(problems)) == 5
     assert "k0, k1, k2, k3, k4, ..." in " ".join(problems)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif", ".heic"])
+def test_content_credentials_are_dropped_with_a_word(suffix: str) -> None:
+    """They are signed for the pixels as they were. Where they lie: C2PA 2.1, appendix A.3."""
+    if suffix not in {form.suffixes[0] for form in FORMS}:
+        pytest.skip(f"{suffix} is not written here")
+    content = b"jumb....c2pa...."
+    data = encode(plain(), suffix).data
+    if suffix == ".jpg":
+        data = data[:20] + jpeg_segment(0xEB, content) + data[20:]
+    elif suffix == ".png":
+        data = add_png_chunks(data, [png_chunk(b"caBX", content)])
+    elif suffix == ".webp":
+        data += b"C2PA" + struct.pack("<I", len(content)) + content
+        data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    elif suffix == ".tif":
+        file = io.BytesIO()
+        extra = (0xCD41, 7, len(content), content, True)
+        tifffile.imwrite(file, plain().rgb, photometric="rgb", metadata=None, extratags=[extra])
+        data = file.getvalue()
+    else:
+        data += box(b"uuid", bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + content)
+    picture = decode_picture(data)
+    assert len(picture.problems) == 1 and "C2PA" in picture.problems[0]
+    assert b"c2pa" not in encode(picture, suffix).data
+
+
+def test_texts_that_find_their_place_taken_are_named() -> None:
+    """EXIF has one user comment, and XMP one title: what is there stays, unless it is blank or the same."""
+    info = (PngText("parameters", "steps: 20"), PngText("Title", "new"), PngText("Description", "grandmother"))
+    taken = Image.Exif()
+    taken[0x010E], taken[0x8769] = "grandmother", {0x9286: b"ASCII\0\0\0by hand"}
+    title = b'<dc:title xmlns:dc="http://purl.org/dc/elements/1.1/"><rdf:Alt><rdf:li>old</rdf:li></rdf:Alt></dc:title>'
+    xmp = XMP.replace(b'"a&#xA;b"/>', b'"a">' + title + b"</rdf:Description>")
+    picture = dataclasses.replace(plain(), exif=taken.tobytes(), notes=Notes(text=info, xmp=xmp))
+    encoded = encode(picture, ".jpg")
+    assert encoded.problems == (
+        "JPEG holds one text for Title: that of XMP is kept, the other dropped",
+        "JPEG holds one text for parameters: that of EXIF is kept, the other dropped",
+    )
+    back = decode_picture(encoded.data)
+    assert user_comment(back) == b"ASCII\0\0\0by hand" and back.notes.xmp == xmp
+    taken[0x8769] = {0x9286: b"ASCII\0\0\0" + b" " * 30}
+    picture = dataclasses.replace(picture, exif=taken.tobytes(), notes=Notes(text=info))
+    encoded = encode(picture, ".jpg")
+    assert encoded.problems == () and user_comment(decode_picture(encoded.data)) == b"ASCII\0\0\0steps: 20"
+    dropped = encode(dataclasses.replace(plain(), exif=taken.tobytes(), notes=Notes(comments=(b"1987",))), ".webp")
+    assert dropped.problems == () and user_comment(decode_picture(dropped.data)) == b"ASCII\0\0\x001987"

@@ -64,7 +64,7 @@ def test_what_is_no_longer_true_goes(attributes: str, elements: str, problem: st
 
 
 def test_places_of_people_go_only_if_the_picture_is_turned() -> None:
-    regions = "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:RegionList/></mwg-rs:Regions>"
+    regions = "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:RegionList/></mwg-rs:Regions><Iptc4xmpExt:ImageRegion/>"
     assert clean_xmp(packet("", regions), is_turned=False) == (packet("", regions), ())
     cleaned, problems = clean_xmp(packet("", regions), is_turned=True)
     assert cleaned == packet() and "places of people" in problems[0]

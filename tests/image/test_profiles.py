@@ -1,4 +1,4 @@
-"""What a file says beside its pixels survives: EXIF notes, color profiles, kinds of files and of transparency."""
+"""Color profiles and kinds of files: what a file says besides its pixels survives a restoration."""
 
 import io
 
