@@ -186,11 +186,7 @@ class PictureFile:
             rgb = cv2.cvtColor(rgb, cv2.COLOR_GRAY2RGB)
         alpha = read.alpha if read.alpha is None or read.alpha.dtype == rgb.dtype else to_8bit(read.alpha)
         picture = _turned(Picture(rgb, is_gray, alpha, profile, problems=read.problems), carried.orientation)
-        picture = picture.carrying(carried)
-        if picture.origin is None:
-            return picture
-        height, width = picture.rgb.shape[:2]
-        return dataclasses.replace(picture, origin=dataclasses.replace(picture.origin, width=width, height=height))
+        return picture.carrying(carried)
 
 
 def from_pil(image: Image.Image, *, value_range: float | None = None) -> Picture:

@@ -69,8 +69,12 @@ class FirstFolder:
     problems: tuple[str, ...] = ()
 
 
-def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
-    """Sort what EXIF (with or without prefix) or a page of a TIFF file says."""
+def read_first_folder(data: bytes, page: int = 0, is_turned: bool = False) -> FirstFolder:
+    """Sort what EXIF (with or without prefix) or a page of a TIFF file says.
+
+    Args:
+        is_turned: the pixels were turned already, whatever orientation is stated.
+    """
     try:
         tags = read_tags(data.removeprefix(PREFIX).removeprefix(PREFIX), page)
     except (ValueError, struct.error) as error:
@@ -89,7 +93,7 @@ def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
     root.values = {tag: value for tag, value in root.values.items() if tag not in LAYOUT_TAGS}
     details = root.folders.get(EXIF_FOLDER)
     if details is not None:
-        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 else ())}
+        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 or is_turned else ())}
         details.values = {tag: value for tag, value in details.values.items() if tag not in dropped}
     if maker_note_moves(tags):
         problems.append(MAKER_NOTE_MOVES)
