@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from memgan.errors import ImageError
 from memgan.image.containers import PNG_SIGNATURE
 from memgan.image.formats import DECODE_ERRORS, IMAGE_SUFFIXES, is_raw_file, open_image
-from memgan.image.mending import mend
+from memgan.image.mending import is_sound_png, mend
 from memgan.image.note_readers import read_notes
 from memgan.image.notes import Carried
 from memgan.image.picture import Picture, check_size, from_array, to_8bit
@@ -157,6 +157,8 @@ class PictureFile:
         carried = read_notes(self._data, image)
         if self._data.startswith(PNG_SIGNATURE) and self._data[24] == 16:
             if len(self) == 1:
+                if not is_sound_png(self._whole):
+                    self._mend(ValueError("its end is missing, or a checksum is wrong"))
                 return _decode_16bit_png(self._whole, image, carried)
             carried = dataclasses.replace(
                 carried, problems=(*carried.problems, "its frames of 16 bit were read with 8")
