@@ -183,7 +183,8 @@ class Pipeline:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
             raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
-        picture, color = open_picture(image, options.color), _order(image, options)
+        picture = open_picture(image, options.color)
+        color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
         rgb, size_px = to_8bit(picture.rgb), self.size_px
         if options.has_aligned:
             return _Task(picture, color, None, [align_whole(rgb, size_px)])
@@ -247,11 +248,6 @@ class Pipeline:
             if failed is not None:  # not even one of their faces is small enough
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
             yield batch
-
-
-def _order(image: AnyImage, options: RestoreOptions) -> ColorOrder:
-    """Channel order of what comes back: PIL pictures are RGB, for arrays and files the options say it."""
-    return "rgb" if isinstance(image, Image.Image) else options.color
 
 
 def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., Any], *args: Any) -> Any:

@@ -1,6 +1,7 @@
 """Keeps what a program has set for torch and numpy away from memgan's work, and the other way round.
 
-All of it is set for one thread, for the time of the work: other threads of the program see nothing of it.
+All of it is set for the time of the work, and where it can be for one thread: other threads of the program see nothing
+of it but OpenCV's number of threads and exact products of matrices.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from memgan.runtime.threads import default_threads, library_threads
+from memgan.runtime.threads import ProcessSetting, default_threads, library_threads
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -24,6 +25,7 @@ _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.eye, torch.rand, torch
 _DRAWN = {torch.rand, torch.randn}
 _FILLERS = ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_uniform_")
 """Names of functions of ``torch.nn.init`` and methods of tensors that draw from the global generator."""
+_products = ProcessSetting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision)
 
 
 @contextlib.contextmanager
@@ -49,7 +51,17 @@ def own_settings(threads: int | None = None) -> Iterator[None]:
         stack.enter_context(
             library_threads(number, number if threads is not None else min(number, cv2.getNumThreads()))
         )
+        stack.enter_context(_exact_products())
         yield
+
+
+def _exact_products() -> contextlib.AbstractContextManager[None]:
+    """Products of float32 matrices in float32, where a program has chosen a faster, coarser way for the process."""
+    try:
+        is_exact = torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # chosen by torch.backends.*.fp32_precision, of which this question knows nothing
+        return contextlib.nullcontext()
+    return contextlib.nullcontext() if is_exact and not _products.holders else _products.held("highest")
 
 
 def unfilled() -> TorchFunctionMode:

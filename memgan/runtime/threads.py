@@ -6,17 +6,18 @@ import math
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import cv2
 import torch
 
 from memgan.errors import ConfigError
 
+Value = TypeVar("Value")
+
 _loaded_in = os.getpid()
-_lock = threading.Lock()
-_blocks, _opencv_before = 0, 0  # blocks of library_threads that run now, and OpenCV's number outside of them all
 _forked_at_work = False
 _ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -58,34 +59,65 @@ def default_threads() -> int:
     return min(torch.get_num_threads(), usable_cores())
 
 
+class ProcessSetting(Generic[Value]):
+    """A setting of the whole process that several threads change for a time: it returns when the last of them ends.
+
+    What somebody else has set meanwhile stays.
+    """
+
+    def __init__(self, read: Callable[[], Value], write: Callable[[Value], object]) -> None:
+        self._read, self._write = read, write
+        self._lock = threading.Lock()
+        self.holders = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    @contextlib.contextmanager
+    def held(self, value: Value) -> Iterator[None]:
+        """Run with this value, or that of a thread that began later."""
+        with self._lock:
+            if self.holders == 0:
+                self._before = self._read()
+            self.holders += 1
+            if value != self._read():
+                self._write(value)
+            self._last = value
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.holders -= 1
+                if self.holders == 0 and self._before != self._last == self._read():
+                    self._write(self._before)
+
+    def _after_fork(self) -> None:
+        global _forked_at_work
+        _forked_at_work = _forked_at_work or self.holders > 0
+        self._lock, self.holders = threading.Lock(), 0
+
+
+_opencv_threads = ProcessSetting(cv2.getNumThreads, cv2.setNumThreads)
+
+
 @contextlib.contextmanager
 def library_threads(torch_threads: int, opencv_threads: int) -> Iterator[None]:
     """Run with so many threads of the two libraries; afterwards it is as it was before.
 
     Several threads may do so at the same time. torch's number is each thread's own, OpenCV's that of the process: the
     last one that begins says it. In a fork torch has one thread, whatever is asked for: its others did not come along,
-    and it would wait for them.
+    and it would wait for them. OpenCV does without them, but waits for them when its number is changed.
     """
-    global _blocks, _opencv_before
-    torch_threads = 1 if is_forked() else torch_threads
-    torch_before = torch.get_num_threads()
-    with _lock:
-        if _blocks == 0:
-            _opencv_before = cv2.getNumThreads()
-        _blocks += 1
+    if is_forked():
+        torch_threads, opencv_threads = 1, cv2.getNumThreads()
+    before = torch.get_num_threads()
+    if torch_threads != before:
+        torch.set_num_threads(torch_threads)
     try:
-        if torch_threads != torch_before:
-            torch.set_num_threads(torch_threads)
-        if opencv_threads != cv2.getNumThreads():
-            cv2.setNumThreads(opencv_threads)
-        yield
+        with _opencv_threads.held(opencv_threads):
+            yield
     finally:
-        if torch_threads != torch_before and not is_forked():
-            torch.set_num_threads(torch_before)
-        with _lock:
-            _blocks -= 1
-            if _blocks == 0 and cv2.getNumThreads() != _opencv_before:
-                cv2.setNumThreads(_opencv_before)
+        if torch_threads != before and not is_forked():
+            torch.set_num_threads(before)
 
 
 @functools.cache
@@ -115,13 +147,3 @@ def _limit(group: Path) -> float:
             if quota > 0 and period > 0:
                 return quota / period
     return math.inf
-
-
-def _after_fork() -> None:
-    global _lock, _blocks, _forked_at_work
-    _forked_at_work = _forked_at_work or _blocks > 0
-    _lock, _blocks = threading.Lock(), 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
