@@ -20,7 +20,7 @@ from fakes import scene
 from memgan import MemGANRestorer
 from memgan.errors import ConfigError
 
-PATIENCE = 90  # seconds
+PATIENCE = 60  # seconds
 CASES = ("child", "child of a thread", "thread of a child", "new restorer", "at work")
 
 
@@ -38,6 +38,7 @@ def outcome(make: Callable[[], np.ndarray], expected: np.ndarray) -> str:
 
 def forked(work: Callable[[], str], report: Path) -> str:
     """What a forked child writes, once it has ended."""
+    report.unlink(missing_ok=True)
     pid = os.fork()
     if pid == 0:
         report.write_text(work())

@@ -105,9 +105,10 @@ def library_threads(torch_threads: int, opencv_threads: int) -> Iterator[None]:
 
     Several threads may do so at the same time. torch's number is each thread's own, OpenCV's that of the process: the
     last one that begins says it. In a fork torch has one thread, whatever is asked for: its others did not come along,
-    and it would wait for them.
+    and it would wait for them. OpenCV does without them, but waits for them when its number is changed.
     """
-    torch_threads = 1 if is_forked() else torch_threads
+    if is_forked():
+        torch_threads, opencv_threads = 1, cv2.getNumThreads()
     before = torch.get_num_threads()
     if torch_threads != before:
         torch.set_num_threads(torch_threads)
