@@ -53,6 +53,7 @@ from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenan
 from memgan.runtime.picture_formats import FileFormat
 from memgan.version import __version__
 
+_ICC_HEADER_BYTES = 128
 _MAX_SEGMENT_BYTES = 65533
 _MAX_KEYWORD_BYTES = 79
 # Texts of PNG files by their registered keywords (and "parameters", which image generators write).
@@ -345,6 +346,9 @@ def add_jpeg2000_boxes(data: bytes, out: Outgoing, icc_profile: bytes | None) ->
     """A JPEG 2000 file (JP2) with color profile, resolution, EXIF, XMP and IPTC in its boxes."""
     uuids = ((UUID_EXIF, out.exif and out.exif.removeprefix(PREFIX)), (UUID_XMP, out.xmp), (UUID_IPTC, out.iptc))
     notes = b"".join(box(b"uuid", name + content) for name, content in uuids if content is not None)
+    if icc_profile is not None and len(icc_profile) < _ICC_HEADER_BYTES:  # readers would refuse the whole file
+        icc_profile = None
+        out.problems.append("the color profile is damaged and dropped: sRGB is assumed")
     result = b""
     for kind, start, end in boxes(data):
         content = data[start:end]

@@ -227,9 +227,9 @@ class MemGANRestorer:
         """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
 
         Args:
-            img: (H, W) or (H, W, C), C from 1 to 4, uint8 or uint16 in the restorer's channel order, or anything else that
-                :func:`memgan.image.open_picture` takes: the path of a file, its bytes, an open file, a PIL picture, floats
-                in 0..255, a tensor in the restorer's channel order.
+            img: (H, W) or (H, W, C), C from 1 to 4, uint8 or uint16 in the restorer's channel order, or anything else
+                that :func:`memgan.image.open_picture` takes: the path of a file, its bytes, an open file, a PIL
+                picture, floats in 0..255, a tensor in the restorer's channel order.
             has_aligned: the picture is one aligned face; it is only resized.
             only_center_face: restore the one face nearest to the middle.
             paste_back: whether the whole picture is wanted.
