@@ -17,6 +17,7 @@ from memgan.hub.cache import cache_folder
 from memgan.hub.resolver import SOURCE_KEY
 from memgan.hub.tensor_file import read_state, write_tensors
 from memgan.runtime.checks import check_choice
+from memgan.runtime.isolation import unfilled
 from memgan.runtime.path_rules import expand_home
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
@@ -101,7 +102,8 @@ def load_network(
         MissingDependencyError: if facexlib is not installed.
         WeightsError: if the weights are missing, damaged or of another network.
     """
-    network = build_network(name)
+    with unfilled():
+        network = build_network(name)
     path = find_weights(name, weights_dir=weights_dir, offline=offline)
     try:
         network.load_state_dict(read_state(path, remedy=_REMEDY))

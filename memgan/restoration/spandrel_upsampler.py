@@ -138,7 +138,8 @@ def _load(path: Path) -> Any:
     remedy = "Use a checkpoint of Real-ESRGAN or its like; download it again if it is damaged."
     state = read_checkpoint(path, remedy=remedy)
     try:
-        model = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(state))
+        with torch.random.fork_rng(devices=[]):  # its architectures draw their first values
+            model = ModelLoader("cpu").load_from_state_dict(canonicalize_state_dict(state))
     except (UnsupportedModelError, RuntimeError, KeyError, ValueError, AttributeError, TypeError, IndexError) as error:
         reason = str(error).strip().split("\n")[0]
         raise StateMismatchError(

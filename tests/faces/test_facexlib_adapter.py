@@ -73,6 +73,18 @@ def test_outputs_are_one_row_per_anchor_and_equal_facexlibs_network(folder):
     assert np.allclose(scores, expected[1][0, :, 1], atol=1e-6)
 
 
+def test_building_draws_no_random_number_and_is_float32_whatever_the_default_is(folder):
+    image = np.random.default_rng(0).integers(0, 256, (50, 75, 3)).astype(np.uint8)
+    expected, before = FacexlibRetinaFace(NAME, weights_dir=folder)(image), torch.random.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = FacexlibRetinaFace(NAME, weights_dir=folder)(image)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_the_detector_uses_it(folder):
     detector = create_detector(NAME, weights_dir=folder)
     assert isinstance(detector._network, FacexlibRetinaFace)

@@ -62,6 +62,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @needs_fork
+@pytest.mark.slow
 @pytest.mark.skipif(threads.usable_cores() < 2, reason="needs two cores")
 @pytest.mark.parametrize("case", forks.CASES)
 def test_forks_work_or_refuse_at_once(case: str, outcomes: dict[str, str]) -> None:
@@ -69,6 +70,23 @@ def test_forks_work_or_refuse_at_once(case: str, outcomes: dict[str, str]) -> No
         assert "forked while" in outcomes[case] and "spawn" in outcomes[case]
     else:
         assert outcomes[case] == "same"
+
+
+@needs_fork
+def test_a_fork_works_with_one_thread_and_a_new_session(weights: Path) -> None:
+    """The quick half: what changes in a child, without the libraries' threads that a child would wait for."""
+    restorer = MemGANRestorer(weights, device="cpu", upscale=1)
+    session = restorer.detector._network._session
+    first, (read, write) = session._session, os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        session.run(None, {"input": np.zeros((1, 3, 32, 32), np.float32)})
+        told = session._session is not first, threads.is_forked(), threads.default_threads()
+        os.write(write, json.dumps(told).encode())
+        os._exit(0)
+    assert json.loads(os.read(read, 99)) == [True, True, 1]
+    os.waitpid(pid, 0)
+    assert not session._forked and not threads.is_forked()
 
 
 def test_a_fork_cannot_use_its_parents_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +203,7 @@ print(before, running(), torch.get_num_threads(), cv2.getNumThreads())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir() or threads.usable_cores() < 2, reason="needs Linux, two cores")
 @pytest.mark.parametrize("number", [1, 2])
 def test_as_many_threads_as_asked_for_in_all_three_libraries(number: int, weights: Path) -> None:

@@ -37,6 +37,12 @@ def test_checkpoints_of_both_kinds_and_of_any_scale(checkpoint, tmp_path):
     np.testing.assert_array_equal(same, SpandrelUpsampler(checkpoint, device="cpu").enhance(scene(), outscale=2)[0])
 
 
+def test_building_leaves_the_random_numbers_as_they_are(checkpoint):
+    before = torch.random.get_rng_state()
+    SpandrelUpsampler(checkpoint, device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("outscale", [None, 1, 1.5, 2, 3])
 @pytest.mark.parametrize("kind", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
