@@ -33,7 +33,8 @@ def open_session(network: bytes | str | os.PathLike[str], purpose: str) -> Any:
     options.enable_mem_pattern = False
     source = network if isinstance(network, bytes) else os.fspath(network)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        # Without its fallback, which prints to standard output and tries the same once more.
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # its own kinds of error have no common base but this one
         what = "its ONNX data" if isinstance(source, bytes) else source
         raise WeightsError(

@@ -68,6 +68,13 @@ def test_what_is_read() -> None:
     assert found.shape == (2, 1, 8, 8) and found[0, 0, 4, 4] == (3 * 27 + 3) / 6
 
 
+def test_damage_that_makes_an_unreadable_message(capfd: pytest.CaptureFixture[str]) -> None:
+    model = graph().replace(b"kernel", b"\x80ernel")  # named by onnxruntime's own error, which is then no UTF-8
+    with pytest.raises(WeightsError, match="cannot run its ONNX data"):
+        open_session(model.replace(b"LeakyRelu", b"LeakyRel\x80"), "this test")
+    assert not capfd.readouterr().out
+
+
 def test_fuzz_graphs(tmp_path: Path, fuzz_seconds: float | None, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.onnx"
 
