@@ -14,6 +14,7 @@ from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.tensor_file import read_index, read_tensors, tensor_places, write_tensors
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.short_repr import short_repr
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,8 @@ class Checkpoint:
     """Tensors by name, on the CPU; floating ones are float32 whatever the file stores."""
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     """Further header entries, such as license and training summary."""
+
+    __repr__ = short_repr
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
