@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from memgan.hub.card import METRICS_KEY, Metrics, model_card
@@ -15,6 +16,7 @@ from memgan.hub.weight_file import Checkpoint, save_pretrained
 from memgan.network import model
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.isolation import unfilled
 
 M = TypeVar("M", bound="MemGAN")
 
@@ -57,7 +59,8 @@ class MemGAN(model.MemGAN):
             WeightsError: if the file is damaged or of another kind; and all that :func:`memgan.hub.resolve` raises.
         """
         checkpoint = load(name_or_path, revision=revision, cache_dir=cache_dir, offline=local_files_only, token=token)
-        network = cls.from_config(checkpoint.config, checkpoint.state)
+        with torch.inference_mode(False), unfilled():
+            network = cls.from_config(checkpoint.config, checkpoint.state)
         network.metadata = dict(checkpoint.metadata)
         return network.eval()
 

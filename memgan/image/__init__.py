@@ -11,7 +11,7 @@ from memgan.image.files import decode_picture, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
 from memgan.image.note_readers import read_notes
 from memgan.image.notes import Carried, Notes, Origin, PngText
-from memgan.image.pages import PAGE_SUFFIXES, Pages, PagesWriter, Timing, open_pages
+from memgan.image.pages import PAGE_SUFFIXES, Pages, PagesWriter, Timing, holds_pages, open_pages
 from memgan.image.picture import (
     MAX_PIXELS,
     MAX_SIDE,
@@ -52,6 +52,7 @@ __all__ = [
     "from_array",
     "from_pil",
     "gray_of",
+    "holds_pages",
     "in_srgb",
     "load_picture",
     "open_pages",

@@ -57,12 +57,17 @@ def all_png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and first 16 bytes of each chunk of a WebP file."""
+    """Kind and content of each chunk of a WebP file; the last one may be cut off."""
     position = 12
     while position + 8 <= len(data):
         size = int.from_bytes(data[position + 4 : position + 8], "little")
-        yield data[position : position + 4], data[position + 8 : position + 8 + min(size, 16)]
+        yield data[position : position + 4], data[position + 8 : position + 8 + size]
         position += 8 + size + size % 2
+
+
+def webp_chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk with its length."""
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:

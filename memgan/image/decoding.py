@@ -13,20 +13,19 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from memgan.errors import ImageError
 from memgan.image.containers import PNG_SIGNATURE
 from memgan.image.formats import DECODE_ERRORS, IMAGE_SUFFIXES, is_raw_file, open_image
-from memgan.image.mending import mend
+from memgan.image.mending import is_sound_png, mend
 from memgan.image.note_readers import read_notes
 from memgan.image.notes import Carried
 from memgan.image.picture import Picture, check_size, from_array, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.image.tiff import (
     RAW_REMEDY,
+    PageView,
     Tags,
     TiffError,
     is_tiff,
     pillow_reads,
     read_tiff,
-    seen_as_8bit,
-    tiff_bits,
     tiff_pages,
     tiff_size,
 )
@@ -158,6 +157,8 @@ class PictureFile:
         carried = read_notes(self._data, image)
         if self._data.startswith(PNG_SIGNATURE) and self._data[24] == 16:
             if len(self) == 1:
+                if not is_sound_png(self._whole):
+                    self._mend(ValueError("its end is missing, or a checksum is wrong"))
                 return _decode_16bit_png(self._whole, image, carried)
             carried = dataclasses.replace(
                 carried, problems=(*carried.problems, "its frames of 16 bit were read with 8")
@@ -167,7 +168,7 @@ class PictureFile:
 
     def _tiff_page(self, number: int, tags: Tags) -> Picture:
         check_size(*tiff_size(tags), self._name)
-        if pillow_reads(tags):
+        if pillow_reads(self._data, tags):
             with contextlib.suppress(*DECODE_ERRORS):
                 if self._image is None:
                     self._image = TiffImagePlugin.TiffImageFile(io.BytesIO(self._data), "")
@@ -177,13 +178,7 @@ class PictureFile:
                 return _from_loaded(self._image, carried, 1, None)  # it has turned the pixels itself
         self._image = None
         read = read_tiff(self._data, tags, white=self._value_range, allow_truncated=self._allow_truncated)
-        plain = seen_as_8bit(self._data, tags)
-        with TiffImagePlugin.TiffImageFile(io.BytesIO(plain), "") as view:
-            carried = read_notes(plain, view)
-        if carried.origin is not None:
-            carried = dataclasses.replace(
-                carried, origin=dataclasses.replace(carried.origin, bit_depth=tiff_bits(tags))
-            )
+        carried = read_notes(self._data, PageView(number, tags))
         profile = None if read.is_srgb else carried.icc_profile
         rgb = read.colors
         if rgb.ndim == 3 and rgb.shape[2] == 4:

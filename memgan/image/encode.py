@@ -22,6 +22,7 @@ from memgan.image.note_writers import (
     png_chunks_of,
     set_jpeg_density,
 )
+from memgan.image.palette import NUM_COLORS, TOO_MANY_COLORS, indexed
 from memgan.image.picture import Picture, gray_of, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.runtime.atomic_file import atomic_write
@@ -102,10 +103,18 @@ def _names(suffix: str, kind: str | None) -> bool:
     return form is not None and form.name == kind and form.suffixes[0] == suffix
 
 
-def _channels(picture: Picture, alpha: np.ndarray | None) -> np.ndarray:
-    """(H, W) gray, (H, W, 2) gray with alpha, (H, W, 3) RGB or (H, W, 4)."""
-    colors = gray_of(picture.rgb) if picture.is_gray else picture.rgb
-    return colors if alpha is None else np.dstack([colors, alpha])
+def _deep_channels(picture: Picture, form: FileFormat, out: Outgoing) -> tuple[np.ndarray, bytes | None]:
+    """(H, W) gray, (H, W, 3) RGB or (H, W, 4), all of them uint16, and their color profile.
+
+    Gray with transparency becomes RGB: few programs read two channels of 16 bit, and OpenCV does not write them.
+    """
+    profile = _profile_of(picture, form)
+    if picture.alpha is None:
+        return (gray_of(picture.rgb) if picture.is_gray else picture.rgb), profile
+    if picture.is_gray and profile is not None:
+        profile = None
+        out.problems.append(f"the color profile of gray is dropped: {form.name} gets RGB for 16 bit and transparency")
+    return np.dstack([picture.rgb, picture.alpha]), profile
 
 
 def _profile_of(picture: Picture, form: FileFormat) -> bytes | None:
@@ -147,8 +156,6 @@ def _encode_with_pillow(picture: Picture, form: FileFormat, out: Outgoing, quali
         options.setdefault("matrix_coefficients", matrix or 6)
     if form.name == "BMP":
         options["dpi"] = out.dpi or (0, 0)  # Pillow would state one by itself
-    if form.name == "GIF" and out.comments:
-        options["comment"] = b"\n".join(out.comments)
     return _saved(image, form.name, options)
 
 
@@ -183,6 +190,7 @@ def _encode_jpeg(picture: Picture, form: FileFormat, out: Outgoing, quality: int
         options["subsampling"] = _SUBSAMPLINGS.get(origin.subsampling or "", 0)
         if quality is None and (origin.quality or 0) >= MIN_JPEG_QUALITY:
             options["qtables"] = [list(table) for table in origin.quantization]
+            del options["quality"]  # which would scale them
         elif quality is None:
             options["quality"] = MIN_JPEG_QUALITY
     options |= {name: note for name, note in (("exif", out.exif), ("xmp", out.xmp)) if note is not None}
@@ -194,12 +202,7 @@ def _encode_png(picture: Picture, form: FileFormat, out: Outgoing, quality: int 
     if picture.peak == 255:
         image, profile = _pil_of(picture, form)
         return add_png_chunks(_saved(image, "PNG", dict(form.options)), png_chunks_of(out, profile))
-    profile, channels = picture.icc_profile, _channels(picture, picture.alpha)
-    if channels.ndim == 3 and channels.shape[2] == 2:  # which OpenCV does not write
-        channels = np.dstack([picture.rgb, channels[:, :, 1]])
-        if profile is not None:
-            profile = None
-            out.problems.append("the color profile of gray is dropped: 16-bit PNG with transparency is written as RGB")
+    channels, profile = _deep_channels(picture, form, out)
     order = [0] if channels.ndim == 2 else [2, 1, 0, 3][: channels.shape[2]]
     encoded, data = cv2.imencode(".png", channels if channels.ndim == 2 else channels[:, :, order])
     if not encoded:
@@ -211,21 +214,36 @@ def _encode_png(picture: Picture, form: FileFormat, out: Outgoing, quality: int 
 def _encode_tiff(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
     import tifffile  # neither Pillow nor OpenCV writes 16-bit colors with a profile
 
+    if picture.peak == 255:
+        image, profile = _pil_of(picture, form)
+        channels = np.asarray(image)
+    else:
+        channels, profile = _deep_channels(picture, form, out)
     buffer = io.BytesIO()
     tifffile.imwrite(
         buffer,
-        _channels(picture, picture.alpha),
+        channels,
         byteorder=">" if out.tags is not None and out.tags.order == ">" else "<",
         bigtiff=False,
-        photometric="minisblack" if picture.is_gray else "rgb",
-        planarconfig="contig" if not picture.is_gray or picture.alpha is not None else None,
+        photometric="minisblack" if channels.ndim == 2 or channels.shape[2] == 2 else "rgb",
+        planarconfig=None if channels.ndim == 2 else "contig",
         extrasamples=None if picture.alpha is None else ["unassalpha"],
         compression="zlib",
-        iccprofile=_profile_of(picture, form),
+        iccprofile=profile,
         metadata=None,
         software=False,
     )
     return add_tiff_tags(buffer.getvalue(), out)
+
+
+def _encode_gif(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
+    image, is_exact = indexed(picture)
+    if not is_exact:
+        out.problems.append(TOO_MANY_COLORS)
+    options: dict[str, Any] = {"comment": b"\n".join(out.comments)} if out.comments else {}
+    if picture.alpha is not None:
+        options["transparency"] = NUM_COLORS
+    return _saved(image, "GIF", {**options, "optimize": False})
 
 
 def _encode_jpeg2000(picture: Picture, form: FileFormat, out: Outgoing, quality: int | None) -> bytes:
@@ -239,7 +257,13 @@ def _encode_jpeg2000(picture: Picture, form: FileFormat, out: Outgoing, quality:
     return add_jpeg2000_boxes(_saved(image, "JPEG2000", chosen), out, profile)
 
 
-_ENCODERS = {"JPEG": _encode_jpeg, "PNG": _encode_png, "TIFF": _encode_tiff, "JPEG2000": _encode_jpeg2000}
+_ENCODERS = {
+    "JPEG": _encode_jpeg,
+    "PNG": _encode_png,
+    "TIFF": _encode_tiff,
+    "JPEG2000": _encode_jpeg2000,
+    "GIF": _encode_gif,
+}
 
 
 def save_picture(

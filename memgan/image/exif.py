@@ -27,6 +27,7 @@ _SUBJECT_AREA, _SUBJECT_LOCATION = 0x9214, 0xA214
 _FOCAL_PLANE_X, _FOCAL_PLANE_Y = 0xA20E, 0xA20F
 _WINDOWS_PADDING = 0xEA1C
 _INCH, _CENTIMETER = 2, 3
+_NUMBER_BYTES = {2: (3, 8), 4: (4, 5, 9, 10, 11, 13), 8: (12,)}  # by the kinds of TIFF's values
 _CM_PER_INCH = Fraction(254, 100)
 # Tags of the first folder that say how the pixels lie in the file that it comes from. A file that is written says so
 # anew. Those that hold another view of the picture (the layers of Photoshop) would show the face as it was.
@@ -68,8 +69,12 @@ class FirstFolder:
     problems: tuple[str, ...] = ()
 
 
-def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
-    """Sort what EXIF (with or without prefix) or a page of a TIFF file says."""
+def read_first_folder(data: bytes, page: int = 0, is_turned: bool = False) -> FirstFolder:
+    """Sort what EXIF (with or without prefix) or a page of a TIFF file says.
+
+    Args:
+        is_turned: the pixels were turned already, whatever orientation is stated.
+    """
     try:
         tags = read_tags(data.removeprefix(PREFIX).removeprefix(PREFIX), page)
     except (ValueError, struct.error) as error:
@@ -88,7 +93,7 @@ def read_first_folder(data: bytes, page: int = 0) -> FirstFolder:
     root.values = {tag: value for tag, value in root.values.items() if tag not in LAYOUT_TAGS}
     details = root.folders.get(EXIF_FOLDER)
     if details is not None:
-        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 else ())}
+        dropped = {*_LAYOUT_TAGS_OF_EXIF, *((_SUBJECT_AREA, _SUBJECT_LOCATION) if orientation > 1 or is_turned else ())}
         details.values = {tag: value for tag, value in details.values.items() if tag not in dropped}
     if maker_note_moves(tags):
         problems.append(MAKER_NOTE_MOVES)
@@ -152,6 +157,28 @@ def changed_exif(exif: bytes | None, changes: ExifChanges) -> Tags | None:
     if details:
         root.folders[EXIF_FOLDER] = details
     return tags if root else None
+
+
+def exif_in_order(exif: bytes, order: str) -> bytes:
+    """The same EXIF in another byte order: ``<`` little or ``>`` big endian. Of maker notes nothing is known.
+
+    Damaged EXIF is given back as it is.
+    """
+    try:
+        tags = read_tags(exif.removeprefix(PREFIX))
+    except ValueError:
+        return exif
+    return exif if tags.order == order else PREFIX + write_tags(Tags(order, _swapped(tags.root)))
+
+
+def _swapped(folder: Folder) -> Folder:
+    """With the bytes of all numbers in the other order."""
+    values = {}
+    for tag, value in folder.values.items():
+        size = next((size for size, kinds in _NUMBER_BYTES.items() if value.kind in kinds), 1)
+        parts = [value.data[start : start + size][::-1] for start in range(0, len(value.data), size)]
+        values[tag] = dataclasses.replace(value, data=b"".join(parts))
+    return Folder(values, {tag: _swapped(below) for tag, below in folder.folders.items()}, folder.num_damaged)
 
 
 def _resize(tags: Tags, details: Folder, changes: ExifChanges) -> None:

@@ -43,6 +43,9 @@ DECODE_ERRORS = (
     TypeError,
     EOFError,
     RuntimeError,  # of the AVIF decoder
+    AssertionError,
+    KeyError,
+    ArithmeticError,
     struct.error,
     zlib.error,
     cv2.error,

@@ -28,6 +28,12 @@ class Mended(NamedTuple):
     """What was wrong besides."""
 
 
+def is_sound_png(data: bytes) -> bool:
+    """Whether a PNG file has its end and right checksums; decoders other than Pillow's ask for that."""
+    chunks = [(kind, is_right) for kind, _, is_right in all_png_chunks(data)]
+    return all(is_right for _, is_right in chunks) and any(kind == b"IEND" for kind, _ in chunks)
+
+
 def mend(data: bytes, name: str) -> Mended | None:
     """The file made whole as far as it is there; ``None``: of this kind, or with this damage, nothing can be done.
 
@@ -49,10 +55,10 @@ def _mend_bmp(data: bytes) -> Mended | None:
             return None
         wanted = picture.height * int(how[1])
     lost = offset + wanted - len(data)
-    if lost <= 0:
+    if not 0 < lost < wanted:  # nothing is missing, or there is nothing
         return None
     # The rows mostly lie upside down.
-    return Mended(data + bytes(lost), f"{max(1, round(100 * min(lost, wanted) / wanted))} % of its rows are")
+    return Mended(data + bytes(lost), f"{max(1, round(100 * lost / wanted))} % of its rows are")
 
 
 def _mend_jpeg(data: bytes) -> Mended:
@@ -62,8 +68,10 @@ def _mend_jpeg(data: bytes) -> Mended:
     with open_image(whole) as picture, open_image(data + _OTHER_PIXELS + _JPEG_END) as other:
         for top in range(0, picture.height, 16):
             strip = (0, top, picture.width, min(top + 16, picture.height))
-            if not np.array_equal(np.asarray(picture.crop(strip)), np.asarray(other.crop(strip))):
-                return Mended(whole, _lower(1 - top / picture.height))
+            differs = np.asarray(picture.crop(strip)) != np.asarray(other.crop(strip))
+            if differs.any():
+                first = top + int(differs.reshape(len(differs), -1).any(axis=1).argmax())
+                return Mended(whole, _lower(1 - first / picture.height))
     # A progressive file that ends between two scans has all pixels, but only roughly.
     if not _has_all_scans(data):
         return Mended(whole, "its fine details are")
@@ -101,7 +109,7 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
     unpacker, wanted = zlib.decompressobj(), 0
     for kind, body, is_right in all_png_chunks(data):
         if kind == b"IHDR":
-            if len(body) != 13 or body[9] not in _PNG_CHANNELS:
+            if not is_right or len(body) != 13 or body[9] not in _PNG_CHANNELS:
                 return None
             header, wanted = body, _png_bytes(body, name)
         elif kind == b"IDAT" and len(pixels) <= wanted:

@@ -1,8 +1,9 @@
 """Reads what files and PIL pictures say besides their pixels."""
 
 import dataclasses
+import functools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -89,19 +90,21 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
             _from_pillow(image, found)
     except (struct.error, IndexError, ValueError) as error:
         found.problems.append(f"a part of the notes in the file is damaged ({error}) and dropped")
+    # HEIF files turn their pixels themselves. What their EXIF has said of that is replaced by pillow-heif.
+    is_turned = (image.info.get("original_orientation") or 1) != 1
     first = found.first
     if first is None:
-        first = FirstFolder() if found.exif is None else read_first_folder(found.exif)
+        first = FirstFolder() if found.exif is None else read_first_folder(found.exif, is_turned=is_turned)
     packet = found.xmp or first.xmp
     orientation = first.orientation
     if orientation == 1 and packet is not None:
         orientation = orientation_of(packet)
-    xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned=orientation > 1)
+    xmp, xmp_problems = (None, ()) if packet is None else clean_xmp(packet, is_turned or orientation > 1)
     profile, profile_problem = usable_profile(found.icc_profile or image.info.get("icc_profile"), image.mode)
     notes = Notes(
         xmp=xmp,
         iptc=found.iptc or _iptc_of(found.photoshop or first.photoshop or b"") or first.iptc,
-        dpi=found.dpi or first.dpi,
+        dpi=_plausible(found.dpi) or _plausible(first.dpi),
         text=tuple(found.text),
         comments=tuple(found.comments),
         gamma=found.gamma,
@@ -114,20 +117,17 @@ def read_notes(data: bytes | None, image: Image.Image) -> Carried:
     return Carried(notes, origin, first.exif, profile, orientation, tuple(dict.fromkeys(problems)))
 
 
+def _plausible(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    return dpi if dpi is not None and all(0.01 <= one <= 1e6 for one in dpi) else None
+
+
 def _origin(kind: str, image: Image.Image, found: _Found) -> Origin:
-    width, height = image.size
-    try:
-        pending = image.getexif().get(0x0112, 1)  # which Pillow's decoders have not applied
-    except Exception:  # whatever Pillow says of damaged EXIF, it turns nothing then
-        pending = 1
-    if pending in (5, 6, 7, 8):
-        width, height = height, width
     tables = getattr(image, "quantization", None) or {}
     quantization = tuple(tuple(tables[key]) for key in sorted(tables))
     return Origin(
         format="JPEG" if kind == "MPO" else kind,
-        width=width,
-        height=height,
+        width=image.width,
+        height=image.height,
         is_lossless=found.is_lossless,
         quality=_quality_of(quantization[0]) if quantization else None,
         subsampling=found.subsampling,
@@ -136,7 +136,8 @@ def _origin(kind: str, image: Image.Image, found: _Found) -> Origin:
     )
 
 
-def _quality_of(table: Sequence[int]) -> int:
+@functools.lru_cache(maxsize=64)
+def _quality_of(table: tuple[int, ...]) -> int:
     """The quality at which libjpeg makes the table that is nearest."""
     qualities = np.arange(1, 101)
     scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)

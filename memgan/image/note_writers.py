@@ -244,9 +244,9 @@ def png_chunks_of(out: Outgoing, icc_profile: bytes | None) -> list[bytes]:
     elif colors.srgb_intent is not None:
         chunks.append(png_chunk(b"sRGB", bytes([colors.srgb_intent])))
     if colors.gamma is not None:
-        chunks.append(png_chunk(b"gAMA", struct.pack(">I", round(colors.gamma * 1e5))))
+        chunks.append(png_chunk(b"gAMA", _hundred_thousandths(colors.gamma)))
     if colors.chromaticities is not None:
-        chunks.append(png_chunk(b"cHRM", struct.pack(">8I", *(round(one * 1e5) for one in colors.chromaticities))))
+        chunks.append(png_chunk(b"cHRM", _hundred_thousandths(*colors.chromaticities)))
     if out.dpi is not None:
         across, down = (min(round(one / METERS_PER_INCH), 2**31 - 1) for one in out.dpi)
         chunks.append(png_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
@@ -260,6 +260,10 @@ def png_chunks_of(out: Outgoing, icc_profile: bytes | None) -> list[bytes]:
         packed = zlib.compress(f"\niptc\n{len(content):8}\n{lines}\n".encode())
         chunks.append(png_chunk(b"zTXt", IPTC_OF_PNG.encode() + bytes(2) + packed))
     return chunks + [_text_chunk(one) for one in out.text]
+
+
+def _hundred_thousandths(*numbers: float) -> bytes:
+    return struct.pack(f">{len(numbers)}I", *(round(min(max(one, 0.0), 2e4) * 1e5) for one in numbers))
 
 
 def _text_chunk(one: PngText) -> bytes:

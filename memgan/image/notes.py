@@ -68,6 +68,7 @@ class Carried:
 
     notes: Notes
     origin: Origin | None
+    """Its size is that of the pixels in the file, not yet turned."""
     exif: bytes | None
     """EXIF as files hold it, without orientation, layout and thumbnail."""
     icc_profile: bytes | None

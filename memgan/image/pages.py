@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from memgan.errors import OutputError
 from memgan.image.decoding import PictureFile
-from memgan.image.encode import DEFAULT_QUALITY
 from memgan.image.files import read_file
 from memgan.image.formats import FORMATS
-from memgan.image.page_writers import ApngFrames, GifFrames, PictureWriter, SpooledFrames, TiffPages
+from memgan.image.page_writers import ApngFrames, AvifFrames, GifFrames, PictureWriter, TiffPages, WebpFrames
 from memgan.image.picture import Picture
 from memgan.runtime.atomic_file import atomic_write
 
@@ -20,6 +19,11 @@ _KINDS = ("AVIF", "GIF", "PNG", "TIFF", "WEBP")
 PAGE_SUFFIXES = tuple(suffix for suffix, form in FORMATS.items() if form.name in _KINDS)
 """Of the files that can hold several pictures and are written so."""
 _DEFAULT_DURATION_MS = 100.0
+
+
+def holds_pages(suffix: str, is_animation: bool) -> bool:
+    """Whether files of a suffix (lower case, with dot) hold several pictures as pages, or as frames of an animation."""
+    return suffix in PAGE_SUFFIXES and (is_animation or FORMATS[suffix].name == "TIFF")
 
 
 class Timing(NamedTuple):
@@ -71,21 +75,28 @@ class PagesWriter:
 
     The file appears when the ``with`` block ends; after an exception, or without any picture, there is none.
     Pages of a TIFF keep their notes, depth and size. An animation has the notes of its first frame. GIF has 256 colors
-    in each frame and no color profile; WebP and AVIF have 8 bit.
+    in each frame and no color profile; WebP and AVIF have 8 bit; AVIF does not say how often it plays.
 
     Args:
         path: its suffix, one of :data:`PAGE_SUFFIXES`, says the kind.
         timing: of an animation; its durations are those of the pictures in their order. ``None``: 100 ms each, for
             ever. Pages of a TIFF have none.
-        quality: 1 to 100, for the kinds that lose detail; ``None``: 95.
+        quality: 1 to 100, for the kinds that lose detail; ``None``: by the input, see :func:`memgan.image.encode`.
+        provenance: state in XMP that faces were restored, if any were.
 
     Raises:
         OutputError: if the suffix cannot hold several pictures, or the file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timing: Timing | None = None, quality: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        timing: Timing | None = None,
+        quality: int | None = None,
+        provenance: bool = True,
+    ) -> None:
         self._path, self._timing = Path(path), timing or Timing(())
-        self._quality = DEFAULT_QUALITY if quality is None else quality
+        self._quality, self._provenance = quality, provenance
         suffix = self._path.suffix.lower()
         if suffix not in PAGE_SUFFIXES:
             raise OutputError(
@@ -101,8 +112,11 @@ class PagesWriter:
     def __enter__(self) -> "PagesWriter":
         return self
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: Picture) -> tuple[str, ...]:
         """Write the next picture. In an animation it must have the size of the first.
+
+        Returns:
+            Short sentences on what the file cannot hold of what the picture carries.
 
         Raises:
             OutputError: if it has not, or the format cannot hold it.
@@ -116,8 +130,9 @@ class PagesWriter:
                 f"{self._size[0]} x {self._size[1]}; frames must be equal, only pages of a TIFF may differ"
             )
         durations = self._timing.durations_ms
-        self._writer.add(picture, durations[self._count] if self._count < len(durations) else _DEFAULT_DURATION_MS)
+        duration = durations[self._count] if self._count < len(durations) else _DEFAULT_DURATION_MS
         self._count += 1
+        return self._writer.add(picture, duration)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -133,11 +148,13 @@ class PagesWriter:
     def _opened_writer(self) -> PictureWriter:
         temporary = self._opened.enter_context(atomic_write(self._path))
         kind, loops = FORMATS[self._suffix].name, self._timing.num_loops
-        if kind in ("WEBP", "AVIF"):
-            spooled = SpooledFrames(temporary, kind, self._suffix, loops, self._quality)
+        if kind == "AVIF":
+            spooled = AvifFrames(temporary, self._quality, self._provenance)
             self._opened.callback(spooled.discard)
             return spooled
         file = self._opened.enter_context(temporary.open("w+b"))
         if kind == "TIFF":
-            return TiffPages(file)
-        return ApngFrames(file, loops) if kind == "PNG" else GifFrames(file, loops)
+            return TiffPages(file, self._provenance)
+        if kind == "WEBP":
+            return WebpFrames(file, loops, self._quality, self._provenance)
+        return ApngFrames(file, loops, self._provenance) if kind == "PNG" else GifFrames(file, loops)

@@ -66,10 +66,11 @@ class Picture:
 
     def carrying(self, carried: Carried) -> "Picture":
         """With what its file carries, but for the color profile, which is up to whoever decodes the pixels."""
+        origin = carried.origin
+        if origin is not None:
+            origin = dataclasses.replace(origin, width=self.rgb.shape[1], height=self.rgb.shape[0])
         problems = (*self.problems, *carried.problems)
-        return dataclasses.replace(
-            self, notes=carried.notes, origin=carried.origin, exif=carried.exif, problems=problems
-        )
+        return dataclasses.replace(self, notes=carried.notes, origin=origin, exif=carried.exif, problems=problems)
 
 
 def check_size(width: int, height: int, what: str = "picture", *, max_pixels: int = MAX_PIXELS) -> None:

@@ -1,5 +1,6 @@
 """Checks, applies and makes color profiles (ICC)."""
 
+import functools
 import io
 import struct
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0
 _GAMMA_TOLERANCE, _CHROMATICITY_TOLERANCE = 0.005, 0.002
 
 
+@functools.lru_cache(maxsize=16)  # the pictures of a folder mostly have the same few; to try one takes milliseconds
 def usable_profile(profile: bytes | None, mode: str) -> tuple[bytes | None, str | None]:
     """A color profile if it is one for PIL pictures of this mode; else ``None`` and the reason, if there is one."""
     if not profile:

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _PREDICTOR, _COLOR_MAP, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 317, 320, 322, 323, 324, 325
 _KIND, _INK_SET, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _LARGEST_VALUE = 254, 332, 338, 339, 341
-_CHROMA_SUBSAMPLING, _DNG_VERSION = 530, 50706
+_CHROMA_SUBSAMPLING, _COLOR_PROFILE, _DNG_VERSION = 530, 34675, 50706
 _REDUCED, _MASK = 1, 4  # bits of _KIND
 _FORMATS = {1: "u", 2: "i", 3: "f"}  # as numpy names them
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -90,8 +90,10 @@ def tiff_pages(data: bytes) -> list[tuple[int, Tags]]:
     return pages
 
 
-def pillow_reads(tags: Tags) -> bool:
-    """Whether nothing is lost if Pillow reads this page."""
+def pillow_reads(data: bytes, tags: Tags) -> bool:
+    """Whether Pillow reads this page, and nothing is lost."""
+    if data.startswith(b"MM\0+"):
+        return False
     if _number(tags, _PHOTOMETRIC, 0) == _YCBCR and _number(tags, _COMPRESSION, 1) == _NO_COMPRESSION:
         return _numbers(tags, _CHROMA_SUBSAMPLING, (2, 2)) == (1, 1)
     return max(_numbers(tags, _BITS, (1,))) <= 8 and set(_numbers(tags, _SAMPLE_FORMAT, (1,))) == {1}
@@ -100,11 +102,6 @@ def pillow_reads(tags: Tags) -> bool:
 def tiff_size(tags: Tags) -> tuple[int, int]:
     """Width and height as they lie in the file."""
     return _number(tags, _WIDTH), _number(tags, _HEIGHT)
-
-
-def tiff_bits(tags: Tags) -> int:
-    """Bits of a channel."""
-    return _numbers(tags, _BITS, (1,))[0]
 
 
 def read_tiff(data: bytes, tags: Tags, *, white: float | None = None, allow_truncated: bool = False) -> TiffColors:
@@ -163,32 +160,31 @@ def read_tiff(data: bytes, tags: Tags, *, white: float | None = None, allow_trun
     return TiffColors(colors, alpha, photometric in (_CIELAB, _ICCLAB), tuple(dict.fromkeys(problems)))
 
 
-def seen_as_8bit(data: bytes, tags: Tags) -> bytes:
-    """The file with one page, whose tags say that it has 8 bit and nothing rare: Pillow opens it for its notes."""
-    file = bytearray(data)
-    endian, is_big = "<" if tags.prefix == b"II" else ">", b"+" in data[:4]
-    count, entry, pointer = ("Q", "HHQ", "Q") if is_big else ("H", "HHL", "L")
-    struct.pack_into(endian + pointer, file, 8 if is_big else 4, tags.offset)
-    photometric = _number(tags, _PHOTOMETRIC, 0)
-    num_colors = {_CMYK: 4, _RGB: 3, _CIELAB: 3, _ICCLAB: 3}.get(photometric, 3 if photometric == _PALETTE else 1)
-    said = {
-        _BITS: 8,
-        _COMPRESSION: _NO_COMPRESSION,
-        _PHOTOMETRIC: {1: _BLACK_IS_ZERO, 3: _RGB, 4: _CMYK}[num_colors],
-        _FILL_ORDER: 1,
-        _SAMPLES: num_colors,
-        _PLANAR: 1,
-    }
-    (num_entries,) = struct.unpack_from(endian + count, file, tags.offset)
-    first, size = tags.offset + struct.calcsize("<" + count), struct.calcsize("<" + entry + pointer)
-    for position in range(first, min(first + num_entries * size, len(file) - size + 1), size):
-        (tag,) = struct.unpack_from(endian + "H", file, position)
-        if tag in said:
-            struct.pack_into(endian + entry, file, position, tag, 3, 1)
-            struct.pack_into(endian + "H", file, position + struct.calcsize("<" + entry), said[tag])
-        elif tag in (_EXTRA_SAMPLES, _SAMPLE_FORMAT):
-            struct.pack_into(endian + "H", file, position, 65535)  # no tag that anybody knows
-    return bytes(file)
+class PageView(Image.Image):
+    """Stands for Pillow's view of a page that Pillow does not open, where its profile and notes are read."""
+
+    format = "TIFF"
+
+    def __init__(self, number: int, tags: Tags) -> None:
+        super().__init__()
+        self._number, self._tags = number, tags
+        profile = tags.get(_COLOR_PROFILE)
+        self.info = {"icc_profile": profile} if isinstance(profile, bytes) else {}
+
+    @property
+    def mode(self) -> str:
+        """As Pillow names the channels, of 8 bit."""
+        kind = _number(self._tags, _PHOTOMETRIC, 0)
+        return "CMYK" if kind == _CMYK else "L" if kind in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) else "RGB"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as they lie in the file."""
+        return tiff_size(self._tags)
+
+    def tell(self) -> int:
+        """Number of the page in the file."""
+        return self._number
 
 
 class _Layout(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import AvifImagePlugin, GifImagePlugin, ImageFile
 
-from memgan.image.containers import all_png_chunks
+from memgan.image.containers import all_png_chunks, webp_chunks
 
 
 def frame_durations(data: bytes, kind: str) -> list[float] | None:
@@ -19,7 +19,8 @@ def frame_durations(data: bytes, kind: str) -> list[float] | None:
         ]
         return [1000 * numerator / (denominator or 100) for numerator, denominator in delays]
     if kind == "WEBP":
-        return _webp_durations(data)
+        frames = [body for name, body in webp_chunks(data) if name == b"ANMF" and len(body) >= 16]
+        return [float(int.from_bytes(body[12:15], "little")) for body in frames]
     if kind in ("GIF", "AVIF"):
         plugin: Any = GifImagePlugin.GifImageFile if kind == "GIF" else AvifImagePlugin.AvifImageFile
         with plugin(io.BytesIO(data), "") as image:
@@ -40,13 +41,3 @@ def _duration(image: ImageFile.ImageFile, frame: int, is_decoded: bool) -> float
     if is_decoded:
         image.load()
     return float(image.info.get("duration", 0))
-
-
-def _webp_durations(data: bytes) -> list[float]:
-    durations, position = list[float](), 12
-    while position + 8 <= len(data):
-        name, length = struct.unpack_from("<4sL", data, position)
-        if name == b"ANMF" and position + 23 <= len(data):
-            durations.append(float(int.from_bytes(data[position + 20 : position + 23], "little")))
-        position += 8 + length + length % 2
-    return durations

@@ -177,9 +177,9 @@ def clean_xmp(data: bytes, is_turned: bool) -> tuple[bytes | None, tuple[str, ..
     Args:
         is_turned: whether the pixels are turned, so that the places of people in the picture move.
     """
-    data = data.strip(b"\0")
-    if b"\0" in data[:64]:
+    if b"\0" in data[:64].strip(b"\0"):
         data = data.decode("utf-16", "replace").encode()
+    data = data.strip(b"\0")
     try:
         packet = Packet(data)
     except ValueError as error:

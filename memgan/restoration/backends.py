@@ -9,7 +9,6 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from memgan.restoration.onnx_export import INPUT, onnx_bytes
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import BACKENDS
-from memgan.runtime.onnx_session import open_session
+from memgan.runtime.onnx_session import OnnxSession
 
 KEPT_GRAPHS = 4
 """Each has the size of the network's weights in float32."""
@@ -37,7 +36,7 @@ class OnnxNetwork(nn.Module):
     Where the input is not on the CPU, the network makes the picture itself. Threads may share it.
     """
 
-    def __init__(self, network: MemGAN, session: Any) -> None:
+    def __init__(self, network: MemGAN, session: OnnxSession) -> None:
         super().__init__()
         self.trained = network
         self._session = session
@@ -96,16 +95,16 @@ def _onnx_network(network: MemGAN) -> OnnxNetwork:
     except OutputError as error:  # the graph works all the same, and is exported again the next time
         warnings.warn(f"the graph of backend='onnx' is not kept: {error}", stacklevel=2)
     if session is None:
-        session = open_session(onnx_bytes(network) if graph is None else graph, _PURPOSE)
+        session = OnnxSession(onnx_bytes(network) if graph is None else graph, _PURPOSE)
     return OnnxNetwork(network, session)
 
 
-def _kept_session(path: Path) -> Any | None:
+def _kept_session(path: Path) -> OnnxSession | None:
     """A session of a graph in the cache; ``None`` if there is none that is whole."""
     if not path.is_file():
         return None
     try:
-        session = open_session(path, _PURPOSE)
+        session = OnnxSession(path, _PURPOSE)
     except WeightsError:  # damaged, and easily exported again
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
+from memgan.runtime.checks import check_int
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
 
@@ -51,7 +53,13 @@ class RestoreOptions:
         None, "restore only these faces, from 0, the largest first", group="faces", metavar="N[,N]", parse=_indices
     )
     score_threshold: float | None = option(
-        None, "leave out less certain faces, 0 to 1", group="faces", metavar="P", low=0, high=1, parse=float
+        None,
+        "least certainty of a face, 0 to 1 (default: 0.9; lower numbers take in more, also what is no face)",
+        group="faces",
+        metavar="P",
+        low=0,
+        high=1,
+        parse=float,
     )
     min_eye_distance: float = option(5.0, "leave out smaller faces (default: 5)", group="faces", metavar="PX", low=0)
     min_face_size: float = option(
@@ -109,3 +117,6 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.face_index is not None:
+            given = self.face_index if isinstance(self.face_index, Iterable) else (self.face_index,)
+            object.__setattr__(self, "face_index", tuple(check_int("face_index", index, 0) for index in given))

@@ -112,8 +112,9 @@ class SpandrelUpsampler:
             except torch.cuda.OutOfMemoryError:
                 if tile <= _LEAST_TILE:
                     raise
-                tile = max(_LEAST_TILE, min(tile, *source.shape[1:]) // 2)
-                release_memory(self._device)
+            # Here, not above: while an exception is handled, its traceback keeps the tensors of what it passed.
+            tile = max(_LEAST_TILE, min(tile, *source.shape[1:]) // 2)
+            release_memory(self._device)
 
     def _run_tiles(self, source: Tensor, tile: int, peak: int) -> np.ndarray:
         (height, width), scale = source.shape[1:], self.scale

@@ -100,7 +100,7 @@ class Row:
 class Records:
     """The rows of a folder of outputs. May be used by several threads, and by several processes at a time.
 
-    Rows of other runs are seen as they are written. In memory are 16 bytes for each input and output of the file.
+    Rows of other runs are seen as they are written. In memory are about 50 bytes for each input and output of the file.
     A file that cannot be read or written is an OutputError.
 
     Args:

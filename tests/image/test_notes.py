@@ -18,6 +18,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 import memgan.image
 from memgan.image import Encoded, Notes, Picture, PngText, decode_picture, encode, load_picture, save_picture
 from memgan.image.formats import FORMATS
+from memgan.image.palette import TOO_MANY_COLORS
 from memgan.runtime.picture_formats import NOTES, PICTURE_FORMATS, FileFormat
 
 README = Path(memgan.image.__file__).with_name("README.md")
@@ -97,7 +98,8 @@ def carrying(note: str) -> Picture:
 def written(note: str, form: FileFormat) -> tuple[Picture, Encoded, Picture]:
     picture = carrying(note)
     encoded = encode(picture, form.suffixes[0])
-    return picture, encoded, decode_picture(encoded.data)
+    problems = tuple(one for one in encoded.problems if one != TOO_MANY_COLORS)
+    return picture, encoded._replace(problems=problems), decode_picture(encoded.data)
 
 
 def user_comment(picture: Picture) -> bytes:

@@ -1,6 +1,8 @@
 """MemGANRestorer: the promises of GFPGANer's interface, and those that GFPGANer does not keep."""
 
+import gc
 import inspect
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -13,6 +15,7 @@ from tiny import TINY, save_tiny_weights
 
 from memgan import MemGANRestorer, hub
 from memgan.errors import ConfigError, ImageError, MemGANError, StateMismatchError, WeightsError, WeightsNotFoundError
+from memgan.faces import Face
 from memgan.network.model import build_memgan
 from memgan.restoration.inference import restore_crops
 from memgan.runtime.device import choose_device
@@ -463,3 +466,112 @@ def test_device_is_chosen_from_what_there_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device().type == "cpu"
     assert choose_device("cpu") == torch.device("cpu")
+
+
+# -- what callers bring with them -----------------------------------------------------------------------------------
+
+
+def test_parameters_of_the_callers_network_stay_trainable():
+    network = build_memgan(TINY)
+    first = next(network.parameters())
+    first.requires_grad_(False)
+    MemGANRestorer(network=network, detector=FakeDetector(face_at(70, 60)), device="cpu", upscale=1).enhance(scene())
+    assert [p.requires_grad for p in network.parameters()] == [p is not first for p in network.parameters()]
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize("network", [torch.nn.Identity(), torch.nn.DataParallel(FakeNetwork()), lambda image: (image,)])
+def test_networks_that_do_not_say_what_they_take(network):
+    with pytest.raises(ConfigError, match=r"config\.image_size"):
+        MemGANRestorer(network=network, detector=FakeDetector(), device="cpu")
+
+
+def test_a_mask_that_is_an_array_is_refused():
+    with pytest.raises(ConfigError, match="a function"):
+        restorer(mask=np.ones((64, 64)))
+
+
+class Gives:
+    """A detector that gives what it was made with."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def detect(self, image):
+        return self.found
+
+
+def test_detectors_may_give_lists():
+    face = face_at(70, 60)
+    box, landmarks = face.box_xyxy.tolist(), face.landmarks.tolist()
+    expected = restorer(faces=[face]).enhance(scene())
+    for found in (
+        [Face(box, landmarks, 0.9)],
+        (Face(torch.tensor(box), torch.tensor(landmarks), 0.9),),
+        [landmarks],
+        np.float32([landmarks]),
+    ):
+        model = restorer()
+        model.pipeline.detector = Gives(found)
+        np.testing.assert_array_equal(model.enhance(scene())[1], expected[1])
+    model.pipeline.detector = Gives([box])
+    assert len(model.enhance(scene())[1]) == 1
+
+
+@pytest.mark.parametrize("found", [None, 3, [None], ["face"], [Face([1, 2], [[1, 2]], 0.5)], [[0, 0, 1]]])
+def test_detectors_that_give_no_faces(found):
+    model = restorer()
+    model.pipeline.detector = Gives(found)
+    with pytest.raises(ConfigError, match="the detector gave"):
+        model.enhance(scene())
+
+
+def test_an_aligned_face_has_no_faces_in_it():
+    with pytest.raises(ConfigError, match="has_aligned=True"):
+        restorer().restore(scene(100, 100), has_aligned=True, faces=[(10, 10, 90, 90)])
+    with pytest.raises(ConfigError, match="has_aligned=True"):
+        list(restorer().restore_batch([(scene(100, 100), [])], has_aligned=True))
+
+
+def test_pil_pictures_come_back_as_rgb_whatever_the_order_of_arrays():
+    image = scene()
+    model = restorer()
+    of_array, of_pil = model.enhance(image), model.enhance(Image.fromarray(image[:, :, ::-1].copy()))
+    for bgr, rgb in zip(arrays_of(of_array), arrays_of(of_pil), strict=True):
+        np.testing.assert_array_equal(rgb, bgr[:, :, ::-1])
+    first, second = model.restore_batch([Image.fromarray(image[:, :, ::-1].copy()), image])
+    np.testing.assert_array_equal(first.image, second.image[:, :, ::-1])
+
+
+def test_memory_is_given_back_when_the_error_is_over(monkeypatch):
+    """While an exception is handled, its traceback holds the tensors of all functions that it has passed."""
+    alive = []
+
+    class Hungry(FakeNetwork):
+        def forward(self, image):
+            activations = image * 2
+            alive.append(weakref.ref(activations))
+            if len(image) > 1:
+                raise torch.cuda.OutOfMemoryError("too much")
+            return super().forward(image)
+
+    seen = []
+    monkeypatch.setattr(
+        "memgan.restoration.inference.release_memory", lambda device: seen.append([ref() is None for ref in alive])
+    )
+    network = Hungry()
+    assert len(restore_crops(network, [scene(64, 64, seed) for seed in range(4)], device=torch.device("cpu"))) == 4
+    assert seen == [[True], [True, True]]
+
+
+def test_closing_frees_the_session_of_the_detector(weights):
+    model = MemGANRestorer(weights, device="cpu", upscale=1)
+    session = weakref.ref(model.detector._network._session)
+    other = MemGANRestorer(weights, device="cpu", upscale=1)
+    assert other.detector._network._session is session()
+    model.close()
+    assert session() is not None  # the other one needs it
+    other.close()
+    del model, other
+    gc.collect()
+    assert session() is None

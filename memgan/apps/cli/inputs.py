@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from memgan.apps.cli.names import FOLDERS, labels
-from memgan.runtime.records import is_records_folder
+from memgan.runtime.records import RECORDS_NAME, is_records_folder
 
 CACHES = frozenset(
     (
@@ -193,7 +193,9 @@ class Inputs:
 
     def _file(self, root: _Root, folder: PurePath, entry: "os.DirEntry[str]") -> InputPicture | LeftOut:
         path, suffix = root.given / folder / entry.name, PurePath(entry.name).suffix.lower()
-        if _is_passed_over(entry.name):  # other programs' notes about pictures, not pictures
+        if (
+            _is_passed_over(entry.name) or entry.name == RECORDS_NAME
+        ):  # other programs' notes about pictures, not pictures
             return LeftOut(path, "hidden, or of a file manager", is_usual=True)
         if suffix not in self._suffixes:
             return LeftOut(path, "file of another type", suffix or "without suffix")

@@ -23,7 +23,7 @@ from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, js
 from memgan.apps.cli.restore_report import RESTORED as DONE
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
-from memgan.image.pages import PAGE_SUFFIXES, PagesWriter, Timing, open_pages
+from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
@@ -63,12 +63,13 @@ class FileRestorer:
 
     def run(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
         """Each input's path and what became of it, in their order, until ``stops``; what has begun is completed."""
+        # Planned one after the other whatever the number of jobs: of two inputs with one result the first one gets it.
+        plans = map(self._planner.plan, itertools.takewhile(lambda _: not self._stops(), inputs))
         if self._jobs == 1:
-            return self._restore(inputs)
-        begun = itertools.takewhile(lambda _: not self._stops(), inputs)
-        return itertools.chain.from_iterable(in_order(lambda item: list(self._restore([item])), begun, self._jobs))
+            return self._restore(plans)
+        return itertools.chain.from_iterable(in_order(lambda plan: list(self._restore([plan])), plans, self._jobs))
 
-    def _restore(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
+    def _restore(self, plans: Iterable[Plan]) -> Iterator[tuple[Path, Row]]:
         waiting: deque[_Step] = deque()  # of the inputs that are begun, in their order
         begin = time.perf_counter()
 
@@ -81,7 +82,7 @@ class FileRestorer:
             return work.given, row
 
         begun: _Work | None = None  # some of its pages are done, others not
-        results = self._restorer.pipeline.run(self._pictures(inputs, waiting), self._options, raise_errors=False)
+        results = self._restorer.pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
             try:
                 for result in results:
@@ -100,12 +101,12 @@ class FileRestorer:
                 if begun is not None:
                     begun.give_up()
 
-    def _pictures(self, inputs: Iterable[InputPicture], waiting: "deque[_Step]") -> Iterator[Picture]:
+    def _pictures(self, plans: Iterable[Plan], waiting: "deque[_Step]") -> Iterator[Picture]:
         """Pictures to restore; for each and for each input without any a step is added to ``waiting``."""
-        for item in inputs:
+        for plan in plans:
             if self._stops():
                 return
-            work = _Work(self._planner.plan(item), self._planner, self._options)
+            work = _Work(plan, self._planner, self._options)
             if work.is_over:
                 waiting.append(_Step(work, has_picture=False))
                 continue
@@ -245,18 +246,19 @@ class _Work:
     def _write_whole(self, result: Restoration, picture: Picture, page: str) -> None:
         """Write the whole picture, or as a page into the file of all pages where its type holds several."""
         name, suffix = self._plan.item.name, self._suffix(result)
-        holds_pages = page and suffix in PAGE_SUFFIXES
-        whole = picture_name(name, suffix, self._end if holds_pages else f"{page}{self._end}")
+        is_page = page and holds_pages(suffix, self._timing is not None)
+        whole = picture_name(name, suffix, self._end if is_page else f"{page}{self._end}")
         if self._writer is None:
             self._claim(whole)
             self._output = self._output or whole.as_posix()
-        if holds_pages:
+        if is_page:
             if self._writer is None:
                 path = self._files.output / whole
                 _make_folder(path.parent)
-                self._writer = PagesWriter(path, self._timing, self._files.quality).__enter__()
+                quality, provenance = self._files.quality, self._files.provenance
+                self._writer = PagesWriter(path, self._timing, quality, provenance).__enter__()
             try:
-                self._writer.add(picture)
+                self._notes.update(dict.fromkeys(self._writer.add(picture)))
             except OutputError:
                 raise
             except OSError as error:

@@ -152,3 +152,12 @@ class PartOptions:
     )
     half: bool = option(False, "the same as --dtype float16", group="work")
     backend: str = option("torch", "what runs the network on a CPU (default: torch)", group="work", choices=BACKENDS)
+    threads: int | None = option(
+        None,
+        "threads of torch, onnxruntime and OpenCV for each picture (default: OMP_NUM_THREADS, or the cores, shared "
+        "among the jobs)",
+        group="work",
+        metavar="N",
+        low=1,
+        parse=int,
+    )

@@ -15,9 +15,9 @@ from memgan.restoration.options import RestoreOptions
 from memgan.runtime.path_rules import folded, name_problem
 from memgan.runtime.records import FileState, NameIndex, Records, Row, digest, name_number
 
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     *("output", "input", "recursive", "skip_existing", "dry_run", "report", "quiet", "jobs", "keep_date"),
-    *("max_batch", "overlap", "color", "evidence", "paste_back", "weights", "device"),
+    *("max_batch", "threads", "overlap", "color", "evidence", "paste_back", "weights", "device"),
 }
 """Options that the outputs do not depend on but for rounding (and ``weights``, whose content counts)."""
 
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Plans the inputs of a run one by one. May be used by several threads.
+    """Plans the inputs of a run one by one. Threads that write may ask for further outputs meanwhile.
 
     A result belongs to the input that a record names, or that was planned first in this run. No other one overwrites
     it.
@@ -117,7 +117,7 @@ def options_digest(files: FileOptions, options: RestoreOptions, parts: PartOptio
         field.name: getattr(group, field.name)
         for group in (files, options, parts)
         for field in dataclasses.fields(group)
-        if field.name not in _WITHOUT_EFFECT
+        if field.name not in WITHOUT_EFFECT
     }
     return digest({**chosen, "weights": weights["sha256"]})
 

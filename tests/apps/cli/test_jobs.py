@@ -100,7 +100,8 @@ def test_the_jobs_share_the_cores_and_leave_the_settings_as_they_were():
 def test_the_embedded_detector_takes_as_many_threads_as_torch():
     for number in (1, 2):
         torch.set_num_threads(number)
-        assert retinaface._session.__wrapped__().get_session_options().intra_op_num_threads == number
+        session = retinaface.EmbeddedRetinaFace()._session._session
+        assert session.get_session_options().intra_op_num_threads == number
 
 
 # -- the order of work -----------------------------------------------------------------------------------------------
@@ -210,3 +211,10 @@ def test_the_report_has_no_pixels(restore, tmp_path):
     rows = json.loads(report.read_text("utf-8"))["pictures"]
     assert len(rows) == 6 and all(len(row["faces"]) == 1 for row in rows)
     assert max(len(json.dumps(row["faces"])) for row in rows) < 1000
+
+
+def test_of_two_inputs_with_one_result_the_first_gets_it_whatever_the_jobs(restore, folder, tmp_path, capsys):
+    (folder / "0.png.jpg").write_bytes((folder / "1.png").read_bytes())
+    assert restore("-j", "3", "--ext", "jpg") == 1
+    assert "0.png.jpg: skipped: its result" in capsys.readouterr().err
+    assert results_in(tmp_path) == [f"{i}.png.jpg" for i in range(6)]

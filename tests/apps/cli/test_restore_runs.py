@@ -1,5 +1,6 @@
 """Runs of ``memgan restore`` one after the other, side by side and interrupted: no picture is ever lost."""
 
+import dataclasses
 import errno
 import io
 import json
@@ -20,9 +21,12 @@ from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.apps.cli import restore as command
 from memgan.apps.cli import restore_files
+from memgan.apps.cli.restore_options import FileOptions, PartOptions
+from memgan.apps.cli.restore_plan import WITHOUT_EFFECT
 from memgan.errors import ImageError, OutputError
 from memgan.image import load_picture
 from memgan.image.pages import open_pages
+from memgan.restoration.options import RestoreOptions
 from memgan.runtime.records import Records, Row
 
 Run = Callable[..., int]
@@ -148,7 +152,7 @@ def test_what_was_done_is_known_by_the_record_alone(restore: Run, capsys: pytest
         assert restore("in", "--skip-existing", *words) == 0
         return "1 were there already" in capsys.readouterr().out
 
-    assert not skips() and skips() and skips("--jobs", 2, "--max-batch", 3, "--report", "r.json")
+    assert not skips() and skips() and skips("--jobs", 2, "--threads", 1, "--report", "r.json")
     assert not skips("-w", "0.5") and not skips(), "other options have written over it"
     Path("out/cmp/a.png_01.png").write_bytes(b"")
     assert not skips() and skips()
@@ -156,6 +160,13 @@ def test_what_was_done_is_known_by_the_record_alone(restore: Run, capsys: pytest
     assert not skips() and skips()
     save("in/a.png", seed=1), os.utime(picture, ns=(1, 1))
     assert not skips(), "another size"
+
+
+def test_only_options_of_the_work_itself_are_without_effect() -> None:
+    known = {field.name for kind in (FileOptions, RestoreOptions, PartOptions) for field in dataclasses.fields(kind)}
+    assert known >= WITHOUT_EFFECT
+    shaping = {"weight", "upscale", "grain", "detector", "ext", "suffix", "quality", "provenance", "pages", "dtype"}
+    assert known >= shaping and not shaping & WITHOUT_EFFECT
 
 
 def test_results_without_a_record_are_said_once(restore: Run, capsys: pytest.CaptureFixture[str]) -> None:
