@@ -9,6 +9,8 @@ from memgan.image import Picture, resize, save_picture
 
 COLUMNS, SIDE_PX = 5, 256
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 sheet_file, *photos = sys.argv[1:]
 restorer = MemGANRestorer()
 found = [restorer.restore(photo, paste_back=False) for photo in photos]

@@ -19,6 +19,8 @@ class FixedDetector:
         return [Face(box_xyxy, landmarks, score=1.0)]
 
 
+if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
 photo, result = sys.argv[1:3]
 weights = sys.argv[3] if len(sys.argv) > 3 else None
 

@@ -8,6 +8,8 @@ import numpy as np
 from memgan import MemGANRestorer
 from memgan.image import Picture, load_picture, save_picture
 
+if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
 photo, folder = sys.argv[1], Path(sys.argv[2])
 weights = sys.argv[3] if len(sys.argv) > 3 else None
 

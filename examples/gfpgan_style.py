@@ -6,6 +6,8 @@ import cv2
 
 from memgan import MemGANRestorer as GFPGANer  # was: from gfpgan import GFPGANer
 
+if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
 photo, result = sys.argv[1:3]
 model_path = sys.argv[3] if len(sys.argv) > 3 else None
 

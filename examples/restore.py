@@ -5,6 +5,8 @@ import sys
 from memgan import MemGANRestorer
 from memgan.image import load_picture, save_picture
 
+if len(sys.argv) not in (3, 4):
+    sys.exit(__doc__)
 photo, result = sys.argv[1:3]
 weights = sys.argv[3] if len(sys.argv) > 3 else None  # None: the weights that come with memgan
 

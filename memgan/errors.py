@@ -55,3 +55,9 @@ def shown(value: object) -> str:
     except Exception:  # of whole numbers with thousands of digits, and of whatever a caller's class does
         text = f"<{type(value).__name__}>"
     return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def brief(error: BaseException) -> str:
+    """What a message quotes of another library's error: one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."

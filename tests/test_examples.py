@@ -36,6 +36,13 @@ def test_every_script_is_tested_and_short():
         assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 40, name
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_arguments_a_script_says_how_it_is_called(script, monkeypatch):
+    monkeypatch.setattr("sys.argv", [script])
+    with pytest.raises(SystemExit, match=f"python examples/{script} [A-Z]+"):
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+
+
 def test_restore(run, tmp_path, capsys):
     run("restore.py", "album_page_gray.jpg", tmp_path / "result.png")
     assert capsys.readouterr().out.count("face at") == 2

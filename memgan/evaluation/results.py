@@ -1,4 +1,4 @@
-"""Holds the results of an evaluation, and sets them in a table with the figures that the paper publishes."""
+"""Holds the results of an evaluation, and sets them in a table."""
 
 import dataclasses
 import math
@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from memgan.evaluation import paper
 from memgan.evaluation.metrics.registry import MetricInfo
 from memgan.runtime.tables import text_table
 
@@ -149,17 +148,11 @@ def spread_of(values: list[float]) -> Spread:
 
 
 def result_table(result: EvaluationResult) -> str:
-    """One row per metric: input, every restorer with its gain (ratio; dB: difference), target, the paper's figures.
-
-    The paper's are on other faces (CelebA-Test) and, for st_lpips and fd_*, of another metric, which the row names.
-    """
-    with_paper = result.target_name == "truth"
+    """One row per metric: input, every restorer with its gain (ratio; dB: difference), target."""
     head = ["", "better", INPUT]
     for restorer in result.restorers:
         head += [restorer, "to input"]
     head.append(result.target_name)
-    if with_paper:
-        head += [f"published, {paper.TABLE_1_DATA}", "input", "MemGAN", "to input"]
     rows = []
     after = [result.summary(restorer) for restorer in result.restorers]
     for name, given in result.summary().items():
@@ -168,21 +161,13 @@ def result_table(result: EvaluationResult) -> str:
         for means in after:
             row += [_cell(means[name]), _gain(info, given.mean, means[name].mean)]
         row.append(f"{result.target[name]:.4f}" if name in result.target else "-")
-        rows.append(row + (_published(info) if with_paper else []))
+        rows.append(row)
     title = f"{result.num_faces} faces"
-    if with_paper:
+    if result.target_name == "truth":
         title += f", seeds {', '.join(map(str, result.seeds))}"
     elif result.num_target:
         title += f", {result.num_target} reference pictures"
     return "\n".join([title, text_table(head, rows, left=2), *_remarks(result)])
-
-
-def _published(info: MetricInfo) -> list[str]:
-    column = info.published
-    if column is None:
-        return ["-"] * 4
-    given, restored = paper.TABLE_1["Input"][column], paper.TABLE_1["MemGAN"][column]
-    return [column, f"{given:g}", f"{restored:g}", _gain(info, given, restored)]
 
 
 def _gain(info: MetricInfo, before: float, after: float) -> str:

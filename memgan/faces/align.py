@@ -8,6 +8,7 @@ import numpy as np
 from memgan.errors import ImageError
 from memgan.faces.warp import crop_region, invert_affine, rescale_affine
 from memgan.image import resize
+from memgan.runtime.short_repr import short_repr
 
 FFHQ_SIZE_PX = 512
 FFHQ_TEMPLATE = np.array(
@@ -50,6 +51,8 @@ class Face:
     grain_seed: int = 0
     """Of the noise that comes back with the restored face: a person may have the same, or another, in every frame."""
 
+    __repr__ = short_repr
+
     @property
     def eye_distance(self) -> float:
         """Distance between the eyes in pixels."""
@@ -81,6 +84,8 @@ class AlignedFace(Face):
     """(S, S, 3) uint8 RGB, aligned."""
     crop_from_image: np.ndarray
     """(2, 3) float64 similarity from picture coordinates to crop coordinates (both at pixel centers)."""
+
+    __repr__ = short_repr
 
     @property
     def image_from_crop(self) -> np.ndarray:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from memgan import hub
-from memgan.errors import ConfigError, MissingDependencyError, StateMismatchError, WeightsError, WeightsNotFoundError
+from memgan.errors import (
+    ConfigError,
+    MissingDependencyError,
+    StateMismatchError,
+    WeightsError,
+    WeightsNotFoundError,
+    brief,
+)
 from memgan.faces.retinaface import MEAN_BGR
 from memgan.hub.cache import cache_folder
 from memgan.hub.resolver import SOURCE_KEY
@@ -108,7 +115,7 @@ def load_network(
     try:
         network.load_state_dict(read_state(path, remedy=_REMEDY))
     except RuntimeError as error:
-        raise StateMismatchError(f"{path} does not fit the network ({error}). {_REMEDY}") from error
+        raise StateMismatchError(f"{path} does not fit the network ({brief(error)}). {_REMEDY}") from error
     return network
 
 
@@ -178,6 +185,8 @@ def convert(
         out = (cache_folder() / path.name).with_suffix(_SUFFIX) if out is None else out
     else:
         path = expand_home(source)
+        if source in hub.REGISTRY:
+            raise ConfigError(f"{source!r} is published as a safetensors file; names that can be converted: {allowed}.")
         if not path.is_file():
             raise WeightsNotFoundError(f"There is no file {path}; give a file, or one of the names: {allowed}.")
     if out is None:

@@ -14,6 +14,7 @@ from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.tensor_file import read_index, read_tensors, tensor_places, write_tensors
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.short_repr import short_repr
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,8 @@ class Checkpoint:
     """Further header entries, such as license and training summary."""
     path: Path | None = None
     """The file or index that it was read from."""
+
+    __repr__ = short_repr
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:

@@ -15,6 +15,7 @@ from memgan.image.notes import Carried, Notes, Origin
 from memgan.image.profiles import convert_to_srgb, profile_of_code_points, profile_of_gamma
 from memgan.runtime.checks import check_number
 from memgan.runtime.choices import COLOR_ORDERS
+from memgan.runtime.short_repr import short_repr
 
 ColorOrder = Literal["bgr", "rgb"]
 MIN_SIDE = 16
@@ -43,6 +44,8 @@ class Picture:
     """The kind of file it was read from; ``None``: none."""
     problems: tuple[str, ...] = ()
     """Short sentences on what is odd about the file or was dropped, for whoever reports."""
+
+    __repr__ = short_repr
 
     @property
     def peak(self) -> int:

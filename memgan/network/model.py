@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from memgan.errors import ShapeError, StateMismatchError
+from memgan.errors import ShapeError, StateMismatchError, brief
 from memgan.network.conditioning import Adjustment, DegradationConditioning
 from memgan.network.config import MemGANConfig
 from memgan.network.decoder import Decoder, Window
@@ -150,9 +150,10 @@ class MemGAN(nn.Module):
             self.decoder.synthesis.load_state_dict(self.decoder.synthesis.state_from_prior(prior))
             self.latent.mapping.load_state_dict(mapping)
         except (KeyError, RuntimeError) as error:
+            family, size = self.config.family, self.config.image_size
             raise StateMismatchError(
-                f"This prior does not fit {self.config.name} (family {self.config.family}, {self.config.image_size} px)"
-                f": {error}. Import a prior of that family with `memgan prior import`."
+                f"This prior does not fit {self.config.name}, which needs one of the family {family} and of {size} px: "
+                f"make it with `memgan prior import {family}` ({brief(error)})."
             ) from error
 
     def load_checked(self, state: Mapping[str, Tensor]) -> None:

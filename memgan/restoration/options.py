@@ -13,16 +13,22 @@ MAX_UPSCALE = 16.0
 
 
 def _strength(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 1")
     return value
 
 
 def _indices(text: str) -> tuple[int, ...]:
-    numbers = tuple(int(part) for part in text.split(","))
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (-1,)
     if min(numbers) < 0:
-        raise argparse.ArgumentTypeError(f"{text} has a number below 0")
+        raise argparse.ArgumentTypeError(f"{text} are no numbers of faces, from 0, such as 0,2")
     return numbers
 
 

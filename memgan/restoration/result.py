@@ -7,6 +7,7 @@ import numpy as np
 
 from memgan.faces.align import AlignedFace
 from memgan.image import ColorOrder, Picture, to_array
+from memgan.runtime.short_repr import short_repr
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,6 +24,8 @@ class RestoredFace(AlignedFace):
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
     evidence: dict[int, np.ndarray] | None = None
     """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognizes each part of the face."""
+
+    __repr__ = short_repr
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class Restoration:
     """What is odd about the picture, or was dropped: short sentences."""
     error: Exception | None = None
     """What kept the picture from being restored, where errors are not raised; then there are no faces."""
+
+    __repr__ = short_repr
 
     @property
     def image(self) -> np.ndarray | None:

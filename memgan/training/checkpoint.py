@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from memgan.errors import ConfigError, DataError, MemGANError, StateMismatchError, WeightsError
+from memgan.errors import ConfigError, DataError, MemGANError, StateMismatchError, WeightsError, brief
 from memgan.hub import sha256_of, weight_file
 from memgan.hub.tensor_file import read_state, write_tensors
 from memgan.runtime.checks import parse_json
@@ -317,6 +317,6 @@ def _load_strict(module: nn.Module, state: dict[str, Tensor], folder: Path) -> N
         module.load_state_dict(state)
     except RuntimeError as error:
         raise StateMismatchError(
-            f"The discriminator in {folder} does not fit these settings ({error}); "
+            f"The discriminator in {folder} does not fit these settings ({brief(error)}); "
             "use the discriminator.size, channel_base and channel_max of that run."
         ) from error

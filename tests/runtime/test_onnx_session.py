@@ -9,7 +9,7 @@ import pytest
 from fuzzing import damaged, fuzz
 
 from memgan.errors import WeightsError
-from memgan.runtime.onnx_session import open_session
+from memgan.runtime.onnx_session import OnnxSession
 
 onnx = pytest.importorskip("onnx")
 
@@ -64,8 +64,15 @@ def with_other_parts(generator: random.Random) -> bytes:
 
 
 def test_what_is_read() -> None:
-    found = open_session(graph(), "this test").run(None, {"input": np.ones((2, 3, 8, 8), np.float32)})[0]
+    found = OnnxSession(graph(), "this test").run(None, {"input": np.ones((2, 3, 8, 8), np.float32)})[0]
     assert found.shape == (2, 1, 8, 8) and found[0, 0, 4, 4] == (3 * 27 + 3) / 6
+
+
+def test_damage_that_makes_an_unreadable_message(capfd: pytest.CaptureFixture[str]) -> None:
+    model = graph().replace(b"kernel", b"\x80ernel")  # named by onnxruntime's own error, which is then no UTF-8
+    with pytest.raises(WeightsError, match="cannot run its ONNX data"):
+        OnnxSession(model.replace(b"LeakyRelu", b"LeakyRel\x80"), "this test")
+    assert not capfd.readouterr().out
 
 
 def test_fuzz_graphs(tmp_path: Path, fuzz_seconds: float | None, capfd: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +85,7 @@ def test_fuzz_graphs(tmp_path: Path, fuzz_seconds: float | None, capfd: pytest.C
         path.write_bytes(data)
         for source in (data, path):
             try:
-                open_session(source, "this test")
+                OnnxSession(source, "this test")
             except WeightsError as error:
                 assert "this test" in str(error)
 

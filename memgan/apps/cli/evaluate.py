@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also report slot usage, attention entropy, and the effect of each bank on the picture",
     )
     add("--memory-faces", type=int, default=16, metavar="N", help="faces for --memory-health (default: 16)")
+    add("--published", action="store_true", help="also show the paper's figures of these metrics, on its own faces")
     add("--json", type=Path, metavar="FILE", help="also write all figures of all faces")
 
 
@@ -138,7 +139,9 @@ def run(args: argparse.Namespace) -> int:
     print(evaluation.result_table(result))
     if args.self_ensemble:
         print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
-    print(f"\n{paper.table_3_text() if args.real else paper.table_1_text()}")
+    if args.published:
+        columns = {info.published for info in result.metrics.values() if info.published is not None}
+        print(f"\n{paper.table_3_text() if args.real else paper.table_1_text(columns)}")
     report = result.to_dict() | {"self_ensemble": args.self_ensemble}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
@@ -155,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     if args.memory_sheet:
         evaluation.write_memory_sheet(first, memory_sheet, args.memory_sheet)
     if args.json:
-        write_json(args.json, report | {"published": paper.tables()})
+        write_json(args.json, report | ({"published": paper.tables()} if args.published else {}))
     return 0
 
 

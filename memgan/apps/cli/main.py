@@ -2,9 +2,12 @@
 of a signal that ended it."""
 
 import argparse
+import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from memgan.errors import MemGANError
 from memgan.runtime.streams import drop_what_is_left, lenient_streams, open_missing_streams
@@ -34,7 +37,7 @@ PRINTING = ("models", "verify", "info", "evaluate", "benchmark")
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands; only ``command``'s own arguments are added, so that no other module is loaded."""
-    parser = argparse.ArgumentParser(prog="memgan", description="Blind face restoration in whole photographs.")
+    parser = _Parser(prog="memgan", description="Blind face restoration in whole photographs.")
     parser.add_argument("--version", action="version", version=f"memgan {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
@@ -44,7 +47,24 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
             module = importlib.import_module(app if importlib.util.find_spec(app) else f"memgan.apps.cli.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
+            parser.chosen = subparser
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where to look, instead of all words first."""
+
+    chosen: argparse.ArgumentParser | None = None
+    """Of the command that is run; argparse itself reports words that it does not know as those of the whole."""
+
+    def error(self, message: str) -> NoReturn:
+        parser = self.chosen or self
+        hint = ""
+        if unknown := re.match(r"unrecognized arguments: (--?[\w-]+)", message):
+            words = [word for action in parser._actions for word in action.option_strings]
+            close = difflib.get_close_matches(unknown[1], words, n=1)
+            hint = f"; did you mean {close[0]}" if close else ""
+        self.exit(2, f"{parser.prog}: error: {message}{hint}; see `{parser.prog} --help`\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memgan.apps.cli.arguments import add_options, options_from
+from memgan.apps.cli.foreign_options import refuse_foreign_options
 from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED
 from memgan.apps.cli.restore_options import FileOptions, PartOptions
 from memgan.errors import ConfigError, OutputError
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="picture file or folder of pictures")
     add_options(parser, FileOptions, RestoreOptions, PartOptions, groups=("files", "faces", "looks", "work"))
+    refuse_foreign_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,12 +37,18 @@ class FileOptions:
         dataclasses.MISSING,
         "folder for the results; made if missing",
         group="files",
-        words=("-o", "--output"),
+        words=("-o", "--output", "--output_path"),
         metavar="DIR",
         parse=Path,
     )
     input: Sequence[Path] = option(
-        (), "the same, with a name", group="files", words=("-i", "--input"), metavar="INPUT", parse=Path, repeated=True
+        (),
+        "the same, with a name",
+        group="files",
+        words=("-i", "--input", "--input_path"),
+        metavar="INPUT",
+        parse=Path,
+        repeated=True,
     )
     recursive: bool = option(
         False, "also look into folders of the input folders", group="files", words=("-r", "--recursive")

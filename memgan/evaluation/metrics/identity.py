@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError
+from memgan.errors import MissingDependencyError, ShapeError, WeightsError, WeightsNotFoundError, brief
 from memgan.evaluation.networks.packages import package_file
 from memgan.image import to_uint8
 from memgan.runtime.checks import check_pictures
@@ -48,7 +48,7 @@ class IdentityDistance:
         try:
             self._network = dlib.face_recognition_model_v1(str(file))
         except RuntimeError as error:
-            raise WeightsError(f"{file} is no face recognition network of dlib ({error}).") from error
+            raise WeightsError(f"{file} is no face recognition network of dlib ({brief(error)}).") from error
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """Distances of corresponding faces, two (B, 3, S, S) aligned to the FFHQ template -> (B,) float32 on the CPU.

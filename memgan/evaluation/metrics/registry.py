@@ -28,7 +28,7 @@ class MetricInfo:
     """``paired``: image and truth; ``single``: the image alone; ``sets``: all images and all truths."""
     higher_is_better: bool
     made_by: str  # the network and where it comes from, or the formula
-    published: str | None = None  # column of the paper's Table 1 to compare with
+    published: str | None = None  # column of the paper's Table 1 that is nearest to it
     unit: str | None = None  # dB: gains are differences, not ratios
     distance: Literal["frechet", "kernel"] = "frechet"  # of the features of ``sets``
     region: Region = "whole"

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import WeightsError
+from memgan.errors import WeightsError, brief
 from memgan.evaluation.networks.packages import package_file
 from memgan.hub.tensor_file import read_state
 
@@ -68,7 +68,7 @@ class EfficientNetLite(nn.Module):
             try:
                 self.load_state_dict(read_state(file))
             except RuntimeError as error:
-                raise WeightsError(f"{file} holds no EfficientNet-lite{variant} weights ({error}).") from error
+                raise WeightsError(f"{file} holds no EfficientNet-lite{variant} weights ({brief(error)}).") from error
         self.eval().requires_grad_(False)
 
     def taps(self, image: Tensor) -> list[Tensor]:

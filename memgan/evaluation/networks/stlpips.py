@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from memgan.errors import WeightsError
+from memgan.errors import WeightsError, brief
 from memgan.evaluation.networks.packages import package_file
 from memgan.hub.tensor_file import read_state
 from memgan.runtime.checks import check_choice, check_pictures
@@ -114,7 +114,7 @@ class STLPIPS(nn.Module):
             try:
                 self.load_state_dict(state)
             except RuntimeError as error:
-                raise WeightsError(f"The ST-LPIPS weights do not fit the {net} trunk: {error}") from error
+                raise WeightsError(f"The ST-LPIPS weights do not fit the {net} trunk: {brief(error)}") from error
         self.eval().requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # a quarter faster on the CPU
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
+from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError, brief
 from memgan.evaluation.metrics.identity import square_cut
 from memgan.training.window import Area
 
@@ -85,15 +85,16 @@ def identity_network(path: Path, device: torch.device | None = None) -> nn.Modul
         network = (program if device is None else move_to_device_pass(program, str(device))).module()
     except Exception as error:  # the reader has a dozen of its own
         raise WeightsError(
-            f"{path} is no readable network ({error}); write it with torch.export.save(torch.export.export(...))."
+            f"{path} is no readable network ({brief(error)}); write it with "
+            "torch.export.save(torch.export.export(...))."
         ) from error
     try:
         with torch.no_grad():
             shape = tuple(network(torch.zeros(3, 3, SIDE_PX, SIDE_PX, device=device)).shape)
     except Exception as error:
         raise ConfigError(
-            f"The identity network {path} does not take faces of (3, 3, {SIDE_PX}, {SIDE_PX}): {error}. Export it with "
-            "a dynamic batch size."
+            f"The identity network {path} does not take faces of (3, 3, {SIDE_PX}, {SIDE_PX}): "
+            f"{brief(error)}. Export it with a dynamic batch size."
         ) from error
     if len(shape) != 2 or shape[0] != 3:
         raise ConfigError(f"The identity network {path} gave {shape} for three faces; needed: (3, D).")

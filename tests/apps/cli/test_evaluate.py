@@ -32,7 +32,7 @@ def test_table_and_figures(weights: Path, faces: Path, tmp_path: Path, capsys: p
     command = f"evaluate {faces} --weights {weights} --json {figures} --device cpu"
     assert main(command.split()) == 0
     first = capsys.readouterr().out
-    assert "3 faces" in first and "published" in first and "GFP-GAN" in first
+    assert "3 faces" in first and "ublished" not in first and "GFP-GAN" not in first  # nobody asked for them
     for name in ("psnr", "ssim", "st_lpips", "fd_enlite0", "identity"):
         assert name in first
     assert "left out: niqe" in first  # 64 px are too small for it
@@ -40,11 +40,27 @@ def test_table_and_figures(weights: Path, faces: Path, tmp_path: Path, capsys: p
     assert report["num_faces"] == 3 and len(report["faces"]) == 3 and report["restorers"] == ["tiny"]
     means = report["means"]
     assert means["tiny"]["psnr"]["mean"] < means["input"]["psnr"]["mean"]  # an untrained network restores nothing
-    assert report["published"]["table_1"]["rows"]["MemGAN"]["FID"] == 13.01
-    assert report["published"]["table_2"]["rows"]["Case 2"]["PSNR"] == 23.95
-    assert "memory_health" not in report
+    assert "memory_health" not in report and "published" not in report
     main(command.split())
     assert capsys.readouterr().out == first  # seeded
+
+
+def test_published_figures_stand_apart(
+    weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "all.json"
+    command = f"evaluate {faces} --weights {weights} --json {figures} --device cpu --published --metrics"
+    assert main([*command.split(), "psnr,st_lpips"]) == 0
+    own, _, published = capsys.readouterr().out.partition("\n\n")
+    assert "psnr" in own and "24.28" not in own and "GFP-GAN" not in own
+    for words in ("CelebA-Test, 2,824 of CelebA-HQ", "other faces", "other metrics than fd_* and st_lpips", "GFP-GAN"):
+        assert words in published
+    assert "24.28" in published and "0.3487" in published and "13.01" not in published  # FID was not asked for
+    report = json.loads(figures.read_text())
+    assert report["published"]["table_1"]["rows"]["MemGAN"]["FID"] == 13.01
+    assert report["published"]["table_2"]["rows"]["Case 2"]["PSNR"] == 23.95
+    assert main([*command.split(), "identity"]) == 0
+    assert "publishes no figures of these metrics" in capsys.readouterr().out
 
 
 def test_seeds(weights: Path, faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +129,7 @@ def test_other_restorers_and_weights(
 def test_real_faces(weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reference = write_faces(tmp_path / "good", count=4)
     command = f"evaluate --real {faces} --reference {reference} --weights {weights} --metrics fd_enlite0 --device cpu"
-    assert main([*command.split(), "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert main([*command.split(), "--sheet", str(tmp_path / "sheet.png"), "--published"]) == 0
     out = capsys.readouterr().out
     assert "fd_enlite0" in out and "4 reference pictures" in out and "WebPhoto" in out and "psnr" not in out
     assert load_picture(tmp_path / "sheet.png").rgb.shape[1] == 2 * 68 - 4  # input and restored

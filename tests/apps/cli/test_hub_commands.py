@@ -208,6 +208,15 @@ class TestConvert:
         status, _, err = run("convert", tmp_path / "x.pth", "-o", tmp_path / "x.safetensors", "--kind", "gan")
         assert status == 2 and "allowed are retinaface" in err
 
+    def test_what_is_no_checkpoint(self, run: Run, home: Path, tmp_path: Path) -> None:
+        text = tmp_path / "README.md"
+        text.write_text("# memgan\n")
+        status, _, err = run("convert", text, "-o", tmp_path / "x.safetensors")
+        assert status == 2 and "README.md cannot be read" in err and "it is no file of torch.save" in err
+        assert "weights_only" not in err and len(err) < 300
+        status, _, err = run("convert", hub.DEFAULT_NAME)
+        assert status == 2 and "is published as a safetensors file" in err and DETECTOR in err
+
 
 @pytest.mark.parametrize("command", ["models", "download", "verify", "info", "convert"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:

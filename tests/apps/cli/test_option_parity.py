@@ -260,5 +260,5 @@ def test_words_that_are_wrong(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         cli.main(["restore", *words.split()])
-    assert stop.value.code == 2 and "usage: memgan restore" in capsys.readouterr().err
+    assert stop.value.code == 2 and "see `memgan restore --help`" in capsys.readouterr().err
     assert files_in(tmp_path) == []

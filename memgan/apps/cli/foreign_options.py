@@ -1,0 +1,35 @@
+"""Knows the options of GFPGAN's and CodeFormer's programs that have no meaning here, and says why."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+_REASONS = {
+    ("-v", "--version"): "chooses one of GFPGAN's networks; here --weights chooses, see `memgan models`",
+    ("--fidelity_weight",): "is CodeFormer's, where 0 restores most; here -w 1 does, and -w 0 keeps the input",
+    ("--draw_box",): "would draw into the result; --report FILE gives the boxes of all faces",
+    ("--face_upsample",): "would enlarge faces by a second network; here they have the detail that theirs draws, up to "
+    "512 px",
+    ("--save_video_fps",): "is for videos, which are not read; restore their frames as pictures",
+}
+"""What each of these options does there, and what to do here."""
+FOREIGN_WORDS = tuple(word for words in _REASONS for word in words)
+
+
+def refuse_foreign_options(parser: argparse.ArgumentParser) -> None:
+    """Make the parser answer these options with the reason, instead of not knowing them; the help leaves them out."""
+    for words, reason in _REASONS.items():
+        parser.add_argument(*words, action=_Refused, nargs="?", const=reason, help=argparse.SUPPRESS)
+
+
+class _Refused(argparse.Action):
+    """Ends with its ``const``, the reason."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        parser.error(f"{option_string} {self.const}")
