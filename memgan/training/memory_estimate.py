@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import shutil
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -141,7 +142,9 @@ def _steps(
     if free is not None and bound < _SMALL * free:
         return [Need("a step at most", bound, device, remedy)]
     try:
-        taken = rehearse(config, trainer, networks, prior_faces)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # copies of tensors without values are warned of
+            taken = rehearse(config, trainer, networks, prior_faces)
     except Exception as error:  # an estimate that fails, in whichever operation, must not keep a run from starting
         log.warning("What a step takes is not known: it could not be rehearsed (%s).", error)
         return []

@@ -53,12 +53,17 @@ def test_a_rehearsal_counts_what_lives_at_once() -> None:
 def test_a_rehearsal_leaves_the_trainer_alone_and_grows_with_the_batch() -> None:
     trainer, networks = made(PRIOR)
     before = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
+    prior = random_prior_faces()
     random, given = trainer.random.get_state(), torch.get_rng_state()
-    found = rehearse(trainer.config, trainer, networks, random_prior_faces())
+    found = rehearse(trainer.config, trainer, networks, prior)
     assert set(found) == {"step", "start", "sample", "drawing"} and all(value > 0 for value in found.values())
     assert all(torch.equal(value, before[name]) for name, value in trainer.generator.state_dict().items())
     assert all(parameter.grad is None for parameter in trainer.generator.parameters())
     assert torch.equal(trainer.random.get_state(), random) and torch.equal(torch.get_rng_state(), given)
+
+
+@pytest.mark.slow
+def test_a_rehearsed_step_grows_with_the_batch_and_shrinks_with_windows() -> None:
     doubled = step_of({"run.batch_size": 4}) / step_of({"run.batch_size": 2})
     assert 1.6 < doubled < 2.0  # gradients of the weights do not grow
     windows = {"window.size": 8, "window.scale": 16, "window.margin": 0}

@@ -1,5 +1,6 @@
 """Runs that are interrupted and continued are the runs that they would have been."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -229,10 +230,12 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_checkpoint_before(
 
 
 def two(tmp_path: Path, work: Callable[..., object]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(run_in_a_group, args=(port, str(tmp_path), work), nprocs=2)
+    with contextlib.ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(3)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in sockets]
+    torch.multiprocessing.spawn(run_in_a_group, args=(ports, str(tmp_path), work), nprocs=2)
 
 
 @pytest.mark.slow
