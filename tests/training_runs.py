@@ -86,7 +86,7 @@ def stop_after(step: int, number: signal.Signals = signal.SIGTERM) -> Callable[[
 def run_in_a_group(
     rank: int, ports: list[int], folder: str, work: Callable[[int, Path, pytest.MonkeyPatch], object]
 ) -> None:
-    """One of two processes: ``work`` as a process that ``accelerate launch`` has started; each of its runs takes a port."""
+    """One of two processes: ``work`` as what ``accelerate launch`` has started; each of its runs takes a port."""
     places = {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {**places, "RANK": str(rank), "LOCAL_RANK": str(rank)}
     PORTS.extend(ports)

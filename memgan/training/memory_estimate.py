@@ -71,8 +71,6 @@ def needs(
     found = [
         Need("optimizers", 2 * trained, device, ""),
         *_steps(config, trainer, networks, prior_faces, device),
-        # Copies of the weights, of what the optimizers know, and of the file.
-        Need("checkpoints", 3 * trained, _CPU, ""),
         Need("drawn faces", pool * picture, where_made, f"lower data.synthetic_pool (it is {pool})"),
         # The clean and the degraded pictures as float32, of the step and of the batch that is made meanwhile.
         Need("batches", 4 * 2 * 2 * batch, device, f"lower run.batch_size (it is {run.batch_size})"),
@@ -82,6 +80,9 @@ def needs(
         # Levels in one byte, clean and degraded.
         each = WORKER + (AHEAD + 1) * 2 * batch
         found.append(Need("workers", run.workers * each, _CPU, f"lower run.workers (it is {run.workers})"))
+    # Copies of the weights, of what the optimizers know, and of the file; samples come after them.
+    copies = 3 * trained - sum(need.size for need in found if need.name == "samples" and need.device == _CPU)
+    found.append(Need("checkpoints", max(copies, 0), _CPU, ""))
     return [need for need in found if need.size]
 
 
