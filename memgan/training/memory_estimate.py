@@ -130,9 +130,9 @@ def _gb(size: int) -> str:
 def _steps(
     config: TrainConfig, trainer: Trainer, networks: LossNetworks, prior_faces: PriorFaces | None, device: torch.device
 ) -> list[Need]:
-    """The largest of what the start, a step and the drawing of faces take; and what sample pictures take besides.
+    """What a step takes, or the start if that is more; and what sample pictures take besides.
 
-    Memory that steps have left is in pieces that pictures of another size do not fit.
+    Memory that is free again is in pieces, which what comes next does not always fit.
     """
     size, faces = trainer.generator.config.image_size, config.run.batch_size
     remedy = (
@@ -149,8 +149,9 @@ def _steps(
     except Exception as error:  # an estimate that fails, in whichever operation, must not keep a run from starting
         log.warning("What a step takes is not known: it could not be rehearsed (%s).", error)
         return []
-    sample = taken.pop("sample")
-    return [Need("a step", round(ALLOCATED * max(taken.values())), device, remedy), Need("samples", sample, device, "")]
+    # The memory is that of the first batches, which are drawn one after another, or that of a step.
+    largest = max(ALLOCATED * taken["step"], taken["start"] + taken["drawing"])
+    return [Need("a step", round(largest), device, remedy), Need("samples", taken["sample"], device, "")]
 
 
 def rehearse(
@@ -177,6 +178,7 @@ def rehearse(
     found = {
         "step": _most_live(lambda: rehearsal.gradients(pictures(faces), pictures(faces))),
         "start": _most_live(lambda: rehearsal.initialize_memory(pictures(max(faces, 8)))),
+        "drawing": 0,
     }
     with torch.no_grad():
         found["sample"] = _most_live(lambda: rehearsal.averaged.network(pictures(1)))

@@ -89,10 +89,14 @@ def test_every_part_has_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_large_run_is_rehearsed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     trainer, networks = made({})
+    rehearsed = {"start": 4000, "drawing": 2000, "sample": 9000}
     monkeypatch.setattr(module, "free_memory", lambda device: 1 << 30)
-    monkeypatch.setattr(module, "rehearse", lambda *_: {"step": 1000, "start": 4000, "sample": 9000})
+    monkeypatch.setattr(module, "rehearse", lambda *_: {**rehearsed, "step": 1000})
     found = {need.name: need.size for need in needs(trainer.config, trainer, networks, None, 0)}
-    assert found["a step"] == round(module.ALLOCATED * 4000) and found["samples"] == 9000
+    assert found["a step"] == 4000 + 2000 and found["samples"] == 9000
+    monkeypatch.setattr(module, "rehearse", lambda *_: {**rehearsed, "step": 8000})
+    found = {need.name: need.size for need in needs(trainer.config, trainer, networks, None, 0)}
+    assert found["a step"] == round(module.ALLOCATED * 8000)
 
     def fails(*_: object) -> None:
         raise NotImplementedError("an operation")

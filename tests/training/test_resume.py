@@ -1,6 +1,7 @@
 """Runs that are interrupted and continued are the runs that they would have been."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import signal
@@ -133,6 +134,16 @@ def test_settings_may_change_except_the_network(copied: Path, caplog: pytest.Log
     assert "Other batches than before are drawn from here on, as these differ: batch_size." in caplog.text
     saved = find_checkpoint(copied)
     assert saved.config.run.steps == 5 and saved.config.optimizer.prior_rate == 0.5  # the run knows them now
+
+
+def test_the_command_takes_settings_from_the_run(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(copied), "--print-config", "--set", "run.steps=9"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == dataclasses.asdict(settings({**PLAIN, "run.checkpoint_every": 2, "run.steps": 9}))
+    assert main(["train", "--resume", str(copied), "--start-from", str(copied / "memgan.safetensors")]) == 2
+    assert "leave out --start-from" in capsys.readouterr().err
+    assert main(["train", "--resume", str(copied.parent)]) == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_can_move_and_branch(
