@@ -30,8 +30,8 @@ log = logging.getLogger("memgan.training")
 ALLOCATED = 1.25
 """Measured: what a process takes for a step, by the bytes that live at once in it; the rest are working memory of the
 kernels and gaps."""
-WORKER = 400 << 20
-"""Measured: what a process that makes batches takes besides what it shares and the batches."""
+WORKER = 300 << 20
+"""Measured at 512 px: what a process that makes batches takes besides what it shares and the batches."""
 _BOUND = 64 << 10
 """No step takes more bytes for each pixel of its batch: runs that are small even so need no rehearsal."""
 _SMALL = 0.1
@@ -197,7 +197,8 @@ def _most_live(work: Callable[[], object]) -> int:
 
 def _without_values(module: M, mode: FakeTensorMode) -> M:
     """A copy of a module whose parameters and buffers have no values."""
-    copied = copy.deepcopy(module)
+    context = getattr(module, "autocast", None)  # the engine's, of which there is one
+    copied = copy.deepcopy(module, {id(context): context})
     for part in copied.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:

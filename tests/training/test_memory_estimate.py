@@ -83,7 +83,7 @@ def test_every_part_has_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         "drawn faces": 5 * picture,
         "batches": 4 * 4 * 4 * picture,
         "photographs": 10 * picture,
-        "workers": 3 * ((400 << 20) + 3 * 2 * 4 * picture),
+        "workers": 3 * ((300 << 20) + 3 * 2 * 4 * picture),
     }
 
 
