@@ -130,8 +130,10 @@ def test_settings_may_change_except_the_network(copied: Path, caplog: pytest.Log
     assert "with run.steps 4 (it was 3), optimizer.prior_rate 0.5 (it was 1.0)." in caplog.text
     assert "Other batches" not in caplog.text
     caplog.clear()
+    state = copied / "step-00000004" / "state.json"
+    state.write_text(state.read_text().replace('"processes": 1', '"processes": 2'))
     resume_run(copied, {"run.steps": 5, "run.batch_size": 3})
-    assert "Other batches than before are drawn from here on, as these differ: batch_size." in caplog.text
+    assert "Other batches than before are drawn from here on, as these differ: processes, batch_size." in caplog.text
     saved = find_checkpoint(copied)
     assert saved.config.run.steps == 5 and saved.config.optimizer.prior_rate == 0.5  # the run knows them now
 
