@@ -33,7 +33,7 @@ kernels and gaps."""
 WORKER = 300 << 20
 """Measured at 512 px: what a process that makes batches takes besides what it shares and the batches."""
 _BOUND = 64 << 10
-"""Far more bytes for each pixel of its batch than a step takes (17 KB by memgan-mobile-512 on whole faces): runs that are
+"""Far more bytes for each pixel of its batch than a step takes (memgan-mobile-512 on whole faces: 17 KB): runs that are
 small even so need no rehearsal, which takes seconds."""
 _SMALL = 0.1
 """Share of the free memory that a small run takes at most."""
