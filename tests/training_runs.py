@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from tiny import TINY, settings
 
@@ -23,6 +24,7 @@ from memgan.training.engine import train
 from memgan.training.step import Trainer
 
 Report = dict[str, float]
+PORTS: list[int] = []
 SMALL = dataclasses.replace(TINY, image_size=64)
 
 
@@ -81,18 +83,17 @@ def stop_after(step: int, number: signal.Signals = signal.SIGTERM) -> Callable[[
     return stop
 
 
-def run_in_a_group(rank: int, port: int, folder: str, work: Callable[[int, Path, pytest.MonkeyPatch], object]) -> None:
-    """One of two processes: ``work`` as a process that ``accelerate launch`` has started."""
-    places = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    os.environ |= {**places, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+def run_in_a_group(
+    rank: int, ports: list[int], folder: str, work: Callable[[int, Path, pytest.MonkeyPatch], object]
+) -> None:
+    """One of two processes: ``work`` as what ``accelerate launch`` has started; each of its runs takes a port."""
+    places = {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {**places, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    PORTS.extend(ports)
     torch.set_num_threads(1)
     patch = pytest.MonkeyPatch()
     register_small(patch)
-    try:
-        work(rank, Path(folder), patch)
-    finally:
-        patch.undo()
-        torch.distributed.destroy_process_group()
+    work(rank, Path(folder), patch)
 
 
 def watched_run(
@@ -103,12 +104,15 @@ def watched_run(
     **options: Any,
 ) -> list[Report]:
     """A run of the faces and the prior in ``folder``, which ends by itself or by a signal."""
+    os.environ["MASTER_PORT"] = str(PORTS.pop())
     with patch.context() as inner:
         seen = watch_steps(inner, before)
         try:
             train(everything({}), [folder / "faces"], folder / "prior.safetensors", folder / name, **options)
         except SystemExit as end:
             assert end.code == 128 + signal.SIGTERM
+    # A run ends its group of processes, of which accelerate knows one for each process.
+    AcceleratorState._reset_state(reset_partial_state=True)
     return seen
 
 

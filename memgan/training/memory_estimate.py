@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import shutil
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -29,10 +30,11 @@ log = logging.getLogger("memgan.training")
 ALLOCATED = 1.25
 """Measured: what a process takes for a step, by the bytes that live at once in it; the rest are working memory of the
 kernels and gaps."""
-WORKER = 400 << 20
-"""Measured: what a process that makes batches takes besides what it shares and the batches."""
+WORKER = 300 << 20
+"""Measured at 512 px: what a process that makes batches takes besides what it shares and the batches."""
 _BOUND = 64 << 10
-"""No step takes more bytes for each pixel of its batch: runs that are small even so need no rehearsal."""
+"""Far more bytes for each pixel of its batch than a step takes (memgan-mobile-512 on whole faces: 17 KB): runs that are
+small even so need no rehearsal, which takes seconds."""
 _SMALL = 0.1
 """Share of the free memory that a small run takes at most."""
 _CPU = torch.device("cpu")
@@ -70,8 +72,6 @@ def needs(
     found = [
         Need("optimizers", 2 * trained, device, ""),
         *_steps(config, trainer, networks, prior_faces, device),
-        # Copies of the weights, of what the optimizers know, and of the file.
-        Need("checkpoints", 3 * trained, _CPU, ""),
         Need("drawn faces", pool * picture, where_made, f"lower data.synthetic_pool (it is {pool})"),
         # The clean and the degraded pictures as float32, of the step and of the batch that is made meanwhile.
         Need("batches", 4 * 2 * 2 * batch, device, f"lower run.batch_size (it is {run.batch_size})"),
@@ -81,6 +81,9 @@ def needs(
         # Levels in one byte, clean and degraded.
         each = WORKER + (AHEAD + 1) * 2 * batch
         found.append(Need("workers", run.workers * each, _CPU, f"lower run.workers (it is {run.workers})"))
+    # Copies of the weights, of what the optimizers know, and of the file; samples come after them.
+    copies = 3 * trained - sum(need.size for need in found if need.name == "samples" and need.device == _CPU)
+    found.append(Need("checkpoints", max(copies, 0), _CPU, ""))
     return [need for need in found if need.size]
 
 
@@ -128,9 +131,9 @@ def _gb(size: int) -> str:
 def _steps(
     config: TrainConfig, trainer: Trainer, networks: LossNetworks, prior_faces: PriorFaces | None, device: torch.device
 ) -> list[Need]:
-    """The largest of what the start, a step and the drawing of faces take; and what sample pictures take besides.
+    """What a step takes, or the start if that is more; and what sample pictures take besides.
 
-    Memory that steps have left is in pieces that pictures of another size do not fit.
+    Memory that is free again is in pieces, which what comes next does not always fit.
     """
     size, faces = trainer.generator.config.image_size, config.run.batch_size
     remedy = (
@@ -141,12 +144,15 @@ def _steps(
     if free is not None and bound < _SMALL * free:
         return [Need("a step at most", bound, device, remedy)]
     try:
-        taken = rehearse(config, trainer, networks, prior_faces)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # copies of tensors without values are warned of
+            taken = rehearse(config, trainer, networks, prior_faces)
     except Exception as error:  # an estimate that fails, in whichever operation, must not keep a run from starting
         log.warning("What a step takes is not known: it could not be rehearsed (%s).", error)
         return []
-    sample = taken.pop("sample")
-    return [Need("a step", round(ALLOCATED * max(taken.values())), device, remedy), Need("samples", sample, device, "")]
+    # The memory is that of the first batches, which are drawn one after another, or that of a step.
+    largest = max(ALLOCATED * taken["step"], taken["start"] + taken["drawing"])
+    return [Need("a step", round(largest), device, remedy), Need("samples", taken["sample"], device, "")]
 
 
 def rehearse(
@@ -173,6 +179,7 @@ def rehearse(
     found = {
         "step": _most_live(lambda: rehearsal.gradients(pictures(faces), pictures(faces))),
         "start": _most_live(lambda: rehearsal.initialize_memory(pictures(max(faces, 8)))),
+        "drawing": 0,
     }
     with torch.no_grad():
         found["sample"] = _most_live(lambda: rehearsal.averaged.network(pictures(1)))
@@ -191,7 +198,8 @@ def _most_live(work: Callable[[], object]) -> int:
 
 def _without_values(module: M, mode: FakeTensorMode) -> M:
     """A copy of a module whose parameters and buffers have no values."""
-    copied = copy.deepcopy(module)
+    context = getattr(module, "autocast", None)  # the engine's, of which there is one
+    copied = copy.deepcopy(module, {id(context): context})
     for part in copied.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:

@@ -16,7 +16,7 @@ def group(folder: Path, limit: str, used: int, files: int, *, version_1: bool = 
     folder.mkdir(parents=True, exist_ok=True)
     names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version_1 else ("memory.max", "memory.current")
     entry = "total_inactive_file" if version_1 else "inactive_file"
-    for name, text in zip((*names, "memory.stat"), (limit, str(used), f"anon 5\n{entry} {files}\n"), strict=True):
+    for name, text in zip((*names, "memory.stat"), (limit, str(used), f"anon 5\n{entry} {files}"), strict=True):
         (folder / name).write_text(text + "\n")
 
 

@@ -128,7 +128,7 @@ def test_a_limit_of_time_counts_what_it_suffices_for(
             now[0] += 10.0
             bar.advance(note="loss 2")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "6/23 steps, 10.0 s each, 2:50 left, loss 2, 0:10 elapsed"
+    assert lines[0] == "7/23 steps, 10.0 s each, 2:40 left, loss 2, 0:20 elapsed"
     assert lines[-1] == "22/23 steps, 10.0 s each, 0:10 left, loss 2, 2:50 elapsed"
     with ProgressBar(8, unit="steps", seconds=180.0) as bar:  # its items run out first
         now[0] += 10.0

@@ -13,10 +13,12 @@ from memgan.apps.cli.main import main
 from memgan.errors import DataError
 from memgan.hub import weight_file
 from memgan.network.model import build_memgan
-from memgan.training import build
+from memgan.training import build, engine
 from memgan.training.data.clean_faces import FaceSet
 from memgan.training.data.stream import Batch, FaceStream
 from memgan.training.engine import train
+from memgan.training.losses.objective import LossNetworks
+from memgan.training.memory_estimate import Need
 from memgan.training.step import Trainer
 
 CPU = torch.device("cpu")
@@ -141,6 +143,23 @@ def test_training_without_faces_says_what_is_missing(tmp_path: Path, monkeypatch
     register_tiny(monkeypatch)
     with pytest.raises(DataError, match="--faces"):
         train(settings(), [], None, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("count", "fits"), [(1, True), (2, False)])
+def test_photographs_stay_on_a_gpu_if_they_fit(
+    count: int, fits: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "memgan.training")
+    gpu, trainer = torch.device("cuda"), Trainer(settings({"losses.adversarial": 0.0}), build_memgan(TINY), None)
+    found = [Need("a step", 6_000, gpu, ""), Need("workers", 9_000, CPU, "")]
+    monkeypatch.setattr(engine.memory_estimate, "needs", lambda *_: found)
+    monkeypatch.setattr(engine.memory_estimate, "check", lambda *_: None)
+    monkeypatch.setattr(engine, "free_memory", lambda device: 30_000)
+    faces = [torch.zeros(3, 64, 64, dtype=torch.uint8)] * count  # 12,288 bytes each, of the 24,000 that are left
+    networks = LossNetworks()
+    assert engine._check_memory(trainer.config, trainer, networks, None, faces, gpu) is fits
+    assert ("decoded for every batch" in caplog.text) is not fits
+    assert engine._check_memory(trainer.config, trainer, networks, None, faces, CPU) is False
 
 
 @pytest.mark.slow

@@ -53,12 +53,17 @@ def test_a_rehearsal_counts_what_lives_at_once() -> None:
 def test_a_rehearsal_leaves_the_trainer_alone_and_grows_with_the_batch() -> None:
     trainer, networks = made(PRIOR)
     before = {name: value.clone() for name, value in trainer.generator.state_dict().items()}
+    prior = random_prior_faces()
     random, given = trainer.random.get_state(), torch.get_rng_state()
-    found = rehearse(trainer.config, trainer, networks, random_prior_faces())
+    found = rehearse(trainer.config, trainer, networks, prior)
     assert set(found) == {"step", "start", "sample", "drawing"} and all(value > 0 for value in found.values())
     assert all(torch.equal(value, before[name]) for name, value in trainer.generator.state_dict().items())
     assert all(parameter.grad is None for parameter in trainer.generator.parameters())
     assert torch.equal(trainer.random.get_state(), random) and torch.equal(torch.get_rng_state(), given)
+
+
+@pytest.mark.slow
+def test_a_rehearsed_step_grows_with_the_batch_and_shrinks_with_windows() -> None:
     doubled = step_of({"run.batch_size": 4}) / step_of({"run.batch_size": 2})
     assert 1.6 < doubled < 2.0  # gradients of the weights do not grow
     windows = {"window.size": 8, "window.scale": 16, "window.margin": 0}
@@ -78,16 +83,20 @@ def test_every_part_has_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         "drawn faces": 5 * picture,
         "batches": 4 * 4 * 4 * picture,
         "photographs": 10 * picture,
-        "workers": 3 * ((400 << 20) + 3 * 2 * 4 * picture),
+        "workers": 3 * ((300 << 20) + 3 * 2 * 4 * picture),
     }
 
 
 def test_a_large_run_is_rehearsed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     trainer, networks = made({})
+    rehearsed = {"start": 4000, "drawing": 2000, "sample": 9000}
     monkeypatch.setattr(module, "free_memory", lambda device: 1 << 30)
-    monkeypatch.setattr(module, "rehearse", lambda *_: {"step": 1000, "start": 4000, "sample": 9000})
+    monkeypatch.setattr(module, "rehearse", lambda *_: {**rehearsed, "step": 1000})
     found = {need.name: need.size for need in needs(trainer.config, trainer, networks, None, 0)}
-    assert found["a step"] == round(module.ALLOCATED * 4000) and found["samples"] == 9000
+    assert found["a step"] == 4000 + 2000 and found["samples"] == 9000
+    monkeypatch.setattr(module, "rehearse", lambda *_: {**rehearsed, "step": 8000})
+    found = {need.name: need.size for need in needs(trainer.config, trainer, networks, None, 0)}
+    assert found["a step"] == round(module.ALLOCATED * 8000)
 
     def fails(*_: object) -> None:
         raise NotImplementedError("an operation")

@@ -1,5 +1,7 @@
 """Runs that are interrupted and continued are the runs that they would have been."""
 
+import contextlib
+import dataclasses
 import json
 import shutil
 import signal
@@ -128,10 +130,22 @@ def test_settings_may_change_except_the_network(copied: Path, caplog: pytest.Log
     assert "with run.steps 4 (it was 3), optimizer.prior_rate 0.5 (it was 1.0)." in caplog.text
     assert "Other batches" not in caplog.text
     caplog.clear()
+    state = copied / "step-00000004" / "state.json"
+    state.write_text(state.read_text().replace('"processes": 1', '"processes": 2'))
     resume_run(copied, {"run.steps": 5, "run.batch_size": 3})
-    assert "Other batches than before are drawn from here on, as these differ: batch_size." in caplog.text
+    assert "Other batches than before are drawn from here on, as these differ: processes, batch_size." in caplog.text
     saved = find_checkpoint(copied)
     assert saved.config.run.steps == 5 and saved.config.optimizer.prior_rate == 0.5  # the run knows them now
+
+
+def test_the_command_takes_settings_from_the_run(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume", str(copied), "--print-config", "--set", "run.steps=9"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == dataclasses.asdict(settings({**PLAIN, "run.checkpoint_every": 2, "run.steps": 9}))
+    assert main(["train", "--resume", str(copied), "--start-from", str(copied / "memgan.safetensors")]) == 2
+    assert "leave out --start-from" in capsys.readouterr().err
+    assert main(["train", "--resume", str(copied.parent)]) == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_can_move_and_branch(
@@ -229,10 +243,12 @@ def test_ten_bad_steps_in_a_row_end_the_run_and_keep_the_checkpoint_before(
 
 
 def two(tmp_path: Path, work: Callable[..., object]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(run_in_a_group, args=(port, str(tmp_path), work), nprocs=2)
+    with contextlib.ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(3)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        ports = [probe.getsockname()[1] for probe in sockets]
+    torch.multiprocessing.spawn(run_in_a_group, args=(ports, str(tmp_path), work), nprocs=2)
 
 
 @pytest.mark.slow

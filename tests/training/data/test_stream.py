@@ -127,3 +127,27 @@ def test_a_pool_is_renewed_little_by_little(monkeypatch: pytest.MonkeyPatch) -> 
         last = stream.batch(4).latent
     assert 12 <= sum(drawn) - 5 <= 36  # a tenth of 240
     assert not any(torch.equal(latent, old) for latent in last for old in first)  # the oldest have gone
+
+
+def test_resident_photographs_make_the_same_batches(tmp_path: Path) -> None:
+    photographs = FaceSet([write_faces(tmp_path)], size_px=64)
+    shares = DataSettings(color_jitter=0.5, background_swap=0.5)
+    kept, read = (FaceStream(photographs, CPU, 1, shares, resident=resident) for resident in (True, False))
+    for _ in range(2):
+        first, second = kept.batch(3), read.batch(3)
+        assert torch.equal(first.clean, second.clean) and torch.equal(first.degraded, second.degraded)
+
+
+def test_a_stream_can_be_put_where_another_is(tmp_path: Path) -> None:
+    photographs = FaceSet([write_faces(tmp_path, count=5)], size_px=64)
+    first, second = (FaceStream(photographs, CPU, seed, DataSettings(background_swap=0.5)) for seed in (1, 2))
+    first.batch(3)  # in the middle of an order
+    second.batch(4)
+    state = first.state
+    expected = [first.batch(4) for _ in range(2)]
+    second.restore(state)
+    for batch in expected:
+        found = second.batch(4)
+        assert torch.equal(batch.clean, found.clean) and torch.equal(batch.degraded, found.degraded)
+    first.begin(1)
+    assert torch.equal(first.batch(3).clean, FaceStream(photographs, CPU, 1, first.data).batch(3).clean)
