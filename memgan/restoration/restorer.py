@@ -66,6 +66,8 @@ class MemGANRestorer:
         backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
+        skip_sharp: leave a face as it is that is sharp already, and restore one with little damage in part: see
+            :func:`memgan.faces.sharpness.sharpness`. ``False``: restore every face in full.
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -98,6 +100,7 @@ class MemGANRestorer:
         max_batch: int = 8,
         backend: str = "torch",
         self_ensemble: bool = False,
+        skip_sharp: bool = True,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
@@ -113,6 +116,7 @@ class MemGANRestorer:
             self_ensemble=self_ensemble,
             max_batch=max_batch,
             color=color,
+            skip_sharp=skip_sharp,
         )
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         home = choose_device(device)
