@@ -51,7 +51,7 @@ _STEPS = 400
 _HELD_OUT = 4  # every fourth face sets the limits, and is not fitted
 _TYPICAL = ("eq14", "aged", "old_print")  # what the network is for: these are restored in full
 _MILDEST = 0.01  # of them may lie below what decides before the margin
-_MARGIN = 0.5  # in logarithms of odds
+_MARGIN = 1.0  # in logarithms of odds
 _RAMP = 1.5  # from a full restoration to none
 
 
