@@ -51,7 +51,7 @@ def band_energies(crop: np.ndarray) -> np.ndarray:
     Logarithms of the energy of each band in flat to detailed blocks, then how far the blocks' gradients have one
     direction, 0 to 1 (the coherence of the structure tensor).
     """
-    fine = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine: np.ndarray = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
     bands = [cv2.filter2D(fine, -1, _NOISE_KERNEL, borderType=cv2.BORDER_REFLECT_101)]
     smooth = cv2.GaussianBlur(fine, (0, 0), _SMOOTH, borderType=cv2.BORDER_REFLECT_101)
     for sigma in _SIGMAS:

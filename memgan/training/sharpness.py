@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -42,7 +42,7 @@ LIMITS = {
     "compression": (40.0, 70.0),  # 100 minus the JPEG quality
 }
 """Most damage of a sharp face, and least of a degraded one."""
-_STRONGEST = {"blur_sigma": 3.0, "enlarged": 6.0, "noise_sigma": 15.0, "grain_sigma": 15.0, "compression": 80.0}
+_STRONGEST = {"blur_sigma": 30.0, "enlarged": 30.0, "noise_sigma": 50.0, "grain_sigma": 50.0, "compression": 98.0}
 _NONE = {"blur_sigma": 0.0, "enlarged": 1.0, "noise_sigma": 0.0, "grain_sigma": 0.0, "compression": 0.0}
 _TURN_DEGREES = 20.0
 _HIDDEN = 12
@@ -112,10 +112,10 @@ def photograph(face: np.ndarray, strengths: dict[str, float], draw: RandomDraw) 
     side = round(SIDE_PX / strengths["enlarged"])
     if strengths["blur_sigma"]:
         face = cv2.GaussianBlur(face, (0, 0), strengths["blur_sigma"], borderType=cv2.BORDER_REFLECT_101)
-    levels = resize(face, side, side).astype(np.float32)
+    levels: np.ndarray = resize(face, side, side).astype(np.float32)
     noise = np.random.default_rng(draw.integer(0, 2**62))
-    levels += strengths["noise_sigma"] * noise.standard_normal(levels.shape, np.float32)
-    levels += strengths["grain_sigma"] * noise.standard_normal((side, side, 1), np.float32)
+    levels += np.float32(strengths["noise_sigma"]) * noise.standard_normal(levels.shape, np.float32)
+    levels += np.float32(strengths["grain_sigma"]) * noise.standard_normal((side, side, 1), np.float32)
     pixels = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
     if strengths["compression"]:
         quality = round(100 - strengths["compression"])
@@ -143,10 +143,10 @@ def fit(energies: np.ndarray, degraded: np.ndarray) -> dict[str, np.ndarray]:
         odds = output(torch.tanh(hidden(given)))[:, 0]
         error = F.binary_cross_entropy_with_logits(odds, wanted)
         error = error + _DECAY * sum((one.square().sum() for one in parameters), start=torch.zeros(()))
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         return error
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     numbers = {"hidden": hidden.weight.T, "hidden_bias": hidden.bias, "output": output.weight[0]}
     numbers |= {"output_bias": output.bias[0]}
     model = {name: number.detach().numpy() for name, number in numbers.items()} | {"mean": mean, "scale": scale}
@@ -207,7 +207,7 @@ def main() -> None:
     model = fit(energies[used], degraded[used])
     model["limits"] = limits(damage(energies, model)[kept & np.isin(kinds, _TYPICAL)])
     with atomic_write(args.output) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **model)
+        np.savez(file, **cast(Any, model))
     alone, full = model["limits"]
     print(f"{used.sum()} examples fitted, {kept.sum()} held out; left alone below {alone:.2f}, full from {full:.2f}")
     odds = damage(energies, model)

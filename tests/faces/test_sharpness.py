@@ -66,9 +66,12 @@ DEGRADED = {
     "of 80 px": lambda face: enlarged(face, 80),
     "noisy": lambda face: noisy(face, 8),
     "grainy": lambda face: noisy(face, 8)[:, :, :1].repeat(3, axis=2),
-    "JPEG 8": lambda face: jpeg(face, 8),
+    "JPEG 10": lambda face: jpeg(face, 10),
+    "JPEG 3": lambda face: jpeg(face, 3),
     "flat": lambda face: np.full_like(face, 128),
-    "nothing but noise": lambda face: noisy(np.full_like(face, 128), 20),
+    "very blurred": lambda face: cv2.GaussianBlur(face, (0, 0), 25),
+    "very noisy": lambda face: noisy(face, 50),
+    "of 20 px": lambda face: enlarged(face, 20),
 }
 
 

@@ -143,11 +143,11 @@ def run(args: argparse.Namespace) -> int:
     common: dict[str, Any] = {"limit": args.limit, "metrics": metrics, "size_px": size_px, "device": device}
     common |= {"batch_size": args.batch_size, "show_progress": True}
     if args.clean:
-        rows = evaluation.measure_harm(restorers, args.faces, **common)
-        print(evaluation.harm_table(rows))
+        harm = evaluation.measure_harm(restorers, args.faces, **common)
+        print(evaluation.harm_table(harm))
         if args.json:
             settings = {"self_ensemble": args.self_ensemble, "skip_sharp": args.skip_sharp}
-            write_json(args.json, settings | {"rows": [dataclasses.asdict(row) for row in rows]})
+            write_json(args.json, settings | {"rows": [dataclasses.asdict(row) for row in harm]})
         return 0
     common["on_face"] = keep
     if args.real:
