@@ -123,7 +123,7 @@ def photograph(face: np.ndarray, strengths: dict[str, float], draw: RandomDraw) 
     if draw.bernoulli(0.5):
         middle = ((side - 1) / 2, (side - 1) / 2)
         matrix = cv2.getRotationMatrix2D(middle, draw.uniform(-_TURN_DEGREES, _TURN_DEGREES), SIDE_PX / side)
-        matrix[:, 2] += (SIDE_PX - side) / 2 + draw.uniform(-0.5, 0.5)
+        matrix[:, 2] += np.float64((SIDE_PX - side) / 2 + draw.uniform(-0.5, 0.5))
         return crop_region(pixels, matrix, SIDE_PX)
     return resize(pixels, SIDE_PX, SIDE_PX, cv2.INTER_CUBIC)
 
