@@ -65,7 +65,12 @@ setup(
     packages=[*find_packages(include=["memgan", "memgan.*"]), "memgan._weights"],
     package_dir={"memgan": "memgan", "memgan._weights": "weights"},
     package_data={
-        "memgan": ["py.typed", "evaluation/metrics/niqe_pristine.npz", "training/recipes/*.json"],
+        "memgan": [
+            "py.typed",
+            "evaluation/metrics/niqe_pristine.npz",
+            "faces/sharpness.npz",
+            "training/recipes/*.json",
+        ],
         "memgan._weights": ["*.safetensors", "README.md"],
     },
     include_package_data=False,

@@ -109,7 +109,7 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     code = {str(path.relative_to(checkout)) for path in (checkout / "memgan").rglob("*.py")}
     assert code <= names, f"missing: {sorted(code - names)}; does a folder lack its __init__.py?"
     assert {"memgan/py.typed", "memgan/_weights/README.md", f"memgan/_weights/{SPEC.filename}"} <= names
-    assert "memgan/evaluation/metrics/niqe_pristine.npz" in names
+    assert {"memgan/evaluation/metrics/niqe_pristine.npz", "memgan/faces/sharpness.npz"} <= names
     assert "memgan/training/recipes/memgan-mobile-512.json" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"memgan"}  # no tests, no examples

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from memgan.errors import ConfigError, WeightsError
+from memgan.faces.sharpness import sharpness
 from memgan.image import to_uint8
 from memgan.network.model import MemGAN
 from memgan.runtime.checks import check_int
@@ -70,6 +71,20 @@ def run_network(
             return restored
         mirrored: Tensor = network(faces.flip(-1))[0]
     return (restored.float() + mirrored.float().flip(-1)) / 2
+
+
+def restore_degraded(restore: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
+    """Restore faces, (B, 3, S, S) RGB in [-1, 1], and leave what is sharp of them, as ``skip_sharp`` does.
+
+    Args:
+        restore: takes some of the faces, and gives as many of the same shape.
+    """
+    kept = torch.tensor([sharpness(crop) or 0.0 for crop in to_uint8(faces)])
+    result, some = faces.clone(), kept < 1
+    if some.any():
+        share = kept[some].view(-1, 1, 1, 1).to(faces)
+        result[some] = torch.lerp(restore(faces[some]).to(faces.dtype), faces[some], share)
+    return result
 
 
 @torch.inference_mode()

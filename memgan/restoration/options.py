@@ -95,6 +95,12 @@ class RestoreOptions:
     grain: float = option(
         0.5, "share of lost grain to give back (default: 0.5)", group="looks", metavar="G", low=0, high=1
     )
+    skip_sharp: bool = option(
+        True,
+        "leave faces as they are that are sharp already, and restore those with little damage in part (default: on)",
+        group="looks",
+        words=("--skip-sharp",),
+    )
     self_ensemble: bool = option(
         False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
     )

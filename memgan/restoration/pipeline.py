@@ -19,6 +19,7 @@ from memgan.faces.align import AlignedFace, Face, align, align_whole, most_centr
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import detected_faces, given_faces
+from memgan.faces.sharpness import sharpness
 from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.identity_gate import IdentityGate
@@ -80,8 +81,14 @@ class _Task:
     size: tuple[int, int] | None
     """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
+    sharpness: list[float | None]
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
+
+    @property
+    def degraded(self) -> list[AlignedFace]:
+        """The faces that the network restores: all but those that are sharp already."""
+        return [face for face, sharp in zip(self.faces, self.sharpness, strict=True) if sharp != 1]
 
 
 @dataclasses.dataclass(eq=False)
@@ -187,26 +194,42 @@ class Pipeline:
         color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
         rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
-            return _Task(picture, color, None, [align_whole(rgb, size_px)])
+            return self._task(picture, color, None, [align_whole(rgb, size_px)], options)
         # Before the work: what cannot be given is refused here.
         size = result_size(picture, options.upscale) if options.paste_back else None
         faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)
-        return _Task(picture, color, size, [align(rgb, face, size_px) for face in faces])
+        return self._task(picture, color, size, [align(rgb, face, size_px) for face in faces], options)
+
+    @staticmethod
+    def _task(
+        picture: Picture,
+        color: ColorOrder,
+        size: tuple[int, int] | None,
+        faces: list[AlignedFace],
+        options: RestoreOptions,
+    ) -> _Task:
+        sharp = [sharpness(face.crop) if options.skip_sharp else None for face in faces]
+        return _Task(picture, color, size, faces, sharp)
 
     @_isolated
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
-        """Restore the faces of pictures together."""
-        crops = [face.crop for task in tasks for face in task.faces]
+        """Restore the faces of pictures together; what comes out for a sharp one is what it was."""
+        crops = [face.crop for task in tasks for face in task.degraded]
         device, size = self.device, options.max_batch
         outputs = restore_crops(
             self.network, crops, device=device, max_batch=size, dtype=self.dtype, self_ensemble=options.self_ensemble
         )
+        restored = iter(outputs)
+        crops = [face.crop for task in tasks for face in task.faces]
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
             maps = memory_evidence(self.network, crops, device=device, max_batch=size)
         for task in tasks:
             count = len(task.faces)
-            task.outputs, outputs = outputs[:count], outputs[count:]
+            task.outputs = [
+                face.crop if sharp == 1 else next(restored)
+                for face, sharp in zip(task.faces, task.sharpness, strict=True)
+            ]
             task.evidence, maps = maps[:count], maps[count:]
 
     @_isolated
@@ -214,8 +237,10 @@ class Pipeline:
         """Enlarge the picture and paste its faces."""
         parts = is_colorless(task.picture), self.mask, self.identity
         done = [
-            postprocess(face, output, options, *parts, evidence)
-            for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
+            postprocess(face, output, options, *parts, evidence, sharp)
+            for face, output, evidence, sharp in zip(
+                task.faces, task.outputs, task.evidence, task.sharpness, strict=True
+            )
         ]
         faces = [face for face, _ in done]
         problems = task.picture.problems
@@ -262,14 +287,14 @@ def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., An
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:
-    """Pictures whose faces fill a batch; those without any do not wait."""
+    """Pictures whose faces fill a batch; those without any to restore do not wait."""
     waiting: list[_Task | Restoration] = []
     num_faces = num_pixels = 0
     try:
         for task in tasks:
             waiting.append(task)
             if isinstance(task, _Task):
-                num_faces += len(task.faces)
+                num_faces += len(task.degraded)
                 num_pixels += task.picture.rgb.size // 3
             if not 0 < num_faces < max_batch or num_pixels >= _MAX_WAITING_PIXELS:
                 yield waiting

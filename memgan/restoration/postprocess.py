@@ -25,6 +25,7 @@ def postprocess(
     mask: MaskMaker | None = None,
     identity: IdentityGate | None = None,
     evidence: dict[int, np.ndarray] | None = None,
+    sharpness: float | None = None,
 ) -> tuple[RestoredFace, np.ndarray]:
     """One face with its result at the strength that was asked for and allowed, and its result at full strength.
 
@@ -36,6 +37,7 @@ def postprocess(
         mask: makes a mask besides the soft one.
         identity: weakens restorations that move the identity too far.
         evidence: handed on.
+        sharpness: of the face as it was, 0 to 1: as much of it stays; ``None``: nothing, as for 0.
 
     Raises:
         ConfigError: if ``mask`` makes no mask.
@@ -43,11 +45,14 @@ def postprocess(
     full = lock_color(output, face.crop) if options.color_lock else output
     if is_colorless:
         full = np.repeat(gray_of(full)[:, :, None], 3, axis=2)
-    allowed, distance = (1.0, None) if identity is None else identity.strength(face.crop, full)
-    strength = options.weight * allowed
+    strength, distance = options.weight * (1 - (sharpness or 0.0)), None
+    left_alone = sharpness == 1
+    if identity is not None and not left_alone:
+        allowed, distance = identity.strength(face.crop, full)
+        strength *= allowed
     restored = full.copy() if strength == 1 else blend(face.crop, full, strength)
     pasted = soft_mask(full.shape[0])
-    if mask is not None:
+    if mask is not None and not left_alone:
         made = np.asarray(mask(full))
         if made.shape != pasted.shape or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
             raise ConfigError(
@@ -65,6 +70,7 @@ def postprocess(
         # The mask carries the strength, so that every pixel moves linearly from the background to the full restoration.
         mask=np.float32(strength) * pasted,
         strength=strength,
+        sharpness=sharpness,
         identity_distance=distance,
         evidence=evidence,
     )

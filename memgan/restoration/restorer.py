@@ -72,6 +72,8 @@ class MemGANRestorer:
         backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
+        skip_sharp: leave a face as it is that is sharp already, and restore one with little damage in part: see
+            :func:`memgan.faces.sharpness.sharpness`. ``False``: restore every face in full.
         threads: of torch, onnxruntime and OpenCV for the work of this restorer; ``None``: as many as the program has
             set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
 
@@ -109,6 +111,7 @@ class MemGANRestorer:
         max_batch: int = 8,
         backend: str = "torch",
         self_ensemble: bool = False,
+        skip_sharp: bool = True,
         threads: int | None = None,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
@@ -125,6 +128,7 @@ class MemGANRestorer:
             self_ensemble=self_ensemble,
             max_batch=max_batch,
             color=color,
+            skip_sharp=skip_sharp,
         )
         threads = None if threads is None else check_int("threads", threads, 1)
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)

@@ -19,7 +19,11 @@ class RestoredFace(AlignedFace):
     mask: np.ndarray
     """(S, S) float32 in [0, 1]: how much of the full restoration was pasted where."""
     strength: float
-    """Share of the full restoration in ``restored``, 0 to 1: the weight asked for, less if its identity moved."""
+    """Share of the full restoration in ``restored``, 0 to 1: the weight asked for, less if the face was sharp already
+    or its identity moved."""
+    sharpness: float | None = None
+    """0 degraded to 1 sharp already, of the face before: see :func:`memgan.faces.sharpness.sharpness`; ``None`` with
+    ``skip_sharp=False``, or if the network's side is not 512."""
     identity_distance: float | None = None
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
     evidence: dict[int, np.ndarray] | None = None

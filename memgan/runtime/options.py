@@ -21,7 +21,8 @@ class Option:
     group: str = ""
     """Heading on the command line; empty: the option is not offered there."""
     words: tuple[str, ...] = ()
-    """Spellings on the command line; empty: the name with dashes. A flag ``--no-...`` switches something off."""
+    """Spellings on the command line; empty: the name with dashes. Of what is on by default, a flag ``--no-...``
+    switches it off, and any other has a second one, ``--no-...``."""
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     low: float | None = None

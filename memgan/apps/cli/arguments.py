@@ -30,7 +30,9 @@ def options_from(args: argparse.Namespace, kind: type[T]) -> T:
         if option_of(field).group:
             word = next(word for word in _words(field) if word.startswith("--"))  # argparse's name for it
             given = getattr(args, word.removeprefix("--").replace("-", "_"))
-            values[field.name] = not given if field.default is True else given
+            if field.default is True:
+                given = True if given is None else not given if word.startswith("--no-") else given
+            values[field.name] = given
     return kind(**values)
 
 
@@ -39,6 +41,8 @@ def _words(field: "dataclasses.Field[Any]") -> tuple[str, ...]:
 
 
 def _details(field: "dataclasses.Field[Any]", described: Option) -> dict[str, Any]:
+    if field.default is True and not any(word.startswith("--no-") for word in _words(field)):
+        return {"action": argparse.BooleanOptionalAction}  # no default: some Pythons would add it to the help
     if isinstance(field.default, bool):  # a word switches it on, or off what is on by default
         return {"action": "store_true"}
     if field.default is dataclasses.MISSING:

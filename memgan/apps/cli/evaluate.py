@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the face (default: whole)",
     )
     add("--self-ensemble", action="store_true", help="average the restored face and its restored mirror image")
+    add("--skip-sharp", action="store_true", help="leave what is sharp already, as `memgan restore` does by default")
+    add(
+        "--clean",
+        action="store_true",
+        help="do not degrade FACES: restore them as they are and as JPEG files, and compare with what went in",
+    )
     add("--download", action="store_true", help="let LPIPS and FID download their networks")
     add("--seeds", default="0", metavar="N,N", help="base seeds of the degradations, for error bars (default: 0)")
     add_range_arguments(parser)
@@ -90,6 +96,12 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.faces) == bool(args.real):
         raise ConfigError("Give either FACES (clean faces, to be degraded) or --real DIR (degraded faces).")
     ranges = degradation_of(args)
+    if args.clean and (
+        args.real or ranges is not None or args.reference or args.sheet or args.memory_sheet or args.memory_health
+    ):
+        raise ConfigError(
+            "--clean is for FACES as they are: leave out --real, --reference, sheets and ranges of Eq. 14."
+        )
     if args.real and ranges is not None:
         raise ConfigError("Ranges of Eq. 14 are for clean FACES; the faces of --real are degraded already.")
     degradation = ranges or Degradation()
@@ -130,7 +142,15 @@ def run(args: argparse.Namespace) -> int:
                 kept.append(dataclasses.replace(face, images=images))
 
     common: dict[str, Any] = {"limit": args.limit, "metrics": metrics, "size_px": size_px, "device": device}
-    common |= {"batch_size": args.batch_size, "show_progress": True, "on_face": keep}
+    common |= {"batch_size": args.batch_size, "show_progress": True}
+    if args.clean:
+        harm = evaluation.measure_harm(restorers, args.faces, **common)
+        print(evaluation.harm_table(harm))
+        if args.json:
+            settings = {"self_ensemble": args.self_ensemble, "skip_sharp": args.skip_sharp}
+            write_json(args.json, settings | {"rows": [dataclasses.asdict(row) for row in harm]})
+        return 0
+    common["on_face"] = keep
     if args.real:
         result = evaluation.evaluate_real(restorers, args.real, args.reference, **common)
     else:
@@ -139,10 +159,12 @@ def run(args: argparse.Namespace) -> int:
     print(evaluation.result_table(result))
     if args.self_ensemble:
         print("self-ensemble: the mean of a restored face and of its restored mirror image, for all weights")
+    if args.skip_sharp:
+        print("skip-sharp: faces that are sharp already stay as they are, for all weights")
     if args.published:
         columns = {info.published for info in result.metrics.values() if info.published is not None}
         print(f"\n{paper.table_3_text() if args.real else paper.table_1_text(columns)}")
-    report = result.to_dict() | {"self_ensemble": args.self_ensemble}
+    report = result.to_dict() | {"self_ensemble": args.self_ensemble, "skip_sharp": args.skip_sharp}
     if not args.real:
         report["degradation"] = dataclasses.asdict(degradation)
     if diagnoser is not None:
@@ -188,10 +210,12 @@ def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict
     """The networks and the callables asked for, by name."""
     from memgan.errors import ConfigError
     from memgan.evaluation import import_restorer
-    from memgan.restoration.inference import run_network
+    from memgan.restoration.inference import restore_degraded, run_network
 
     run = functools.partial(run_network, self_ensemble=args.self_ensemble)
     restorers: dict[str, Restorer] = {name: functools.partial(run, network) for name, network in networks.items()}
+    if args.skip_sharp:
+        restorers = {name: functools.partial(restore_degraded, one) for name, one in restorers.items()}
     for text in args.restorer:
         name, one = import_restorer(text)
         if name in restorers:

@@ -199,3 +199,18 @@ def test_wrong_options_are_explained(
     assert main(f"evaluate {given} --weights {weights} --device cpu".split()) == 2
     assert named in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if path.suffix in (".png", ".json")]
+
+
+@pytest.mark.parametrize("words", ["", "--skip-sharp"])
+def test_clean_faces(
+    weights: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    figures = tmp_path / "all.json"
+    assert main(f"evaluate {faces} --clean {words} --weights {weights} --json {figures} {QUICK}".split()) == 0
+    assert "JPEG 90" in capsys.readouterr().out
+    report = json.loads(figures.read_text())
+    assert report["skip_sharp"] is bool(words) and [row["jpeg_quality"] for row in report["rows"]] == [None, 95, 90, 75]
+    assert {row["num_unchanged"] for row in report["rows"]} == {0}  # faces of 64 px are not judged
+    assert all(row["scores"]["psnr"] < 40 for row in report["rows"])
+    assert main(f"evaluate {faces} --clean --weights {weights} --blur-sigma 1,2 {QUICK}".split()) == 2
+    assert "leave out" in capsys.readouterr().err
