@@ -45,7 +45,14 @@ class RestoreOptions:
         None, "restore only these faces, from 0, the largest first", group="faces", metavar="N[,N]", parse=_indices
     )
     score_threshold: float | None = option(
-        None, "leave out less certain faces, 0 to 1", group="faces", metavar="P", low=0, high=1, parse=float
+        None,
+        "leave out less certain faces, 0 (keep whatever looks remotely like one) to 1 (next to none; default: 0.9, of "
+        "a detector of your own what it finds)",
+        group="faces",
+        metavar="P",
+        low=0,
+        high=1,
+        parse=float,
     )
     min_eye_distance: float = option(5.0, "leave out smaller faces (default: 5)", group="faces", metavar="PX", low=0)
     min_face_size: float = option(

@@ -15,17 +15,18 @@ from PIL import Image
 from torch import nn
 
 from memgan.errors import ImageError, MissingDependencyError
-from memgan.faces.align import AlignedFace, Face, align, align_whole, most_central
+from memgan.faces.align import AlignedFace, Face, align, align_whole
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
 from memgan.image import Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
+from memgan.restoration.choice import choose_faces
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
-from memgan.restoration.result import Restoration
+from memgan.restoration.result import LeftAlone, Restoration
 from memgan.runtime.prefetch import prefetch
 
 AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
@@ -48,6 +49,7 @@ class _Task:
     size: tuple[int, int] | None
     """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
+    left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
 
@@ -117,19 +119,7 @@ class Pipeline:
 
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
-        faces = [
-            face
-            for face in self.detector.detect(rgb)
-            if (options.score_threshold is None or face.score >= options.score_threshold)
-            and face.eye_distance >= options.min_eye_distance
-            and face.size >= options.min_face_size
-            and (options.max_face_size is None or face.size <= options.max_face_size)
-        ]
-        if options.face_index is not None:
-            faces = [faces[index] for index in options.face_index if index < len(faces)]
-        if options.only_center_face and faces:
-            faces = [most_central(faces, rgb.shape[1], rgb.shape[0])]
-        return faces
+        return choose_faces(self.detector, rgb, options)[0]
 
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
@@ -139,8 +129,12 @@ class Pipeline:
             return _Task(picture, None, [align_whole(rgb, size_px)])
         # Before the work: what cannot be given is refused here.
         size = result_size(picture, options.upscale) if options.paste_back else None
-        faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)
-        return _Task(picture, size, [align(rgb, face, size_px) for face in faces])
+        left_alone: list[LeftAlone] = []
+        if known is None:
+            faces, left_alone = choose_faces(self.detector, rgb, options)
+        else:
+            faces = given_faces(known, rgb, self.detector)
+        return _Task(picture, size, [align(rgb, face, size_px) for face in faces], left_alone)
 
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together."""
@@ -166,12 +160,12 @@ class Pipeline:
         ]
         faces = [face for face, _ in done]
         if task.size is None:
-            return Restoration(faces, None, options.color)
+            return Restoration(faces, None, options.color, task.left_alone)
         canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
-        return Restoration(faces, canvas, options.color)
+        return Restoration(faces, canvas, options.color, task.left_alone)
 
     def _tasks(
         self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
@@ -202,7 +196,7 @@ def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., An
         if raise_errors:
             raise
         # Without its traceback, which would keep what is in the functions' frames.
-        return Restoration([], None, options.color, error.with_traceback(None))
+        return Restoration([], None, options.color, error=error.with_traceback(None))
 
 
 def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from memgan.faces.align import AlignedFace
+from memgan.faces.align import AlignedFace, Face
 from memgan.image import ColorOrder, Picture, to_array
 
 
@@ -25,6 +25,16 @@ class RestoredFace(AlignedFace):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class LeftAlone:
+    """A find that was not restored."""
+
+    face: Face
+    reason: str
+    """``doubtful``: it scores less than the threshold; ``too small`` or ``too large`` for the options; or ``not
+    chosen``: the options name other faces."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Restoration:
     """A picture with its restored faces."""
 
@@ -34,6 +44,8 @@ class Restoration:
     """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
     color: ColorOrder = "bgr"
     """Channel order of :attr:`image`."""
+    left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
+    """What the detector found besides :attr:`faces`; empty if the faces were given."""
     error: Exception | None = None
     """What kept the picture from being restored, where errors are not raised; then there are no faces."""
 

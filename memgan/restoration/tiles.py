@@ -83,14 +83,15 @@ def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.n
     if _are_whole(down) and _are_whole(across):
         (top, bottom), (left, right) = down[[0, -1]].astype(int), across[[0, -1]].astype(int)
         size = len(across) - 1, len(down) - 1
-        return cv2.resize(large[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    return _means(_means(large, down).swapaxes(0, 1), across).swapaxes(0, 1)
+        return resize(large[top:bottom, left:right], *size, cv2.INTER_AREA)
+    rows = _means(large, down).swapaxes(0, 1)
+    return _means(rows, across).swapaxes(0, 1)
 
 
 def _are_whole(edges: np.ndarray) -> bool:
     """Whether edges have the same whole number of pixels between them, and cut none."""
     first, step = int(edges[0]), int(edges[1] - edges[0])
-    return step > 0 and np.array_equal(edges, first + step * np.arange(len(edges)))
+    return step > 0 and bool(np.array_equal(edges, first + step * np.arange(len(edges))))
 
 
 def _means(large: np.ndarray, edges: np.ndarray) -> np.ndarray:
