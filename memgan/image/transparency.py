@@ -100,4 +100,4 @@ def _continuation(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         seen = level[:, :, 3:]
         colors = cv2.resize(colors, level.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         colors += np.minimum(seen * _CLEAR, 1) * (level[:, :, :3] / np.maximum(seen, 1e-6) - colors)
-    return cv2.resize(np.rint(colors).astype(rgb.dtype), (width, height), interpolation=cv2.INTER_LINEAR)
+    return resize(np.rint(colors).astype(rgb.dtype), width, height, cv2.INTER_LINEAR)

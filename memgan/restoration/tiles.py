@@ -75,7 +75,8 @@ def _spans(source: int, target: int, tile: int, overlap: int) -> Iterator[_Span]
 
 def _edges(span: _Span, step: float, scale: float) -> np.ndarray:
     """Where the pixels of a tile's result begin and end in the enlarged tile; ``step``: their side in the picture."""
-    return (np.arange(span.target.start, span.target.stop + 1) * step - span.source.start) * scale
+    edges: np.ndarray = np.arange(span.target.start, span.target.stop + 1) * step
+    return (edges - span.source.start) * scale
 
 
 def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -84,8 +85,8 @@ def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.n
         (top, bottom), (left, right) = down[[0, -1]].astype(int), across[[0, -1]].astype(int)
         size = len(across) - 1, len(down) - 1
         return resize(large[top:bottom, left:right], *size, cv2.INTER_AREA)
-    rows = _means(large, down).swapaxes(0, 1)
-    return _means(rows, across).swapaxes(0, 1)
+    means: np.ndarray = _means(_means(large, down).swapaxes(0, 1), across)
+    return means.swapaxes(0, 1)
 
 
 def _are_whole(edges: np.ndarray) -> bool:
@@ -96,7 +97,7 @@ def _are_whole(edges: np.ndarray) -> bool:
 
 def _means(large: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Means (N, ...) of the rows between each edge and the next one, of parts of rows where edges cut them."""
-    means = np.empty((len(edges) - 1, *large.shape[1:]), np.float32)
+    means: np.ndarray = np.empty((len(edges) - 1, *large.shape[1:]), np.float32)
     for start in range(0, len(means), _FEW):
         some = edges[start : start + _FEW + 1]
         low, high = max(math.floor(some[0]), 0), min(math.ceil(some[-1]), len(large))
