@@ -1,7 +1,8 @@
 """Shared by all tests: which of them run, and no way out to the network.
 
 ``pytest`` runs everything but the slow tests, ``pytest --runslow`` everything. Tests marked ``network`` run only when
-asked for (``pytest -m network``), those marked ``gpu`` only where there is one.
+asked for (``pytest -m network``), those marked ``gpu`` only where there is one. Fuzzers try a fixed number of inputs;
+``--fuzz-seconds N`` lets each of them try new ones for that long.
 """
 
 import ipaddress
@@ -20,6 +21,7 @@ MARKERS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the slow tests too")
+    parser.addoption("--fuzz-seconds", type=float, metavar="N", help="let each fuzzer try new inputs for N seconds")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +47,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not torch.cuda.is_available():
             for item in gpu_items:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def fuzz_seconds(request: pytest.FixtureRequest) -> float | None:
+    """How long a fuzzer tries new inputs; ``None``: a fixed number of inputs, the same in every run."""
+    seconds: float | None = request.config.getoption("fuzz_seconds")
+    return seconds
 
 
 class NetworkBlockedError(RuntimeError):

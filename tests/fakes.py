@@ -71,6 +71,7 @@ def restorer_options(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, 
 
     class Recorder:
         device = torch.device("cpu")
+        dtype = torch.float32
 
         def __init__(self, *args: Any, **options: Any) -> None:
             seen.update(options)

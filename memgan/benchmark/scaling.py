@@ -13,9 +13,11 @@ from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.benchmark.timing import limited_threads, measure
 from memgan.errors import MissingDependencyError, OutputError
+from memgan.hub.cache import cache_folder
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
+from memgan.runtime.privacy import keep_private
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,6 +124,7 @@ def new_figure(num_panels: int = 1) -> "Figure":
     Raises:
         MissingDependencyError: if matplotlib is not installed.
     """
+    keep_private("matplotlib", folder=cache_folder())
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -170,7 +170,7 @@ def thumbnail(
     """
     size = list(levels.shape[-2:])
     small = _cubic(levels, [max(8, round(side / factor)) for side in size])
-    small = small + noise_sigma * torch.randn(small.shape, generator=noise, device=small.device)
+    small = small + noise_sigma * torch.randn(small.shape, generator=noise, dtype=small.dtype, device=small.device)
     small = small + sharpening * (small - gaussian_blur(small, sharpening_sigma))
     return _cubic(compress(small.clamp(0, 255).round(), jpeg_quality, codec), size).clamp(0, 255).round()
 
@@ -210,7 +210,7 @@ def _damaged(levels: Tensor, settings: Aging, draw: RandomDraw, noise: torch.Gen
     if draw.bernoulli(settings.grain):
         size, sigma = draw.uniform(*settings.grain_px) * unit, draw.uniform(*settings.grain_sigma)
         coarse = [max(1, round(side / max(size, 1.0))) for side in (height, width)]
-        grain = torch.randn(1, 1, *coarse, generator=noise, device=levels.device)
+        grain = torch.randn(1, 1, *coarse, generator=noise, dtype=levels.dtype, device=levels.device)
         grain = F.interpolate(grain, (height, width), mode="bicubic", align_corners=False)[0]
         light = levels.mean(0, keepdim=True) / 255
         levels = levels + sigma * grain * (0.4 + 2.4 * light * (1 - light))
@@ -237,7 +237,8 @@ def _printed(levels: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
     strength, turn = draw.uniform(*settings.halftone_strength), draw.uniform(0, math.pi / 2)
     colorless = bool((levels - levels[:1]).abs().max() < 2)  # JPEG leaves a difference of one level
     shifts = [[draw.uniform(0, 2 * math.pi) for _ in range(2)] for _ in _SCREEN_DEGREES]
-    y, x = torch.meshgrid(*(torch.arange(side, device=levels.device) for side in levels.shape[-2:]), indexing="ij")
+    sides = (torch.arange(side, dtype=levels.dtype, device=levels.device) for side in levels.shape[-2:])
+    y, x = torch.meshgrid(*sides, indexing="ij")
     screens = []
     for degrees, (right, down) in zip((0.0,) if colorless else _SCREEN_DEGREES, shifts, strict=False):
         angle = turn + math.radians(degrees)
@@ -251,7 +252,7 @@ def _printed(levels: Tensor, settings: Aging, draw: RandomDraw) -> Tensor:
 def _scratched(levels: Tensor, draw: RandomDraw, unit: float) -> Tensor:
     """Draw one bent line of random strength."""
     height, width = levels.shape[-2:]
-    y, x = (torch.linspace(0, 1, side, device=levels.device) for side in (height, width))
+    y, x = (torch.linspace(0, 1, side, dtype=levels.dtype, device=levels.device) for side in (height, width))
     y, x = torch.meshgrid(y, x, indexing="ij")
     if draw.bernoulli(0.25):
         y, x = x, y  # most scratches run along the film

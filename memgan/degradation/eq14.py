@@ -143,7 +143,7 @@ def apply_degradation(
     levels = gaussian_blur(levels, parameters.blur_sigma)
     small = [max(1, round(side / parameters.downscale)) for side in (height, width)]
     levels = _bilinear(levels, small)
-    noise = torch.randn(levels.shape, generator=generator, device=levels.device)
+    noise = torch.randn(levels.shape, generator=generator, dtype=levels.dtype, device=levels.device)
     levels = (levels + parameters.noise_sigma * noise).clamp(0, 255).round()
     levels = _bilinear(compress(levels, parameters.jpeg_quality, codec), [height, width])
     return (levels.clamp(0, 255).round() / 127.5 - 1).to(image.dtype)

@@ -56,7 +56,7 @@ def _tables(quality: int) -> tuple[list[int], list[int]]:
     """libjpeg's quantization tables of luminance and chrominance, row by row, as Pillow reads them from a file."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-    with Image.open(file) as image:
+    with Image.open(file, formats=("JPEG",)) as image:
         return image.quantization[0], image.quantization[1]
 
 

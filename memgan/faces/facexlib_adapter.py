@@ -17,6 +17,7 @@ from memgan.hub.cache import cache_folder
 from memgan.hub.resolver import SOURCE_KEY
 from memgan.hub.tensor_file import read_state, write_tensors
 from memgan.runtime.checks import check_choice
+from memgan.runtime.path_rules import expand_home
 
 FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
 """Names of facexlib's weight files in :data:`memgan.hub.registry.REGISTRY`: two face detectors and two face parsers."""
@@ -131,7 +132,7 @@ def find_weights(name: str, *, weights_dir: str | os.PathLike[str] | None = None
     check_choice("network of facexlib", name, FACEXLIB_WEIGHTS)
     if weights_dir is None:
         return hub.resolve(name, offline=offline, also_in=_facexlib_folders(), may_be_converted=True)
-    is_there = (Path(weights_dir).expanduser() / hub.REGISTRY[name].filename).is_file()
+    is_there = (expand_home(weights_dir) / hub.REGISTRY[name].filename).is_file()
     # Files of the caller's folder are never changed: a damaged one is reported, not fetched again.
     return hub.resolve(name, cache_dir=weights_dir, offline=True if is_there else offline, may_be_converted=True)
 
@@ -174,7 +175,7 @@ def convert(
         path = hub.resolve(source, offline=offline)
         out = (cache_folder() / path.name).with_suffix(_SUFFIX) if out is None else out
     else:
-        path = Path(source).expanduser()
+        path = expand_home(source)
         if not path.is_file():
             raise WeightsNotFoundError(f"There is no file {path}; give a file, or one of the names: {allowed}.")
     if out is None:

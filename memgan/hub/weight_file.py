@@ -39,6 +39,8 @@ class Checkpoint:
     """Tensors by name, on the CPU; floating ones are float32 whatever the file stores."""
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     """Further header entries, such as license and training summary."""
+    path: Path | None = None
+    """The file or index that it was read from."""
 
 
 def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -59,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
         for name, tensor in state.items()
     }
     metadata = {_FORMER_KEYS.get(key, key): text for key, text in header.items() if key not in _RESERVED_KEYS}
-    return Checkpoint(config, state, metadata)
+    return Checkpoint(config, state, metadata, path)
 
 
 def save(

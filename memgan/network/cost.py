@@ -72,7 +72,7 @@ def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torc
         for name, tensor in tensors.items()
     }
     device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
-    image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, device=device))
+    image = mode.from_tensor(torch.zeros(1, 3, size_px, size_px, dtype=torch.float32, device=device))
     autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
     # Imported here: torch's tracker and counter load triton, which nobody needs who only imports this module.
     from torch.utils.module_tracker import ModuleTracker

@@ -75,7 +75,7 @@ def fold_start(decoder: Decoder, w: Tensor) -> Mix:
     """From the 4 px features to the 8 px level as :attr:`FoldedLevel.leave` is, for (B, D) float32 latent codes."""
     block = _blocks(decoder)[0]
     channels = block.up_style.out_features
-    return _doubling(torch.eye(channels, channels + 1, device=w.device), block, w)
+    return _doubling(torch.eye(channels, channels + 1, dtype=w.dtype, device=w.device), block, w)
 
 
 def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
@@ -85,7 +85,7 @@ def fold_level(decoder: Decoder, index: int, w: Tensor) -> FoldedLevel:
     # What leaves the level is known as a matrix with the bias as its last column.
     channels = block.layer2.weight.shape[0]
     fusion = dict(decoder.blend.items()).get(name)
-    matrix = torch.eye(channels, channels + 1, device=w.device)
+    matrix = torch.eye(channels, channels + 1, dtype=w.dtype, device=w.device)
     if fusion is not None:
         pointwise = fusion.pointwise
         matrix = torch.cat([pointwise.weight.flatten(1), cast("Tensor", pointwise.bias)[:, None]], dim=1).float()

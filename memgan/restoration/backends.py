@@ -7,7 +7,6 @@ onnxruntime is with their graph, and needs neither an export nor a second copy o
 import hashlib
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from memgan.restoration.onnx_export import INPUT, onnx_bytes
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import BACKENDS
-from memgan.runtime.onnx_session import open_session
+from memgan.runtime.onnx_session import OnnxSession
 
 
 class OnnxNetwork(nn.Module):
@@ -30,7 +29,7 @@ class OnnxNetwork(nn.Module):
     Where the input is not on the CPU, the network makes the picture itself. Threads may share it.
     """
 
-    def __init__(self, network: MemGAN, session: Any) -> None:
+    def __init__(self, network: MemGAN, session: OnnxSession) -> None:
         super().__init__()
         self.trained = network
         self._session = session
@@ -78,7 +77,7 @@ def _onnx_network(network: MemGAN) -> OnnxNetwork:
     path = _graph_path(network)
     if path.is_file():
         try:
-            return OnnxNetwork(network, open_session(path, "backend='onnx'"))
+            return OnnxNetwork(network, OnnxSession(path, "backend='onnx'"))
         except WeightsError:  # damaged, and easily exported again
             path.unlink(missing_ok=True)
     graph = onnx_bytes(network)
@@ -87,7 +86,7 @@ def _onnx_network(network: MemGAN) -> OnnxNetwork:
             temporary.write_bytes(graph)
     except OutputError as error:  # the graph works all the same, and is exported again the next time
         warnings.warn(f"the graph of backend='onnx' is not kept: {error}", stacklevel=2)
-    return OnnxNetwork(network, open_session(graph, "backend='onnx'"))
+    return OnnxNetwork(network, OnnxSession(graph, "backend='onnx'"))
 
 
 def _graph_path(network: MemGAN) -> Path:

@@ -4,6 +4,7 @@ import numpy as np
 
 from memgan.faces.align import Face, most_central
 from memgan.faces.detect import FaceDetector, RetinaFaceDetector
+from memgan.faces.select import detected_faces
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.result import LeftAlone
 
@@ -17,12 +18,15 @@ def choose_faces(
         detector: finds them; doubtful finds are known of :class:`~memgan.faces.RetinaFaceDetector` only.
         rgb: (H, W, 3) uint8 RGB.
         options: those about faces count.
+
+    Raises:
+        ConfigError: if the detector gives no faces, see :func:`memgan.faces.select.detected_faces`.
     """
     doubtful: list[Face] = []
     if isinstance(detector, RetinaFaceDetector):
         found, doubtful = detector.find(rgb)
     else:
-        found = detector.detect(rgb)
+        found = detected_faces(detector.detect(rgb), rgb)
     left_alone = [LeftAlone(face, "doubtful") for face in doubtful]
     faces = []
     for face in found:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,29 @@ from torch import Tensor, nn
 from memgan.errors import ConfigError, WeightsError
 from memgan.image import to_uint8
 from memgan.network.model import MemGAN
+from memgan.runtime.checks import check_int
 from memgan.runtime.device import release_memory
+
+Result = TypeVar("Result")
+
+
+def check_network(network: Any) -> None:
+    """Refuse a network that does not say what it takes.
+
+    Raises:
+        ConfigError: if it is no module, or has no ``config.image_size``.
+    """
+    size = getattr(getattr(network, "config", None), "image_size", None)
+    try:
+        check_int("image_size", size, 1)
+    except ConfigError as error:
+        raise ConfigError(
+            f"network is a {type(network).__name__} without config.image_size, the side in pixels of the faces that it "
+            "takes; give it one (network.config = types.SimpleNamespace(image_size=512)), or a network of "
+            "memgan.build_memgan."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"network is a {type(network).__name__}; it must be a torch.nn.Module.")
 
 
 def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
@@ -21,7 +43,7 @@ def to_batch(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """
     counts = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2)
     # A divisor on the device: by a plain number, CUDA multiplies with its rounded reciprocal instead.
-    half = torch.full((), 127.5, device=device)
+    half = torch.full((), 127.5, dtype=torch.float32, device=device)
     return counts.to(torch.float32, memory_format=torch.contiguous_format).div_(half).sub_(1.0)
 
 
@@ -70,31 +92,21 @@ def restore_crops(
     Raises:
         WeightsError: if the network's picture is not finite even in float32.
     """
-    restored: list[np.ndarray] = []
-    start, step = 0, max_batch
-    while start < len(crops):
-        batch = to_batch(crops[start : start + step], device)
-        try:
-            output = run_network(network, batch, dtype=dtype, self_ensemble=self_ensemble).float()
-            bad = ~torch.isfinite(output).flatten(1).all(dim=1)
-            if dtype != torch.float32 and bad.any():
-                output[bad] = run_network(network, batch[bad], self_ensemble=self_ensemble).float()
-                bad = ~torch.isfinite(output)
-        except torch.cuda.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            step = len(batch) // 2
-            del batch
-            release_memory(device)  # or what is cached in wrong sizes stays in the way
-            continue
+
+    def restored(batch: Tensor) -> list[np.ndarray]:
+        output = run_network(network, batch, dtype=dtype, self_ensemble=self_ensemble).float()
+        bad = ~torch.isfinite(output).flatten(1).all(dim=1)
+        if dtype != torch.float32 and bad.any():
+            output[bad] = run_network(network, batch[bad], self_ensemble=self_ensemble).float()
+            bad = ~torch.isfinite(output)
         if bad.any():
             raise WeightsError(
                 "The network's picture has values that are not finite although it ran in float32: the weights are "
                 "damaged or were not trained. Load other weights, or fetch these again."
             )
-        restored.extend(to_uint8(output))
-        start += len(batch)
-    return restored
+        return list(to_uint8(output))
+
+    return _in_batches(restored, crops, device, max_batch)
 
 
 @torch.inference_mode()
@@ -113,12 +125,32 @@ def memory_evidence(
     trained = getattr(network, "trained", network)
     if not isinstance(trained, MemGAN) or not trained.memory:
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
-    maps: list[dict[int, np.ndarray]] = []
-    for start in range(0, len(crops), max_batch):
-        batch = to_batch(crops[start : start + max_batch], device)
+
+    def maps(batch: Tensor) -> list[dict[int, np.ndarray]]:
         features = trained.encoder(batch)
         cosines = {
             int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
         }
-        maps.extend({scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch)))
-    return maps
+        return [{scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch))]
+
+    return _in_batches(maps, crops, device, max_batch)
+
+
+def _in_batches(
+    work: Callable[[Tensor], list[Result]], crops: Sequence[np.ndarray], device: torch.device, max_batch: int
+) -> list[Result]:
+    """What ``work`` makes of each crop; batches are halved as often as needed when a CUDA device runs out of memory."""
+    results: list[Result] = []
+    step = max_batch
+    while len(results) < len(crops):
+        batch = crops[len(results) : len(results) + step]
+        try:
+            results += work(to_batch(batch, device))
+            continue
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        # Here, not above: while an exception is handled, its traceback keeps the tensors of the functions it passed.
+        step = len(batch) // 2
+        release_memory(device)  # or what is cached in wrong sizes stays in the way
+    return results

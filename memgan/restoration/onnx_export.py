@@ -94,7 +94,9 @@ def _trace(network: MemGAN) -> bytes:
         try:
             export(
                 _Picture(network).eval(),
-                (torch.zeros(2, 3, size, size, device=device),),  # not one: a batch of one is taken for a constant
+                (
+                    torch.zeros(2, 3, size, size, dtype=torch.float32, device=device),
+                ),  # not one: a batch of one is taken for a constant
                 buffer,
                 input_names=[INPUT],
                 output_names=[OUTPUT],

@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
+from memgan.runtime.checks import check_int
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
 
@@ -46,8 +48,8 @@ class RestoreOptions:
     )
     score_threshold: float | None = option(
         None,
-        "leave out less certain faces, 0 (keep whatever looks remotely like one) to 1 (next to none; default: 0.9, of "
-        "a detector of your own what it finds)",
+        "least certainty of a face, 0 to 1 (default: 0.9; lower numbers take in more, also what is no face; a detector "
+        "of your own finds what it finds)",
         group="faces",
         metavar="P",
         low=0,
@@ -91,7 +93,14 @@ class RestoreOptions:
     self_ensemble: bool = option(
         False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
     )
-    max_batch: int = option(8, "most faces that run through the network at once", low=1)
+    max_batch: int = option(
+        8,
+        "most faces that run through the network at once (default: 8; on a CPU each picture's own)",
+        group="work",
+        words=("--max-batch",),
+        metavar="N",
+        low=1,
+    )
     color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)
     paste_back: bool = option(True, "give the whole picture")
     evidence: bool = option(False, "show what the memory recognizes in each face")
@@ -103,3 +112,6 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.face_index is not None:
+            given = self.face_index if isinstance(self.face_index, Iterable) else (self.face_index,)
+            object.__setattr__(self, "face_index", tuple(check_int("face_index", index, 0) for index in given))

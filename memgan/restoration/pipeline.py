@@ -7,29 +7,45 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
-from memgan.errors import ImageError, MissingDependencyError
+from memgan.errors import ConfigError, ImageError, MissingDependencyError
 from memgan.faces.align import AlignedFace, Face, align, align_whole
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
-from memgan.image import Picture, open_picture, visible_8bit
+from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.choice import choose_faces
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
+from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import LeftAlone, Restoration
+from memgan.runtime.isolation import own_settings
 from memgan.runtime.prefetch import prefetch
+from memgan.runtime.threads import check_fork
 
-AnyImage: TypeAlias = np.ndarray | Picture | Image.Image | str | os.PathLike[str]
+Step = TypeVar("Step", bound=Callable[..., Any])
+
+AnyImage: TypeAlias = (
+    np.ndarray
+    | torch.Tensor
+    | Picture
+    | Image.Image
+    | str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+)
 """What :func:`memgan.image.open_picture` takes."""
 AnyFace: TypeAlias = Face | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 """See :func:`memgan.faces.given_faces`."""
@@ -41,11 +57,27 @@ _OF_ONE_PICTURE = (ImageError, MissingDependencyError, torch.cuda.OutOfMemoryErr
 """Errors that say nothing about other pictures."""
 
 
+def _isolated(step: Step) -> Step:
+    """A step of a pipeline that runs as if the program had set nothing, see :mod:`memgan.runtime.isolation`.
+
+    Each step for itself: between them the caller's own code runs, such as the iterator that gives the pictures.
+    """
+
+    @functools.wraps(step)
+    def call(self: "Pipeline", *args: Any, **kwargs: Any) -> Any:
+        self.check_process()
+        with own_settings(self.threads):
+            return step(self, *args, **kwargs)
+
+    return cast("Step", call)
+
+
 @dataclasses.dataclass(eq=False)
 class _Task:
     """A picture on its way; the lists are filled step by step."""
 
     picture: Picture
+    color: ColorOrder
     size: tuple[int, int] | None
     """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
@@ -67,6 +99,20 @@ class Pipeline:
     mask: MaskMaker | None = None
     identity: IdentityGate | None = None
     bg_upsampler: BackgroundUpsampler | None = None
+    threads: int | None = None
+    """Of torch and OpenCV; ``None``: see :func:`memgan.runtime.threads.default_threads`."""
+    made_in: int = dataclasses.field(default_factory=os.getpid)
+    """The process."""
+
+    def check_process(self) -> None:
+        """Raise ConfigError in a fork that cannot use what the process before it has made."""
+        check_fork()
+        if os.getpid() != self.made_in and self.device.type != "cpu":
+            raise ConfigError(
+                f"this restorer was made on {str(self.device)!r} in process {self.made_in}, of which this one is a "
+                "fork, and a fork cannot use its parent's GPU: make the restorer in each worker, or send it to workers "
+                "that multiprocessing starts by 'spawn'."
+            )
 
     @property
     def size_px(self) -> int:
@@ -117,16 +163,20 @@ class Pipeline:
             finally:
                 closed.set()  # before the rest is closed, or a thread would first fill the batch that it is at
 
+    @_isolated
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
         return choose_faces(self.detector, rgb, options)[0]
 
+    @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
-        picture = open_picture(image, options.color)
+        if options.has_aligned and known is not None:
+            raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
+        picture, color = open_picture(image, options.color), _order(image, options)
         rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
-            return _Task(picture, None, [align_whole(rgb, size_px)])
+            return _Task(picture, color, None, [align_whole(rgb, size_px)])
         # Before the work: what cannot be given is refused here.
         size = result_size(picture, options.upscale) if options.paste_back else None
         left_alone: list[LeftAlone] = []
@@ -134,8 +184,9 @@ class Pipeline:
             faces, left_alone = choose_faces(self.detector, rgb, options)
         else:
             faces = given_faces(known, rgb, self.detector)
-        return _Task(picture, size, [align(rgb, face, size_px) for face in faces], left_alone)
+        return _Task(picture, color, size, [align(rgb, face, size_px) for face in faces], left_alone)
 
+    @_isolated
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together."""
         crops = [face.crop for task in tasks for face in task.faces]
@@ -151,6 +202,7 @@ class Pipeline:
             task.outputs, outputs = outputs[:count], outputs[count:]
             task.evidence, maps = maps[:count], maps[count:]
 
+    @_isolated
     def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:
         """Enlarge the picture and paste its faces."""
         parts = is_colorless(task.picture), self.mask, self.identity
@@ -159,13 +211,16 @@ class Pipeline:
             for face, output, evidence in zip(task.faces, task.outputs, task.evidence, strict=True)
         ]
         faces = [face for face, _ in done]
+        problems = task.picture.problems
         if task.size is None:
-            return Restoration(faces, None, options.color, task.left_alone)
-        canvas = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+            return Restoration(faces, None, task.color, task.left_alone, problems=problems)
+        enlarged = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
+        canvas = with_provenance(enlarged, faces, options)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
-        return Restoration(faces, canvas, options.color, task.left_alone)
+        changed = scales != (1, 1) or self.bg_upsampler is not None or any(face.strength > 0 for face in faces)
+        return Restoration(faces, canvas, task.color, task.left_alone, changed, problems)
 
     def _tasks(
         self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
@@ -186,6 +241,11 @@ class Pipeline:
             if failed is not None:  # not even one of their faces is small enough
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
             yield batch
+
+
+def _order(image: AnyImage, options: RestoreOptions) -> ColorOrder:
+    """Channel order of what comes back: PIL pictures are RGB, for arrays and files the options say it."""
+    return "rgb" if isinstance(image, Image.Image) else options.color
 
 
 def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., Any], *args: Any) -> Any:

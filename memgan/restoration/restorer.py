@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from memgan import hub
-from memgan.errors import ConfigError
+from memgan.errors import ChecksumError, ConfigError
 from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.parsing import MaskMaker, mask_maker
@@ -21,11 +21,15 @@ from memgan.restoration.backends import with_backend
 from memgan.restoration.background import BackgroundUpsampler, check_upsampler
 from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, check_gfpgan_options
 from memgan.restoration.identity_gate import Embedder, IdentityGate
+from memgan.restoration.inference import check_network
+from memgan.restoration.named_weights import NamedWeights
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem
 from memgan.restoration.result import Restoration
-from memgan.runtime.checks import check_exclusive
-from memgan.runtime.device import choose_device, choose_dtype, release_memory
+from memgan.runtime.checks import check_exclusive, check_int
+from memgan.runtime.device import choose_device, choose_dtype, release_memory, to_device
+from memgan.runtime.isolation import not_compiled, own_settings, unfilled
+from memgan.runtime.threads import check_fork
 
 
 class MemGANRestorer:
@@ -43,12 +47,14 @@ class MemGANRestorer:
         device: such as ``"cuda:1"`` or ``torch.device("cpu")``; ``None``: the first CUDA device, else the CPU.
         model_path: GFPGAN's name of ``weights``.
         network: a built network instead of weights; it needs ``config.image_size``, takes (B, 3, S, S) RGB in [-1, 1]
-            and gives a sequence whose first item is the restored batch. It is moved to the device and set to eval mode.
+            and gives a sequence whose first item is the restored batch. It is moved to the device and set to eval mode;
+            its parameters stay as they are, trainable ones too.
         detector: name for :func:`memgan.faces.create_detector`, or any object with its thread-safe ``detect`` method.
         half: the same as ``dtype="float16"``.
         dtype: ``"float16"`` (CUDA only), ``"bfloat16"`` or ``"auto"`` (bfloat16 where the device has it) to run the
             network in; what comes out not finite is run again in float32. ``None``: float32.
-        color: channel order of arrays given and returned: ``"bgr"`` or ``"rgb"``.
+        color: channel order of arrays given, and of those returned for arrays and files: ``"bgr"`` or ``"rgb"``. For
+            PIL pictures, which are RGB, RGB is returned.
         score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own. A
             detector of your own is asked for all that it finds: a number below its own threshold changes nothing.
         min_eye_distance: leave out faces with the eyes nearer than so many pixels.
@@ -67,6 +73,11 @@ class MemGANRestorer:
         backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
+        threads: of torch, onnxruntime and OpenCV for the work of this restorer; ``None``: as many as the program has
+            set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
+
+    A restorer can be pickled and copied: what travels are its options and the name of its weights, which are loaded
+    again on the other side (a network of the caller's travels itself).
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -99,6 +110,7 @@ class MemGANRestorer:
         max_batch: int = 8,
         backend: str = "torch",
         self_ensemble: bool = False,
+        threads: int | None = None,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
@@ -115,20 +127,47 @@ class MemGANRestorer:
             max_batch=max_batch,
             color=color,
         )
+        threads = None if threads is None else check_int("threads", threads, 1)
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         home = choose_device(device)
         number_type = choose_dtype(dtype, half, home)
-        maker = mask_maker(mask, home)
-        if isinstance(detector, str):
-            detector = create_detector(detector, device=str(home), score_threshold=self.options.score_threshold)
-        elif not callable(getattr(detector, "detect", None)):
-            raise ConfigError(f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...].")
-        if network is None:
-            checkpoint = weights if isinstance(weights, hub.Checkpoint) else hub.load(weights or model_path)
-            network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state))
-        network = network.eval().requires_grad_(False)
-        network = with_backend(network, backend, device=home, dtype=number_type).to(home)
-        self._pipeline: Pipeline | None = Pipeline(network, detector, home, number_type, maker, gate, bg_upsampler)
+        source = model_path if weights is None else weights
+        self._given: dict[str, Any] = {
+            "weights": source,
+            "network": network,
+            "detector": detector,
+            "score_threshold": self.options.score_threshold,
+            "device": device,
+            "dtype": number_type,
+            "mask": mask,
+            "identity": gate,
+            "backend": backend,
+            "threads": threads,
+        }
+        self._named_weights: NamedWeights | None = None
+        check_fork()
+        with own_settings(threads):
+            maker = mask_maker(mask, home)
+            if isinstance(detector, str):
+                detector = create_detector(detector, device=str(home), score_threshold=self.options.score_threshold)
+            elif not callable(getattr(detector, "detect", None)):
+                raise ConfigError(
+                    f"detector is {detector!r}; give a name, or an object with detect(image) -> [Face, ...]."
+                )
+            if network is None:
+                checkpoint = source if isinstance(source, hub.Checkpoint) else hub.load(source)
+                if not isinstance(source, hub.Checkpoint) and checkpoint.path is not None:
+                    self._named_weights = NamedWeights.of(source, checkpoint.path)
+                with unfilled():
+                    network = build_memgan(checkpoint.config, checkpoint.state)
+                network = prepare_for_inference(network).requires_grad_(False)
+            check_network(network)
+            network = with_backend(network.eval(), backend, device=home, dtype=number_type)
+            network = to_device(network, home)
+        self._pipeline: Pipeline | None = Pipeline(
+            network, detector, home, number_type, maker, gate, bg_upsampler, threads
+        )
+        self._built = vars(self._pipeline).copy()
         self.face_helper = FaceHelper()
 
     @property
@@ -177,6 +216,7 @@ class MemGANRestorer:
         """The network, under the name by which callers of GFPGAN call it and move it between devices."""
         return GFPGANNetwork(self.pipeline.network)
 
+    @not_compiled
     def enhance(
         self,
         img: AnyImage,
@@ -188,8 +228,9 @@ class MemGANRestorer:
         """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
 
         Args:
-            img: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order, or anything
-                else that :func:`memgan.image.open_picture` takes: the path of a file, a PIL picture, floats in 0..255.
+            img: (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4) uint8 or uint16 in the restorer's channel order,
+                or anything else that :func:`memgan.image.open_picture` takes: the path of a file, its bytes, an open
+                file, a PIL picture, floats in 0..255, a tensor in the restorer's channel order.
             has_aligned: the picture is one aligned face; it is only resized.
             only_center_face: restore the one face nearest to the middle.
             paste_back: whether the whole picture is wanted.
@@ -210,6 +251,7 @@ class MemGANRestorer:
         )
         return _gfpgan_results(result, img)
 
+    @not_compiled
     def enhance_batch(
         self,
         images: Iterable[AnyImage],
@@ -225,6 +267,7 @@ class MemGANRestorer:
         )
         return [_gfpgan_results(result, image) for result, image in zip(results, images, strict=True)]
 
+    @not_compiled
     def restore(
         self,
         img: AnyImage,
@@ -257,6 +300,7 @@ class MemGANRestorer:
         )
         return self.pipeline.restore(img, options, faces)
 
+    @not_compiled
     def restore_batch(
         self,
         images: Iterable[WorkItem],
@@ -297,6 +341,7 @@ class MemGANRestorer:
         )
         return self.pipeline.run(images, options, raise_errors=raise_errors)
 
+    @not_compiled
     def detect(self, img: AnyImage) -> list[Face]:
         """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
         return self.pipeline.find(visible_8bit(open_picture(img, self.options.color)), self.options)
@@ -311,13 +356,67 @@ class MemGANRestorer:
         """Drop network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""
         if self._pipeline is not None:
             home, self._pipeline = self._pipeline.home, None
+            self._given, self._built, self._named_weights = {}, {}, None
             release_memory(home)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = {"options", "face_helper", "_given", "_built", "_named_weights", "_pipeline"}
+        extra = {name: value for name, value in vars(self).items() if name not in own}
+        if self._pipeline is None:
+            return _remade, (type(self), self.options, None, None, None, extra)
+        now = vars(self._pipeline)
+        given = {**self._given, "bg_upsampler": now["bg_upsampler"]}
+        # Parts may have been exchanged since.
+        changed = {
+            name for name in ("network", "detector", "mask", "identity", "dtype") if now[name] is not self._built[name]
+        }
+        given |= {name: "soft" if now[name] is None and name == "mask" else now[name] for name in changed}
+        if "network" in changed:
+            given |= {"weights": None, "backend": "torch"}
+        elif self._named_weights is not None:
+            digest = self._named_weights.digest()
+            return _remade, (type(self), self.options, given, self._named_weights.name, digest, extra)
+        return _remade, (type(self), self.options, given, None, None, extra)
 
     def __enter__(self) -> "MemGANRestorer":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _remade(
+    cls: type[MemGANRestorer],
+    options: RestoreOptions,
+    given: Mapping[str, Any] | None,
+    weights: str | None,
+    digest: str | None,
+    extra: Mapping[str, Any],
+) -> MemGANRestorer:
+    """A restorer as :meth:`MemGANRestorer.__reduce__` describes it.
+
+    Args:
+        given: arguments besides the options; ``None``: it was closed.
+        weights, digest: of named weights; ``digest=None``: ``given`` has the weights or the network.
+        extra: attributes of subclasses.
+
+    Raises:
+        ChecksumError: if the weights of that name are others here.
+    """
+    restorer = cls.__new__(cls)
+    if given is None:
+        restorer._pipeline, restorer._named_weights, restorer._given, restorer._built = None, None, {}, {}
+        restorer.face_helper = FaceHelper()
+    else:
+        MemGANRestorer.__init__(restorer, **(given if digest is None else {**given, "weights": weights}))
+    if restorer._named_weights is not None and restorer._named_weights.digest() != digest:
+        raise ChecksumError(
+            f"the weights {weights or hub.DEFAULT_NAME!r} are not the same here as those of the restorer that was "
+            "sent; bring the same file, and the same version of memgan, to every machine."
+        )
+    restorer.options = options
+    vars(restorer).update(extra)
+    return restorer
 
 
 def _gfpgan_results(result: Restoration, given: Any) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
@@ -327,4 +426,6 @@ def _gfpgan_results(result: Restoration, given: Any) -> tuple[list[np.ndarray], 
     image = result.image
     if image is not None and image.ndim == 2 and isinstance(given, np.ndarray) and given.ndim == 3:
         image = image[:, :, None]  # (H, W, 1) was given
+    if image is not None and isinstance(given, np.ndarray) and given.shape[2:] == (2,):
+        image = image[:, :, [0, 3]]  # gray and alpha
     return cropped, restored, image

@@ -1,6 +1,7 @@
 """Holds what a restoration gives back."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class Restoration:
     """Channel order of :attr:`image`."""
     left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
     """What the detector found besides :attr:`faces`; empty if the faces were given."""
+    changed: bool = True
+    """``False``: every pixel of the whole picture is the input's."""
+    problems: Sequence[str] = ()
+    """What is odd about the picture, or was dropped: short sentences."""
     error: Exception | None = None
     """What kept the picture from being restored, where errors are not raised; then there are no faces."""
 

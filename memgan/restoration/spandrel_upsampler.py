@@ -111,8 +111,9 @@ class SpandrelUpsampler:
             except torch.cuda.OutOfMemoryError:
                 if tile <= _LEAST_TILE:
                     raise
-                tile = min(tile, *rgb.shape[:2]) // 2
-                release_memory(self._device)
+            # Here, not above: while an exception is handled, its traceback keeps the tensors of what it passed.
+            tile = min(tile, *rgb.shape[:2]) // 2
+            release_memory(self._device)
 
     @torch.inference_mode()
     def _run(self, part: np.ndarray) -> np.ndarray:

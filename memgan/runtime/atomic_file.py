@@ -40,6 +40,19 @@ def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) ->
             temporary.unlink(missing_ok=True)
 
 
+def copy_modification_time(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give a file the time of the last change of another one.
+
+    Raises:
+        OutputError: if that cannot be done.
+    """
+    try:
+        times = os.stat(source)
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    except OSError as error:
+        raise OutputError(f"the date of {target} cannot be set ({error.strerror or error}); leave it out.") from error
+
+
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write ``data`` as JSON by :func:`atomic_write`; infinite and undefined numbers become ``null``."""
     finite = json.loads(json.dumps(data), parse_constant=lambda name: None)

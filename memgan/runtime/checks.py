@@ -1,6 +1,7 @@
 """Checks what callers choose: every message says what was given, what is allowed and what to do."""
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 from memgan.errors import ConfigError, ShapeError
@@ -12,18 +13,20 @@ if TYPE_CHECKING:
 def check_number(name: str, value: Any, low: float, high: float, *, low_allowed: bool = True) -> float:
     """``value`` as a number from ``low`` to ``high``; anything else is a :class:`ConfigError`."""
     try:
-        result = float(value)
-    except (TypeError, ValueError):
+        result = math.nan if _is_switch(value) or getattr(value, "ndim", None) else float(value)
+    except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not (math.isfinite(result) and (low <= result if low_allowed else low < result) and result <= high):
-        raise ConfigError(f"{name} is {value!r}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}.")
+        raise ConfigError(
+            f"{name} is {value!r:.200}; allowed: {'from' if low_allowed else 'above'} {low:g} to {high:g}."
+        )
     return result
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...], more: str = "") -> None:
     """Raise :class:`ConfigError` if ``value`` is none of ``allowed``; ``more`` says what else is."""
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}{more}.")
+    if not isinstance(value, str) or value not in allowed:  # an array would be compared number by number
+        raise ConfigError(f"{name} is {value!r:.200}; allowed are {', '.join(allowed)}{more}.")
 
 
 def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
@@ -41,10 +44,26 @@ def check_pictures(*images: "Tensor", least_px: int = 1) -> None:
 
 
 def check_int(name: str, value: Any, least: int) -> int:
-    """``value`` as a whole number of at least ``least``; anything else is a :class:`ConfigError`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is {value!r}; it must be a whole number of at least {least}.")
-    return value
+    """``value``, also numpy's and torch's kinds, as a whole number of at least ``least``; else a ConfigError."""
+    try:
+        number = least - 1 if _is_switch(value) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ConfigError(f"{name} is {value!r:.200}; it must be a whole number of at least {least}.")
+    return number
+
+
+def check_switch(name: str, value: Any) -> bool:
+    """``value``, also of numpy or torch, 0, 1 or ``None``, as a switch; texts and arrays are a :class:`ConfigError`."""
+    if isinstance(value, str | bytes) or getattr(value, "ndim", None) or not hasattr(type(value), "__bool__"):
+        raise ConfigError(f"{name} is {value!r:.200}; allowed are True and False.")
+    return bool(value)
+
+
+def _is_switch(value: Any) -> bool:
+    """Whether a value is ``True`` or ``False`` of Python, numpy or torch, which count as numbers there."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
 
 
 def parse_ints(name: str, text: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Chooses the device and the number type to run in."""
 
 import torch
+from torch import nn
 
 from memgan.errors import ConfigError
 from memgan.runtime.choices import DTYPES
@@ -67,6 +68,23 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     # torch has no public question for a CPU's instructions, and a release may drop these.
     questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return device.type == "cpu" and any(question() for question in questions if question is not None)
+
+
+def to_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network.
+
+    Raises:
+        ConfigError: in a fork of a process that has used the GPU, which CUDA does not allow.
+    """
+    try:
+        return network.to(device)
+    except RuntimeError as error:
+        if "forked subprocess" not in str(error):
+            raise
+        raise ConfigError(
+            f"{str(device)!r} cannot be used in this process, which is a fork of one that has used it: start processes "
+            "by 'spawn' (multiprocessing.get_context('spawn')), or fork before the GPU is used."
+        ) from error
 
 
 def release_memory(device: torch.device) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from memgan.runtime.checks import check_choice, check_int, check_number
+from memgan.runtime.checks import check_choice, check_int, check_number, check_switch
 
 _KEY = "option"
 
@@ -60,9 +60,9 @@ def check_options(options: Any) -> None:
         if described.choices:
             check_choice(field.name, value, described.choices)
         elif isinstance(field.default, bool):
-            object.__setattr__(options, field.name, bool(value))
+            object.__setattr__(options, field.name, check_switch(field.name, value))
         elif described.low is not None and isinstance(field.default, int):
-            check_int(field.name, value, int(described.low))
+            object.__setattr__(options, field.name, check_int(field.name, value, int(described.low)))
         elif described.low is not None:
             number = check_number(field.name, value, described.low, described.high, low_allowed=described.low_allowed)
             object.__setattr__(options, field.name, number)

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
+
+from memgan.runtime.streams import LenientStream
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,14 +33,14 @@ class ProgressBar:
             start: items that an earlier run has done.
         """
         self._total, self._unit, self._title, self._start, self._note = total, unit, title, start, ""
-        self._hidden = hidden or sys.stderr is None
+        self._hidden, self._stream = hidden or sys.stderr is None, LenientStream(sys.stderr)
         self._done = self._done_written = start
         self._began = self._written = time.monotonic()
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
         global _shown
-        if self._hidden or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        if self._hidden or not self._stream.isatty() or os.environ.get("TERM") == "dumb":
             return self
         self._hidden = _shown is not None
         if not self._hidden:
@@ -46,9 +48,11 @@ class ProgressBar:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             title, status = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[status]}"))
-            to_terminal = sys.stdout is not None and sys.stdout.isatty()  # a pipe gets what is printed
+            to_terminal = LenientStream(sys.stdout).isatty()  # a pipe gets what is printed
             columns = (title, BarColumn(), status, TimeElapsedColumn())
-            self._bar = _shown = Progress(*columns, console=Console(stderr=True), redirect_stdout=to_terminal)
+            self._bar = _shown = Progress(
+                *columns, console=Console(file=cast(IO[str], self._stream)), redirect_stdout=to_terminal
+            )
             self._bar.add_task(self._title, total=self._total, completed=self._done, status=self._status())
             self._bar.start()
         return self
@@ -75,7 +79,7 @@ class ProgressBar:
 
     def _write_line(self) -> None:
         title = f"{self._title}: " if self._title else ""
-        print(f"{title}{self._status()}, {_clock(time.monotonic() - self._began)} elapsed", file=sys.stderr, flush=True)
+        print_line(f"{title}{self._status()}, {_clock(time.monotonic() - self._began)} elapsed")
         self._written, self._done_written = time.monotonic(), self._done
 
     def _status(self) -> str:
@@ -97,8 +101,8 @@ def print_line(text: str) -> None:
     """Write a line to standard error, above the bar if there is one."""
     if _shown is not None:
         _shown.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    elif sys.stderr is not None:
-        print(text, file=sys.stderr, flush=True)
+    else:
+        print(text, file=LenientStream(sys.stderr), flush=True)
 
 
 def _clock(seconds: float) -> str:

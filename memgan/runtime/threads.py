@@ -1,26 +1,127 @@
 """Counts the cores of this process, and sets how many threads torch and OpenCV use."""
 
 import contextlib
+import functools
+import math
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import torch
 
+from memgan.errors import ConfigError
+
+_loaded_in = os.getpid()
+_lock = threading.Lock()
+_blocks, _opencv_before = 0, 0  # blocks of library_threads that run now, and OpenCV's number outside of them all
+_forked_at_work = False
+_ENVIRONMENT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: those that it may run on, or fewer if its control group has a quota of time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota())))
+
+
+def is_forked() -> bool:
+    """Whether this process is a fork of the one that loaded memgan: threads of libraries are not there any more."""
+    return os.getpid() != _loaded_in
+
+
+def check_fork() -> None:
+    """Refuse to work in a fork that was made while another thread was at work: it may hold what nobody gives back.
+
+    Raises:
+        ConfigError: with what to do instead.
+    """
+    if _forked_at_work:
+        raise ConfigError(
+            "this process was forked while a restoration was running in its parent; fork when none is, or start "
+            "processes by 'spawn' (multiprocessing.get_context('spawn'))."
+        )
+
+
+def default_threads() -> int:
+    """Threads that torch's work is to have where nobody says how many.
+
+    As many as torch itself chooses (``OMP_NUM_THREADS``, the cores that the process may run on, what the program has
+    set), but no more than :func:`usable_cores`. One in worker processes, which share the cores with others: forks, and
+    children of :mod:`multiprocessing` unless ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` is set.
+    """
+    is_told = any(os.environ.get(name) for name in _ENVIRONMENT)
+    if is_forked() or (multiprocessing.parent_process() is not None and not is_told):
+        return 1
+    return min(torch.get_num_threads(), usable_cores())
 
 
 @contextlib.contextmanager
 def library_threads(torch_threads: int, opencv_threads: int) -> Iterator[None]:
-    """Run with so many threads of the two libraries; afterwards it is as it was before."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(torch_threads)
-    cv2.setNumThreads(opencv_threads)
+    """Run with so many threads of the two libraries; afterwards it is as it was before.
+
+    Several threads may do so at the same time. torch's number is each thread's own, OpenCV's that of the process: the
+    last one that begins says it. In a fork torch has one thread, whatever is asked for: its others did not come along,
+    and it would wait for them.
+    """
+    global _blocks, _opencv_before
+    torch_threads = 1 if is_forked() else torch_threads
+    torch_before = torch.get_num_threads()
+    with _lock:
+        if _blocks == 0:
+            _opencv_before = cv2.getNumThreads()
+        _blocks += 1
     try:
+        if torch_threads != torch_before:
+            torch.set_num_threads(torch_threads)
+        if opencv_threads != cv2.getNumThreads():
+            cv2.setNumThreads(opencv_threads)
         yield
     finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+        if torch_threads != torch_before and not is_forked():
+            torch.set_num_threads(torch_before)
+        with _lock:
+            _blocks -= 1
+            if _blocks == 0 and cv2.getNumThreads() != _opencv_before:
+                cv2.setNumThreads(_opencv_before)
+
+
+@functools.cache
+def _quota(root: Path = Path("/")) -> float:
+    """Cores' worth of time that the control groups of this process allow; infinite if they do not say."""
+    try:
+        groups = [line.split(":", 2)[1:] for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:  # not Linux
+        return math.inf
+    mounts = root / "sys" / "fs" / "cgroup"
+    least = math.inf
+    for controllers, path in groups:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in (mounts, mounts / "unified") if not controllers else (mounts / "cpu", mounts / controllers):
+            # The folder of a container is the mount itself, whatever path is named; groups above limit those below.
+            for parent in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
+                least = min(least, _limit(mount / parent))
+    return least
+
+
+def _limit(group: Path) -> float:
+    """Cores' worth of time of one control group, of either version."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):  # the file is missing, or says "max"
+            quota, period = (int(number) for name in names for number in (group / name).read_text().split())
+            if quota > 0 and period > 0:
+                return quota / period
+    return math.inf
+
+
+def _after_fork() -> None:
+    global _lock, _blocks, _forked_at_work
+    _forked_at_work = _forked_at_work or _blocks > 0
+    _lock, _blocks = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,7 @@ from torch import Tensor
 from memgan.errors import DataError, MissingDependencyError
 from memgan.hub import weight_file
 from memgan.image import Picture, save_picture, to_uint8
+from memgan.runtime.privacy import keep_private
 from memgan.runtime.progress import ProgressBar
 from memgan.training.build import architecture, make_discriminator, make_generator, make_stream
 from memgan.training.checkpoint import load_checkpoint, load_discriminator, save_checkpoint, save_discriminator
@@ -199,6 +200,7 @@ def _save(output: Path, trainer: Trainer, elapsed: float, probe: tuple[Tensor, T
 
 
 def _accelerator(config: TrainConfig, output: Path) -> "Accelerator":
+    keep_private("accelerate")
     try:
         from accelerate import Accelerator
     except ImportError as error:

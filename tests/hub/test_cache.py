@@ -1,12 +1,16 @@
 """memgan.hub.cache: what the environment says."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from memgan.apps.cli.main import main
+from memgan.errors import ConfigError
 from memgan.hub.cache import cache_folder, hub_cache_folder, is_offline, mirrors
+from memgan.hub.resolver import resolve
 
 VARIABLES = ("MEMGAN_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
 
@@ -59,3 +63,42 @@ def test_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mirrors() == ()
     monkeypatch.setenv("MEMGAN_MIRRORS", " https://a/b/  file:///c ")
     assert mirrors() == ("https://a/b", "file:///c")
+
+
+@pytest.fixture
+def _homeless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a home, as in a container that runs under a number that nobody has named."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_homeless")
+def test_without_a_home_the_temporary_folder_has_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = tmp_path / f"memgan-{os.getuid()}"
+    assert cache_folder() == own and hub_cache_folder() == own / "huggingface" / "hub"
+    assert not own.exists(), "asking makes nothing"
+    own.mkdir(mode=0o755)
+    assert cache_folder() == own
+    own.chmod(0o777)
+    with pytest.raises(ConfigError, match="MEMGAN_HOME"):
+        cache_folder()
+    monkeypatch.setenv("MEMGAN_HOME", "/mine")
+    assert cache_folder() == hub_cache_folder() == Path("/mine")
+
+
+@pytest.mark.usefixtures("_homeless")
+def test_without_a_home_a_tilde_is_an_error_and_all_else_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MEMGAN_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "~/x")
+        with pytest.raises(ConfigError, match="home folder"):
+            hub_cache_folder()
+        monkeypatch.delenv(name)
+    with pytest.raises(ConfigError, match="home folder"):
+        resolve("~/weights.safetensors")
+    assert resolve().is_file()
+    assert main(["models"]) == 0

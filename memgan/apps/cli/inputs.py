@@ -1,89 +1,280 @@
-"""Finds the pictures that a command works on, and names their results."""
+"""Finds the pictures that a command works on, and says which files it leaves out and why."""
 
+import heapq
 import os
-import unicodedata
-from collections.abc import Iterator, Sequence
+import stat
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
+
+from memgan.apps.cli.names import FOLDERS, labels
+from memgan.runtime.records import RECORDS_NAME, is_records_folder
+
+CACHES = frozenset(
+    (
+        "@eadir",  # Synology
+        "#recycle",
+        "#snapshot",
+        "@recycle",  # QNAP
+        "@recently-snapshot",
+        "$recycle.bin",  # Windows
+        "recycler",
+        "system volume information",
+        "thumbs.db",
+        "desktop.ini",
+        "__macosx",  # archives that were packed on macOS
+        "lost+found",
+    )
+)
+"""Names, in lower case, of folders and files that file managers, NAS systems and archives make."""
+_AT_ONCE = 2**16  # names of a folder that are sorted and held in memory
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class InputPicture(NamedTuple):
     """A file to work on."""
 
     path: Path
+    """As it was given."""
     name: PurePath
-    """Relative path of its results without suffix; no two inputs of a run have the same."""
+    """Relative path that the names of its results are made of."""
 
 
-def collect_inputs(
-    paths: Sequence[Path], suffixes: Sequence[str], *, recursive: bool = False, own: Sequence[Path] = ()
-) -> tuple[list[InputPicture], list[str]]:
-    """Find the pictures that the arguments of a command mean.
+class LeftOut(NamedTuple):
+    """A file or folder that is not worked on."""
+
+    path: Path
+    reason: str
+    kind: str = ""
+    """Its suffix, if that is why."""
+    is_problem: bool = False
+    """It was named on purpose, or should be a picture."""
+    is_usual: bool = False
+    """Nobody expects it to be taken: it is only listed."""
+
+
+class _Root(NamedTuple):
+    """An argument of the command."""
+
+    given: Path
+    folder: str
+    """Absolute: the folder given, or that of the file given."""
+    file: str | None = None
+    """Name of the file given."""
+
+
+class Inputs:
+    """The pictures that the arguments of a command mean; looked for anew by each loop, so that none has to be kept.
+
+    Files are taken whatever their suffix (they were named on purpose); of folders those with ``suffixes``, but no
+    hidden ones, no caches of file managers and no results of earlier runs. Each counts once, under the name that was
+    given, also if it is a link. A picture's name is its path relative to the folder that was given; if another one
+    that was given has the same, the names of the folders stand in front.
 
     Args:
-        paths: files (of any suffix: they were named on purpose) and folders (of which files with ``suffixes`` count).
+        paths: files and folders.
         suffixes: in lower case, with dot.
-        recursive: also look into folders of folders; results then lie in folders alike.
-        own: folders with earlier results, which are no inputs.
-
-    Returns:
-        inputs: without repetitions, in the order of ``paths``, sorted within a folder.
-        problems: one message for each path that gives nothing.
+        recursive: also look into folders of folders. Links to folders outside are followed once.
+        own: folders of this command's results, which are no inputs.
     """
-    found: dict[Path, PurePath] = {}
-    problems: list[str] = []
-    own = [folder.resolve() for folder in own]
 
-    def is_own(path: Path) -> bool:
-        return any(path == folder or folder in path.parents for folder in own)
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        suffixes: Collection[str],
+        *,
+        recursive: bool = False,
+        own: Sequence[Path] = (),
+    ) -> None:
+        self._suffixes, self._recursive = frozenset(suffixes), recursive
+        self._own = {os.path.realpath(folder) for folder in own}
+        self._arguments: list[_Root | LeftOut] = list(map(self._argument, dict.fromkeys(paths)))
+        roots = [one for one in self._arguments if isinstance(one, _Root)]
+        self._given = dict.fromkeys((root.folder, root.file) for root in roots)
+        self._folders = [folder for folder, file in self._given if file is None]
+        self._files = Counter(file for _, file in self._given if file is not None)
+        every = list(map(PurePath, dict.fromkeys(root.folder for root in roots)))
+        self._labels = labels(every) if len(every) > 1 else {}
 
-    for path in paths:
-        if is_own(path.resolve()):
-            problems.append(f"{path}: lies among the results of this command; choose another output folder")
-        elif path.is_dir():
-            before = len(found)
-            for file in _files_in(path, recursive, problems):
-                if file.suffix.lower() in suffixes and not is_own(file.resolve()):
-                    found.setdefault(file.resolve(), file.relative_to(path))
-            if len(found) == before:
-                hint = "" if recursive else "; --recursive looks into its folders too"
-                problems.append(f"{path}: no (further) pictures in this folder ({' '.join(suffixes)}){hint}")
-        elif not path.exists():
-            problems.append(f"{path}: does not exist; check the path")
-        else:
-            found.setdefault(path.resolve(), PurePath(path.name))
-    return _named(found), problems
+    def __iter__(self) -> Iterator[InputPicture | LeftOut]:
+        """In the order of ``paths``; within a folder sorted, its files before its folders."""
+        seen: set[tuple[str, str | None]] = set()
+        for root in self._arguments:
+            if isinstance(root, LeftOut):
+                yield root
+                continue
+            path = root.folder if root.file is None else os.path.join(root.folder, root.file)
+            if (root.folder, root.file) in seen or any(self._takes(folder, path) for folder in _upwards(path)[1:]):
+                continue  # given twice, or a part of another folder that is given
+            seen.add((root.folder, root.file))
+            if root.file is not None:
+                yield InputPicture(root.given, self._name(root, PurePath(root.file)))
+                continue
+            found = False
+            for one in self._walk(root):
+                found = found or isinstance(one, InputPicture)
+                yield one
+            if not found:
+                hint = "" if self._recursive else "; --recursive looks into its folders too"
+                known = " ".join(sorted(self._suffixes))
+                yield LeftOut(root.given, f"no pictures in this folder ({known}){hint}", is_problem=True)
+
+    def _argument(self, path: Path) -> _Root | LeftOut:
+        """What one argument is."""
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:
+            reason = _why_unreadable(str(path), error)
+            return LeftOut(path, reason, is_problem=True)
+        if any(folder in self._own for folder in _upwards(os.path.realpath(path))):
+            reason = "lies among the results of this command; choose another output folder"
+            return LeftOut(path, reason, is_problem=True)
+        absolute = os.path.abspath(path)
+        if stat.S_ISDIR(mode):
+            return _Root(path, absolute)
+        if stat.S_ISREG(mode):
+            return _Root(path, *os.path.split(absolute))
+        return LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; copy what it gives into a file", "", True)
+
+    def _takes(self, folder: str, path: str) -> bool:
+        """Whether a path is found by looking into a folder above it, since that was given."""
+        if (folder, None) not in self._given:
+            return False
+        *folders, name = PurePath(os.path.relpath(path, folder)).parts
+        is_folder = (path, None) in self._given
+        if is_folder:
+            folders, name = [*folders, name], ""
+        if (folders and not self._recursive) or any(_is_passed_over(part) for part in folders):
+            return False
+        return is_folder or (not _is_passed_over(name) and PurePath(name).suffix.lower() in self._suffixes)
+
+    def _name(self, root: _Root, relative: PurePath) -> PurePath:
+        """The path relative to the root; if another root has the same one, with the root's name in front."""
+        if not self._labels:
+            return relative
+        name = str(relative)
+        elsewhere = self._files[name] > ((root.folder, name) in self._given)
+        if not elsewhere and (self._recursive or len(relative.parts) == 1):
+            others = (folder for folder in self._folders if folder != root.folder)
+            elsewhere = any(os.path.isfile(os.path.join(folder, name)) for folder in others)
+        return self._labels[PurePath(root.folder)] / relative if elsewhere else relative
+
+    def _walk(self, root: _Root) -> Iterator[InputPicture | LeftOut]:
+        """What lies in a folder that was given."""
+        followed = [os.path.realpath(root.folder)]  # nothing in them is looked at through a link
+        waiting = [PurePath()]
+        while waiting:
+            folder = waiting.pop()
+            here = root.given / folder
+            has_results = is_records_folder(here)
+            try:
+                for entry in _sorted_entries(here, lambda entry: not _is_folder(entry)):
+                    yield self._file(root, folder, entry)
+                if not self._recursive:
+                    return
+                below: list[PurePath] = []
+                for entry in _sorted_entries(here, _is_folder):
+                    reason = self._folder_problem(entry, followed, has_results)
+                    if reason:
+                        usual = _is_passed_over(entry.name) or os.path.realpath(entry.path) in self._own
+                        yield LeftOut(here / entry.name, reason, is_usual=usual)
+                    else:
+                        below.append(folder / entry.name)
+                waiting += reversed(below)
+            except OSError as error:
+                reason = f"cannot be listed ({error.strerror}); check its permissions"
+                yield LeftOut(here, reason, is_problem=True)
+
+    def _file(self, root: _Root, folder: PurePath, entry: "os.DirEntry[str]") -> InputPicture | LeftOut:
+        path, suffix = root.given / folder / entry.name, PurePath(entry.name).suffix.lower()
+        if (
+            _is_passed_over(entry.name) or entry.name == RECORDS_NAME
+        ):  # other programs' notes about pictures, not pictures
+            return LeftOut(path, "hidden, or of a file manager", is_usual=True)
+        if suffix not in self._suffixes:
+            return LeftOut(path, "file of another type", suffix or "without suffix")
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            return LeftOut(path, _why_unreadable(entry.path, error), is_problem=True)
+        if not stat.S_ISREG(mode):
+            return LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}")
+        return InputPicture(path, self._name(root, folder / entry.name))
+
+    def _folder_problem(self, entry: "os.DirEntry[str]", followed: list[str], has_results: bool) -> str | None:
+        """Why a folder is not looked into; remembers a link that is followed."""
+        if _is_passed_over(entry.name):
+            return "hidden, or of a file manager"
+        real = os.path.realpath(entry.path)
+        if real in self._own or (has_results and entry.name in FOLDERS):
+            return "results of an earlier run"
+        if entry.is_symlink():
+            if any(_is_within(real, other) or _is_within(other, real) for other in followed):
+                return "link to a folder that is looked at anyway"
+            followed.append(real)
+        return None
 
 
-def _files_in(folder: Path, recursive: bool, problems: list[str]) -> Iterator[Path]:
-    def report(error: OSError) -> None:
-        problems.append(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
-
-    for root, folders, files in os.walk(folder, onerror=report):
-        folders[:] = sorted(folders) if recursive else []
-        # Hidden files are other programs' notes about pictures, not pictures.
-        yield from (Path(root, file) for file in sorted(files) if not file.startswith("."))
-
-
-def _named(found: dict[Path, PurePath]) -> list[InputPicture]:
-    """Give every input its own name: its stem, if needed with its suffix (``a_jpg``), if needed with a number."""
-    stems = {path: relative.with_suffix("") for path, relative in found.items()}
-    wanted = [_key(stem) for stem in stems.values()]
-    names: dict[Path, PurePath] = {path: stem for path, stem in stems.items() if wanted.count(_key(stem)) == 1}
-    taken = {_key(name) for name in names.values()}
-    for path, stem in stems.items():
-        if path in names:
-            continue
-        base = stem.with_name(f"{stem.name}_{found[path].suffix[1:]}" if found[path].suffix else stem.name)
-        name, number = base, 1
-        while _key(name) in taken:
-            number += 1
-            name = base.with_name(f"{base.name}_{number}")
-        names[path] = name
-        taken.add(_key(name))
-    return [InputPicture(path, names[path]) for path in found]
+def left_out_line(left_out: Iterable[LeftOut]) -> str | None:
+    """One line on what was left out without being a problem; ``None``: nothing that matters."""
+    reasons: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    for one in left_out:
+        if not (one.is_problem or one.is_usual):
+            reasons[one.reason] += 1
+            kinds.update([one.kind] if one.kind else [])
+    if not reasons:
+        return None
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8)) + ", ..." * (len(kinds) > 8)
+    counted = [
+        f"{reason}: {count}" + f" ({listed})" * (reason == "file of another type") for reason, count in reasons.items()
+    ]
+    return f"left out: {'; '.join(counted)}; --dry-run lists them"
 
 
-def _key(name: PurePath) -> str:
-    """Equal for names that are one file on a file system that ignores case or normalizes letters."""
-    return unicodedata.normalize("NFC", name.as_posix()).casefold()
+def _sorted_entries(folder: Path, wanted: Callable[["os.DirEntry[str]"], bool]) -> Iterator["os.DirEntry[str]"]:
+    """Entries of a folder by name; of a very large one only a part is held at a time, and the folder is read again."""
+    last: str | None = None
+    while True:
+        with os.scandir(folder) as entries:
+            further = (entry for entry in entries if (last is None or entry.name > last) and wanted(entry))
+            part = heapq.nsmallest(_AT_ONCE, further, key=lambda entry: entry.name)
+        yield from part
+        if len(part) < _AT_ONCE:
+            return
+        last = part[-1].name
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.lower() in CACHES
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return folder in _upwards(path)
+
+
+def _upwards(path: str) -> list[str]:
+    """A path and all folders that it lies in."""
+    pure = Path(path)
+    return [str(pure), *map(str, pure.parents)]
+
+
+def _why_unreadable(path: str, error: OSError | ValueError) -> str:
+    if os.path.islink(path):
+        return "a link that leads nowhere; mend or delete it"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; check the path"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error}); check the path"

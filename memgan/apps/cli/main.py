@@ -1,4 +1,5 @@
-"""The ``memgan`` command. Exit status: 0 all done, 1 some inputs failed, 2 nothing could be done, 130 interrupted."""
+"""The ``memgan`` command. Exit status: 0 all done, 1 some inputs failed, 2 nothing could be done, 128 and the number
+of a signal that ended it."""
 
 import argparse
 import importlib.util
@@ -6,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from memgan.errors import MemGANError
+from memgan.runtime.streams import drop_what_is_left, lenient_streams, open_missing_streams
 from memgan.version import __version__
 
 COMMANDS = {
@@ -26,6 +28,9 @@ COMMANDS = {
 """Each is a module of :mod:`memgan.apps.cli`, or an app (a folder of :mod:`memgan.apps`), with two functions:
 ``add_arguments(parser)`` and ``run(args) -> int``."""
 
+PRINTING = ("models", "verify", "info", "evaluate", "benchmark")
+"""Commands whose result is what they print."""
+
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands; only ``command``'s own arguments are added, so that no other module is loaded."""
@@ -45,24 +50,40 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command with ``argv``, or the process's arguments, and return the exit status.
 
+    What cannot be written to standard output or standard error is dropped: no work is lost to it. Only a command whose
+    result is what it prints ends with status 1 then, unless the reader has left, as ``head`` does.
+
     Raises:
         SystemExit: on ``--help``, ``--version`` (status 0) and wrong usage (status 2).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if argv is None and command and command != "benchmark":  # benchmarks measure what others get
+    if argv is not None:
+        return _run(command, arguments)
+    open_missing_streams()
+    if command and command != "benchmark":  # benchmarks measure what others get
         from memgan.runtime.allocator import keep_freed_memory
 
         keep_freed_memory()
     try:
-        args = build_parser(command).parse_args(arguments)
-        return int(args.run(args))
-    except MemGANError as error:
-        print(f"memgan: error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # who reads it, such as `head`, has seen enough
-        sys.stdout = None  # or the interpreter complains when it flushes it
-        return 0
-    except KeyboardInterrupt:
-        print("memgan: interrupted; what was written so far is complete", file=sys.stderr)
-        return 130
+        return _run(command, arguments)
+    finally:
+        drop_what_is_left()
+
+
+def _run(command: str | None, arguments: Sequence[str]) -> int:
+    with lenient_streams() as (out, err):
+        try:
+            args = build_parser(command).parse_args(arguments)
+            status = int(args.run(args))
+        except MemGANError as error:
+            print(f"memgan: error: {error}", file=err)
+            return 2
+        except KeyboardInterrupt:
+            print("memgan: interrupted; what was written so far is complete", file=err)
+            return 130
+        out.flush()
+        if status == 0 and command in PRINTING and out.error is not None and not out.is_gone:
+            print(f"memgan: error: standard output cannot be written ({out.error})", file=err)
+            return 1
+        return status

@@ -2,28 +2,34 @@
 
 import argparse
 import contextlib
+import secrets
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memgan.apps.cli.arguments import add_options, options_from
-from memgan.apps.cli.restore_options import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, FileOptions, PartOptions
+from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED
+from memgan.apps.cli.restore_options import FileOptions, PartOptions
 from memgan.errors import ConfigError, OutputError
 from memgan.restoration.options import RestoreOptions
 
 if TYPE_CHECKING:
-    from memgan.apps.cli.inputs import InputPicture
-    from memgan.apps.cli.restore_files import Entry
+    from memgan.apps.cli.inputs import Inputs
+    from memgan.apps.cli.restore_plan import Planner
     from memgan.restoration.restorer import MemGANRestorer
+    from memgan.runtime.records import Row
+    from memgan.runtime.signals import StopSignals
+
+_PROBE, _OTHER_FORM = ".memgan-\N{LATIN SMALL LETTER E WITH ACUTE}", ".memgan-e\N{COMBINING ACUTE ACCENT}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     parser.epilog = (
         f"Results: DIR/{PICTURES} (whole pictures), DIR/{RESTORED}, DIR/{CROPPED} (aligned faces before), "
-        f"DIR/{COMPARED} (before and after, side by side). Options of GFPGAN's and CodeFormer's programs may be "
-        "spelled as there."
+        f"DIR/{COMPARED} (before and after, side by side), and what was done in DIR/records.jsonl. Options of GFPGAN's "
+        "and CodeFormer's programs may be spelled as there."
     )
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="picture file or folder of pictures")
@@ -31,51 +37,162 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Restore all inputs; 0 if all went well, 1 if some were skipped."""
-    from memgan.apps.cli.inputs import collect_inputs
-    from memgan.apps.cli.restore_files import summary, write_report
-    from memgan.image import all_suffixes
-    from memgan.runtime.progress import ProgressBar, print_line
+    """Restore all inputs; 0 if all went well, 1 if some were skipped, 128 and a signal's number if that ended it."""
+    from memgan.apps.cli.inputs import Inputs
+    from memgan.runtime.picture_formats import installed_suffixes
 
     args.inputs = [*args.inputs, *args.input]
     if not args.inputs:
         args.usage_error("the following arguments are required: INPUT (or -i INPUT)")
     files, options = options_from(args, FileOptions), options_from(args, RestoreOptions)
+    parts = options_from(args, PartOptions)
     _check_together(files, options)
-    _prepare(files.output)
-    if files.report is not None:
-        _prepare(files.report.parent)
-    folders = [files.output / name for name in FOLDERS]
-    inputs, problems = collect_inputs(args.inputs, all_suffixes(), recursive=files.recursive, own=folders)
+    if files.report is not None and files.report.is_dir():
+        raise OutputError(f"--report is {files.report}, which is a folder; name a file in it")
+    own = [files.output / name for name in FOLDERS]
+    inputs = Inputs(args.inputs, installed_suffixes(), recursive=files.recursive, own=own)
+    if files.dry_run:
+        return _print_plan(inputs, files, options, parts)
+    return _restore(inputs, files, options, parts, vars(args))
+
+
+def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions) -> int:
+    """Print what would be done: one line for each input and for what is left out."""
+    from memgan.apps.cli.inputs import LeftOut
+
+    planner = _planner(files, options, parts, _weights(parts, offline=True), folds=False)
+    has_problems = False
+    for one in inputs:
+        problem = None
+        if isinstance(one, LeftOut):
+            print(f"{one.path}: left out: {one.reason}")
+            problem = one.reason if one.is_problem else None
+        else:
+            plan = planner.plan(one)
+            problem = plan.problem
+            left_out = problem or ("there already" if plan.done is not None else None)
+            what = f" -> {files.output / plan.expected}" if left_out is None else f": left out: {left_out}"
+            print(f"{one.path}{what}")
+        has_problems = has_problems or problem is not None
+    return 1 if has_problems else 0
+
+
+def _restore(
+    inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions, args: dict[str, Any]
+) -> int:
+    from memgan.apps.cli.inputs import InputPicture, LeftOut, left_out_line
+    from memgan.apps.cli.restore_report import EXISTING, Report, Summary
+    from memgan.runtime.progress import ProgressBar, print_line
+    from memgan.runtime.records import FAILED
+    from memgan.runtime.signals import StopSignals
+
+    folds = _prepare(files.output)
+    problems: list[str] = []
+    total = 0
+
+    def left_out() -> Iterator[LeftOut]:
+        nonlocal total
+        for one in inputs:
+            if isinstance(one, InputPicture):
+                total += 1
+            elif one.is_problem:
+                problems.append(f"{one.path}: {one.reason}")
+            else:
+                yield one
+
+    line = left_out_line(left_out())
     for problem in problems:
         print_line(f"memgan: {problem}")
-    entries: list[Entry] = []
-    try:
-        work = _work(inputs, files, options, options_from(args, PartOptions))
-        with contextlib.closing(work), ProgressBar(len(inputs), unit="pictures", hidden=files.quiet) as bar:
-            for entry in work:
-                entries.append(entry)
-                if entry.problem is not None:
-                    print_line(f"memgan: {entry.input}: skipped: {entry.problem}")
+    if line is not None and not files.quiet:
+        print_line(f"memgan: {line}")
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopSignals())
+        report = None if files.report is None else stack.enter_context(Report(files.report, args, problems))
+        summary, trouble = Summary(), bool(problems)
+        try:
+            work = _work(inputs, total, files, options, parts, folds, stop)
+            bar = stack.enter_context(ProgressBar(total, unit="pictures", hidden=files.quiet))
+            for given, row in stack.enter_context(contextlib.closing(work)):
+                summary.add(row)
+                if report is not None:
+                    report.add(row)
+                if row.reason is not None:
+                    trouble = True
+                    print_line(f"memgan: {given}: {'skipped: ' * (row.status == FAILED)}{row.reason}")
+                for note in () if files.quiet or row.status == EXISTING else row.notes:
+                    print_line(f"memgan: {given}: {note}")
                 bar.advance()
-    finally:
-        if files.report is not None:
-            write_report(files.report, vars(args), problems, entries)
-    if inputs and not files.quiet:
-        print(summary(entries, len(inputs), files.output))
-    return 1 if problems or any(entry.status == "failed" for entry in entries) else 0
+        except KeyboardInterrupt:
+            if stop.number is None:
+                raise
+    if total and not files.quiet:
+        print(summary.line(total, files.output))
+    if report is not None and report.problem is not None:
+        print_line(f"memgan: {report.problem}")
+    if stop.number is not None:
+        print_line(f"memgan: interrupted by {stop.name}; what was written so far is complete")
+        return 128 + stop.number
+    return 1 if trouble or (report is not None and report.problem is not None) else 0
 
 
 def _work(
-    inputs: "Sequence[InputPicture]", files: FileOptions, options: RestoreOptions, parts: PartOptions
-) -> "Generator[Entry, None, None]":
+    inputs: "Inputs",
+    total: int,
+    files: FileOptions,
+    options: RestoreOptions,
+    parts: PartOptions,
+    folds: bool,
+    stop: "StopSignals",
+) -> "Generator[tuple[Path, Row], None, None]":
+    """What becomes of each input, with its path as it was given."""
+    from memgan.apps.cli.inputs import InputPicture
     from memgan.apps.cli.jobs import cores_shared, number_of_jobs
     from memgan.apps.cli.restore_files import FileRestorer
+    from memgan.runtime.progress import print_line
 
-    jobs = number_of_jobs(files.jobs, len(inputs))
+    if not total:
+        return
+    jobs = number_of_jobs(files.jobs, total)
     with cores_shared(jobs):
-        if inputs:
-            yield from FileRestorer(_make_restorer(parts, options), options, files, jobs).run(inputs)
+        weights = _weights(parts)
+        planner = _planner(files, options, parts, weights, folds=folds)
+        planner.records.load()
+        restorer = _make_restorer(parts, options)
+        known = {
+            "run": secrets.token_hex(8),
+            "weights": weights,
+            "dtype": str(restorer.pipeline.dtype).removeprefix("torch."),
+            "device": str(restorer.device),
+            "backend": parts.backend,
+        }
+        restore = FileRestorer(restorer, options, planner, jobs, known, lambda: stop.number is not None)
+        stop.lets_finish = True
+        yield from restore.run(one for one in inputs if isinstance(one, InputPicture))
+        planner.records.sync()
+        if planner.num_unrecorded and not files.quiet:
+            print_line(
+                f"memgan: {planner.num_unrecorded} results were there without a record of how they were made, so that "
+                "--skip-existing made them again"
+            )
+
+
+def _planner(
+    files: FileOptions, options: RestoreOptions, parts: PartOptions, weights: dict[str, str], *, folds: bool
+) -> "Planner":
+    from memgan.apps.cli.restore_plan import Planner, options_digest
+    from memgan.runtime.records import Records
+
+    records = Records(files.output, folds=folds)
+    digest = options_digest(files, options, parts, weights)
+    return Planner(records, files, digest, has_whole=not options.has_aligned, folds=folds)
+
+
+def _weights(parts: PartOptions, *, offline: bool | None = None) -> dict[str, str]:
+    """Name and SHA-256 of the weights."""
+    from memgan import hub
+
+    path = hub.resolve(parts.weights, offline=offline)
+    return {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
 
 
 def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestorer":
@@ -118,12 +235,22 @@ def _check_together(files: FileOptions, options: RestoreOptions) -> None:
         raise ConfigError(f"--face-index and {other} both say which faces to restore: leave one of them out.")
 
 
-def _prepare(folder: Path) -> None:
-    """Find out that nothing can be written before the work instead of after it."""
+def _prepare(folder: Path) -> bool:
+    """Find out before the work that nothing can be written.
+
+    Returns:
+        Whether the folder's file system takes names for equal that differ in case or the form of letters only.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        for name in FOLDERS:
+            if (folder / name).exists() and not (folder / name).is_dir():
+                raise NotADirectoryError(f"{name} in it is a file")
+        with tempfile.NamedTemporaryFile(prefix=f"{_PROBE}A", dir=folder) as file:
+            end = Path(file.name).name.removeprefix(f"{_PROBE}A")
+            return any((folder / f"{probe}{end}").exists() for probe in (f"{_PROBE}a", f"{_OTHER_FORM}A"))
+    except UnicodeError:  # the system has no such letters
+        return False
     except OSError as error:
         raise OutputError(
             f"cannot write into the output folder {folder} ({error.strerror or error}); choose another with -o"

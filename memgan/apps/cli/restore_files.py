@@ -1,164 +1,353 @@
-"""Restores the files of ``memgan restore``, writes the results and reports them."""
+"""Restores the files of ``memgan restore`` and writes the results."""
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-import json
+import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import in_order
-from memgan.apps.cli.restore_options import COMPARED, CROPPED, PICTURES, RESTORED, FileOptions
-from memgan.errors import OutputError
-from memgan.image import Picture, all_suffixes, save_picture
+from memgan.apps.cli.names import COMPARED, CROPPED, RESTORED, face_name, has_same_type, page_mark, picture_name
+from memgan.apps.cli.restore_options import page_range
+from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
+from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face
+from memgan.apps.cli.restore_report import RESTORED as DONE
+from memgan.errors import ImageError, MissingDependencyError, OutputError
+from memgan.image import Picture, save_picture, suffix_for
+from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
-from memgan.restoration.result import Restoration, RestoredFace
-from memgan.runtime.atomic_file import atomic_write
-from memgan.version import __version__
+from memgan.restoration.result import Restoration
+from memgan.runtime.atomic_file import atomic_write, copy_modification_time
+from memgan.runtime.records import FAILED, FileState, Output, Row
 
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """What became of one input, as the report has it."""
-
-    input: Path
-    status: str
-    """``restored``, ``existing`` (left out, since its result is there) or ``failed``."""
-    output: Path | None = None
-    """The whole picture, if one was written or is there."""
-    seconds: float = 0.0
-    """Since the result before it."""
-    problem: str | None = None
-    faces: Sequence[dict[str, Any]] = ()
-    """Without their pixels, which are in files."""
+_OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
 
 
 class FileRestorer:
-    """Restores files and writes their results.
+    """Restores files, writes their results and records them.
 
-    ``jobs``: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
-    of a GPU.
+    Args:
+        jobs: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
+            of a GPU.
+        known: fields that all rows of this run share.
+        stops: whether no further input is to be begun.
     """
 
-    def __init__(self, restorer: MemGANRestorer, options: RestoreOptions, files: FileOptions, jobs: int = 1) -> None:
-        self._restorer, self._files, self._jobs = restorer, files, jobs
+    def __init__(
+        self,
+        restorer: MemGANRestorer,
+        options: RestoreOptions,
+        planner: Planner,
+        jobs: int = 1,
+        known: Mapping[str, Any] | None = None,
+        stops: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._restorer, self._planner, self._jobs, self._stops = restorer, planner, jobs, stops
+        self._known: Mapping[str, Any] = known or {}
         if jobs > 1:
             options = dataclasses.replace(options, overlap=False)  # the jobs overlap each other
         if restorer.device.type == "cpu":
             # A larger batch is no faster there: no picture waits for others, and less memory is needed.
             options = dataclasses.replace(options, max_batch=1)
         self._options = options
-        self._end = f"_{files.suffix}" if files.suffix else ""
 
-    def run(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
-        """What became of each input, in their order. An OutputError if a result cannot be written."""
+    def run(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
+        """Each input's path and what became of it, in their order, until ``stops``; what has begun is completed."""
+        # Planned one after the other whatever the number of jobs: of two inputs with one result the first one gets it.
+        plans = map(self._planner.plan, itertools.takewhile(lambda _: not self._stops(), inputs))
         if self._jobs == 1:
-            return self._restore(inputs)
-        entries = in_order(lambda item: list(self._restore([item])), inputs, self._jobs)
-        return itertools.chain.from_iterable(entries)
+            return self._restore(plans)
+        return itertools.chain.from_iterable(in_order(lambda plan: list(self._restore([plan])), plans, self._jobs))
 
-    def _restore(self, inputs: Sequence[InputPicture]) -> Iterator[Entry]:
-        waiting: deque[InputPicture | Entry] = deque()  # begun, or there already; in the order of the inputs
-
-        def paths() -> Iterator[Path]:
-            for item in inputs:
-                existing = self._existing(item)
-                waiting.append(item if existing is None else existing)
-                if existing is None:
-                    yield item.path
-
+    def _restore(self, plans: Iterable[Plan]) -> Iterator[tuple[Path, Row]]:
+        waiting: deque[_Step] = deque()  # of the inputs that are begun, in their order
         begin = time.perf_counter()
-        results = self._restorer.pipeline.run(paths(), self._options, raise_errors=False)
+
+        def ended(work: _Work) -> tuple[Path, Row]:
+            nonlocal begin
+            row = work.end()
+            seconds, begin = time.perf_counter() - begin, time.perf_counter()
+            if row.status != EXISTING:
+                row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), **self._known))
+            return work.given, row
+
+        begun: _Work | None = None  # some of its pages are done, others not
+        results = self._restorer.pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
-            for result in results:
-                while isinstance(item := waiting.popleft(), Entry):
-                    yield item
-                entry = self._written(item, result)
-                yield dataclasses.replace(entry, seconds=round(time.perf_counter() - begin, 3))
-                begin = time.perf_counter()
-        yield from (item for item in waiting if isinstance(item, Entry))
+            try:
+                for result in results:
+                    while not waiting[0].has_picture:
+                        begun = None
+                        yield ended(waiting.popleft().work)
+                    step = waiting.popleft()
+                    step.work.add(result, step.page)
+                    begun = None if step.is_last else step.work
+                    if step.is_last:
+                        yield ended(step.work)
+                while waiting:
+                    begun = None
+                    yield ended(waiting.popleft().work)
+            finally:
+                if begun is not None:
+                    begun.give_up()
 
-    def _existing(self, item: InputPicture) -> Entry | None:
-        """An input that is left out, since its result is there."""
-        whole = None if self._options.has_aligned else self._whole_path(item)
-        expected = self._face_path(RESTORED, item, 0, self._end) if whole is None else whole
-        is_there = self._files.skip_existing and expected.exists()
-        return Entry(item.path, "existing", whole) if is_there else None
+    def _pictures(self, plans: Iterable[Plan], waiting: "deque[_Step]") -> Iterator[Picture]:
+        """Pictures to restore; for each and for each input without any a step is added to ``waiting``."""
+        for plan in plans:
+            if self._stops():
+                return
+            work = _Work(plan, self._planner, self._options)
+            if work.is_over:
+                waiting.append(_Step(work, has_picture=False))
+                continue
+            try:
+                for page, is_last, picture in work.pictures():
+                    waiting.append(_Step(work, page, is_last=is_last))
+                    yield picture
+                    if self._stops() and not is_last:
+                        return
+            except (ImageError, MissingDependencyError) as error:
+                work.fail(str(error))
+                waiting.append(_Step(work, has_picture=False))
 
-    def _written(self, item: InputPicture, result: Restoration) -> Entry:
-        """Write the files of one input."""
-        if result.error is not None:
-            problem = str(result.error)
-            if isinstance(result.error, torch.cuda.OutOfMemoryError):
-                problem = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
-            return Entry(item.path, "failed", problem=problem)
-        if not self._files.no_faces:
-            for index, face in enumerate(result.faces):
-                _write(face.crop, self._face_path(CROPPED, item, index))
-                _write(face.restored, self._face_path(RESTORED, item, index, self._end))
-                _write(np.hstack([face.crop, face.restored]), self._face_path(COMPARED, item, index))
-        whole = None
+    def _recorded(self, row: Row) -> Row:
+        try:
+            self._planner.records.append(row)
+        except OutputError as error:
+            return dataclasses.replace(row, reason="; ".join(filter(None, (row.reason, f"not recorded: {error}"))))
+        return row
+
+
+class _Step(NamedTuple):
+    """What is to be done with the next result."""
+
+    work: "_Work"
+    page: int | None = None
+    has_picture: bool = True
+    is_last: bool = True
+
+
+class _Work:
+    """One input on its way: writes its files, and ends as a row."""
+
+    def __init__(self, plan: Plan, planner: Planner, options: RestoreOptions) -> None:
+        self.given = plan.item.path
+        self._plan, self._planner, self._options = plan, planner, options
+        self._files, self._records = planner.files, planner.records
+        self._end = f"_{self._files.suffix}" if self._files.suffix else ""
+        self._problem = plan.problem
+        self._output: str | None = None
+        self._outputs: list[Output] = []
+        self._faces: list[dict[str, Any]] = []
+        self._notes: dict[str, None] = {}
+        self._changed = False
+        self._is_complete = True  # all pages are restored
+        self._timing: Timing | None = None
+        self._writer: PagesWriter | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._problem is not None or self._plan.done is not None
+
+    def add(self, result: Restoration, page: int | None) -> None:
+        """Write the files of a result, unless something is wrong with it or was before."""
+        self._notes.update(dict.fromkeys(result.problems))
+        if self._problem is None and result.error is not None:
+            is_memory = isinstance(result.error, torch.cuda.OutOfMemoryError)
+            self._problem = _OUT_OF_MEMORY if is_memory else str(result.error)
+        if self._problem is None:
+            try:
+                self._write(result, "" if page is None else page_mark(page))
+            except OutputError as error:
+                self._problem = str(error)
+
+    def end(self) -> Row:
+        """What became of the input, of which all is done."""
+        self._end_pages()
+        state = self._plan.state or FileState(absolute(self._plan.item.path), 0, 0)
+        if self._plan.done is not None:
+            return dataclasses.replace(self._plan.done, status=EXISTING)
+        status, reason = (UNCHANGED, None) if not self._changed else (DONE, None)
+        asked = self._options.face_index
+        if self._problem is not None:
+            status, reason = FAILED, self._problem
+        elif asked is not None and not self._faces:
+            status, reason = NO_SUCH_FACE, f"there is no face of number {', '.join(map(str, asked))}, counted from 0"
+        return Row(
+            input=state,
+            status=status,
+            reason=reason,
+            options=self._planner.options,
+            output=self._output,
+            outputs=self._outputs,
+            faces=self._faces,
+            notes=list(self._notes),
+        )
+
+    def pictures(self) -> Iterator[tuple[int | None, bool, Picture]]:
+        """The pictures of the input that are asked for: the number of a page if there are several, and whether it is
+        the last.
+
+        Raises:
+            ImageError, MissingDependencyError: as :func:`memgan.image.pages.open_pages`; if there is no such page.
+        """
+        pages = open_pages(self.given, allow_truncated=self._files.allow_truncated)
+        first, last = page_range(self._files.pages)
+        last = len(pages) if last is None else min(last, len(pages))
+        if first > last:
+            raise ImageError(f"{self.given} has {len(pages)} pages; --pages asks for {self._files.pages}")
+        self._is_complete = last - first + 1 == len(pages)
+        if not self._is_complete:
+            self._notes[f"of its {len(pages)} pages, those of --pages {self._files.pages} are restored"] = None
+        if pages.timing is not None:
+            self._timing = pages.timing._replace(durations_ms=pages.timing.durations_ms[first - 1 : last])
+        for number, picture in enumerate(itertools.islice(pages, first - 1, last), first):
+            yield None if first == last else number, number == last, picture
+
+    def fail(self, problem: str) -> None:
+        """Say why the input cannot be restored."""
+        self._problem = problem
+
+    def give_up(self) -> None:
+        """Leave no part of a file of pages behind, since the input will not be completed."""
+        if self._writer is not None:
+            stop = KeyboardInterrupt()
+            self._writer.__exit__(type(stop), stop, None)
+
+    def _write(self, result: Restoration, page: str) -> None:
+        name = self._plan.item.name
+        faces: dict[PurePath, np.ndarray] = {}
+        for number, face in enumerate(() if self._files.no_faces else result.faces):
+            index = None if self._options.has_aligned else number
+            images = {CROPPED: face.crop, RESTORED: face.restored, COMPARED: np.hstack([face.crop, face.restored])}
+            faces |= {face_name(folder, name, index, page, self._end): image for folder, image in images.items()}
+        for output in faces:
+            self._claim(output)
+        self._changed = self._changed or result.changed
         if result.picture is not None:
-            whole = self._whole_path(item)
-            _write(result.picture, whole)
-        return Entry(item.path, "restored", whole, faces=[_as_json(face) for face in result.faces])
+            self._write_whole(result, result.picture, page)
+        for output, crop in faces.items():
+            self._written(output, functools.partial(_write, Picture(crop)))
+        if not (self._files.no_faces or self._options.has_aligned):
+            self._remove_faces_from(len(result.faces), page)
+        self._faces += map(json_of_face, result.faces)
 
-    def _whole_path(self, item: InputPicture) -> Path:
-        own = item.path.suffix.lower()
-        suffix = f".{self._files.ext}" if self._files.ext != "auto" else own if own in all_suffixes() else ".png"
-        return self._files.output / PICTURES / item.name.with_name(f"{item.name.name}{self._end}{suffix}")
+    def _write_whole(self, result: Restoration, picture: Picture, page: str) -> None:
+        """Write the whole picture, or as a page into the file of all pages where its type holds several."""
+        name, suffix = self._plan.item.name, self._suffix(result)
+        is_page = page and holds_pages(suffix, self._timing is not None)
+        whole = picture_name(name, suffix, self._end if is_page else f"{page}{self._end}")
+        if self._writer is None:
+            self._claim(whole)
+            self._output = self._output or whole.as_posix()
+        if is_page:
+            if self._writer is None:
+                path = self._files.output / whole
+                _make_folder(path.parent)
+                quality, provenance = self._files.quality, self._files.provenance
+                self._writer = PagesWriter(path, self._timing, quality, provenance).__enter__()
+            try:
+                self._notes.update(dict.fromkeys(self._writer.add(picture)))
+            except OutputError:
+                raise
+            except OSError as error:
+                raise OutputError(f"{whole} cannot be written ({error.strerror or error}); make room") from error
+        elif not (page or result.changed) and self._may_copy(suffix):
+            self._written(whole, self._copy)
+        else:
+            self._written(whole, functools.partial(self._save, picture))
 
-    def _face_path(self, folder: str, item: InputPicture, index: int, end: str = "") -> Path:
-        return self._files.output / folder / item.name.with_name(f"{item.name.name}_{index:02d}{end}.png")
+    def _may_copy(self, suffix: str) -> bool:
+        """Whether the input's file can be the result if nothing in it changes."""
+        is_asked_for = self._files.quality is None and self._is_complete
+        return is_asked_for and has_same_type(self._plan.item.name, suffix)
+
+    def _end_pages(self) -> None:
+        """Complete the file of all pages, or drop it for a copy of the input if nothing changed."""
+        if self._writer is None or self._output is None:
+            return
+        output = PurePath(self._output)
+        is_copied = self._problem is None and not self._changed and self._may_copy(output.suffix.lower())
+        if self._problem is not None or is_copied:
+            self.give_up()
+        try:
+            if is_copied:
+                self._written(output, self._copy)
+            elif self._problem is None:
+                self._writer.__exit__(None, None, None)
+                self._written(output, self._date)
+        except OutputError as error:
+            self._problem = str(error)
+
+    def _suffix(self, result: Restoration) -> str:
+        """That of the real kind of the input, unless another kind is asked for."""
+        suffix = self._plan.suffix
+        if self._files.ext != "auto" or result.picture is None:
+            return suffix
+        real = suffix_for(result.picture, suffix)
+        if real != suffix and has_same_type(self._plan.item.name, suffix):
+            self._notes[f"it is no {suffix} file, whatever its name says; the result is a {real} file"] = None
+        return real
+
+    def _save(self, picture: Picture, path: Path) -> None:
+        _make_folder(path.parent)
+        problems = save_picture(picture, path, self._files.quality, self._files.provenance)
+        self._notes.update(dict.fromkeys(problems))
+        self._date(path)
+
+    def _copy(self, path: Path) -> None:
+        """Byte for byte: what did not change is not encoded again."""
+        _make_folder(path.parent)
+        with atomic_write(path) as temporary:
+            shutil.copyfile(self._plan.item.path, temporary)
+        self._date(path)
+
+    def _date(self, path: Path) -> None:
+        if self._files.keep_date:
+            copy_modification_time(self._plan.item.path, path)
+
+    def _claim(self, output: PurePath) -> None:
+        problem = None if self._plan.state is None else self._planner.claim(output, self._plan.state)
+        if problem is not None:
+            raise OutputError(problem)
+
+    def _written(self, output: PurePath, write: Callable[[Path], None]) -> None:
+        path = self._files.output / output
+        write(path)
+        self._outputs.append(Output(output.as_posix(), path.stat().st_size))
+
+    def _remove_faces_from(self, count: int, page: str) -> None:
+        """Remove files of faces that an earlier run found in this input and this one does not."""
+        state = self._plan.state
+        for folder in (CROPPED, RESTORED, COMPARED):
+            for index in itertools.count(count):
+                output = face_name(folder, self._plan.item.name, index, page, self._end)
+                owned = self._records.owner(output.as_posix())
+                if owned is None or state is None or not is_same_input(owned[0].input, state):
+                    break
+                if self._records.is_unchanged(owned[1]):  # not one that was edited since
+                    with contextlib.suppress(OSError):
+                        (self._files.output / output).unlink()
 
 
-def _write(picture: Picture | np.ndarray, path: Path) -> None:
+def _write(picture: Picture, path: Path) -> None:
+    _make_folder(path.parent)
+    save_picture(picture, path)
+
+
+def _make_folder(folder: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot make the folder {path.parent} ({error.strerror}); choose another output") from error
-    save_picture(picture if isinstance(picture, Picture) else Picture(picture), path)
-
-
-def summary(entries: Sequence[Entry], num_inputs: int, output: Path) -> str:
-    """One line for people."""
-    num_faces = sum(len(entry.faces) for entry in entries)
-    existing, done = (sum(entry.status == status for entry in entries) for status in ("existing", "restored"))
-    note = f"; {existing} were there already" if existing else ""
-    return f"{num_faces} faces in {done} of {num_inputs} pictures restored{note}; see {output}"
-
-
-def write_report(path: Path, args: Mapping[str, object], problems: Sequence[str], entries: Sequence[Entry]) -> None:
-    """Write a JSON file for programs that continue from here, all or nothing.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    options = {
-        name: [str(v) for v in value] if isinstance(value, list | tuple) else value
-        for name, value in args.items()
-        if isinstance(value, str | int | float | bool | list | tuple | None)
-    }
-    pictures = [vars(entry) for entry in entries]
-    content = {"memgan": __version__, "output": args["output"], "options": options, "problems": problems}
-    with atomic_write(path) as temporary:
-        text = json.dumps({**content, "pictures": pictures}, indent=1, default=str)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _as_json(face: RestoredFace) -> dict[str, Any]:
-    return {
-        "box_xyxy": np.round(face.box_xyxy.astype(float), 2).tolist(),
-        "landmarks": np.round(face.landmarks.astype(float), 2).tolist(),
-        "score": round(float(face.score), 4),
-        "strength": face.strength,
-        "crop_from_image": face.crop_from_image.tolist(),
-    }
+        raise OutputError(f"cannot make the folder {folder} ({error.strerror}); choose another output") from error

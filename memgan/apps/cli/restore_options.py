@@ -4,14 +4,25 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from memgan.apps.cli.names import PICTURES
 from memgan.errors import ConfigError
 from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
 from memgan.runtime.options import check_options, option
 from memgan.runtime.picture_formats import EXTENSIONS
 
-PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
-FOLDERS = (PICTURES, RESTORED, CROPPED, COMPARED)
-"""Of the results."""
+
+def page_range(pages: str) -> tuple[int, int | None]:
+    """First page (from 1) and last page (``None``: that of the file) of ``--pages``; a ConfigError if it is wrong."""
+    if pages in ("all", "first"):
+        return (1, 1 if pages == "first" else None)
+    try:
+        first, last = (int(part) if part else None for part in pages.split(":"))
+    except ValueError:
+        first, last = 0, 0
+    first = 1 if first is None else first
+    if first < 1 or (last is not None and last < first):
+        raise ConfigError(f"--pages is {pages!r}; give all, first, or the numbers of two pages, from 1, such as 2:5.")
+    return first, last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +47,44 @@ class FileOptions:
     recursive: bool = option(
         False, "also look into folders of the input folders", group="files", words=("-r", "--recursive")
     )
-    suffix: str = option("", "added to the names of restored files: NAME_TEXT.png", group="files", metavar="TEXT")
+    suffix: str = option("", "added to the names of results: NAME_TEXT.jpg", group="files", metavar="TEXT")
+    pages: str = option(
+        "all",
+        "of files with several pages or frames: all (default), first, or A:B, from page A to page B, counted from 1",
+        group="files",
+        metavar="A:B",
+    )
     ext: str = option(
         "auto", f"file type of {PICTURES} (default: auto, as the input)", group="files", choices=("auto", *EXTENSIONS)
     )
+    quality: int | None = option(
+        None,
+        "of JPEG and other files that lose detail, 1 to 100 (default: that of the input if it is such a file, else 95)",
+        group="files",
+        metavar="Q",
+        low=1,
+        high=100,
+        parse=int,
+    )
+    provenance: bool = option(
+        True,
+        "do not state in the file (XMP) that faces were restored, and how",
+        group="files",
+        words=("--no-provenance",),
+    )
+    keep_date: bool = option(False, "give results the time of the last change of their inputs", group="files")
     no_faces: bool = option(False, f"write {PICTURES} only", group="files")
-    skip_existing: bool = option(False, "leave out inputs whose result is there already", group="files")
+    allow_truncated: bool = option(
+        False, "restore what is there of files that are cut off; the rest is black or gray", group="files"
+    )
+    skip_existing: bool = option(
+        False,
+        "leave out inputs that were restored with the same options, have not changed, and whose results are there",
+        group="files",
+    )
+    dry_run: bool = option(
+        False, "only print what would be done: each input and its result, and what is left out and why", group="files"
+    )
     report: Path | None = option(None, "write what was done as JSON", group="files", metavar="FILE", parse=Path)
     quiet: bool = option(False, "report problems only", group="files", words=("-q", "--quiet"))
     jobs: int = option(
@@ -57,6 +100,7 @@ class FileOptions:
         check_options(self)
         if any(character in self.suffix for character in "/\\\0"):
             raise ConfigError(f"--suffix is {self.suffix!r}; it becomes part of file names: leave out slashes.")
+        page_range(self.pages)
         if self.jobs < 0:
             raise ConfigError(f"--jobs is {self.jobs}; allowed are whole numbers from 1, and 0 to choose by the cores.")
 

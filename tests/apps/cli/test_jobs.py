@@ -17,10 +17,11 @@ from memgan.apps.cli import main as cli
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
 from memgan.apps.cli.restore_options import FileOptions
+from memgan.apps.cli.restore_plan import Planner
 from memgan.errors import OutputError
 from memgan.faces import retinaface
-from memgan.restoration import pipeline
 from memgan.restoration.options import RestoreOptions
+from memgan.runtime.records import Records
 
 PATIENCE = 20  # seconds that a test waits for what must come, before it fails
 
@@ -99,7 +100,8 @@ def test_the_jobs_share_the_cores_and_leave_the_settings_as_they_were():
 def test_the_embedded_detector_takes_as_many_threads_as_torch():
     for number in (1, 2):
         torch.set_num_threads(number)
-        assert retinaface._session.__wrapped__().get_session_options().intra_op_num_threads == number
+        session = retinaface.EmbeddedRetinaFace()._session._session
+        assert session.get_session_options().intra_op_num_threads == number
 
 
 # -- the order of work -----------------------------------------------------------------------------------------------
@@ -149,14 +151,14 @@ def test_after_an_exception_nothing_else_is_begun():
 @pytest.mark.usefixtures("four_cores")
 def test_automatic_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Each of the first four waits for the three others."""
-    meeting, load = threading.Barrier(4, timeout=PATIENCE), pipeline.open_picture
+    meeting, load = threading.Barrier(4, timeout=PATIENCE), restore_files.open_pages
 
-    def load_together(path, color):
+    def load_together(path, **how):
         if path.stem in "0123":
             meeting.wait()
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", load_together)
+    monkeypatch.setattr(restore_files, "open_pages", load_together)
     assert restore("--jobs", "0") == 0
     assert results_in(tmp_path) == [f"{i}.png" for i in range(6)]
 
@@ -172,14 +174,14 @@ def test_a_failure_loses_no_other_picture(restore, folder, tmp_path, capsys, num
 
 @pytest.mark.parametrize("number", ["1", "2"])
 def test_an_interruption_ends_all_jobs(restore, tmp_path, monkeypatch, capsys, number):
-    load = pipeline.open_picture
+    load = restore_files.open_pages
 
-    def stop(path, color):
+    def stop(path, **how):
         if path.stem == "1":
             raise KeyboardInterrupt
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", stop)
+    monkeypatch.setattr(restore_files, "open_pages", stop)
     before = torch.get_num_threads()
     assert restore("-j", number) == 130
     assert "interrupted" in capsys.readouterr().err
@@ -194,17 +196,25 @@ def test_faces_of_several_files_share_the_batches_of_a_gpu(folder, tmp_path, mon
     monkeypatch.setattr(MemGANRestorer, "device", torch.device(device))
     network = FakeNetwork(0.5)
     restorer = MemGANRestorer(network=network, detector=FakeDetector(face_at(50, 40, 50)), device="cpu")
-    inputs = [InputPicture(path, PurePath(path.stem)) for path in sorted(folder.iterdir())]
-    options = RestoreOptions(upscale=1, max_batch=4)
-    files = restore_files.FileRestorer(restorer, options, FileOptions(tmp_path / "out"))
-    assert [entry.input for entry in files.run(inputs)] == [item.path for item in inputs]
+    inputs = [InputPicture(path, PurePath(path.name)) for path in sorted(folder.iterdir())]
+    options, files = RestoreOptions(upscale=1, max_batch=4), FileOptions(tmp_path / "out")
+    files.output.mkdir()
+    planner = Planner(Records(files.output), files, "digest", has_whole=True, folds=False)
+    done = restore_files.FileRestorer(restorer, options, planner).run(inputs)
+    assert [given for given, _ in done] == [item.path for item in inputs]
     assert [len(batch) for batch in network.batches] == expected
 
 
-def test_the_report_has_no_pixels(restore, folder, tmp_path, monkeypatch):
-    """Thousands of entries are kept until it is written."""
-    kept = []
-    monkeypatch.setattr(restore_files, "write_report", lambda path, args, problems, entries: kept.extend(entries))
-    assert restore("-j", "2", "--report", str(tmp_path / "report.json")) == 0
-    assert len(kept) == 6 and all(len(entry.faces) == 1 for entry in kept)
-    assert max(len(json.dumps(entry.faces)) for entry in kept) < 1000
+def test_the_report_has_no_pixels(restore, tmp_path):
+    report = tmp_path / "report.json"
+    assert restore("-j", "2", "--report", str(report)) == 0
+    rows = json.loads(report.read_text("utf-8"))["pictures"]
+    assert len(rows) == 6 and all(len(row["faces"]) == 1 for row in rows)
+    assert max(len(json.dumps(row["faces"])) for row in rows) < 1000
+
+
+def test_of_two_inputs_with_one_result_the_first_gets_it_whatever_the_jobs(restore, folder, tmp_path, capsys):
+    (folder / "0.png.jpg").write_bytes((folder / "1.png").read_bytes())
+    assert restore("-j", "3", "--ext", "jpg") == 1
+    assert "0.png.jpg: skipped: its result" in capsys.readouterr().err
+    assert results_in(tmp_path) == [f"{i}.png.jpg" for i in range(6)]

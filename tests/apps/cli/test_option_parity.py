@@ -1,5 +1,6 @@
 """``memgan restore`` takes what GFPGAN's and CodeFormer's programs take, and reports what it did."""
 
+import hashlib
 import json
 import threading
 
@@ -11,8 +12,8 @@ from fakes import FakeDetector, face_at, restorer_options, scene
 from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
+from memgan.apps.cli import restore_files
 from memgan.image import load_picture
-from memgan.restoration import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def save(path, image=None):
 
 
 def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(file for file in files if not file.endswith(("records.jsonl", "records.jsonl.lock")))
 
 
 def report_of(path):
@@ -48,9 +50,9 @@ def test_the_words_of_inference_gfpgan(restore, tmp_path):
     assert restore(*words.split(), "--only_center_face", "--ext", "auto", "-w", "0.5") == 0
     out = tmp_path / "results"
     assert files_in(out) == [
-        "cmp/a_00.png",
-        "cropped_faces/a_00.png",
-        "restored_faces/a_00_new.png",
+        "cmp/a.png_00_new.png",
+        "cropped_faces/a.png_00_new.png",
+        "restored_faces/a.png_00_new.png",
         "restored_imgs/a_new.png",
     ]
     assert load_picture(out / "restored_imgs" / "a_new.png").rgb.shape == (240, 320, 3)
@@ -62,7 +64,7 @@ def test_the_words_of_inference_codeformer(restore, tmp_path):
     picture = save(tmp_path / "a.png")
     words = ["--input", picture, "--output", tmp_path / "out", "--upscale", "2", "--has_aligned"]
     assert restore(*words, "--detection_model", "retinaface_resnet50", "--bg_upsampler", "None") == 0
-    assert files_in(tmp_path / "out" / "restored_faces") == ["a_00.png"]
+    assert files_in(tmp_path / "out" / "restored_faces") == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -90,46 +92,61 @@ def test_inputs_with_and_without_a_name_are_one_list(restore, tmp_path):
     assert files_in(tmp_path / "out" / "restored_imgs") == ["a.png", "b.png", "c.png"]
 
 
-def test_faces_by_number(restore, tmp_path):
+def test_faces_by_number(restore, tmp_path, capsys):
     picture = save(tmp_path / "a.png")
     for words, count in (("0", 1), ("0,2", 2), ("7", 0)):
         report = tmp_path / f"{words}.json"
-        assert restore(picture, "-o", tmp_path / words, "--face-index", words, "--report", report) == 0
+        status = restore(picture, "-o", tmp_path / words, "--face-index", words, "--report", report)
+        assert status == (0 if count else 1)
         assert len(report_of(report)["pictures"][0]["faces"]) == count
+    (row,) = report_of(tmp_path / "7.json")["pictures"]
+    assert row["status"] == "no such face" and "7" in row["reason"]
+    assert "a.png: there is no face of number 7" in capsys.readouterr().err
+    assert (tmp_path / "7" / "restored_imgs" / "a.png").read_bytes() == picture.read_bytes()
     everything, chosen = tmp_path / "all.json", tmp_path / "0,2.json"
     restore(picture, "-o", tmp_path / "all", "--report", everything)
     faces = report_of(everything)["pictures"][0]["faces"]
     assert report_of(chosen)["pictures"][0]["faces"] == [faces[0], faces[2]]
 
 
-def test_report(restore, tmp_path):
+def test_report(restore, weights, tmp_path):
     folder = tmp_path / "in"
-    save(folder / "a.png")
+    picture = save(folder / "a.png")
     (folder / "b.jpg").write_bytes(b"no picture")
     report = tmp_path / "made" / "report.json"
     assert restore(folder, tmp_path / "missing.png", "-o", tmp_path / "out", "--report", report, "-w", "0.5") == 1
     content = report_of(report)
     assert content["options"]["weight"] == 0.5 and "missing.png" in content["problems"][0]
+    assert content["output"] == str(tmp_path / "out")
     good, bad = content["pictures"]
-    assert good["status"] == "restored" and good["output"] == str(tmp_path / "out/restored_imgs/a.png")
-    assert good["seconds"] > 0 and good["problem"] is None
+    assert good["status"] == "restored" and good["output"] == "restored_imgs/a.png"
+    stat = picture.stat()
+    assert good["input"] == {"path": str(picture), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    assert good["seconds"] > 0 and good["reason"] is None
+    assert good["weights"] == {"name": str(weights), "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    assert (good["dtype"], good["device"], good["backend"]) == ("float32", "cpu", "torch")
+    assert len(good["outputs"]) == 10
+    for output in good["outputs"]:
+        assert (tmp_path / "out" / output["path"]).stat().st_size == output["size"]
     assert set(good["faces"][0]) == {"box_xyxy", "landmarks", "score", "strength", "crop_from_image"}
     assert np.shape(good["faces"][0]["landmarks"]) == (5, 2) and good["faces"][0]["strength"] == 0.5
-    assert bad["status"] == "failed" and "not a picture" in bad["problem"] and bad["faces"] == []
+    assert bad["status"] == "failed" and "not a picture" in bad["reason"] and bad["faces"] == []
     assert files_in(report.parent) == ["report.json"]
+    rows = (tmp_path / "out" / "records.jsonl").read_text("ascii").splitlines()
+    assert [json.loads(row) for row in rows] == content["pictures"]
 
 
 def test_report_is_written_when_the_work_stops(restore, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
-    load = pipeline.open_picture
+    load = restore_files.open_pages
 
-    def stop(path, color):
+    def stop(path, **how):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", stop)
+    monkeypatch.setattr(restore_files, "open_pages", stop)
     report = tmp_path / "report.json"
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--report", report) == 130
     assert [entry["status"] for entry in report_of(report)["pictures"]] == ["restored"]
@@ -140,18 +157,18 @@ def test_existing_results_are_left_alone(restore, tmp_path, capsys):
     save(folder / "a.png")
     assert restore(folder, "-o", tmp_path / "out", "--suffix", "x") == 0
     result = tmp_path / "out" / "restored_imgs" / "a_x.png"
-    result.write_bytes(b"precious")
+    before = result.stat().st_mtime_ns
     save(folder / "b.png")
     report = tmp_path / "report.json"
     words = (folder, "-o", tmp_path / "out", "--suffix", "x", "--skip-existing")
     assert restore(*words, "--report", report) == 0
-    assert result.read_bytes() == b"precious" and (tmp_path / "out/restored_imgs/b_x.png").exists()
+    assert result.stat().st_mtime_ns == before and (tmp_path / "out/restored_imgs/b_x.png").exists()
     assert "1 were there already" in capsys.readouterr().out
     assert [entry["status"] for entry in report_of(report)["pictures"]] == ["existing", "restored"]
     assert restore(folder, "-o", tmp_path / "faces", "--aligned") == 0
-    before = (tmp_path / "faces/restored_faces/a_00.png").stat().st_mtime_ns
+    before = (tmp_path / "faces/restored_faces/a.png").stat().st_mtime_ns
     assert restore(folder, "-o", tmp_path / "faces", "--aligned", "--skip-existing") == 0
-    assert (tmp_path / "faces/restored_faces/a_00.png").stat().st_mtime_ns == before
+    assert (tmp_path / "faces/restored_faces/a.png").stat().st_mtime_ns == before
 
 
 def test_jobs_give_the_same_files(restore, tmp_path):
@@ -166,19 +183,19 @@ def test_jobs_give_the_same_files(restore, tmp_path):
     assert names == files_in(tmp_path / "out4") and len(names) == 5 * 10
     for name in names:
         assert (tmp_path / "out1" / name).read_bytes() == (tmp_path / "out4" / name).read_bytes()
-    first, second = ([entry["input"] for entry in report_of(path)["pictures"]] for path in reports)
+    first, second = ([entry["input"]["path"] for entry in report_of(path)["pictures"]] for path in reports)
     assert first == second
 
 
 def test_jobs_work_at_the_same_time(restore, tmp_path, monkeypatch):
     """Both threads have to be inside before either goes on."""
-    meeting, load = threading.Barrier(2, timeout=20), pipeline.open_picture
+    meeting, load = threading.Barrier(2, timeout=20), restore_files.open_pages
 
-    def load_together(path, color):
+    def load_together(path, **how):
         meeting.wait()
-        return load(path, color)
+        return load(path, **how)
 
-    monkeypatch.setattr(pipeline, "open_picture", load_together)
+    monkeypatch.setattr(restore_files, "open_pages", load_together)
     for name in "ab":
         save(tmp_path / "in" / f"{name}.png")
     assert restore(tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2", "--no-faces") == 0

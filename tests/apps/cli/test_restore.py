@@ -52,19 +52,21 @@ def save(path: Path, image: np.ndarray | None = None) -> Path:
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All but the record and its lock."""
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(file for file in files if not file.endswith(("records.jsonl", "records.jsonl.lock")))
 
 
 def test_results_of_a_file(restore, tmp_path, capsys):
     picture = save(tmp_path / "in" / "photo.png")
     assert restore(picture, "-o", tmp_path / "out") == 0
     assert files_in(tmp_path / "out") == [
-        "cmp/photo_00.png",
-        "cmp/photo_01.png",
-        "cropped_faces/photo_00.png",
-        "cropped_faces/photo_01.png",
-        "restored_faces/photo_00.png",
-        "restored_faces/photo_01.png",
+        "cmp/photo.png_00.png",
+        "cmp/photo.png_01.png",
+        "cropped_faces/photo.png_00.png",
+        "cropped_faces/photo.png_01.png",
+        "restored_faces/photo.png_00.png",
+        "restored_faces/photo.png_01.png",
         "restored_imgs/photo.png",
     ]
     out, err = capsys.readouterr()
@@ -73,10 +75,12 @@ def test_results_of_a_file(restore, tmp_path, capsys):
     before, after = (load_picture(path).rgb for path in (picture, tmp_path / "out/restored_imgs/photo.png"))
     assert before.shape == after.shape and (before != after).any()
     cropped, restored = (
-        load_picture(tmp_path / f"out/{name}_faces/photo_00.png").rgb for name in ("cropped", "restored")
+        load_picture(tmp_path / f"out/{name}_faces/photo.png_00.png").rgb for name in ("cropped", "restored")
     )
     assert cropped.shape == (TINY.image_size, TINY.image_size, 3)
-    np.testing.assert_array_equal(load_picture(tmp_path / "out/cmp/photo_00.png").rgb, np.hstack([cropped, restored]))
+    np.testing.assert_array_equal(
+        load_picture(tmp_path / "out/cmp/photo.png_00.png").rgb, np.hstack([cropped, restored])
+    )
 
 
 def test_restores_the_example_photographs_with_the_embedded_detector(weights, tmp_path, capsys):
@@ -114,8 +118,8 @@ def test_folders_within_folders_only_when_asked(restore, tmp_path):
     assert restore(folder, "-o", tmp_path / "flat") == 0
     assert files_in(tmp_path / "flat" / "restored_imgs") == ["a.png"]
     assert restore(folder, "-o", tmp_path / "deep", "--recursive") == 0
-    assert files_in(tmp_path / "deep" / "restored_imgs") == ["a.png", "sub/a.png", "sub/deep/b.jpg"]
-    assert "sub/deep/b_01.png" in files_in(tmp_path / "deep" / "cmp")
+    assert files_in(tmp_path / "deep" / "restored_imgs") == ["a.png", "sub/a.png", "sub/deep/b.JPG"]
+    assert "sub/deep/b.JPG_01.png" in files_in(tmp_path / "deep" / "cmp")
 
 
 def test_inputs_of_one_name_do_not_overwrite_each_other(restore, tmp_path):
@@ -123,15 +127,16 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(restore, tmp_path):
         save(tmp_path / name, scene(seed=i))
         for i, name in enumerate(["x/a.png", "y/a.png", "y/a.bmp", "y/A.webp", "y/a_png.png", "y/b.png"])
     ]
-    assert restore(*pictures, pictures[0], "-o", tmp_path / "out", "--ext", "png", "--weight", "0") == 0
+    words = ("-o", tmp_path / "out", "--ext", "png", "--weight", "0")
+    assert restore(*pictures, pictures[0], *words) == 0
     names = files_in(tmp_path / "out" / "restored_imgs")
-    assert len(names) == len({name.casefold() for name in names}) == 6  # the repeated one counts once
-    assert {"b.png", "a_png.png"} <= set(names)
-    assert len(files_in(tmp_path / "out" / "cmp")) == 12
-    restored = {load_picture(tmp_path / "out" / "restored_imgs" / name).rgb.tobytes() for name in names}
-    assert {load_picture(path).rgb.tobytes() for path in pictures if path.suffix != ".webp"} <= restored
+    assert names == ["A.webp.png", "a.bmp.png", "a_png.png", "b.png", "x/a.png", "y/a.png"]
+    assert len(files_in(tmp_path / "out" / "cmp")) == 12  # the repeated one counts once
+    for picture, name in zip(pictures, ["x/a.png", "y/a.png", "a.bmp.png"], strict=False):
+        result = load_picture(tmp_path / "out" / "restored_imgs" / name)
+        np.testing.assert_array_equal(result.rgb, load_picture(picture).rgb)
     # The names do not depend on chance: a second run replaces each result by itself.
-    assert restore(*pictures, "-o", tmp_path / "out", "--ext", "png", "--weight", "0") == 0
+    assert restore(*reversed(pictures), *words) == 0
     assert files_in(tmp_path / "out" / "restored_imgs") == names
 
 
@@ -142,13 +147,6 @@ def test_results_are_not_read_as_inputs(restore, tmp_path, capsys):
     assert files_in(tmp_path / "restored_imgs") == ["a.png"]
     assert restore(tmp_path / "restored_imgs" / "a.png", "-o", tmp_path) == 1
     assert "another output" in capsys.readouterr().err
-
-
-def test_names_that_differ_in_case_only_stay_apart_everywhere(restore, tmp_path):
-    for name in ("a.png", "A.bmp"):
-        save(tmp_path / "in" / name)
-    assert restore(tmp_path / "in", "-o", tmp_path / "out", "--no-faces", "--ext", "png") == 0
-    assert files_in(tmp_path / "out" / "restored_imgs") == ["A_bmp.png", "a_png.png"]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -175,15 +173,17 @@ def test_file_types_suffix_and_scale(restore, tmp_path):
     assert results["gray_new"].is_gray
     assert (results["clear_new"].alpha == 99).all()
     assert restore(tmp_path / "in", "-o", tmp_path / "webp", "--ext", "webp", "--no-faces") == 0
-    assert files_in(tmp_path / "webp") == [f"restored_imgs/{name}.webp" for name in ("clear", "deep", "gray")]
+    assert files_in(tmp_path / "webp") == [
+        f"restored_imgs/{name}.webp" for name in ("clear.png", "deep.png", "gray.jpg")
+    ]
 
 
 def test_aligned_faces_center_face_and_strength(restore, tmp_path):
     picture = save(tmp_path / "face.png", scene(100, 100))
     assert restore(picture, "-o", tmp_path / "aligned", "--aligned") == 0
-    assert files_in(tmp_path / "aligned") == [f"{name}/face_00.png" for name in sorted(FOLDERS[1:])]
+    assert files_in(tmp_path / "aligned") == [f"{name}/face.png" for name in sorted(FOLDERS[1:])]
     assert restore(picture, "-o", tmp_path / "one", "--only-center-face") == 0
-    assert files_in(tmp_path / "one" / "cmp") == ["face_00.png"]
+    assert files_in(tmp_path / "one" / "cmp") == ["face.png_00.png"]
     assert restore(picture, "-o", tmp_path / "zero", "--weight", "0") == 0
     np.testing.assert_array_equal(load_picture(tmp_path / "zero/restored_imgs/face.png").rgb, load_picture(picture).rgb)
 
@@ -198,7 +198,7 @@ def test_output_that_cannot_be_written(restore, tmp_path, capsys):
     (tmp_path / "out" / "restored_imgs").write_text("in the way")
     assert restore(picture, "-o", tmp_path / "out") == 2
     assert "restored_imgs" in capsys.readouterr().err
-    assert len(files_in(tmp_path / "out" / "cmp")) == 2  # what was written before stays
+    assert files_in(tmp_path / "out") == ["restored_imgs"]
 
 
 def test_interruption_leaves_whole_files_only(restore, tmp_path, monkeypatch, capsys):
@@ -215,10 +215,10 @@ def test_interruption_leaves_whole_files_only(restore, tmp_path, monkeypatch, ca
     monkeypatch.setattr(os, "replace", interrupted)
     assert restore(tmp_path / "in", "-o", tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    written = files_in(tmp_path / "out")
     assert len(written) == 9
     for path in written:
-        load_picture(path)
+        load_picture(tmp_path / "out" / path)
 
 
 def test_progress_bar_on_a_terminal_only(restore, tmp_path, monkeypatch, capsys):
@@ -252,7 +252,7 @@ def test_a_log_file_gets_progress_too_unless_quiet(restore, tmp_path, monkeypatc
         ["restore", "a.png", "-o", "out", "--weight", "2"],
         ["restore", "a.png", "-o", "out", "--weight", "much"],
         ["restore", "a.png", "-o", "out", "--detector", "haar"],
-        ["restore", "a.png", "-o", "out", "--ext", "gif"],
+        ["restore", "a.png", "-o", "out", "--ext", "psd"],
         ["restore", "a.png", "-o", "out", "--fidelity", "1"],
         ["prior"],
         ["prior", "import", "dalle", "-o", "x.safetensors"],

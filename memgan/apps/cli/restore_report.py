@@ -1,0 +1,106 @@
+"""Writes the report of ``memgan restore`` while it works, and sums it up for people."""
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from memgan.errors import OutputError
+from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.records import Row
+from memgan.version import __version__
+
+RESTORED, UNCHANGED, EXISTING, NO_SUCH_FACE = "restored", "unchanged", "existing", "no such face"
+"""Statuses of rows besides ``failed``."""
+
+
+class Report:
+    """A JSON file of all rows of a run, for programs that continue from here; a context manager.
+
+    Rows are written as they come, so that none is kept. The file appears when the block ends, however it does.
+
+    Raises:
+        OutputError: on entering, if it cannot be written.
+    """
+
+    def __init__(self, path: Path, args: Mapping[str, object], problems: Sequence[str]) -> None:
+        options = {
+            name: [str(v) for v in value] if isinstance(value, list | tuple) else value
+            for name, value in args.items()
+            if isinstance(value, str | int | float | bool | list | tuple | None)
+        }
+        head = {"memgan": __version__, "output": str(args["output"]), "options": options, "problems": problems}
+        self._head = json.dumps(head, indent=1, default=str).removesuffix("\n}")
+        self._path, self._file, self._num_rows = path, contextlib.ExitStack(), 0
+        self._open: TextIO | None = None
+        self.problem: str | None = None
+        """Why there will be no report."""
+
+    def __enter__(self) -> "Report":
+        with contextlib.ExitStack() as opened:
+            temporary = opened.enter_context(atomic_write(self._path, make_folders=True))
+            self._open = opened.enter_context(open(temporary, "w", encoding="utf-8"))
+            self._open.write(f'{self._head},\n "pictures": [')
+            self._open.flush()
+            self._file = opened.pop_all()
+        return self
+
+    def add(self, row: Row) -> None:
+        """Write a row."""
+        text = json.dumps(row.as_json())
+        self._write(f"{',' * (self._num_rows > 0)}\n  {text}")
+        self._num_rows += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._write("\n ]\n}\n")
+        try:
+            if self.problem is None:
+                self._file.close()
+            else:
+                failure = OSError(self.problem)
+                self._file.__exit__(OSError, failure, None)
+        except OutputError as failed:
+            self.problem = self.problem or str(failed)
+
+    def _write(self, text: str) -> None:
+        """What cannot be written, as on a full disk, must not end the work."""
+        if self._open is not None and self.problem is None:
+            try:
+                self._open.write(text)
+                self._open.flush()
+            except OSError as error:
+                self.problem = f"the report {self._path} cannot be written ({error.strerror or error}); make room"
+
+
+class Summary:
+    """Counts what became of the inputs."""
+
+    def __init__(self) -> None:
+        self.num_faces = 0
+        self.by_status: dict[str, int] = {}
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.by_status[row.status] = self.by_status.get(row.status, 0) + 1
+        if row.status == RESTORED:
+            self.num_faces += len(row.faces)
+
+    def line(self, num_inputs: int, output: Path) -> str:
+        """One line for people."""
+        done, unchanged, existing = (self.by_status.get(status, 0) for status in (RESTORED, UNCHANGED, EXISTING))
+        notes = [f"{unchanged} left as they were"] if unchanged else []
+        notes += [f"{existing} were there already"] if existing else []
+        more = "".join(f"; {note}" for note in notes)
+        return f"{self.num_faces} faces in {done} of {num_inputs} pictures restored{more}; see {output}"
+
+
+def json_of_face(face: Any) -> dict[str, Any]:
+    """A restored face without its pixels, which are in files."""
+    return {
+        "box_xyxy": [round(float(number), 2) for number in face.box_xyxy],
+        "landmarks": [[round(float(number), 2) for number in point] for point in face.landmarks],
+        "score": round(float(face.score), 4),
+        "strength": face.strength,
+        "crop_from_image": face.crop_from_image.tolist(),
+    }

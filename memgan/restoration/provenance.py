@@ -1,0 +1,29 @@
+"""States in a picture that faces were restored, and how."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from memgan.image import Picture
+from memgan.restoration.options import RestoreOptions
+from memgan.restoration.result import RestoredFace
+
+
+def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: RestoreOptions) -> Picture:
+    """The picture with the number of faces that changed and the settings that shaped them, if any did.
+
+    :func:`memgan.image.encode_picture` writes that into the file.
+    """
+    strengths = [face.strength for face in faces if face.strength > 0]
+    if not strengths:
+        return picture
+    low, high = (f"{value:.2g}" for value in (min(strengths), max(strengths)))
+    settings = {
+        "restored faces": len(strengths),
+        "strength": low if low == high else f"{low} to {high}",
+        "upscale": f"{options.upscale:g}",
+        "color lock": "on" if options.color_lock else "off",
+        "grain": f"{options.grain:g}",
+        "self-ensemble": "on" if options.self_ensemble else "off",
+    }
+    text = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    return dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=text))
