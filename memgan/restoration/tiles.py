@@ -75,8 +75,9 @@ def _spans(source: int, target: int, tile: int, overlap: int) -> Iterator[_Span]
 
 def _edges(span: _Span, step: float, scale: float) -> np.ndarray:
     """Where the pixels of a tile's result begin and end in the enlarged tile; ``step``: their side in the picture."""
-    edges: np.ndarray = np.arange(span.target.start, span.target.stop + 1) * step
-    return (edges - span.source.start) * scale
+    places = np.arange(span.target.start, span.target.stop + 1)
+    edges: np.ndarray = (places * step - span.source.start) * scale
+    return edges
 
 
 def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -85,8 +86,8 @@ def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.n
         (top, bottom), (left, right) = down[[0, -1]].astype(int), across[[0, -1]].astype(int)
         size = len(across) - 1, len(down) - 1
         return resize(large[top:bottom, left:right], *size, cv2.INTER_AREA)
-    means: np.ndarray = _means(_means(large, down).swapaxes(0, 1), across)
-    return means.swapaxes(0, 1)
+    means: np.ndarray = _means(_means(large, down).swapaxes(0, 1), across).swapaxes(0, 1)
+    return means
 
 
 def _are_whole(edges: np.ndarray) -> bool:
