@@ -332,6 +332,34 @@ def test_odd_shapes(detector, height, width):
     assert detector.detect(picture) == []
 
 
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_faces_of_panoramas_are_not_shrunk_away(detector, astronaut, is_wide):
+    """About 14 px wide if all of the picture were shrunk to 1280; one lies where two parts meet."""
+    small = cv2.resize(astronaut[:220, 100:350], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    scene = np.full((300, 4500, 3), 110, np.uint8)
+    places = (1220, 4300) if is_wide else (40, 4300)
+    if not is_wide:
+        scene = scene.transpose(1, 0, 2).copy()
+    for place in places:
+        x, y = (place, 100) if is_wide else (100, place)
+        scene[y : y + height, x : x + width] = small
+    faces = detector.detect(scene)
+    axis = 0 if is_wide else 1
+    assert sorted(round(face.center[axis] / 100) for face in faces) == [
+        round((place + (63 if is_wide else 58)) / 100) for place in places
+    ]
+
+
+def test_parts_of_a_panorama_cover_it_and_any_face():
+    panorama = np.zeros((100, 4321, 3), np.uint8)
+    spans = [(shift(np.zeros(2))[0], shift(np.zeros(2))[0] + part.shape[1]) for part, shift in detect._parts(panorama)]
+    assert spans[0][0] == 0 and spans[-1][1] == 4321
+    assert all(before[1] - after[0] >= 100 for before, after in itertools.pairwise(spans))  # what they share
+    (whole,) = detect._parts(np.zeros((100, 300, 3), np.uint8))
+    assert whole[0].shape == (100, 300, 3)
+
+
 @pytest.mark.parametrize(
     ("box", "landmarks"),
     [
