@@ -94,13 +94,20 @@ class AlignedFace(Face):
 
 
 def most_central(faces: Sequence[Face], width: int, height: int) -> Face:
-    """The face whose box center is nearest to the center of a ``width`` x ``height`` picture.
+    """The face whose box center is nearest to the center of a ``width`` x ``height`` picture, to a tenth of a pixel.
+
+    Of several, it is the largest, then the leftmost, then the topmost: whatever order they are found in.
 
     Raises:
         ValueError: if there is no face.
     """
     middle = ((width - 1) / 2, (height - 1) / 2)
-    return min(faces, key=lambda face: float(np.hypot(face.center[0] - middle[0], face.center[1] - middle[1])))
+
+    def rank(face: Face) -> tuple[float, ...]:
+        distance = float(np.hypot(face.center[0] - middle[0], face.center[1] - middle[1]))
+        return round(distance, 1), -face.area, *face.box_xyxy.tolist()
+
+    return min(faces, key=rank)
 
 
 def fit_to_template(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -32,6 +32,7 @@ _LEAST_CANDIDATE_SCORE = 0.05
 _MAX_DOUBTFUL = 8
 _MAX_DOUBTFUL_IF_ASKED = 40
 _VOTE_THRESHOLD = 0.5  # in one pass: what may help to place a face
+_PANORAMA = 3  # sides of a picture that is looked at in parts
 _PADDING = 0.25  # of the longer side, for tight crops
 _LONG_SIDE, _FINE_LONG_SIDE = 640, 1280  # pixels, of a picture in the first pass, and in the second for small faces
 
@@ -90,11 +91,11 @@ class RetinaFaceDetector:
     def find(self, image: np.ndarray) -> Finds:
         """As :meth:`detect`, with what was taken for no face after a second look."""
         _check(image)
-        small = _shrunk(image, _LONG_SIDE)
-        passes = [self._detect_pass(small).rescaled(small.shape, image.shape)]
+        passes = [self._detect_pass(part).mapped(shift) for part, shift in _parts(image)]
         if max(image.shape[:2]) > 1.25 * _LONG_SIDE:
-            passes.append(self._detect_pass(image, _FINE_LONG_SIDE))
+            passes += [self._detect_pass(part, _FINE_LONG_SIDE).mapped(shift) for part, shift in _parts(image)]
         finds = self._examined(image, passes)
+        small = _shrunk(image, _LONG_SIDE)
         if not _any_certain(finds):
             finds = self._examined(image, [self._detect_padded(small).rescaled(small.shape, image.shape)], finds)
         if not _any_certain(finds):
@@ -173,6 +174,23 @@ class RetinaFaceDetector:
             return np.stack({1: (right - y, x), 2: (right - x, bottom - y), 3: (y, bottom - x)}[quarter_turns], axis=-1)
 
         return self._detect_pass(np.ascontiguousarray(np.rot90(image, quarter_turns))).mapped(turned_back)
+
+
+def _parts(image: np.ndarray) -> Iterator[tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]]:
+    """The picture; or of a panorama, whose faces would be too small when all of it is shrunk, overlapping parts.
+
+    Each with the function that moves points of the part to their places in the picture. A face fits into one of them.
+    """
+    short, long = sorted(image.shape[:2])
+    if long <= _PANORAMA * short:
+        yield image, lambda points: points
+        return
+    length = max(2 * short, _FINE_LONG_SIDE)
+    is_wide = image.shape[1] == long
+    for start in range(0, max(long - short, 1), length - short):
+        part = image[:, start : start + length] if is_wide else image[start : start + length]
+        offset = np.array([start, 0] if is_wide else [0, start], np.float32)
+        yield np.ascontiguousarray(part), lambda points, offset=offset: points + offset
 
 
 def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:

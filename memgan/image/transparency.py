@@ -35,7 +35,7 @@ def resize_with_alpha(
         return resized, None
     opacity = resize(alpha, width, height, interpolation)
     peak = np.iinfo(alpha.dtype).max
-    hides = (alpha < peak).astype(np.uint8)
+    hides: np.ndarray = (alpha < peak).astype(np.uint8)
     if resized.shape == rgb.shape or not hides.any():
         return resized, opacity
     if width >= rgb.shape[1] and height >= rgb.shape[0]:
@@ -94,9 +94,10 @@ def _continuation(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     while max(level.shape[:2]) > 1:
         level = cv2.resize(level, (-(-level.shape[1] // 2), -(-level.shape[0] // 2)), interpolation=cv2.INTER_AREA)
         levels.append(level)
-    colors = np.full((1, 1, 3), np.array(total) / share if share > 0 else peak / 2, np.float32)
+    mean = np.array(total) / share if share > 0 else peak / 2
+    colors: np.ndarray = np.full((1, 1, 3), mean, np.float32)
     for level in reversed(levels):
         seen = level[:, :, 3:]
         colors = cv2.resize(colors, level.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         colors += np.minimum(seen * _CLEAR, 1) * (level[:, :, :3] / np.maximum(seen, 1e-6) - colors)
-    return cv2.resize(np.rint(colors).astype(rgb.dtype), (width, height), interpolation=cv2.INTER_LINEAR)
+    return resize(np.rint(colors).astype(rgb.dtype), width, height, cv2.INTER_LINEAR)

@@ -54,7 +54,8 @@ class RestoreOptions:
     )
     score_threshold: float | None = option(
         None,
-        "least certainty of a face, 0 to 1 (default: 0.9; lower numbers take in more, also what is no face)",
+        "least certainty of a face, 0 to 1 (default: 0.9; lower numbers take in more, also what is no face; a detector "
+        "of your own finds what it finds)",
         group="faces",
         metavar="P",
         low=0,

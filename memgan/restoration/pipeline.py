@@ -15,19 +15,20 @@ from PIL import Image
 from torch import nn
 
 from memgan.errors import ConfigError, ImageError, MissingDependencyError
-from memgan.faces.align import AlignedFace, Face, align, align_whole, most_central
+from memgan.faces.align import AlignedFace, Face, align, align_whole
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
-from memgan.faces.select import detected_faces, given_faces
+from memgan.faces.select import given_faces
 from memgan.faces.sharpness import sharpness
 from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
+from memgan.restoration.choice import choose_faces
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.provenance import with_provenance
-from memgan.restoration.result import Restoration
+from memgan.restoration.result import LeftAlone, Restoration
 from memgan.runtime.isolation import own_settings
 from memgan.runtime.prefetch import prefetch
 from memgan.runtime.threads import check_fork
@@ -82,6 +83,7 @@ class _Task:
     """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
     sharpness: list[float | None]
+    left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
 
@@ -171,34 +173,25 @@ class Pipeline:
     @_isolated
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
-        faces = [
-            face
-            for face in detected_faces(self.detector.detect(rgb), rgb)
-            if (options.score_threshold is None or face.score >= options.score_threshold)
-            and face.eye_distance >= options.min_eye_distance
-            and face.size >= options.min_face_size
-            and (options.max_face_size is None or face.size <= options.max_face_size)
-        ]
-        if options.face_index is not None:
-            faces = [faces[index] for index in options.face_index if index < len(faces)]
-        if options.only_center_face and faces:
-            faces = [most_central(faces, rgb.shape[1], rgb.shape[0])]
-        return faces
+        return choose_faces(self.detector, rgb, options)[0]
 
     @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
             raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
-        picture = open_picture(image, options.color)
-        color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
+        picture, color = open_picture(image, options.color), _order(image, options)
         rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
             return self._task(picture, color, None, [align_whole(rgb, size_px)], options)
         # Before the work: what cannot be given is refused here.
         size = result_size(picture, options.upscale) if options.paste_back else None
-        faces = self.find(rgb, options) if known is None else given_faces(known, rgb, self.detector)
-        return self._task(picture, color, size, [align(rgb, face, size_px) for face in faces], options)
+        left_alone: list[LeftAlone] = []
+        if known is None:
+            faces, left_alone = choose_faces(self.detector, rgb, options)
+        else:
+            faces = given_faces(known, rgb, self.detector)
+        return self._task(picture, color, size, [align(rgb, face, size_px) for face in faces], options, left_alone)
 
     @staticmethod
     def _task(
@@ -207,9 +200,10 @@ class Pipeline:
         size: tuple[int, int] | None,
         faces: list[AlignedFace],
         options: RestoreOptions,
+        left_alone: Sequence[LeftAlone] = (),
     ) -> _Task:
         sharp = [sharpness(face.crop) if options.skip_sharp else None for face in faces]
-        return _Task(picture, color, size, faces, sharp)
+        return _Task(picture, color, size, faces, sharp, list(left_alone))
 
     @_isolated
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
@@ -245,14 +239,14 @@ class Pipeline:
         faces = [face for face, _ in done]
         problems = task.picture.problems
         if task.size is None:
-            return Restoration(faces, None, task.color, problems=problems)
+            return Restoration(faces, None, task.color, task.left_alone, problems=problems)
         enlarged = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
         canvas = with_provenance(enlarged, faces, options)
         height, width = task.picture.rgb.shape[:2]
         scales = task.size[0] / width, task.size[1] / height
         paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
         changed = scales != (1, 1) or self.bg_upsampler is not None or any(face.strength > 0 for face in faces)
-        return Restoration(faces, canvas, task.color, changed, problems)
+        return Restoration(faces, canvas, task.color, task.left_alone, changed, problems)
 
     def _tasks(
         self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]

@@ -55,7 +55,8 @@ class MemGANRestorer:
             network in; what comes out not finite is run again in float32. ``None``: float32.
         color: channel order of arrays given, and of those returned for arrays and files: ``"bgr"`` or ``"rgb"``. For
             PIL pictures, which are RGB, RGB is returned.
-        score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own.
+        score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own. A
+            detector of your own is asked for all that it finds: a number below its own threshold changes nothing.
         min_eye_distance: leave out faces with the eyes nearer than so many pixels.
         min_face_size: leave out faces whose box has a longer side of fewer pixels.
         max_face_size: leave faces as they are whose box is larger: the network draws S x S pixels, so that a sharp face

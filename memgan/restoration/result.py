@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memgan.faces.align import AlignedFace
+from memgan.faces.align import AlignedFace, Face
 from memgan.image import ColorOrder, Picture, to_array
 from memgan.runtime.short_repr import short_repr
 
@@ -33,6 +33,16 @@ class RestoredFace(AlignedFace):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class LeftAlone:
+    """A find that was not restored."""
+
+    face: Face
+    reason: str
+    """``doubtful``: it scores less than the threshold; ``too small`` or ``too large`` for the options; or ``not
+    chosen``: the options name other faces."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Restoration:
     """A picture with its restored faces."""
 
@@ -42,6 +52,8 @@ class Restoration:
     """The whole picture with restored faces, ``upscale`` times as large; ``None`` if it was not asked for."""
     color: ColorOrder = "bgr"
     """Channel order of :attr:`image`."""
+    left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
+    """What the detector found besides :attr:`faces`; empty if the faces were given."""
     changed: bool = True
     """``False``: every pixel of the whole picture is the input's."""
     problems: Sequence[str] = ()

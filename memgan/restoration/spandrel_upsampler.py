@@ -123,7 +123,8 @@ class SpandrelUpsampler:
         if not torch.isfinite(output).all():
             raise WeightsError("the upsampler's picture has values that are not finite; use another checkpoint.")
         peak = np.iinfo(part.dtype).max
-        return output.clamp_(0, 1).mul_(peak).permute(1, 2, 0).cpu().numpy()
+        counts: np.ndarray = output.clamp_(0, 1).mul_(peak).permute(1, 2, 0).cpu().numpy()
+        return counts
 
 
 def _load(path: Path) -> Any:

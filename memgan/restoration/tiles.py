@@ -75,7 +75,9 @@ def _spans(source: int, target: int, tile: int, overlap: int) -> Iterator[_Span]
 
 def _edges(span: _Span, step: float, scale: float) -> np.ndarray:
     """Where the pixels of a tile's result begin and end in the enlarged tile; ``step``: their side in the picture."""
-    return (np.arange(span.target.start, span.target.stop + 1) * step - span.source.start) * scale
+    places = np.arange(span.target.start, span.target.stop + 1)
+    edges: np.ndarray = (places * step - span.source.start) * scale
+    return edges
 
 
 def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -83,19 +85,20 @@ def _area_means(large: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.n
     if _are_whole(down) and _are_whole(across):
         (top, bottom), (left, right) = down[[0, -1]].astype(int), across[[0, -1]].astype(int)
         size = len(across) - 1, len(down) - 1
-        return cv2.resize(large[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    return _means(_means(large, down).swapaxes(0, 1), across).swapaxes(0, 1)
+        return resize(large[top:bottom, left:right], *size, cv2.INTER_AREA)
+    means: np.ndarray = _means(_means(large, down).swapaxes(0, 1), across).swapaxes(0, 1)
+    return means
 
 
 def _are_whole(edges: np.ndarray) -> bool:
     """Whether edges have the same whole number of pixels between them, and cut none."""
     first, step = int(edges[0]), int(edges[1] - edges[0])
-    return step > 0 and np.array_equal(edges, first + step * np.arange(len(edges)))
+    return step > 0 and bool(np.array_equal(edges, first + step * np.arange(len(edges))))
 
 
 def _means(large: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Means (N, ...) of the rows between each edge and the next one, of parts of rows where edges cut them."""
-    means = np.empty((len(edges) - 1, *large.shape[1:]), np.float32)
+    means: np.ndarray = np.empty((len(edges) - 1, *large.shape[1:]), np.float32)
     for start in range(0, len(means), _FEW):
         some = edges[start : start + _FEW + 1]
         low, high = max(math.floor(some[0]), 0), min(math.ceil(some[-1]), len(large))

@@ -74,6 +74,8 @@ class Row:
     """The main one of ``outputs``."""
     outputs: Sequence[Output] = ()
     faces: Sequence[Mapping[str, Any]] = ()
+    left_alone: Sequence[Mapping[str, Any]] = ()
+    """What looked like a face and was not restored, with the reason."""
     notes: Sequence[str] = ()
     """What is odd about the input, or was dropped."""
     seconds: float = 0.0
@@ -90,7 +92,8 @@ class Row:
             values = json.loads(line)
             values["input"] = FileState(**values["input"])
             values["outputs"] = tuple(Output(**output) for output in values["outputs"])
-            values["faces"], values["notes"] = tuple(values["faces"]), tuple(values["notes"])
+            for name in ("faces", "left_alone", "notes"):
+                values[name] = tuple(values.get(name, ()))
             known = {field.name for field in dataclasses.fields(cls)}
             return cls(**{name: value for name, value in values.items() if name in known})
         except (ValueError, TypeError, KeyError):

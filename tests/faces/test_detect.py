@@ -1,3 +1,4 @@
+import itertools
 import threading
 
 import cv2
@@ -6,7 +7,7 @@ import pytest
 from skimage import data
 
 from memgan.errors import ChecksumError, ConfigError, ImageError, WeightsNotFoundError
-from memgan.faces import RetinaFaceDetector, create_detector, most_central, retinaface
+from memgan.faces import FFHQ_TEMPLATE, RetinaFaceDetector, align, create_detector, detect, most_central, retinaface
 from memgan.faces.align import Face
 from memgan.faces.anchors import Detections, anchor_centers_and_sides, decode, merge_by_box_voting
 
@@ -147,6 +148,17 @@ def test_largest_first_and_most_central(detector, astronaut):
     assert most_central(faces, 900, 512) is faces[0]
 
 
+def test_of_faces_that_are_equally_central_the_largest_counts_whatever_their_order():
+    def face(left, top, side):
+        return Face(np.float32([left, top, left + side, top + side]), np.zeros((5, 2), np.float32), 1.0)
+
+    large, small, lower = face(9, 39.5, 20), face(75, 44.5, 10), face(39.5, 70, 20)
+    for faces in itertools.permutations([large, small, lower]):
+        assert most_central(faces, 100, 100) is large
+    for faces in itertools.permutations([face(70, 39.5, 20), large, lower]):
+        assert most_central(faces, 100, 100) is large  # the leftmost of equal ones
+
+
 def test_threads_share_one_detector(detector, astronaut):
     pictures = [astronaut, astronaut[:300], astronaut[:, 100:400], cv2.resize(astronaut, (400, 390))]
     expected = [only(detector.detect(np.ascontiguousarray(picture))).landmarks for picture in pictures]
@@ -212,11 +224,155 @@ def test_bad_pictures(detector, image):
         detector.detect(image)
 
 
-def test_bad_options():
+def test_bad_options(tmp_path):
     with pytest.raises(ConfigError, match=r"'yolo'.*embedded.*retinaface_resnet50"):
         create_detector("yolo")
-    with pytest.raises(ConfigError, match=r"score_threshold is 1\.5"):
-        create_detector(score_threshold=1.5)
+    for threshold in (1.5, -0.1, "high", np.nan):
+        with pytest.raises(ConfigError, match=r"score_threshold is .*from 0 to 1"):
+            create_detector(score_threshold=threshold)
+    with pytest.raises(ConfigError, match=r"weights_dir.*embedded.*retinaface_mobile0.25"):
+        create_detector(weights_dir=tmp_path)
+
+
+class Scripted:
+    """A network that sees one face in the first pass, none in other whole pictures, and one in each crop."""
+
+    def __init__(self, first, refined, looks, side=32):
+        self.first, self.refined, self.looks, self.side = first, refined, looks, side
+        self.crops = []
+
+    def __call__(self, image):
+        height, width = image.shape[:2]
+        anchors = anchor_centers_and_sides(height, width)
+        if (height, width) == (256, 256):
+            self.crops.append(image)
+            place, side = (127.5, 127.5), 100
+            # Refining takes one pass if it is certain, four if not, as for faces that may be turned.
+            number = len(self.crops) - (1 if self.refined >= 0.99 else 4)
+            score = self.refined if number <= 0 else self.looks[(number - 1) % 4]
+        else:
+            place, side, score, self.first = (100, 100), self.side, self.first, 0.0
+        scores = np.zeros(len(anchors), np.float32)
+        best = int(np.argmin(np.abs(anchors[:, :2] - place).sum(axis=1) + np.abs(anchors[:, 2] - side)))
+        scores[best] = score
+        center, anchor_side = anchors[best, :2], anchors[best, 2]
+        offsets = np.zeros((len(anchors), 4), np.float32)
+        offsets[best] = (*((place - center) / (0.1 * anchor_side)), *[np.log(side / anchor_side) / 0.2] * 2)
+        template = (FFHQ_TEMPLATE - (256, 290)) * side / 372 + place
+        points = np.tile(((template - center) / (0.1 * anchor_side)).reshape(10), (len(anchors), 1))
+        return offsets, scores, points.astype(np.float32)
+
+
+PICTURE = np.full((200, 220, 3), 90, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("first", "refined", "looks", "side", "score"),
+    [
+        (0.98, 0.995, (0.5, 0.99, 0.99, 0.99), 30, 0.8675),  # a pattern: no face when it is seen smaller
+        (0.98, 0.995, (0.9, 0.95, 0.95, 0.95), 30, 0.995),  # a small face: it stays one
+        (0.70, 0.995, (0.9, 0.95, 0.95, 0.95), 30, 0.995),  # and one that the first pass was not sure of
+        (0.70, 0.980, (0.9, 0.95, 0.95, 0.95), 30, 0.89),  # nor the second
+        (0.98, 0.995, (0.0, 0.0, 0.0, 0.0), 100, 0.995),  # a large clear one is not asked again
+        (0.95, 0.800, (0.6, 0.6, 0.8, 0.8), 100, 0.95),  # a large one that is cut or turned
+        (0.95, 0.800, (0.6, 0.6, 0.6, 0.6), 100, 0.6),
+    ],
+)
+def test_finds_have_to_hold_on_a_second_look(first, refined, looks, side, score):
+    network = Scripted(first, refined, looks, side)
+    finds = RetinaFaceDetector(network, score_threshold=0.9).find(PICTURE)
+    assert len(finds.faces) + len(finds.doubtful) == 1 and bool(finds.faces) == (score >= 0.9)
+    assert only(finds.faces + finds.doubtful).score == pytest.approx(score)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.55, 0.65, 0.8, 0.9, 1])
+@pytest.mark.parametrize("look", [0.35, 0.6, 0.85])
+def test_every_threshold_has_an_effect(threshold, look):
+    """A find of this score at all sizes is a face from the threshold of that score downwards."""
+    network = Scripted(look, look, (look,) * 4)
+    assert bool(RetinaFaceDetector(network, score_threshold=threshold).detect(PICTURE)) == (look >= threshold)
+
+
+def test_thresholds_keep_or_leave_out_a_photographs_face(astronaut):
+    counts = [len(create_detector(score_threshold=t).detect(astronaut)) for t in (0, 0.5, 0.9, 0.999)]
+    assert counts == sorted(counts, reverse=True) and counts[2] == 1
+
+
+def test_a_low_threshold_does_not_hide_a_face_on_its_side(astronaut):
+    """What looks a little like a face does not end the search before the picture is turned."""
+    small = cv2.resize(astronaut[:250], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    sideways = np.ascontiguousarray(np.rot90(small))
+    expected = only(create_detector().detect(sideways)).landmarks
+    found = create_detector(score_threshold=0.2).detect(sideways)
+    assert min(np.linalg.norm(face.landmarks - expected, axis=1).mean() for face in found) < 2
+
+
+@pytest.mark.parametrize("side", [24, 32, 44])
+def test_small_faces_are_not_lost(detector, astronaut, side):
+    scale = side / 118  # of the box
+    scene = np.full((300, 400, 3), 120, np.uint8)
+    small = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    scene[60 : 60 + len(small), 90 : 90 + len(small)] = small
+    face = only(detector.detect(scene))
+    assert distance(face, (ASTRONAUT + 0.5) * scale - 0.5 + (90, 60)) < 0.25 * face.eye_distance
+
+
+def test_profiles_count_once():
+    """Their eyes lie on one another, so that the distance between them says nothing about their size."""
+    profile = np.array([[50, 40], [51, 40], [30, 60], [45, 80], [46, 80]], np.float32)
+    box = np.array([20, 10, 120, 110], np.float32)
+    first, second = (Face(box, profile + shift, 0.99) for shift in (0, 6))
+    assert detect._same(first, second)
+    assert not detect._same(first, Face(box + 40, profile + 40, 0.99))
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (1, 300), (300, 1), (16, 20000), (20000, 16)])
+def test_odd_shapes(detector, height, width):
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    assert detector.detect(picture) == []
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_faces_of_panoramas_are_not_shrunk_away(detector, astronaut, is_wide):
+    """About 14 px wide if all of the picture were shrunk to 1280; one lies where two parts meet."""
+    small = cv2.resize(astronaut[:220, 100:350], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    scene = np.full((300, 4500, 3), 110, np.uint8)
+    places = (1220, 4300) if is_wide else (40, 4300)
+    if not is_wide:
+        scene = scene.transpose(1, 0, 2).copy()
+    for place in places:
+        x, y = (place, 100) if is_wide else (100, place)
+        scene[y : y + height, x : x + width] = small
+    faces = detector.detect(scene)
+    axis = 0 if is_wide else 1
+    assert sorted(round(face.center[axis] / 100) for face in faces) == [
+        round((place + (63 if is_wide else 58)) / 100) for place in places
+    ]
+
+
+def test_parts_of_a_panorama_cover_it_and_any_face():
+    panorama = np.zeros((100, 4321, 3), np.uint8)
+    spans = [(shift(np.zeros(2))[0], shift(np.zeros(2))[0] + part.shape[1]) for part, shift in detect._parts(panorama)]
+    assert spans[0][0] == 0 and spans[-1][1] == 4321
+    assert all(before[1] - after[0] >= 100 for before, after in itertools.pairwise(spans))  # what they share
+    (whole,) = detect._parts(np.zeros((100, 300, 3), np.uint8))
+    assert whole[0].shape == (100, 300, 3)
+
+
+@pytest.mark.parametrize(
+    ("box", "landmarks"),
+    [
+        ((-30, -10, 30, 50), FFHQ_TEMPLATE / 8 - (34, 20)),
+        ((380, 10, 440, 70), FFHQ_TEMPLATE / 8 + (370, 10)),
+        ((100, 297, 160, 357), FFHQ_TEMPLATE / 8 + (90, 290)),
+    ],
+)
+def test_faces_partly_outside_are_cut_out(box, landmarks):
+    """With the picture's mirror image beyond its edge: one row of it is enough."""
+    picture = np.full((300, 400, 3), 120, np.uint8)
+    crop = align(picture, Face(np.float32(box), landmarks.astype(np.float32), 1.0), 64).crop
+    assert (crop == 120).all()
 
 
 @pytest.mark.parametrize(

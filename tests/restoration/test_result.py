@@ -7,7 +7,8 @@ from tiny import TINY, save_tiny_weights
 
 from memgan import MemGANRestorer
 from memgan.errors import ConfigError
-from memgan.faces import FFHQ_TEMPLATE
+from memgan.faces import FFHQ_TEMPLATE, RetinaFaceDetector
+from memgan.faces.detect import Finds
 from memgan.image import Picture, from_array
 
 FACES = [face_at(70, 60), face_at(120, 50, 40)]
@@ -83,3 +84,37 @@ def test_evidence_of_another_network_is_refused():
 def test_options_of_restore_that_do_not_exist():
     with pytest.raises(TypeError, match="fidelity"):
         restorer().restore(scene(), fidelity=1)
+
+
+def test_what_is_left_alone_is_told_with_the_reason():
+    """Faces that the options exclude, in any detector's list, and what a RetinaFace found doubtful."""
+    small, large, unsure = face_at(30, 30, 20), face_at(120, 50, 110), face_at(70, 80, score=0.4)
+    detector = FakeDetector(small, large, unsure, *FACES)
+    options = {"score_threshold": 0.5, "min_face_size": 15, "max_face_size": 50, "detector": detector}
+    result = restorer(**options).restore(scene(), only_center_face=True)
+    assert [face.center for face in result.faces] == [FACES[0].center]
+    told = {(left.face.center, left.reason) for left in result.left_alone}
+    assert told == {
+        (small.center, "too small"),
+        (large.center, "too large"),
+        (unsure.center, "doubtful"),
+        (FACES[1].center, "not chosen"),
+    }
+    given = restorer(**options).restore(scene(), faces=[FACES[0]])
+    assert len(given.faces) == 1 and given.left_alone == []
+
+
+def test_doubtful_finds_of_the_embedded_detector_are_told(monkeypatch):
+    doubtful = face_at(70, 60, score=0.7)
+    monkeypatch.setattr(RetinaFaceDetector, "find", lambda self, image: Finds(FACES[1:], [doubtful]))
+    result = restorer(detector=RetinaFaceDetector(lambda image: None)).restore(scene())
+    assert len(result.faces) == 1 and [(left.face, left.reason) for left in result.left_alone] == [
+        (doubtful, "doubtful")
+    ]
+
+
+@pytest.mark.parametrize("threshold", [0, 0.5, 0.95, 1])
+def test_thresholds_hold_for_any_detector(threshold):
+    faces = [face_at(40, 60, 40, score) for score in (0.1, 0.5, 0.99)]
+    result = restorer(detector=FakeDetector(*faces), score_threshold=threshold).restore(scene())
+    assert [face.score for face in result.faces] == [score for score in (0.1, 0.5, 0.99) if score >= threshold]

@@ -205,7 +205,12 @@ def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestor
     detector: str | FaceDetector = parts.detector
     if parts.detector_weights is not None:
         device = choose_device(parts.device)
-        detector = create_detector(parts.detector, device=device, weights_dir=parts.detector_weights)
+        detector = create_detector(
+            parts.detector,
+            device=device,
+            weights_dir=parts.detector_weights,
+            score_threshold=options.score_threshold,
+        )
     upsampler = None
     if parts.bg_upsampler.lower() != "none":
         from memgan.restoration.spandrel_upsampler import SpandrelUpsampler

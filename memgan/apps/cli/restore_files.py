@@ -19,7 +19,7 @@ from memgan.apps.cli.jobs import in_order
 from memgan.apps.cli.names import COMPARED, CROPPED, RESTORED, face_name, has_same_type, page_mark, picture_name
 from memgan.apps.cli.restore_options import page_range
 from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
-from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face
+from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face, json_of_left_alone
 from memgan.apps.cli.restore_report import RESTORED as DONE
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
@@ -149,6 +149,7 @@ class _Work:
         self._output: str | None = None
         self._outputs: list[Output] = []
         self._faces: list[dict[str, Any]] = []
+        self._left_alone: list[dict[str, Any]] = []
         self._notes: dict[str, None] = {}
         self._changed = False
         self._is_complete = True  # all pages are restored
@@ -192,6 +193,7 @@ class _Work:
             output=self._output,
             outputs=self._outputs,
             faces=self._faces,
+            left_alone=self._left_alone,
             notes=list(self._notes),
         )
 
@@ -242,6 +244,7 @@ class _Work:
         if not (self._files.no_faces or self._options.has_aligned):
             self._remove_faces_from(len(result.faces), page)
         self._faces += map(json_of_face, result.faces)
+        self._left_alone += map(json_of_left_alone, result.left_alone)
 
     def _write_whole(self, result: Restoration, picture: Picture, page: str) -> None:
         """Write the whole picture, or as a page into the file of all pages where its type holds several."""

@@ -97,10 +97,17 @@ class Summary:
 
 def json_of_face(face: Any) -> dict[str, Any]:
     """A restored face without its pixels, which are in files."""
+    return _json_of_find(face) | {"strength": face.strength, "crop_from_image": face.crop_from_image.tolist()}
+
+
+def json_of_left_alone(left: Any) -> dict[str, Any]:
+    """A find that was not restored, and why."""
+    return _json_of_find(left.face) | {"reason": left.reason}
+
+
+def _json_of_find(face: Any) -> dict[str, Any]:
     return {
         "box_xyxy": [round(float(number), 2) for number in face.box_xyxy],
         "landmarks": [[round(float(number), 2) for number in point] for point in face.landmarks],
         "score": round(float(face.score), 4),
-        "strength": face.strength,
-        "crop_from_image": face.crop_from_image.tolist(),
     }

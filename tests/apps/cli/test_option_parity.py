@@ -136,6 +136,18 @@ def test_report(restore, weights, tmp_path):
     assert [json.loads(row) for row in rows] == content["pictures"]
 
 
+def test_the_report_tells_what_was_left_alone(restore, tmp_path):
+    report = tmp_path / "report.json"
+    words = [save(tmp_path / "a.png"), "-o", tmp_path / "out", "--report", report]
+    assert restore(*words, "--min-face-size", "25", "--only-center-face") == 0
+    (picture,) = report_of(report)["pictures"]
+    assert len(picture["faces"]) == 1
+    assert [left["reason"] for left in picture["left_alone"]] == ["too small", "not chosen"]
+    small = face_at(30, 100, 40)
+    assert picture["left_alone"][0]["box_xyxy"] == pytest.approx(small.box_xyxy.tolist(), abs=0.01)
+    assert set(picture["left_alone"][0]) == {"box_xyxy", "landmarks", "score", "reason"}
+
+
 def test_report_is_written_when_the_work_stops(restore, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
