@@ -180,7 +180,8 @@ class Pipeline:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
             raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
-        picture, color = open_picture(image, options.color), _order(image, options)
+        picture = open_picture(image, options.color)
+        color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
         rgb, size_px = visible_8bit(picture), self.size_px
         if options.has_aligned:
             return self._task(picture, color, None, [align_whole(rgb, size_px)], options)
