@@ -83,3 +83,20 @@ def test_evidence_of_another_network_is_refused():
 def test_options_of_restore_that_do_not_exist():
     with pytest.raises(TypeError, match="fidelity"):
         restorer().restore(scene(), fidelity=1)
+
+
+@pytest.mark.parametrize(
+    ("num_faces", "options", "changed"),
+    [(1, {}, True), (0, {}, False), (1, {"weight": 0.0}, False), (0, {"upscale": 2.0}, True), (0, {"bg": True}, True)],
+)
+def test_a_result_says_whether_a_pixel_changed(num_faces, options, changed):
+    class Upsampler:
+        def enhance(self, img, outscale):
+            return 255 - img, None
+
+    upsampler = Upsampler() if options.get("bg") else None
+    detector = FakeDetector(*[face_at(60, 60)] * num_faces)
+    made = restorer(detector=detector, bg_upsampler=upsampler, upscale=options.get("upscale", 1.0))
+    image = scene()
+    result = made.restore(image, weight=options.get("weight", 1.0))
+    assert result.changed == changed == (not np.array_equal(result.image, image))
