@@ -118,3 +118,20 @@ def test_thresholds_hold_for_any_detector(threshold):
     faces = [face_at(40, 60, 40, score) for score in (0.1, 0.5, 0.99)]
     result = restorer(detector=FakeDetector(*faces), score_threshold=threshold).restore(scene())
     assert [face.score for face in result.faces] == [score for score in (0.1, 0.5, 0.99) if score >= threshold]
+
+
+@pytest.mark.parametrize(
+    ("num_faces", "options", "changed"),
+    [(1, {}, True), (0, {}, False), (1, {"weight": 0.0}, False), (0, {"upscale": 2.0}, True), (0, {"bg": True}, True)],
+)
+def test_a_result_says_whether_a_pixel_changed(num_faces, options, changed):
+    class Upsampler:
+        def enhance(self, img, outscale):
+            return 255 - img, None
+
+    upsampler = Upsampler() if options.get("bg") else None
+    detector = FakeDetector(*[face_at(60, 60)] * num_faces)
+    made = restorer(detector=detector, bg_upsampler=upsampler, upscale=options.get("upscale", 1.0))
+    image = scene()
+    result = made.restore(image, weight=options.get("weight", 1.0))
+    assert result.changed == changed == (not np.array_equal(result.image, image))
