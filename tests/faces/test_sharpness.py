@@ -102,8 +102,8 @@ def test_faces_degraded_by_eq_14_are_restored_in_full(sharp):
 @pytest.mark.parametrize(
     "damaged",
     [
-        [lambda face, sigma=sigma: cv2.GaussianBlur(face, (0, 0), sigma) for sigma in np.linspace(0.3, 1.5, 13)],
-        [lambda face, sigma=sigma: noisy(face, sigma) for sigma in np.linspace(0.5, 8, 13)],
+        [lambda face, sigma=sigma: cv2.GaussianBlur(face, (0, 0), sigma) for sigma in np.linspace(0.3, 1.1, 41)],
+        [lambda face, sigma=sigma: noisy(face, sigma) for sigma in np.linspace(0.5, 8, 31)],
     ],
     ids=["blur", "noise"],
 )
