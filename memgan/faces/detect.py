@@ -241,8 +241,8 @@ def create_detector(
     if name == "embedded":
         if weights_dir is not None:
             raise ConfigError(
-                f"weights_dir is {os.fspath(weights_dir)!r}, but the embedded detector has its network with it; leave "
-                f"it out, or choose another detector: {', '.join(DETECTORS[1:])}."
+                f"weights_dir (--detector-weights) is {os.fspath(weights_dir)!r}, but the embedded detector has its "
+                f"network with it; leave it out, or choose another detector: {', '.join(DETECTORS[1:])}."
             )
         from memgan.faces.retinaface import EmbeddedRetinaFace
 
