@@ -1,7 +1,7 @@
 """Detects, aligns and pastes back faces; knows no restoration network."""
 
 from memgan.faces.align import FFHQ_TEMPLATE, AlignedFace, Face, align, crop_from_box_matrix, most_central
-from memgan.faces.detect import FaceDetector, RetinaFaceDetector, create_detector
+from memgan.faces.detect import FaceDetector, Finds, RetinaFaceDetector, create_detector
 from memgan.faces.harmonize import lock_color
 from memgan.faces.parsing import MaskMaker, create_parser
 from memgan.faces.paste import paste, soft_mask
@@ -15,6 +15,7 @@ __all__ = [
     "AlignedFace",
     "Face",
     "FaceDetector",
+    "Finds",
     "MaskMaker",
     "RetinaFaceDetector",
     "align",

@@ -1,6 +1,7 @@
 """Finds faces: several passes of one RetinaFace network over a picture, merged into one list."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -183,14 +184,14 @@ def _parts(image: np.ndarray) -> Iterator[tuple[np.ndarray, Callable[[np.ndarray
     """
     short, long = sorted(image.shape[:2])
     if long <= _PANORAMA * short:
-        yield image, lambda points: points
+        yield image, functools.partial(np.add, np.float32(0))
         return
     length = max(2 * short, _FINE_LONG_SIDE)
     is_wide = image.shape[1] == long
     for start in range(0, max(long - short, 1), length - short):
         part = image[:, start : start + length] if is_wide else image[start : start + length]
         offset = np.array([start, 0] if is_wide else [0, start], np.float32)
-        yield np.ascontiguousarray(part), lambda points, offset=offset: points + offset
+        yield np.ascontiguousarray(part), functools.partial(np.add, offset)
 
 
 def _shrunk(image: np.ndarray, long_side: int) -> np.ndarray:
@@ -241,8 +242,8 @@ def create_detector(
     if name == "embedded":
         if weights_dir is not None:
             raise ConfigError(
-                f"weights_dir is {os.fspath(weights_dir)!r}, but the embedded detector has its network with it; leave "
-                f"it out, or choose another detector: {', '.join(DETECTORS[1:])}."
+                f"weights_dir (--detector-weights) is {os.fspath(weights_dir)!r}, but the embedded detector has its "
+                f"network with it; leave it out, or choose another detector: {', '.join(DETECTORS[1:])}."
             )
         from memgan.faces.retinaface import EmbeddedRetinaFace
 

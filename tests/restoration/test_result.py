@@ -7,8 +7,7 @@ from tiny import TINY, save_tiny_weights
 
 from memgan import MemGANRestorer
 from memgan.errors import ConfigError
-from memgan.faces import FFHQ_TEMPLATE, RetinaFaceDetector
-from memgan.faces.detect import Finds
+from memgan.faces import FFHQ_TEMPLATE, Finds, RetinaFaceDetector
 from memgan.image import Picture, from_array
 
 FACES = [face_at(70, 60), face_at(120, 50, 40)]

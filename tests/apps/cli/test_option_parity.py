@@ -148,6 +148,25 @@ def test_the_report_tells_what_was_left_alone(restore, tmp_path):
     assert set(picture["left_alone"][0]) == {"box_xyxy", "landmarks", "score", "reason"}
 
 
+def test_facexlibs_weights_and_a_threshold_go_together(weights, tmp_path, monkeypatch, capsys):
+    """And weights for the embedded detector, which has its own, are refused instead of ignored."""
+    seen = {}
+
+    def create(name, **options):
+        seen.update(options, name=name)
+        return FakeDetector(face_at(50, 50, 60))
+
+    picture = save(tmp_path / "a.png")
+    words = ["restore", picture, "-o", tmp_path / "out", "--weights", weights, "--detector-weights", tmp_path]
+    assert cli.main([*map(str, words)]) == 2
+    assert "--detector-weights" in capsys.readouterr().err
+    monkeypatch.setattr("memgan.faces.detect.create_detector", create)
+    more = ["--detector", "retinaface_mobile0.25", "--score-threshold", "0.3", "--device", "cpu"]
+    assert cli.main([*map(str, words), *more]) == 0
+    assert (seen["name"], seen["score_threshold"]) == ("retinaface_mobile0.25", 0.3)
+    assert str(seen["weights_dir"]) == str(tmp_path)
+
+
 def test_report_is_written_when_the_work_stops(restore, tmp_path, monkeypatch):
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
