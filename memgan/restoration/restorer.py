@@ -65,6 +65,8 @@ class MemGANRestorer:
             ``"bisenet"`` (face and hair as :func:`memgan.faces.create_parser`'s network of that name sees them), or a
             function from the restored face (S, S, 3) uint8 RGB to (S, S) numbers in [0, 1].
         color_lock: keep the low frequencies of the input's colors, so that the skin keeps its tone.
+        skip_sharp: leave a face as it is that is sharp already, and restore one with little damage in part: see
+            :func:`memgan.faces.sharpness.sharpness`. ``False``: restore every face in full.
         grain: share, 0 to 1, of lost noise to give back where a face's surroundings have it; else it looks pasted.
         identity: a function from an aligned face (S, S, 3) uint8 RGB to an embedding, or an
             :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
@@ -73,8 +75,6 @@ class MemGANRestorer:
         backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
-        skip_sharp: leave a face as it is that is sharp already, and restore one with little damage in part: see
-            :func:`memgan.faces.sharpness.sharpness`. ``False``: restore every face in full.
         threads: of torch, onnxruntime and OpenCV for the work of this restorer; ``None``: as many as the program has
             set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
 
@@ -107,12 +107,12 @@ class MemGANRestorer:
         max_face_size: float | None = None,
         mask: str | MaskMaker = "soft",
         color_lock: bool = True,
+        skip_sharp: bool = True,
         grain: float = 0.5,
         identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
         backend: str = "torch",
         self_ensemble: bool = False,
-        skip_sharp: bool = True,
         threads: int | None = None,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
@@ -125,11 +125,11 @@ class MemGANRestorer:
             max_face_size=max_face_size,
             upscale=upscale,
             color_lock=color_lock,
+            skip_sharp=skip_sharp,
             grain=grain,
             self_ensemble=self_ensemble,
             max_batch=max_batch,
             color=color,
-            skip_sharp=skip_sharp,
         )
         threads = None if threads is None else check_int("threads", threads, 1)
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)

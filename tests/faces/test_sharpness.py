@@ -1,5 +1,6 @@
 """The estimate of how sharp a face is: what is sharp, what is not, and what does not count."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -31,7 +32,12 @@ def degraded(restorer):
 @pytest.fixture(scope="module")
 def sharp(restorer, degraded):
     """The same face after restoration: the repository has no other sharp face of 512 px."""
-    return restorer.restore(degraded, has_aligned=True, paste_back=False).faces[0].restored[:, :, ::-1]
+    return restored(restorer, degraded)
+
+
+def restored(restorer, face):
+    """By default options; both are (512, 512, 3) RGB."""
+    return restorer.restore(face[:, :, ::-1], has_aligned=True).faces[0].restored
 
 
 def jpeg(face, quality):
@@ -125,9 +131,16 @@ def test_what_the_estimate_sees_is_the_same_in_the_mirror(sharp):
     np.testing.assert_allclose(band_energies(sharp[:, ::-1].copy()), band_energies(sharp), atol=1e-4)
 
 
+def test_a_degraded_face_comes_out_as_without_the_estimate(restorer, degraded, sharp):
+    options = dataclasses.replace(restorer.options, skip_sharp=False, has_aligned=True)
+    (face,) = restorer.pipeline.restore(degraded[:, :, ::-1], options).faces
+    assert face.sharpness is None and face.strength == 1
+    np.testing.assert_array_equal(face.restored, restored(restorer, degraded))
+
+
 def test_a_restored_face_is_not_restored_again(restorer, sharp):
     """Bit for bit, and in a photograph too; 40 dB is what is asked for."""
-    again = restorer.restore(sharp[:, :, ::-1], has_aligned=True).faces[0]
+    (again,) = restorer.restore(sharp[:, :, ::-1], has_aligned=True).faces
     assert again.strength == 0 and again.sharpness == 1
     np.testing.assert_array_equal(again.restored, again.crop)
     photo = np.full((700, 900, 3), 90, np.uint8)
