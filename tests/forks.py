@@ -36,6 +36,11 @@ def outcome(make: Callable[[], np.ndarray], expected: np.ndarray) -> str:
         return str(error)
 
 
+def picture_of(restorer: MemGANRestorer) -> Any:
+    """What a restorer makes of a scene; here, so that processes of any start method can import it."""
+    return restorer.enhance(scene())[2]
+
+
 def forked(work: Callable[[], str], report: Path) -> str:
     """What a forked child writes, once it has ended."""
     report.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeDetector, FakeNetwork, face_at, scene
+from forks import picture_of
 from tiny import FAST_CONFIG, TINY_MOBILE, save_tiny_weights, trained
 
 from memgan import MemGANRestorer, hub
@@ -34,12 +35,6 @@ def weights(tmp_path: Path) -> Path:
 
 def make(weights: Any, **options: Any) -> MemGANRestorer:
     return MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), device="cpu", upscale=1, **options)
-
-
-def picture_of(restorer: MemGANRestorer) -> np.ndarray:
-    image = restorer.enhance(scene())[2]
-    assert image is not None
-    return image
 
 
 # -- forks -----------------------------------------------------------------------------------------------------------
