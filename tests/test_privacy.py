@@ -2,6 +2,8 @@
 
 import ast
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,10 +112,14 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_the_hub_is_told_nothing_about_the_machine() -> None:
-    privacy.keep_private("huggingface_hub")
-    from huggingface_hub.utils import build_hf_headers
-
-    agent = build_hf_headers(library_name="memgan", token=False)["user-agent"]
+    """In a process of its own: the client reads its settings where it is first imported."""
+    code = """
+from memgan.runtime import privacy
+privacy.keep_private("huggingface_hub")
+from huggingface_hub.utils import build_hf_headers
+print(build_hf_headers(library_name="memgan", token=False)["user-agent"])
+"""
+    agent = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "memgan" in agent and "torch/" not in agent and "agent/" not in agent
 
 

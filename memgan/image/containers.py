@@ -8,6 +8,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
+from memgan.errors import ImageError
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 33  # signature and IHDR
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
@@ -120,13 +122,13 @@ def inflate(data: bytes, limit: int) -> bytes:
     """Unpack zlib data.
 
     Raises:
-        ValueError: if it is damaged or gives more than ``limit`` bytes.
+        ImageError: if it is damaged or gives more than ``limit`` bytes.
     """
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(data, limit)
     except zlib.error as error:
-        raise ValueError(str(error)) from error
+        raise ImageError(str(error)) from error
     if unpacker.unconsumed_tail:
-        raise ValueError(f"it unpacks to more than {limit} bytes")
+        raise ImageError(f"it unpacks to more than {limit} bytes")
     return content

@@ -1,5 +1,6 @@
 """Mends cut-off and slightly damaged JPEG and PNG files, and tells whether picture data are missing."""
 
+import contextlib
 import struct
 import zlib
 from typing import NamedTuple
@@ -148,11 +149,9 @@ def _is_too_long(body: bytes) -> bool:
     # A text that is not compressed has another byte here, and then the whole chunk is its length at most.
     for skipped in (1, 2):
         packed = rest[skipped:] if skipped == 1 else rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-        try:
+        with contextlib.suppress(zlib.error):
             if len(zlib.decompressobj().decompress(packed, _MAX_TEXT_BYTES + 1)) > _MAX_TEXT_BYTES:
                 return True
-        except zlib.error:
-            pass
     return len(body) > _MAX_TEXT_BYTES
 
 

@@ -1,5 +1,6 @@
 """Makes the notes that a kind of file can hold out of those that a picture carries, and says what it cannot hold."""
 
+import contextlib
 import dataclasses
 import struct
 import zlib
@@ -277,11 +278,9 @@ def _hundred_thousandths(*numbers: float) -> bytes:
 
 def _text_chunk(one: PngText) -> bytes:
     keyword = one.keyword.encode("latin-1", "replace")[:_MAX_KEYWORD_BYTES]
-    try:
-        if not one.language and not one.translated:
+    if not one.language and not one.translated:
+        with contextlib.suppress(UnicodeEncodeError):
             return png_chunk(b"tEXt", keyword + b"\0" + one.text.encode("latin-1"))
-    except UnicodeEncodeError:
-        pass
     language, translated, text = one.language.encode("latin-1", "replace"), one.translated, one.text
     strings = [language, translated.encode("utf-8", "replace"), text.encode("utf-8", "replace")]
     return png_chunk(b"iTXt", keyword + bytes(3) + b"\0".join(strings))

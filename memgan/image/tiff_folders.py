@@ -7,6 +7,8 @@ import dataclasses
 import struct
 from fractions import Fraction
 
+from memgan.errors import ImageError
+
 EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER = 0x8769, 0x8825, 0xA005
 MAKER_NOTE = 0x927C
 _SUBFOLDERS = (EXIF_FOLDER, GPS_FOLDER, INTEROP_FOLDER)
@@ -89,16 +91,16 @@ def read_tags(data: bytes, page: int = 0) -> Tags:
         page: number of the folder; 0: the first.
 
     Raises:
-        ValueError: if it does not begin like TIFF, or the folder lies outside.
+        ImageError: if it does not begin like TIFF, or the folder lies outside.
     """
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     version = int.from_bytes(data[2:4], "little" if order == "<" else "big")
     if order is None or version not in (42, 43):
-        raise ValueError("no TIFF header")
+        raise ImageError("no TIFF header")
     reader = _Reader(data, order, is_big=version == 43)
     root = reader.folder(reader.place_of(page), 0)
     if root is None:
-        raise ValueError(f"its folder {page} lies outside the data")
+        raise ImageError(f"its folder {page} lies outside the data")
     return Tags(order, root)
 
 

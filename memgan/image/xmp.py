@@ -10,6 +10,8 @@ from typing import Literal
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
+from memgan.errors import ImageError
+
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _XMP, _XMP_NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/"
@@ -86,7 +88,7 @@ class Packet:
     """Where the properties of a packet lie.
 
     Raises:
-        ValueError: if it is no well-formed RDF/XML, or declares entities.
+        ImageError: if it is no well-formed RDF/XML, or declares entities.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -111,12 +113,12 @@ class Packet:
         try:
             parser.Parse(data, True)
         except expat.ExpatError as error:
-            raise ValueError(str(error)) from error
+            raise ImageError(str(error)) from error
         if self.end < 0:
-            raise ValueError("it holds no RDF")
+            raise ImageError("it holds no RDF")
 
     def _refuse(self, *_: object) -> None:
-        raise ValueError("it declares a document type, which XMP does not know")
+        raise ImageError("it declares a document type, which XMP does not know")
 
     def _characters(self, text: str) -> None:
         self._text += text
@@ -126,7 +128,7 @@ class Packet:
         start = self._parser.CurrentByteIndex
         tag = _START_TAG.match(self.data, start)
         if tag is None:
-            raise ValueError(f"the tag of {local} is not understood")
+            raise ImageError(f"the tag of {local} is not understood")
         if len(self._path) and self._path[-1][:2] == (_RDF, "RDF") and (schema, local) == (_RDF, "Description"):
             self._attributes(tag, attributes)
         self._path.append((schema, local, start, tag.end()))
@@ -226,7 +228,7 @@ def add_properties(data: bytes | None, properties: Iterable[Property]) -> bytes 
     """The packet, or a new one, with those properties that it lacks.
 
     Raises:
-        ValueError: if it is damaged.
+        ImageError: if it is damaged.
     """
     packet = Packet(_NEW_PACKET if data is None else data)
     missing = [one for one in properties if (one.schema, one.name) not in packet.places]
@@ -242,7 +244,7 @@ def add_provenance(data: bytes | None, agent: str, version: str, settings: str) 
     such media already. The history gets an event.
 
     Raises:
-        ValueError: if it is damaged.
+        ImageError: if it is damaged.
     """
     packet = Packet(_NEW_PACKET if data is None else data)
     source = (_IPTC_EXTENSION, "DigitalSourceType")

@@ -64,7 +64,7 @@ def _room(group: Path, limit: str, usage: str) -> int | None:
 
 def _available() -> int | None:
     try:
-        import psutil  # accelerate brings it
+        import psutil
     except ImportError:
         return None
     return int(psutil.virtual_memory().available)

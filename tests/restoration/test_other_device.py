@@ -134,6 +134,8 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         }
     )
     faces = write_faces(tmp_path / "faces")
+    for name in ("prior", "identity"):  # what is loaded instead of them is patched in
+        (tmp_path / name).touch()
     with OtherDevice():
         engine.train(config, [faces], tmp_path / "prior", tmp_path / "run", identity_weights=tmp_path / "identity")
         more = config.changed({"run.steps": 3})

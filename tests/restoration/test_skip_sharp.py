@@ -73,7 +73,7 @@ def test_batches_keep_faces_apart(judged, aligned):
     """Sharp and degraded faces in any order, in one picture and in several, get what each gets by itself."""
     rows = [(150, 50, 100), (50,), (50, 50), (100, 150), (150,)]
     pictures = [picture(*grays[:1] if aligned else grays) for grays in rows]
-    given = [(one, faces(one.shape[1] // 80)) for one in pictures]
+    given = [(one, None if aligned else faces(one.shape[1] // 80)) for one in pictures]
     network = FakeNetwork(shift=0.5)
     together = list(restorer(network, max_batch=3).restore_batch(given, has_aligned=aligned))
     assert sum(len(batch) for batch in network.batches) == (3 if aligned else 5)
