@@ -110,6 +110,10 @@ class OtherDevice(_Rules):
             if place_of(tensor) != CUDA:
                 raise PlacementError(f"record_stream of a tensor on {CPU}.")
 
+        def set_rng_state(state: Tensor, device: Any) -> None:
+            if place_of(state) != CPU:
+                raise PlacementError(f"A generator's state is on {place_of(state)}; it must be on {CPU}.")
+
         for owner, name, replacement in (
             (torch, "Generator", _Generator),
             (T, "_make_subclass", staticmethod(make_subclass)),  # parameters, of which no mode is told
@@ -119,6 +123,8 @@ class OtherDevice(_Rules):
             (torch.cuda, "current_stream", _Stream),
             (torch.cuda, "stream", contextlib.nullcontext),
             (torch.cuda, "mem_get_info", lambda device: (2**34, 2**34)),
+            (torch.cuda, "get_rng_state", lambda device: torch.get_rng_state()),  # CUDA's too lies on the CPU
+            (torch.cuda, "set_rng_state", set_rng_state),
         ):
             self._patches.enter_context(mock.patch.object(owner, name, replacement))
         return super().__enter__()
