@@ -430,7 +430,7 @@ def _lab_in_srgb(samples: np.ndarray, layout: _Layout, is_signed: bool) -> np.nd
             opponents = np.where(opponents >= 128 * unit, opponents - 256 * unit, opponents)
         else:
             opponents = opponents - 128 * unit
-        lab = np.concatenate([lightness, opponents / unit], axis=2)
+        lab = np.concatenate([lightness, opponents / unit], axis=2, dtype=np.float32)
         rgb[top : top + 256] = np.clip(np.rint(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB) * 65535), 0, 65535)
     return rgb
 
