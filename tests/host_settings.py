@@ -112,7 +112,7 @@ def main(weights: Path) -> dict[str, int]:
 
     def settings() -> tuple[Any, ...]:
         modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
-        return *modes, torch.get_default_dtype(), torch.get_default_device(), np.geterr(), cv2.getNumThreads()
+        return *modes, torch.get_default_dtype(), torch.empty(0).device, np.geterr(), cv2.getNumThreads()
 
     with torch.autocast("cpu"), np.errstate(all="raise"), torch.device("meta"), torch.no_grad():
         before = settings()

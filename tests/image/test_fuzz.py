@@ -115,7 +115,7 @@ def samples(tmp_path_factory) -> dict[str, list[bytes]]:
         "TIFF": [
             *(saved(color.convert(mode), "TIFF", exif=notes) for mode in ("RGB", "L", "CMYK", "P", "LAB")),
             # Uncompressed, Pillow before version 12 does not read its own YCbCr.
-            saved(color.convert("YCbCr"), "TIFF", exif=notes, compression="tiff_lzw"),
+            saved(color.convert("YCbCr"), "TIFF", compression="tiff_lzw"),
             *(
                 saved(color, "TIFF", compression=name)
                 for name in ("tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg")
