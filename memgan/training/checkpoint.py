@@ -218,7 +218,7 @@ def _write_pool(pool: Mapping[str, Tensor], folder: Path, earlier: Path | None) 
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file is on the disk, so that a power failure leaves no folder of empty files under the final name."""
+    """Wait until a file is on the disk, so that a power failure leaves no empty files under the final name."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
