@@ -6,7 +6,7 @@ import torch
 
 
 class RandomDraw:
-    """Draws from a source of random numbers on the CPU, so that they do not depend on the device of the pictures."""
+    """Draws from a random number generator on the CPU, so that they do not depend on the device of the pictures."""
 
     def __init__(self, random: torch.Generator) -> None:
         self._random = random

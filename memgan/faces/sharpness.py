@@ -26,7 +26,7 @@ _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 
 
 def sharpness(crop: np.ndarray) -> float | None:
-    """How sharp and clean an aligned face is: 1: nothing is wrong with it, 0: it is degraded, in between: a little.
+    """How sharp and clean an aligned face is, from 0 (degraded) to 1 (nothing is wrong with it).
 
     A face that has fewer pixels in its photograph than in the crop was enlarged, and is not sharp. Colors, make-up and
     retouching do not count, nor does what is behind the face.

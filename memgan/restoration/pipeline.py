@@ -208,7 +208,7 @@ class Pipeline:
 
     @_isolated
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
-        """Restore the faces of pictures together; what comes out for a sharp one is what it was."""
+        """Restore the faces of pictures together; a sharp face comes out as it was."""
         crops = [face.crop for task in tasks for face in task.degraded]
         device, size = self.device, options.max_batch
         outputs = restore_crops(

@@ -77,7 +77,7 @@ def _opened(source: bytes | str, purpose: str) -> Any:
     # Planned memory is held besides the arena that the first run has filled: twice as much for no more speed.
     options.enable_mem_pattern = False
     try:
-        # Without its fallback, which prints to standard output and tries the same once more.
+        # Without its fallback, which prints to standard output and tries the same again.
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # its own kinds of error have no common base but this one
         what = "its ONNX data" if isinstance(source, bytes) else source

@@ -35,7 +35,7 @@ def name_problem(path: PurePath, *, windows: bool = os.name == "nt") -> str | No
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
-    """The path with the folder of a user in place of ``~``.
+    """The path with the user's home folder in place of ``~``.
 
     Raises:
         ConfigError: if there is none, as in a container whose user has neither ``HOME`` nor an entry in the system.

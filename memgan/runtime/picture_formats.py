@@ -34,7 +34,7 @@ NOTES = (
     "16 bit",
     "gray",
 )
-"""What a file carries: the columns of the table that README of memgan/image shows."""
+"""What a file carries: the columns of the table in memgan/image/README.md."""
 
 
 def _fates(*fates: Fate) -> Mapping[str, Fate]:

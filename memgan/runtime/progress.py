@@ -10,7 +10,7 @@ from memgan.runtime.streams import LenientStream
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Lines of a log file are at least so far apart; a run of a day has no more than one a minute.
+# The least time between lines of a log file; a run of a day has no more than one a minute.
 _SECONDS, _SHARE, _LONG_SECONDS = 10.0, 0.05, 60.0
 _shown: "Progress | None" = None  # the bar on the terminal: two at a time would overwrite each other
 

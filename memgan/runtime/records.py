@@ -24,13 +24,13 @@ RECORDS_NAME = "records.jsonl"
 """Of the file, which lies in the folder of the outputs."""
 FAILED = "failed"
 """Status of a row whose outputs are missing or only a part."""
-_SYNC_SECONDS = 1.0  # a crash of the machine loses at most the rows of so long; their inputs are then done again
+_SYNC_SECONDS = 1.0  # a crash of the machine loses the rows of this time at most; their inputs are then done again
 _FEW = 2**14  # entries of an index in a dictionary, before they are sorted into its arrays
 
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
-    """A file and how it can be told whether it has changed."""
+    """A file, and what tells whether it has changed."""
 
     path: str
     size: int
@@ -200,7 +200,7 @@ class Records:
             with open(self.path, "rb") as file:
                 file.seek(self._read_to)
                 for line in file:
-                    if not line.endswith(b"\n"):  # another process is at it
+                    if not line.endswith(b"\n"):  # another process is writing it
                         break
                     row = Row.from_line(line)
                     if row is not None:
@@ -235,7 +235,7 @@ class Records:
 
     @contextlib.contextmanager
     def _process_lock(self) -> Iterator[None]:
-        """One process at a time; where files cannot be locked, writing in one piece has to do."""
+        """One process at a time; where files cannot be locked, rows written in one piece must suffice."""
         import filelock
 
         lock = filelock.FileLock(self.path.with_name(f".{RECORDS_NAME}.lock"))
@@ -253,7 +253,7 @@ class NameIndex:
         self._newest: dict[int, int] = {}
 
     def get(self, name: str) -> int | None:
-        """The last number that was set; ``None``: none was, or hardly ever that of another name."""
+        """The last number that was set, else ``None``; hardly ever that of another name."""
         key = name_number(name)
         if key in self._newest:
             return self._newest[key]
@@ -280,7 +280,7 @@ def digest(options: Mapping[str, Any]) -> str:
 
 
 def name_number(name: str) -> int:
-    """A number of 63 bits that hardly ever is that of another name."""
+    """A number of 63 bits; two names hardly ever have the same."""
     data = name.encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
 

@@ -18,18 +18,21 @@ class StopSignals:
 
     Args:
         promise: what the program does about the first one; it is written to standard error at once.
+        lets_finish: whether the block looks at ``received`` already; if not, the first signal is a KeyboardInterrupt.
     """
 
-    def __init__(self, promise: str) -> None:
+    def __init__(self, promise: str, *, lets_finish: bool = True) -> None:
         self.received: signal.Signals | None = None
         """The first signal that came."""
+        self.lets_finish = lets_finish
         self._promise = promise
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # such as under nohup
+                # Ignored, such as under nohup; or set by a library in C, which cannot be set again from here.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -43,6 +46,8 @@ class StopSignals:
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+        if not self.lets_finish:
+            raise KeyboardInterrupt
         # Not print: the signal may have come in the middle of one.
         text = f"\n{self.received.name}: {self._promise}; a second signal ends at once\n"
         with contextlib.suppress(OSError):  # the terminal is gone, or there was none

@@ -77,7 +77,7 @@ class LenientStream(io.TextIOBase):
         return "backslashreplace"
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else the stream has."""
+        """Anything else is the stream's own."""
         return getattr(self._stream, name)
 
 
@@ -96,7 +96,7 @@ def lenient_streams() -> Iterator[tuple[LenientStream, LenientStream]]:
 
 
 def open_missing_streams() -> None:
-    """Open the null device as those of the first three files of this process that are closed.
+    """Open the null device in place of standard streams that are closed.
 
     A file that is opened later, such as a result, would otherwise get the number of a standard stream, and C libraries
     that complain there would write into it.

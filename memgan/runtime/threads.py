@@ -29,12 +29,12 @@ def usable_cores() -> int:
 
 
 def is_forked() -> bool:
-    """Whether this process is a fork of the one that loaded memgan: threads of libraries are not there any more."""
+    """Whether this process is a fork of the one that loaded memgan: the libraries' threads are gone."""
     return os.getpid() != _loaded_in
 
 
 def check_fork() -> None:
-    """Refuse to work in a fork that was made while another thread was at work: it may hold what nobody gives back.
+    """Refuse to work in a fork made while another thread was at work: a lock it held then may never be released.
 
     Raises:
         ConfigError: with what to do instead.
@@ -47,7 +47,7 @@ def check_fork() -> None:
 
 
 def default_threads() -> int:
-    """Threads that torch's work is to have where nobody says how many.
+    """Number of threads for torch where none is given.
 
     As many as torch itself chooses (``OMP_NUM_THREADS``, the cores that the process may run on, what the program has
     set), but no more than :func:`usable_cores`. One in worker processes, which share the cores with others: forks, and

@@ -135,7 +135,7 @@ def save_checkpoint(
     """Write ``folder/step-XXXXXXXX``, delete all but the two newest, and return this one's folder.
 
     All processes of a run call it together, and share ``folder``. A checkpoint holds generator (with its memory),
-    average, discriminator and optimizers; for every process its sources of random numbers and what it adds; and a
+    average, discriminator and optimizers; for every process its random number generators and what it adds; and a
     record, ``state.json``, with the SHA-256 of each file.
 
     Args:
@@ -218,7 +218,7 @@ def _write_pool(pool: Mapping[str, Tensor], folder: Path, earlier: Path | None) 
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file is on the disk: after a power failure the folder's new name must not stand for empty files."""
+    """Wait until a file is on the disk, so that a power failure leaves no empty files under the final name."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
 

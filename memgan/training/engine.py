@@ -302,7 +302,7 @@ def _check_memory(
 def _stream_key(
     config: TrainConfig, size: int, photographs: Photographs, prior: Mapping[str, Tensor] | None
 ) -> dict[str, Any]:
-    """What decides the batches of a run, besides where its sources of random numbers are."""
+    """What decides the batches of a run, besides the states of its random number generators."""
     names = "\n".join(photographs.names) if isinstance(photographs, FaceSet) else ""
     run = config.run
     return {
@@ -412,7 +412,7 @@ class _Run:
             self._save_if_new()
 
     def _spent(self) -> float:
-        """Seconds that the run has taken, with those before it was continued."""
+        """Seconds that the run has taken, including those before it was resumed."""
         return self.elapsed + time.monotonic() - self.began
 
     def _note(self, report: Mapping[str, Tensor], waiting: float) -> str:
@@ -439,7 +439,7 @@ class _Run:
         )
 
     def _try_to_save(self) -> None:
-        """A checkpoint; where it cannot be written the run goes on, and tries again when the next one is due."""
+        """A checkpoint; where it cannot be written the run continues, and tries again when the next one is due."""
         try:
             self._save()
         except OutputError as error:

@@ -1,4 +1,4 @@
-"""Saves and restores the states of the process's sources of random numbers, as tensors."""
+"""Saves and restores the states of the process's random number generators, as tensors."""
 
 import random
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:
-    """Where torch's, NumPy's and Python's sources of random numbers are, and that of the device."""
+    """States of the random number generators of torch, NumPy, Python and the device."""
     numpy: Any = np.random.get_state()
     _, keys, position, has_gauss, gauss = numpy
     _, words, python_gauss = random.getstate()
@@ -27,7 +27,7 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put the sources of random numbers where :func:`generator_states` found them; another kind of device keeps its."""
+    """Restore what :func:`generator_states` gave; a device of another kind than then keeps its state."""
     torch.set_rng_state(states["torch"])
     *keys, position, has_gauss = states["numpy"].tolist()
     np.random.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, float(states["numpy_gauss"])))

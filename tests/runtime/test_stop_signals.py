@@ -67,6 +67,14 @@ def test_handlers_are_as_before_and_other_threads_change_none() -> None:
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before and stop.received is None
 
 
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_it_interrupts_what_does_not_look_yet(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignals("nothing", lets_finish=False) as stop, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert stop.received == number and signal.getsignal(number) is before
+
+
 def test_ctrl_c_ends_as_python_does() -> None:
     with pytest.raises(KeyboardInterrupt):
         end_by(signal.SIGINT)

@@ -19,7 +19,9 @@ FOREIGN_WORDS = tuple(word for words in _REASONS for word in words)
 def refuse_foreign_options(parser: argparse.ArgumentParser) -> None:
     """Make the parser answer these options with the reason, instead of not knowing them; the help leaves them out."""
     for words, reason in _REASONS.items():
-        parser.add_argument(*words, action=_Refused, nargs="?", const=reason, help=argparse.SUPPRESS)
+        parser.add_argument(
+            *words, action=_Refused, nargs="?", const=reason, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        )
 
 
 class _Refused(argparse.Action):

@@ -75,7 +75,7 @@ class Inputs:
     Files are taken whatever their suffix (they were named on purpose); of folders those with ``suffixes``, but no
     hidden ones, no caches of file managers and no results of earlier runs. Each counts once, under the name that was
     given, also if it is a link. A picture's name is its path relative to the folder that was given; if another one
-    that was given has the same, the names of the folders stand in front.
+    that was given has the same, the names of the folders come in front.
 
     Args:
         paths: files and folders.

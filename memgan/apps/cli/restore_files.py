@@ -40,7 +40,7 @@ class FileRestorer:
         jobs: pictures worked on at the same time by threads; 1: one after the other, and their faces share the batches
             of a GPU.
         known: fields that all rows of this run share.
-        stops: whether no further input is to be begun.
+        stops: whether to begin no further input.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class _Work:
                 self._problem = str(error)
 
     def end(self) -> Row:
-        """What became of the input, of which all is done."""
+        """What became of the input, once all of it is done."""
         self._end_pages()
         state = self._plan.state or FileState(absolute(self._plan.item.path), 0, 0)
         if self._plan.done is not None:

@@ -80,7 +80,7 @@ class Planner:
         return Plan(item, state, suffix, expected, problem)
 
     def claim(self, output: PurePath, state: FileState) -> str | None:
-        """Take an output for an input; the reason if it may not be had."""
+        """Reserve an output for an input; the reason if that is refused."""
         problem = name_problem(self.files.output / output)
         if problem is not None:
             return f"its result {output} cannot be: {problem}; rename it, or choose another --suffix or output folder"

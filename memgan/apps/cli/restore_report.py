@@ -84,7 +84,7 @@ class Summary:
         """Count a row."""
         self.by_status[row.status] = self.by_status.get(row.status, 0) + 1
         if row.status == RESTORED:
-            self.num_faces += len(row.faces)
+            self.num_faces += sum(face["strength"] > 0 for face in row.faces)  # not those that were left as they are
 
     def line(self, num_inputs: int, output: Path) -> str:
         """One line for people."""
@@ -92,12 +92,17 @@ class Summary:
         notes = [f"{unchanged} left as they were"] if unchanged else []
         notes += [f"{existing} were there already"] if existing else []
         more = "".join(f"; {note}" for note in notes)
-        return f"{self.num_faces} faces in {done} of {num_inputs} pictures restored{more}; see {output}"
+        faces = f"{self.num_faces} face{'s' * (self.num_faces != 1)}"
+        return f"{faces} in {done} of {num_inputs} pictures restored{more}; see {output}"
 
 
 def json_of_face(face: Any) -> dict[str, Any]:
     """A restored face without its pixels, which are in files."""
-    return _json_of_find(face) | {"strength": face.strength, "crop_from_image": face.crop_from_image.tolist()}
+    return _json_of_find(face) | {
+        "strength": face.strength,
+        "sharpness": face.sharpness,
+        "crop_from_image": face.crop_from_image.tolist(),
+    }
 
 
 def json_of_left_alone(left: Any) -> dict[str, Any]:

@@ -40,9 +40,9 @@ class StreamState(NamedTuple):
     """Where a stream is: a stream of the same faces and settings that is put there makes the same batches."""
 
     random: Tensor
-    """State of the source of random numbers."""
+    """State of the random number generator."""
     order: Tensor
-    """The state from which the order of the photographs was drawn that is in use."""
+    """The state from which the present order of the photographs was drawn."""
     left: int
     """Photographs that are left of that order."""
     pooled: tuple[tuple[Tensor, Tensor], ...] | None = None

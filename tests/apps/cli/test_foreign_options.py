@@ -49,6 +49,10 @@ def test_options_of_both_programs(words: str, meaning: str, capsys: pytest.Captu
     assert stop.value.code == 2 and line.startswith(f"memgan restore: error: {word} ") and meaning in line
 
 
+def test_what_is_refused_is_no_option_of_the_run() -> None:
+    assert not {"version", "fidelity_weight", "draw_box"} & set(vars(cli.build_parser("restore").parse_args(BEGINNING)))
+
+
 def test_the_help_does_not_offer_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["restore", "--help"])

@@ -23,11 +23,12 @@ from memgan.apps.cli import restore as command
 from memgan.apps.cli import restore_files
 from memgan.apps.cli.restore_options import FileOptions, PartOptions
 from memgan.apps.cli.restore_plan import WITHOUT_EFFECT
+from memgan.apps.cli.restore_report import Summary
 from memgan.errors import ImageError, OutputError
 from memgan.image import load_picture
 from memgan.image.pages import open_pages
 from memgan.restoration.options import RestoreOptions
-from memgan.runtime.records import Records, Row
+from memgan.runtime.records import FileState, Records, Row
 
 Run = Callable[..., int]
 
@@ -194,6 +195,13 @@ def test_a_picture_without_faces_is_copied(
     assert Path("out/restored_imgs", name).read_bytes() == Path("in", name).read_bytes()
     assert "0 faces in 0 of 1 pictures restored; 1 left as they were" in capsys.readouterr().out
     assert rows()[0]["status"] == "unchanged"
+
+
+def test_faces_that_stay_as_they_are_are_not_counted_as_restored() -> None:
+    summary, state = Summary(), FileState("a.jpg", 1, 1)
+    summary.add(Row(input=state, status="restored", faces=[{"strength": 0.0}, {"strength": 0.3}]))
+    summary.add(Row(input=state, status="unchanged", faces=[{"strength": 0.0}]))
+    assert summary.line(2, Path("out")) == "1 face in 1 of 2 pictures restored; 1 left as they were; see out"
 
 
 def test_a_picture_without_faces_is_written_as_asked(restore: Run, faces: Faces) -> None:
