@@ -12,24 +12,29 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 
 
 class StopSignals:
-    """While the ``with`` block runs, the first of :data:`STOP_SIGNALS` is only noted, and the second ends the process.
+    """While the ``with`` block runs, the first of :data:`STOP_SIGNALS` is noted, and the second ends the process.
 
-    Afterwards the handlers are as before. Only the main thread may change handlers: in others nothing is noted.
+    Afterwards the handlers are as before. Signals that the process ignores, as under ``nohup``, stay ignored. Only the
+    main thread may change handlers: in others nothing is noted.
 
     Args:
-        promise: what the program does about the first one; it is written to standard error at once.
+        promise: what the program does about the first one, written to standard error at once; ``None``: nothing is.
+        interrupts: the first one is a KeyboardInterrupt too, for work that does not look at :attr:`received`.
     """
 
-    def __init__(self, promise: str) -> None:
+    def __init__(self, promise: str | None = None, *, interrupts: bool = False) -> None:
         self.received: signal.Signals | None = None
         """The first signal that came."""
+        self.interrupts = interrupts
+        """As given; may be changed within the block."""
         self._promise = promise
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # such as under nohup
+                # None: a handler that was not set from Python, and could not be put back.
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -43,10 +48,13 @@ class StopSignals:
         self.received = signal.Signals(number)
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
-        # Not print: the signal may have come in the middle of one.
-        text = f"\n{self.received.name}: {self._promise}; a second signal ends at once\n"
-        with contextlib.suppress(OSError):  # the terminal is gone, or there was none
-            os.write(2, text.encode())
+        if self._promise is not None:
+            # Not print: the signal may have come in the middle of one.
+            text = f"\n{self.received.name}: {self._promise}; a second signal ends at once\n"
+            with contextlib.suppress(OSError):  # the terminal is gone, or there was none
+                os.write(2, text.encode())
+        if self.interrupts:
+            raise KeyboardInterrupt
 
 
 def end_by(number: signal.Signals) -> None:

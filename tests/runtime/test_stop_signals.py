@@ -1,5 +1,7 @@
 """Signals that ask a program to stop."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -50,6 +52,32 @@ def test_the_second_signal_ends_at_once(first: str, second: str) -> None:
 
 def test_an_ignored_signal_stays_ignored() -> None:
     assert sent("ignored", signal.SIGHUP, signal.SIGTERM)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_it_interrupts_what_does_not_look(number: signal.Signals, capfd: pytest.CaptureFixture) -> None:
+    with StopSignals(interrupts=True) as stop, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert stop.received == number and capfd.readouterr().err == ""
+
+
+def test_it_no_longer_interrupts_what_looks_by_now(capfd: pytest.CaptureFixture) -> None:
+    with StopSignals(interrupts=True) as stop:
+        stop.interrupts = False
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.received == signal.SIGTERM and capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_the_second_signal_ends_what_was_interrupted() -> None:
+    child = os.fork()
+    if child == 0:
+        with StopSignals(interrupts=True):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
 
 
 def test_handlers_are_as_before_and_other_threads_change_none() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from memgan.apps.cli.restore_plan import Planner
     from memgan.restoration.restorer import MemGANRestorer
     from memgan.runtime.records import Row
-    from memgan.runtime.signals import StopSignals
+    from memgan.runtime.stop_signals import StopSignals
 
 _PROBE, _OTHER_FORM = ".memgan-\N{LATIN SMALL LETTER E WITH ACUTE}", ".memgan-e\N{COMBINING ACUTE ACCENT}"
 
@@ -86,7 +86,7 @@ def _restore(
     from memgan.apps.cli.restore_report import EXISTING, Report, Summary
     from memgan.runtime.progress import ProgressBar, print_line
     from memgan.runtime.records import FAILED
-    from memgan.runtime.signals import StopSignals
+    from memgan.runtime.stop_signals import StopSignals
 
     folds = _prepare(files.output)
     problems: list[str] = []
@@ -108,7 +108,7 @@ def _restore(
     if line is not None and not files.quiet:
         print_line(f"memgan: {line}")
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopSignals())
+        stop = stack.enter_context(StopSignals(interrupts=True))
         report = None if files.report is None else stack.enter_context(Report(files.report, args, problems))
         summary, trouble = Summary(), bool(problems)
         try:
@@ -125,15 +125,15 @@ def _restore(
                     print_line(f"memgan: {given}: {note}")
                 bar.advance()
         except KeyboardInterrupt:
-            if stop.number is None:
+            if stop.received is None:
                 raise
     if total and not files.quiet:
         print(summary.line(total, files.output))
     if report is not None and report.problem is not None:
         print_line(f"memgan: {report.problem}")
-    if stop.number is not None:
-        print_line(f"memgan: interrupted by {stop.name}; what was written so far is complete")
-        return 128 + stop.number
+    if stop.received is not None:
+        print_line(f"memgan: interrupted by {stop.received.name}; what was written so far is complete")
+        return 128 + stop.received
     return 1 if trouble or (report is not None and report.problem is not None) else 0
 
 
@@ -167,8 +167,8 @@ def _work(
             "device": str(restorer.device),
             "backend": parts.backend,
         }
-        restore = FileRestorer(restorer, options, planner, jobs, known, lambda: stop.number is not None)
-        stop.lets_finish = True
+        restore = FileRestorer(restorer, options, planner, jobs, known, lambda: stop.received is not None)
+        stop.interrupts = False
         yield from restore.run(one for one in inputs if isinstance(one, InputPicture))
         planner.records.sync()
         if planner.num_unrecorded and not files.quiet:
