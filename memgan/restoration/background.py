@@ -84,7 +84,7 @@ def _upsampled(rgb: np.ndarray, upsampler: BackgroundUpsampler, outscale: float)
     except (ImageError, TypeError, LookupError) as error:
         raise ImageError(
             f"the background upsampler {type(upsampler).__name__} gave a {type(given).__name__} ({error}); its "
-            "enhance(img, outscale=...) must give a sequence whose first item is the enlarged picture, an array like img"
+            "enhance(img, outscale=...) must give a sequence whose first item is the enlarged picture, an array"
         ) from error
     if enlarged.dtype == rgb.dtype:
         return enlarged
