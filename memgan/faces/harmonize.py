@@ -95,10 +95,12 @@ def missing_grain(
         return inside, outside
 
     inside, outside = _Levels(step), _Levels(step)
+    faces: list[np.ndarray] = []  # where the face is in each strip: a byte a pixel, and looking again takes longer
     for rows in strips:
         wide = _with_reach(rows, height)
         before, _, amount = look(wide)
         where = places(wide, amount)
+        faces.append(where[0])
         for index, (_, power) in enumerate(_bands(before)):
             for levels, place in zip((inside, outside), where, strict=True):
                 levels.add(index, power, place, rows, wide)
@@ -108,17 +110,16 @@ def missing_grain(
     if max(wanted) < _LEAST_LEVEL:
         return None  # a clean photograph: most of the work is spared
     left = _Levels(step)
-    for rows in strips:
+    for rows, face in zip(strips, faces, strict=True):
         wide = _with_reach(rows, height)
-        _, after, amount = look(wide)
-        for index, (_, power) in enumerate(_bands(after)):
-            left.add(index, power, amount > _INSIDE, rows, wide)
+        for index, (_, power) in enumerate(_bands(look(wide).after)):
+            left.add(index, power, face, rows, wide)
     missing = [
         level**2 - rest**2 if level >= _LEAST_LEVEL else 0.0 for level, rest in zip(wanted, left.values, strict=True)
     ]
     if max(missing) <= 0:
         return None
-    return _grain(look, shape, strips, step, missing, seed)
+    return _grain(look, shape, strips, faces, step, missing, seed)
 
 
 class Look(NamedTuple):
@@ -141,19 +142,19 @@ def _grain(
     look: Callable[[slice], Look],
     shape: tuple[int, int],
     strips: list[slice],
+    faces: list[np.ndarray],
     step: int,
     missing: list[float],
     seed: int,
 ) -> Iterator[np.ndarray]:
-    """The noise of each strip; ``missing``: power of each band."""
+    """The noise of each strip; ``faces``: where the face is in it, ``missing``: power of each band."""
 
     levels = _Levels(step)
     kept: list[np.ndarray] = []
-    for rows, plane in zip(strips, _white(shape, strips, seed), strict=True):
+    for rows, face, plane in zip(strips, faces, _white(shape, strips, seed), strict=True):
         wide = _with_reach(rows, shape[0])
-        inside = look(wide).amount > _INSIDE
         for index, (band, power) in enumerate(_bands(plane)):
-            levels.add(index, power, inside, rows, wide)
+            levels.add(index, power, face, rows, wide)
             if len(strips) == 1:  # of more it would be too much
                 kept.append(band)
     shares = [
