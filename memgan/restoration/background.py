@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image import Picture, from_array, resize, resize_with_alpha, to_8bit, to_array, visible_rgb
+from memgan.image import MIN_SIDE, Picture, from_array, resize, resize_with_alpha, to_8bit, to_array, visible_rgb
 from memgan.restoration.tiles import enlarge_in_tiles
 
 MAX_RESULT_PIXELS = 2**28
@@ -80,7 +80,10 @@ def _upsampled(rgb: np.ndarray, upsampler: BackgroundUpsampler, outscale: float)
     given = upsampler.enhance(to_array(Picture(rgb), "bgr"), outscale=outscale)
     try:
         first = given if isinstance(given, np.ndarray | torch.Tensor) else given[0]
-        enlarged = from_array(first, "bgr", max_pixels=MAX_RESULT_PIXELS, sides=(1, MAX_RESULT_PIXELS)).rgb
+        # Results may have shorter sides than pictures that are given, if they are asked for, and longer ones.
+        least = min(MIN_SIDE, max(1, int(min(rgb.shape[:2]) * outscale)))
+        sides = least, MAX_RESULT_PIXELS
+        enlarged = from_array(first, "bgr", max_pixels=MAX_RESULT_PIXELS, sides=sides).rgb
     except (ImageError, TypeError, LookupError) as error:
         raise ImageError(
             f"the background upsampler {type(upsampler).__name__} gave a {type(given).__name__} ({error}); its "

@@ -104,7 +104,7 @@ def test_pictures_of_upsamplers(make: Callable[..., Any], upscale: float) -> Non
 
 
 @pytest.mark.parametrize(
-    "given", [None, (), (None,), {}, 7, "picture", (Image.new("RGB", (64, 48)),), (np.zeros((0, 5, 3), np.uint8),)]
+    "given", [None, (), (None,), {}, 7, "picture", (Image.new("RGB", (64, 48)),), (np.zeros((4, 4, 3), np.uint8),)]
 )
 def test_what_is_no_picture_is_the_upsamplers_fault(given: Any) -> None:
     model = restorer(bg_upsampler=Upsampler(lambda image, outscale: given))
