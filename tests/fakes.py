@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from memgan.apps.cli.main import main
 from memgan.faces.align import FFHQ_TEMPLATE, Face
+from memgan.faces.harmonize import Look, missing_grain
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.training.data.clean_faces import PriorFaces
@@ -162,3 +163,15 @@ class Slope(FeatureNetwork):
 def noise(*shape: int, seed: int = 0) -> Tensor:
     """Random pictures from -1 to 1."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).clamp(-1, 1)
+
+
+def grain_of(
+    before: np.ndarray, after: np.ndarray, amount: np.ndarray, seed: int = 0, *, strip: int | None = None
+) -> np.ndarray | None:
+    """The missing grain of whole planes (H, W), whose rows are looked at so many at once."""
+
+    def look(rows: slice) -> Look:
+        return Look(before[rows], after[rows], amount[rows])
+
+    grain = missing_grain(look, before.shape, seed, strip=strip)
+    return None if grain is None else np.concatenate(list(grain))

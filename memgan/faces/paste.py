@@ -2,18 +2,23 @@
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from memgan.errors import ImageError, ShapeError
-from memgan.faces.harmonize import missing_grain
+from memgan.faces.harmonize import Look, missing_grain, row_strips
 from memgan.faces.warp import invert_affine, rescale_affine, square_bounds, warp
 
 # A change of this many levels (of 255), averaged over a neighborhood, counts as a full replacement.
 _FULL_CHANGE = 2.0
 _NEIGHBORHOOD = 1 / 24  # of the crop's side
-_STRIP_PIXELS = 2**14
+_CACHED_PIXELS = 2**14
+# A face with a larger square is pasted in strips of about so many pixels, each of which takes about 70 bytes meanwhile.
+_WHOLE_PIXELS = 2**22
+_STRIP_PIXELS = 2**20
+_LEAST_ROWS = 64  # of a strip: some of its neighbors' rows are looked at too
 _ROUNDNESS = 6.0
 _FEATHER = 0.2  # width of the mask's falling part, as a share of half the side
 
@@ -100,41 +105,71 @@ def paste(
         around = cv2.blur(change, (side, side), borderType=cv2.BORDER_REFLECT_101)
         amount = np.minimum(around / (3 * _FULL_CHANGE), 1) * weight
         planes = (red * weight, green * weight, blue * weight, amount)
-    width, height = right - left, bottom - top
-    layers = warp(cv2.merge(planes), matrix, width, height, cv2.BORDER_CONSTANT)
     base = (restored if crop is None else crop).astype(np.float32)
-    base = warp(base, matrix, width, height, cv2.BORDER_REPLICATE)
     seen = None if alpha is None else alpha[top:bottom, left:right] > 0
-    if seen is not None:
-        layers *= seen[:, :, None]
-    _blend(canvas[top:bottom, left:right], layers, base, grain, grain_seed, seen)
+    _blend(canvas[top:bottom, left:right], cv2.merge(planes), base, matrix, grain, grain_seed, seen)
     return canvas
+
+
+class _Part(NamedTuple):
+    """Some rows of the canvas with a face in them."""
+
+    blended: np.ndarray
+    """(rows, W, 3) float32, not rounded, in counts of the canvas."""
+    look: Look
 
 
 def _blend(
     patch: np.ndarray,
     layers: np.ndarray,
     base: np.ndarray,
+    matrix: np.ndarray,
     grain: float,
     grain_seed: int,
     seen: np.ndarray | None,
 ) -> None:
-    """Put the face into the part of the canvas under it.
+    """Put the face into the part of the canvas under it, strip by strip.
 
     Args:
         patch: (H, W, 3) uint8 or uint16; changed.
-        layers: (H, W, 4) float32: the masked change of the channels, and how much of ``patch`` gives way to ``base``.
-        base: (H, W, 3) float32, the resampled crop in levels of 255; used up.
+        layers: (S, S, 4) float32: the masked change of the channels, and how much of ``patch`` gives way to ``base``.
+        base: (S, S, 3) float32, the crop in levels of 255.
+        matrix: (2, 3), from the crop's coordinates to those of ``patch``.
         grain, grain_seed: see :func:`paste`.
         seen: (H, W) bool, where the surroundings can be seen; ``None``: everywhere.
     """
+    height, width = patch.shape[:2]
     unit = np.float32(257 if patch.dtype == np.uint16 else 1)  # one level of 255 in counts of the canvas
+
+    @functools.lru_cache(maxsize=1)  # a small face is one strip, made once
+    def part(first: int, last: int) -> _Part:
+        moved = matrix - [[0, 0, 0], [0, 0, first]]
+        change = warp(layers, moved, width, last - first, cv2.BORDER_CONSTANT)
+        below = warp(base, moved, width, last - first, cv2.BORDER_REPLICATE)
+        if seen is not None:
+            change *= seen[first:last, :, None]
+        return _blended(patch[first:last], change, below, unit)
+
+    step = height if height * width <= _WHOLE_PIXELS else max(_LEAST_ROWS, _STRIP_PIXELS // width)
+    noise = None
+    if grain:
+        noise = missing_grain(
+            lambda rows: part(rows.start, rows.stop).look, (height, width), grain_seed, seen, strip=step
+        )
+    for rows in row_strips(height, step):
+        blended = part(rows.start, rows.stop).blended
+        if noise is not None:
+            blended += cv2.cvtColor(grain * unit * next(noise), cv2.COLOR_GRAY2RGB)
+        np.rint(blended, out=blended)
+        patch[rows] = np.clip(blended, 0, 255 * unit, out=blended)
+
+
+def _blended(patch: np.ndarray, layers: np.ndarray, base: np.ndarray, unit: np.float32) -> _Part:
+    """Rows of the canvas, (H, W, 3), under layers (H, W, 4) and base (H, W, 3), which is used up."""
     amount = np.clip(cv2.extractChannel(layers, 3), 0, 1)
     before, after = np.empty_like(amount), np.empty_like(amount)
-    # Rows in parts whose intermediate results stay in the processor's cache.
-    step = max(1, _STRIP_PIXELS // amount.shape[1])
-    strips = [slice(start, start + step) for start in range(0, amount.shape[0], step)]
-    for rows in strips:
+    # In parts whose intermediate results stay in the processor's cache.
+    for rows in row_strips(len(amount), max(1, _CACHED_PIXELS // amount.shape[1])):
         old = patch[rows].astype(np.float32)
         blended = base[rows]
         blended *= unit
@@ -142,16 +177,9 @@ def _blend(
         blended *= cv2.cvtColor(amount[rows], cv2.COLOR_GRAY2RGB)
         blended += old
         blended += unit * cv2.cvtColor(layers[rows], cv2.COLOR_RGBA2RGB)
-        if grain:
-            before[rows] = cv2.cvtColor(old, cv2.COLOR_RGB2GRAY) / unit
-            after[rows] = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) / unit
-    noise = missing_grain(before, after, amount, grain_seed, seen) if grain else None
-    for rows in strips:
-        blended = base[rows]
-        if noise is not None:
-            blended += cv2.cvtColor(grain * unit * noise[rows], cv2.COLOR_GRAY2RGB)
-        np.rint(blended, out=blended)
-        patch[rows] = np.clip(blended, 0, 255 * unit, out=blended)
+        before[rows] = cv2.cvtColor(old, cv2.COLOR_RGB2GRAY) / unit
+        after[rows] = cv2.cvtColor(blended, cv2.COLOR_RGB2GRAY) / unit
+    return _Part(base, Look(before, after, amount))
 
 
 def _check(

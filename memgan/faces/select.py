@@ -1,6 +1,7 @@
 """Turns what callers know about faces (boxes, landmarks) into faces."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,8 @@ def given_faces(faces: Iterable[Any], rgb: np.ndarray, detector: Any = None) -> 
     """
     locate = getattr(detector, "locate", None)
     found = []
+    if not isinstance(faces, Iterable):
+        raise ImageError(f"faces is {faces!r:.200}; give several, such as [face]")
     for number, given in enumerate(faces):
         face = _with_box(given) if isinstance(given, Face) else _face_from(given)
         if face is None or not _is_near(face, rgb.shape[1], rgb.shape[0]):
@@ -66,7 +69,9 @@ def detected_faces(found: Any, rgb: np.ndarray) -> list[Face]:
 
 
 def _as_arrays(face: Face) -> Face:
-    """The face itself, or one whose box and landmarks, given as lists or tensors, are arrays."""
+    """The face itself, or one whose box and landmarks, given as lists or tensors, are arrays; ValueError: no score."""
+    if not math.isfinite(face.score):
+        raise ValueError("a face's score is a finite number")
     if isinstance(face.box_xyxy, np.ndarray) and isinstance(face.landmarks, np.ndarray):
         return face
     box, landmarks = (np.asarray(values, np.float32) for values in (face.box_xyxy, face.landmarks))

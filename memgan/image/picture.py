@@ -73,22 +73,35 @@ class Picture:
         return dataclasses.replace(self, notes=carried.notes, origin=origin, exif=carried.exif, problems=problems)
 
 
-def check_size(width: int, height: int, what: str = "picture", *, max_pixels: int = MAX_PIXELS) -> None:
+def check_size(
+    width: int,
+    height: int,
+    what: str = "picture",
+    *,
+    max_pixels: int = MAX_PIXELS,
+    sides: tuple[int, int] = (MIN_SIDE, MAX_SIDE),
+) -> None:
     """Reject sizes that cannot be restored sensibly.
 
     Raises:
-        ImageError: if a side is under 16 or over 65535 pixels, or there are more than ``max_pixels``.
+        ImageError: if a side is under or over ``sides``, or there are more than ``max_pixels``.
     """
-    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE or width * height > max_pixels:
-        remedy = "enlarge it first" if min(width, height) < MIN_SIDE else "shrink it or cut it into parts first"
+    least, most = sides
+    if min(width, height) < least or max(width, height) > most or width * height > max_pixels:
+        remedy = "enlarge it first" if min(width, height) < least else "shrink it or cut it into parts first"
         raise ImageError(
-            f"{what} is {width} x {height} pixels; allowed are sides of {MIN_SIDE} to {MAX_SIDE} pixels and at most "
+            f"{what} is {width} x {height} pixels; allowed are sides of {least} to {most} pixels and at most "
             f"{max_pixels} pixels in all; {remedy}"
         )
 
 
 def from_array(
-    image: Any, color: ColorOrder = "bgr", *, value_range: float | None = None, max_pixels: int = MAX_PIXELS
+    image: Any,
+    color: ColorOrder = "bgr",
+    *,
+    value_range: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    sides: tuple[int, int] = (MIN_SIDE, MAX_SIDE),
 ) -> Picture:
     """Take over a caller's picture; the result shares no memory with it.
 
@@ -99,12 +112,12 @@ def from_array(
         value_range: the value of white (black is 0); what lies beyond by up to half of it is clipped. ``None``: by the
             type, whatever values occur: bool 1, uint8 255, uint16 65535, floats 255 in arrays and 1 in tensors. Other
             integers need it. The picture has 16 bit if white is 65535, else values are rounded to 8 bit.
-        max_pixels: how large it may be.
+        max_pixels, sides: how large it may be, and its shorter and longer side.
 
     Raises:
         ConfigError: if ``color`` or ``value_range`` is not allowed.
         ImageError: for anything else: other types, dtypes or channel counts, NaN, values outside the range, sizes
-            outside 16..65535 pixels a side.
+            outside of the limits.
     """
     if color not in COLOR_ORDERS:
         raise ConfigError(f"color is {color!r}; allowed are {', '.join(COLOR_ORDERS)}.")
@@ -112,7 +125,15 @@ def from_array(
         check_number("value_range", value_range, 0, math.inf, low_allowed=False)
     is_tensor = isinstance(image, Tensor)
     if is_tensor:
-        image, given = _channels_last(image), tuple(image.shape)
+        given = tuple(image.shape)
+        try:
+            image = _channels_last(image)
+        except (TypeError, RuntimeError) as error:  # sparse, quantized, without values, of another kind of device
+            reason = str(error).partition("\n")[0]
+            raise ImageError(
+                f"tensor of type {image.dtype} ({image.layout}, on {image.device}) cannot be read ({reason}); allowed "
+                "are dense tensors of numbers, such as image.cpu().to_dense().float()"
+            ) from error
     elif isinstance(image, np.ndarray):
         given = image.shape
         image = image[0] if image.ndim == 4 and len(image) == 1 else image
@@ -127,7 +148,7 @@ def from_array(
             f"{'tensor' if is_tensor else 'array'} of shape {given} is not a picture; allowed are (H, W), (H, W, 1), "
             "(H, W, 2), (H, W, 3) and (H, W, 4); pass the pictures of a batch one by one, and channels last"
         )
-    check_size(image.shape[1], image.shape[0], max_pixels=max_pixels)
+    check_size(image.shape[1], image.shape[0], max_pixels=max_pixels, sides=sides)
     pixels = _counted(image, value_range, is_tensor).reshape(image.shape[0], image.shape[1], channels)
     alpha = pixels[:, :, -1].copy() if channels in (2, 4) else None
     if channels <= 2:
@@ -178,7 +199,7 @@ def _counted(image: np.ndarray, value_range: float | None, is_tensor: bool) -> n
         # Resampling lets a picture of 0..1 overshoot a little; one of 0..255 would be black.
         raise ImageError(
             f"float picture has values from {low:g} to {high:g}, which looks like a 0..1 range; allowed are 0..255; "
-            "multiply it by 255, or state value_range=1"
+            "multiply it by 255, or say so: memgan.image.open_picture(image, value_range=1)"
         )
     # Nobody has said that floats of an array count to 255: they may be off by rounding only.
     margin = 0.5 if value_range is None and white == 255 else 0.5 * white

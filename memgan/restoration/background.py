@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from memgan.errors import ConfigError, ImageError
-from memgan.image import Picture, from_array, resize, resize_with_alpha, to_8bit, to_array, visible_rgb
+from memgan.image import MIN_SIDE, Picture, from_array, resize, resize_with_alpha, to_8bit, to_array, visible_rgb
 from memgan.restoration.tiles import enlarge_in_tiles
 
 MAX_RESULT_PIXELS = 2**28
@@ -24,7 +25,7 @@ class BackgroundUpsampler(Protocol):
     """Enlarges a picture, as ``RealESRGANer`` of Real-ESRGAN does."""
 
     def enhance(self, img: np.ndarray, outscale: float) -> Sequence[Any]:
-        """(H, W, 3) BGR uint8 or uint16 -> a sequence whose first item is the enlarged picture."""
+        """(H, W, 3) BGR uint8 or uint16 -> a sequence whose first item is the enlarged picture, or that itself."""
 
 
 def result_size(picture: Picture, upscale: float) -> tuple[int, int]:
@@ -76,7 +77,18 @@ def enlarge(
 def _upsampled(rgb: np.ndarray, upsampler: BackgroundUpsampler, outscale: float) -> np.ndarray:
     """What an upsampler makes of (H, W, 3) RGB, in the type of that."""
     # Always three channels: some upsamplers give gray and transparent pictures back in another form.
-    enlarged = from_array(upsampler.enhance(to_array(Picture(rgb), "bgr"), outscale=outscale)[0], "bgr").rgb
+    given = upsampler.enhance(to_array(Picture(rgb), "bgr"), outscale=outscale)
+    try:
+        first = given if isinstance(given, np.ndarray | torch.Tensor) else given[0]
+        # Results may have shorter sides than pictures that are given, if they are asked for, and longer ones.
+        least = min(MIN_SIDE, max(1, int(min(rgb.shape[:2]) * outscale)))
+        sides = least, MAX_RESULT_PIXELS
+        enlarged = from_array(first, "bgr", max_pixels=MAX_RESULT_PIXELS, sides=sides).rgb
+    except (ImageError, TypeError, LookupError) as error:
+        raise ImageError(
+            f"the background upsampler {type(upsampler).__name__} gave a {type(given).__name__} ({error}); its "
+            "enhance(img, outscale=...) must give a sequence whose first item is the enlarged picture, an array"
+        ) from error
     if enlarged.dtype == rgb.dtype:
         return enlarged
     return to_8bit(enlarged) if rgb.dtype == np.uint8 else enlarged.astype(np.uint16) * 257

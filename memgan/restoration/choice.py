@@ -26,7 +26,8 @@ def choose_faces(
     if isinstance(detector, RetinaFaceDetector):
         found, doubtful = detector.find(rgb)
     else:
-        found = detected_faces(detector.detect(rgb), rgb)
+        # A copy: some detectors draw into the picture, which may be the caller's.
+        found = detected_faces(detector.detect(rgb.copy()), rgb)
     left_alone = [LeftAlone(face, "doubtful") for face in doubtful]
     faces = []
     for face in found:

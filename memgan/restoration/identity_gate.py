@@ -65,7 +65,7 @@ class IdentityGate:
         return 0.0, full
 
     def _embedding(self, face: np.ndarray) -> np.ndarray | None:
-        given = self.embed(face)
+        given = self.embed(face.copy())  # some write into what they get
         if given is None:
             return None
         try:

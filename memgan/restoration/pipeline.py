@@ -270,6 +270,16 @@ class Pipeline:
             yield batch
 
 
+def check_several(images: Any) -> None:
+    """A ConfigError for one picture where several are wanted: its letters, bytes or rows are none."""
+    one = (str, bytes, bytearray, memoryview, os.PathLike, Image.Image, Picture)
+    if isinstance(images, one) or (isinstance(images, np.ndarray | torch.Tensor) and images.ndim < 4):
+        kind = type(images).__name__
+        raise ConfigError(f"images is one picture ({kind}); give several, such as [image], or restore it by itself.")
+    if not isinstance(images, Iterable):
+        raise ConfigError(f"images is {images!r:.100}; give pictures, such as a list of arrays or paths.")
+
+
 def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., Any], *args: Any) -> Any:
     """What a step returns, or the result of a picture with its error."""
     try:

@@ -53,7 +53,7 @@ def postprocess(
     restored = full.copy() if strength == 1 else blend(face.crop, full, strength)
     pasted = soft_mask(full.shape[0])
     if mask is not None and not left_alone:
-        made = np.asarray(mask(full))
+        made = np.asarray(mask(full.copy()))
         if made.shape != pasted.shape or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
             raise ConfigError(
                 f"the mask has shape {made.shape}; allowed are {pasted.shape} finite numbers from 0 to 1 for this face."

@@ -24,7 +24,7 @@ from memgan.restoration.identity_gate import Embedder, IdentityGate
 from memgan.restoration.inference import check_network
 from memgan.restoration.named_weights import NamedWeights
 from memgan.restoration.options import RestoreOptions
-from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem
+from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem, check_several
 from memgan.restoration.result import Restoration
 from memgan.runtime.checks import check_exclusive, check_int
 from memgan.runtime.device import choose_device, choose_dtype, release_memory, to_device
@@ -265,6 +265,7 @@ class MemGANRestorer:
         weight: float = 1.0,
     ) -> list[tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]]:
         """:meth:`enhance` for many pictures of any sizes; the faces of several go through the network together."""
+        check_several(images)
         images = list(images)
         results = self.restore_batch(
             images, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
@@ -335,6 +336,7 @@ class MemGANRestorer:
         Raises:
             ConfigError: if an option is not allowed.
         """
+        check_several(images)
         options = self._options(
             has_aligned=has_aligned,
             only_center_face=only_center_face,

@@ -12,6 +12,7 @@ from memgan.errors import ConfigError, MissingDependencyError, StateMismatchErro
 from memgan.hub.cache import cache_folder
 from memgan.hub.tensor_file import read_checkpoint
 from memgan.image import Picture, from_array, resize, to_array, to_tensor, visible_rgb
+from memgan.restoration.background import result_size
 from memgan.restoration.tiles import enlarge_in_tiles
 from memgan.runtime.checks import check_int, check_number
 from memgan.runtime.device import choose_device, release_memory
@@ -91,11 +92,11 @@ class SpandrelUpsampler:
             mode, ``L``, ``RGB`` or ``RGBA``.
 
         Raises:
-            ImageError: if ``img`` is no picture.
+            ImageError: if ``img`` is no picture, or the result would be empty or have more than 2**28 pixels.
         """
         outscale = check_number("outscale", self.scale if outscale is None else outscale, 0, 16, low_allowed=False)
         picture = from_array(img, "bgr")
-        height, width = (max(1, int(side * outscale)) for side in picture.rgb.shape[:2])
+        width, height = result_size(picture, outscale)
         rgb = self._enlarged(visible_rgb(picture), (width, height))
         alpha = None if picture.alpha is None else resize(picture.alpha, width, height)
         mode = "RGBA" if alpha is not None else "L" if picture.is_gray else "RGB"

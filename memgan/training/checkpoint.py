@@ -66,7 +66,7 @@ class Sources:
         ]
         for option, path in named:
             if path is not None and not path.exists():
-                raise DataError(f"The run read {path}, which is not there; name its new place with {option}.")
+                raise DataError(f"{path} is not there, and the run reads it: name where it is with {option}.")
 
 
 class Saved(NamedTuple):

@@ -1,6 +1,10 @@
+import sys
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
+from fakes import grain_of
 from skimage import data
 
 from memgan.errors import ImageError, ShapeError
@@ -162,3 +166,68 @@ def test_bad_arrays_are_named():
         paste(canvas.astype(float), face, matrix)
     with pytest.raises(ImageError, match="restored face has dtype"):
         paste(canvas, face.astype(np.float32), matrix)
+
+
+# -- large faces -----------------------------------------------------------------------------------------------------
+
+
+def noisy_canvas(side, dtype=np.uint8):
+    generator = np.random.default_rng(3)
+    picture = cv2.resize(data.astronaut(), (side, side), interpolation=cv2.INTER_CUBIC)
+    noisy = np.clip(picture + generator.normal(0, 9, (side, side, 1)), 0, 255).astype(np.uint8)
+    return noisy.astype(dtype) * (257 if dtype == np.uint16 else 1)
+
+
+@pytest.mark.parametrize("grain", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("degrees", [0, 17])
+def test_a_face_in_strips_is_that_in_one_piece(monkeypatch, grain, dtype, degrees):
+    canvas = noisy_canvas(700, dtype)
+    small = noisy_canvas(350)
+    aligned = align(small, face_at(0.5, degrees, (170, 180)))
+    restored = cv2.GaussianBlur(aligned.crop, (0, 0), 3)
+    alpha = np.full((700, 700), 255, dtype)
+    alpha[:, :150] = 0
+    options = {"crop": aligned.crop, "grain": grain, "alpha": alpha}
+    whole = paste(canvas, restored, aligned.crop_from_image, 2, **options)
+    for limit in ("_WHOLE_PIXELS", "_STRIP_PIXELS"):
+        monkeypatch.setattr(sys.modules[paste.__module__], limit, 2**15)
+    strips = paste(canvas, restored, aligned.crop_from_image, 2, **options)
+    difference = np.abs(whole.astype(int) - strips)
+    level = 257 if dtype == np.uint16 else 1
+    # OpenCV 5 computes the places of pixels in single precision, from the first row of a strip.
+    assert difference.max() <= level and difference.mean() < 0.001 * level
+    assert np.abs(whole.astype(int) - canvas).max() > 5 * level
+
+
+@pytest.mark.parametrize("strip", [21, 64, 250])
+def test_grain_is_the_same_in_strips(strip):
+    generator = np.random.default_rng(0)
+    before = generator.normal(120, 9, (300, 200)).astype(np.float32)
+    after = np.full_like(before, 120)
+    amount = np.zeros_like(before)
+    amount[40:250, 30:150] = 1
+    whole, strips = grain_of(before, after, amount, 5), grain_of(before, after, amount, 5, strip=strip)
+    np.testing.assert_allclose(strips, whole, rtol=0, atol=1e-4)
+    assert whole.std() > 3
+    few = np.ones_like(before)
+    few[2::4, 2:5] = 0  # 225 pixels, too few for every fourth one
+    whole, strips = grain_of(before, after, few), grain_of(before, after, few, strip=strip)
+    np.testing.assert_allclose(strips, whole, rtol=0, atol=1e-4)
+
+
+def test_memory_does_not_grow_with_a_face(monkeypatch):
+    """70 bytes for each pixel of the square would be 100 MB."""
+    for limit in ("_WHOLE_PIXELS", "_STRIP_PIXELS"):
+        monkeypatch.setattr(sys.modules[paste.__module__], limit, 2**16)
+    canvas = np.full((1200, 1200, 3), 90, np.uint8)
+    canvas[::2] += 9
+    face = np.full((64, 64, 3), 200, np.uint8)
+    matrix = np.array([[64 / 1200, 0, 0], [0, 64 / 1200, 0]])
+    tracemalloc.start()
+    try:
+        paste(canvas, face, matrix, crop=np.full_like(face, 90), grain=1.0, inplace=True)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+    assert abs(canvas[500:700, 500:700].astype(int) - 200).max() < 30

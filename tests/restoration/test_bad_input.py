@@ -37,6 +37,8 @@ ARRAYS = {
     "a list": ([[1, 2], [3, 4]], "list", "numpy array", "path of a file"),
     "a batch of tensors": (torch.zeros(2, 3, 64, 64), r"\(2, 3, 64, 64\)", r"\(H, W, 3\)", "one by one"),
     "a tensor of -1 to 1": (torch.linspace(-1, 1, 64 * 64).view(64, 64), "-1 to 1", r"0\.\.1", "rescale"),
+    "a sparse tensor": (torch.zeros(64, 64, 3).to_sparse(), "sparse_coo", "dense", "to_dense"),
+    "a tensor of no values": (torch.zeros(3, 64, 64, device="meta"), "on meta", "dense", r"cpu\(\)"),
     "integers in a tensor": (torch.zeros(3, 64, 64, dtype=torch.int64), "int64", "uint8", "value_range"),
     "no dimension": (np.array(7, np.uint8), r"\(\)", r"\(H, W\)", "one by one"),
     "empty": (np.zeros((0, 0, 3), np.uint8), "0 x 0", "16", "enlarge"),

@@ -8,14 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fakes import FakeDetector, FakeNetwork, face_at, scene
+from fakes import FakeDetector, FakeNetwork, face_at, grain_of, scene
 from PIL import Image
 from tiny import TINY
 
 from memgan import MemGANRestorer, build_memgan
 from memgan.errors import ConfigError
 from memgan.faces import lock_color
-from memgan.faces.harmonize import missing_grain
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "looks"
 FACE = face_at(80, 60, 90)
@@ -123,12 +122,12 @@ def test_grain_has_no_color_and_needs_surroundings():
     flat = np.full_like(noisy, 120)
     amount = np.zeros((100, 100), np.float32)
     amount[20:80, 20:80] = 1
-    grain = missing_grain(noisy, flat, amount)
-    other = missing_grain(noisy, flat, amount, seed=1)
+    grain = grain_of(noisy, flat, amount)
+    other = grain_of(noisy, flat, amount, seed=1)
     assert not np.array_equal(other, grain) and other.std() == pytest.approx(grain.std(), rel=0.1)
     assert grain.shape == (100, 100) and grain[40:60, 40:60].std() > 5 and not grain[:10].any()
-    assert missing_grain(noisy, flat, np.ones_like(amount)) is None  # no surroundings to compare with
-    assert missing_grain(noisy, noisy, amount) is None
+    assert grain_of(noisy, flat, np.ones_like(amount)) is None  # no surroundings to compare with
+    assert grain_of(noisy, noisy, amount) is None
 
 
 # -- masks -----------------------------------------------------------------------------------------------------------

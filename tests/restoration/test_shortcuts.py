@@ -5,7 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from fakes import FakeDetector, FakeNetwork, face_at, scene
+from fakes import FakeDetector, FakeNetwork, face_at, grain_of, scene
 from skimage import data
 
 from memgan import MemGANRestorer
@@ -51,7 +51,7 @@ def test_strips_leave_no_seams(monkeypatch):
     restored = cv2.GaussianBlur(aligned.crop, (0, 0), 3)
     results = []
     for pixels in (1, 1000, 10**9):
-        monkeypatch.setattr(sys.modules[paste.__module__], "_STRIP_PIXELS", pixels)
+        monkeypatch.setattr(sys.modules[paste.__module__], "_CACHED_PIXELS", pixels)
         results.append(paste(image, restored, aligned.crop_from_image, crop=aligned.crop, grain=1.0))
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
@@ -104,9 +104,9 @@ def test_the_noise_of_a_large_picture_is_known_from_some_of_it(monkeypatch):
     after = np.full_like(before, 120)
     amount = np.zeros((900, 900), np.float32)
     amount[100:800, 100:800] = 1
-    short = harmonize.missing_grain(before, after, amount)
+    short = grain_of(before, after, amount)
     monkeypatch.setattr(harmonize, "_MAX_STEP", 1)
-    long = harmonize.missing_grain(before, after, amount)
+    long = grain_of(before, after, amount)
     assert long.std() > 3 and np.abs(short - long).max() < 0.5  # of a level
 
 
@@ -115,7 +115,7 @@ def test_surroundings_of_a_few_pixels_are_not_missed():
     before = np.random.default_rng(0).normal(120, 9, (900, 900)).astype(np.float32)
     amount = np.ones((900, 900), np.float32)
     amount[2::4, 2] = 0  # 225 pixels
-    given = harmonize.missing_grain(before, np.full_like(before, 120), amount)
+    given = grain_of(before, np.full_like(before, 120), amount)
     assert given is not None and np.isfinite(given).all() and given.std() > 3
 
 
@@ -126,7 +126,7 @@ def test_a_clean_photograph_is_not_filtered_any_further(monkeypatch):
     clean = cv2.GaussianBlur(scene(300, 300)[:, :, 0], (0, 0), 6).astype(np.float32)
     amount = np.zeros((300, 300), np.float32)
     amount[50:250, 50:250] = 1
-    assert harmonize.missing_grain(clean, clean, amount) is None
+    assert grain_of(clean, clean, amount) is None
     assert len(looked_at) == 1
 
 

@@ -1,5 +1,7 @@
 """Signals that ask a program to stop."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -50,6 +52,18 @@ def test_the_second_signal_ends_at_once(first: str, second: str) -> None:
 
 def test_an_ignored_signal_stays_ignored() -> None:
     assert sent("ignored", signal.SIGHUP, signal.SIGTERM)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_the_second_signal_ends_what_was_interrupted() -> None:
+    child = os.fork()
+    if child == 0:
+        with StopSignals("it ends", lets_finish=False):
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
 
 
 def test_handlers_are_as_before_and_other_threads_change_none() -> None:
