@@ -176,7 +176,7 @@ def test_results_without_a_record_are_said_once(restore: Run, capsys: pytest.Cap
     capsys.readouterr()
     assert restore("in", "--skip-existing") == 0
     said = capsys.readouterr()
-    assert said.err.count("without a record") == 1 and "memgan: 2 results" in said.err
+    assert said.err.count("without a record") == 1 and "made them again: 2\n" in said.err
     assert "4 faces in 2 of 2" in said.out
 
 
@@ -217,7 +217,7 @@ def test_one_result_that_cannot_be_written_costs_no_other(restore: Run, capsys: 
     assert restore("in") == 1
     said = capsys.readouterr()
     assert f"in/{long}: skipped: " in said.err and "in/b.png: skipped: " in said.err and "is a folder" in said.err
-    assert "2 of 4 pictures" in said.out or "3 of 4 pictures" in said.out
+    assert "3 of 4 pictures restored; 1 failed" in said.out
     assert {"a.png", "z.png", "a_s.png", "b_s.png", "z_s.png"} <= set(results())
     pictures = json.loads(Path("r.json").read_text())["pictures"]
     assert [row["status"] for row in pictures] == ["restored", "restored", "failed", "restored"]
@@ -228,6 +228,44 @@ def test_a_report_that_is_a_folder_is_refused_before_the_work(restore: Run, caps
     save("in/a.png")
     assert restore("in", "--report", "in") == 2
     assert "--report is in" in capsys.readouterr().err and not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["in/a.png", "out/records.jsonl", "out/restored_imgs/a.png", "out/cmp/r.json", "pipe"])
+def test_a_report_never_replaces_anything_but_a_report(
+    restore: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in/a.png")
+    assert restore("in", "--report", "r.json") == restore("in", "--report", "r.json") == 0
+    if name == "pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no such files")
+    if name == "pipe":
+        os.mkfifo(name)
+    kept = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert restore("in", "--report", name) == 2
+    assert f"memgan: error: --report is {name}, which " in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert name != "pipe" or Path(name).is_fifo()
+
+
+@pytest.mark.parametrize("words", [["", "in"], ["in", "-i", ""], ["in", "--report", ""], ["in", "-o", ""]])
+def test_an_empty_path_is_not_the_current_folder(
+    restore: Run, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in/a.png")
+    with pytest.raises(SystemExit) as ended:
+        restore(*words)
+    assert ended.value.code == 2 and "it is empty; give a path" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_an_animation_that_cannot_say_that_it_is_restored(restore: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    frames = [Image.fromarray(scene(seed=seed)) for seed in range(2)]
+    frames[0].save("in/a.gif", save_all=True, append_images=frames[1:])
+    assert restore("in") == 0
+    assert "in/a.gif: GIF holds no XMP: the file does not say that faces were restored" in capsys.readouterr().err
+    assert restore("in", "--no-provenance") == 0 and "XMP" not in capsys.readouterr().err
 
 
 def test_a_report_on_a_full_disk_loses_no_work(
