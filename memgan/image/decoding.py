@@ -42,6 +42,7 @@ _ORIENTATIONS = {
     8: (True, True, False),
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
+_FROM_CMYK = "its CMYK colors were read as sRGB"
 _STRIP_PIXELS = 2**22  # converted at once: Pillow's own copies take four bytes a pixel each
 
 
@@ -192,6 +193,7 @@ class PictureFile:
         rgb = read.colors
         if rgb.ndim == 3 and rgb.shape[2] == 4:
             rgb, profile = _through_pillow(Image.fromarray(to_8bit(rgb), "CMYK"), profile), None
+            read = read._replace(problems=(*read.problems, _FROM_CMYK))
         is_gray = rgb.ndim == 2
         if is_gray:
             rgb = cv2.cvtColor(rgb, cv2.COLOR_GRAY2RGB)
@@ -264,7 +266,8 @@ def _from_loaded(image: Image.Image, carried: Carried, orientation: int, white: 
                 strip = convert_to_srgb(strip, profile)
             rgb_as_stored[rows] = np.asarray(strip.convert("RGB"))
     is_gray = mode in _GRAY_MODES or dtype == np.uint16
-    picture = Picture(rgb, is_gray, alpha, None if mode == "CMYK" else profile)
+    problems = (_FROM_CMYK,) if mode == "CMYK" else ()
+    picture = Picture(rgb, is_gray, alpha, None if mode == "CMYK" else profile, problems=problems)
     return picture.carrying(carried)
 
 

@@ -64,20 +64,21 @@ def run(args: argparse.Namespace) -> int:
 def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions) -> int:
     """Print what would be done: one line for each input and for what is left out."""
     from memgan.apps.cli.inputs import LeftOut
+    from memgan.runtime.streams import one_line
 
     planner = _planner(files, options, parts, _weights(parts, offline=True), folds=False)
     has_problems = False
     for one in inputs:
         problem = None
         if isinstance(one, LeftOut):
-            print(f"{one.path}: left out: {one.reason}")
+            print(one_line(f"{one.path}: left out: {one.reason}"))
             problem = one.reason if one.is_problem else None
         else:
             plan = planner.plan(one)
             problem = plan.problem
             left_out = problem or ("there already" if plan.done is not None else None)
             what = f" -> {files.output / plan.expected}" if left_out is None else f": left out: {left_out}"
-            print(f"{one.path}{what}")
+            print(one_line(f"{one.path}{what}"))
         has_problems = has_problems or problem is not None
     return 1 if has_problems else 0
 

@@ -453,3 +453,16 @@ def test_a_dry_run_says_what_would_be_done(restore: Run, capsys: pytest.CaptureF
     capsys.readouterr()
     assert restore("in", "-r", "--ext", "png", "--skip-existing", "--dry-run") == 0
     assert "in/a.png: left out: there already" in capsys.readouterr().out
+
+
+def test_names_cannot_give_orders_to_the_terminal(restore: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    try:
+        Path("in/a\n\x1b[2Jb.png").write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert restore("in", "--dry-run") == 0
+    assert capsys.readouterr().out == "in/a\\n\\x1b[2Jb.png -> out/restored_imgs/a\\n\\x1b[2Jb.png\n"
+    assert restore("in") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("memgan: in/a\\n\\x1b[2Jb.png: skipped: ") and "\x1b" not in said
