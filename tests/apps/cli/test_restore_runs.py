@@ -196,6 +196,18 @@ def test_a_picture_without_faces_is_copied(
     assert rows()[0]["status"] == "unchanged"
 
 
+def test_a_copy_lacks_nothing_of_what_reading_drops(
+    restore: Run, faces: Faces, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces.count = 0
+    Path("in").mkdir()
+    Image.fromarray(scene()).save("in/a.jpg", exif=b"Exif\0\0no notes at all")
+    assert restore("in") == 0
+    assert rows()[0]["notes"][1:] == ["nothing changed: the result is a copy of the file as it is"]
+    assert "dropped" in rows()[0]["notes"][0] and "a copy of the file as it is" in capsys.readouterr().err
+    assert Path("out/restored_imgs/a.jpg").read_bytes() == Path("in/a.jpg").read_bytes()
+
+
 def test_a_picture_without_faces_is_written_as_asked(restore: Run, faces: Faces) -> None:
     faces.count = 0
     picture = save("in/a.jpg")
