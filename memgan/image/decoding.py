@@ -42,6 +42,7 @@ _ORIENTATIONS = {
     8: (True, True, False),
 }
 _GRAY_MODES = ("1", "L", "LA", "La")
+_FROM_CMYK = "its CMYK colors were read as sRGB"
 _STRIP_PIXELS = 2**22  # converted at once: Pillow's own copies take four bytes a pixel each
 
 
@@ -123,13 +124,18 @@ class PictureFile:
         mended = mend(self._whole, self._name) if self._image is None or len(self) == 1 else None
         if mended is None:
             raise error
-        if mended.lack and not self._allow_truncated:
+        self._whole, self._problems = mended.data, mended.problems
+        if mended.lack:
+            self._lacks(mended.lack, error)
+
+    def _lacks(self, lack: str, why: object) -> None:
+        """Say what of the pictures is missing, if that is allowed; else an ImageError."""
+        if not self._allow_truncated:
             raise ImageError(
-                f"{self._name} is truncated: {mended.lack} missing ({error}); copy or download it again, or insist on "
-                "what is there with allow_truncated (--allow-truncated)"
-            ) from error
-        self._whole = mended.data
-        self._problems = (*mended.problems, *([f"truncated: {mended.lack} missing"] if mended.lack else ()))
+                f"{self._name} is truncated: {lack} missing ({why}); copy or download it again, or insist on what is "
+                "there with allow_truncated (--allow-truncated)"
+            ) from (why if isinstance(why, Exception) else None)
+        self._problems = (*self._problems, f"truncated: {lack} missing")
 
     def _frames_of(self, image: ImageFile.ImageFile) -> Sequence[int]:
         """The numbers of Pillow's frames in their order."""
@@ -138,7 +144,10 @@ class PictureFile:
         count = int(getattr(image, "n_frames", 1))
         if image.format == "PNG" and count > 1:
             first = int(bool(image.info.get("default_image")))  # only for programs that do not know animations
-            return range(first, first + len(frame_durations(self._data, "PNG") or (0.0,)))
+            there = len(frame_durations(self._data, "PNG") or (0.0,))
+            if there < count - first:
+                self._lacks(f"{count - first - there} of its {count - first} frames are", "the file ends early")
+            return range(first, first + there)
         if image.format == "HEIF":
             return (image.tell(), *(frame for frame in range(count) if frame != image.tell()))
         return range(count)
@@ -155,10 +164,11 @@ class PictureFile:
             image = self._image = open_image(self._whole)
             image.load()
         carried = read_notes(self._data, image)
-        if self._data.startswith(PNG_SIGNATURE) and self._data[24] == 16:
+        is_png = self._data.startswith(PNG_SIGNATURE)
+        if is_png and len(self) == 1 and not is_sound_png(self._whole):
+            self._mend(ValueError("its end is missing, or a checksum is wrong"))
+        if is_png and self._data[24] == 16:
             if len(self) == 1:
-                if not is_sound_png(self._whole):
-                    self._mend(ValueError("its end is missing, or a checksum is wrong"))
                 return _decode_16bit_png(self._whole, image, carried)
             carried = dataclasses.replace(
                 carried, problems=(*carried.problems, "its frames of 16 bit were read with 8")
@@ -183,6 +193,7 @@ class PictureFile:
         rgb = read.colors
         if rgb.ndim == 3 and rgb.shape[2] == 4:
             rgb, profile = _through_pillow(Image.fromarray(to_8bit(rgb), "CMYK"), profile), None
+            read = read._replace(problems=(*read.problems, _FROM_CMYK))
         is_gray = rgb.ndim == 2
         if is_gray:
             rgb = cv2.cvtColor(rgb, cv2.COLOR_GRAY2RGB)
@@ -255,7 +266,8 @@ def _from_loaded(image: Image.Image, carried: Carried, orientation: int, white: 
                 strip = convert_to_srgb(strip, profile)
             rgb_as_stored[rows] = np.asarray(strip.convert("RGB"))
     is_gray = mode in _GRAY_MODES or dtype == np.uint16
-    picture = Picture(rgb, is_gray, alpha, None if mode == "CMYK" else profile)
+    problems = (_FROM_CMYK,) if mode == "CMYK" else ()
+    picture = Picture(rgb, is_gray, alpha, None if mode == "CMYK" else profile, problems=problems)
     return picture.carrying(carried)
 
 

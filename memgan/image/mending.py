@@ -11,6 +11,7 @@ from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk
 from memgan.image.formats import open_image
 from memgan.image.picture import check_size
 
+_END_CUT_OFF = "its end is cut off, but nothing of the picture is missing"
 _JPEG_END = b"\xff\xd9"
 _OTHER_PIXELS = b"\x5a\xa7\x13\xe6" * 64  # no byte of it begins a marker
 _MAX_TEXT_BYTES = 2**20  # Pillow reads no longer ones
@@ -31,8 +32,10 @@ class Mended(NamedTuple):
 
 def is_sound_png(data: bytes) -> bool:
     """Whether a PNG file has its end and right checksums; decoders other than Pillow's ask for that."""
-    chunks = [(kind, is_right) for kind, _, is_right in all_png_chunks(data)]
-    return all(is_right for _, is_right in chunks) and any(kind == b"IEND" for kind, _ in chunks)
+    for kind, _, is_right in all_png_chunks(data):
+        if kind == b"IEND" or not is_right:
+            return is_right  # what comes after the end belongs to others
+    return False
 
 
 def mend(data: bytes, name: str) -> Mended | None:
@@ -76,7 +79,7 @@ def _mend_jpeg(data: bytes) -> Mended:
     # A progressive file that ends between two scans has all pixels, but only roughly.
     if not _has_all_scans(data):
         return Mended(whole, "its fine details are")
-    return Mended(whole, "", ("its end is cut off, but nothing of the picture is missing",))
+    return Mended(whole, "", (_END_CUT_OFF,))
 
 
 def _lower(share: float) -> str:
@@ -107,7 +110,7 @@ def _has_all_scans(data: bytes) -> bool:
 def _mend_png(data: bytes, name: str) -> Mended | None:
     """With right checksums, without texts that are too long, and with all rows."""
     kept, header, pixels, problems = list[bytes](), b"", bytearray(), list[str]()
-    unpacker, wanted = zlib.decompressobj(), 0
+    unpacker, wanted, has_end = zlib.decompressobj(), 0, False
     for kind, body, is_right in all_png_chunks(data):
         if kind == b"IHDR":
             if not is_right or len(body) != 13 or body[9] not in _PNG_CHANNELS:
@@ -120,6 +123,7 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
                 break
             continue
         elif kind == b"IEND":
+            has_end = is_right
             break
         elif kind in (b"acTL", b"fcTL", b"fdAT"):
             problems.append("its further frames were left out")
@@ -137,6 +141,8 @@ def _mend_png(data: bytes, name: str) -> Mended | None:
     missing = max(0.0, 1 - len(pixels) / wanted)
     if not missing and not unpacker.eof:
         problems.append("the checksum of its pixels is wrong or missing")
+    elif not missing and not has_end:
+        problems.append(_END_CUT_OFF)
     pixels = pixels[:wanted].ljust(wanted, b"\0")
     parts = [PNG_SIGNATURE, *kept, png_chunk(b"IDAT", zlib.compress(pixels, 1)), png_chunk(b"IEND", b"")]
     lack = _lower(missing) if missing else ""

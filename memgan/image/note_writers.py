@@ -6,6 +6,8 @@ import struct
 import zlib
 from fractions import Fraction
 
+import numpy as np
+
 from memgan.image.containers import box, boxes, jpeg_segment, png_chunk
 from memgan.image.exif import (
     ARTIST,
@@ -118,9 +120,10 @@ def outgoing(picture: Picture, form: FileFormat, provenance: bool) -> Outgoing:
     _set_exif(picture, form, texts, out)
     _set_xmp(picture, form, properties, provenance, out)
     _set_colors(picture, form, out)
-    if picture.alpha is not None and kinds["alpha"] != "kept":
-        lost = "no transparency: it is dropped" if kinds["alpha"] == "dropped" else "no partial transparency"
-        out.problems.append(f"{form.name} holds {lost}")
+    if picture.alpha is not None and kinds["alpha"] == "dropped":
+        out.problems.append(f"{form.name} holds no transparency: it is dropped")
+    elif picture.alpha is not None and kinds["alpha"] != "kept" and _is_partial(picture.alpha):
+        out.problems.append(f"{form.name} holds no partial transparency")
     if picture.peak > 255 and kinds["16 bit"] != "kept":
         out.problems.append(f"{form.name} holds 8 bits per channel: 16 are rounded")
     return out
@@ -222,6 +225,10 @@ def _set_xmp(picture: Picture, form: FileFormat, properties: list[Property], pro
     if form.name == "JPEG" and out.xmp is not None and len(XMP_OF_JPEG) + len(out.xmp) > _MAX_SEGMENT_BYTES:
         out.problems.append("JPEG holds at most 64 KB of XMP: what was in the input is dropped")
         out.xmp = _with_provenance(None, settings)
+
+
+def _is_partial(alpha: np.ndarray) -> bool:
+    return bool(((alpha > 0) & (alpha < np.iinfo(alpha.dtype).max)).any())
 
 
 def _with_provenance(xmp: bytes | None, settings: str | None) -> bytes | None:

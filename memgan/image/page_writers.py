@@ -152,8 +152,8 @@ class ApngFrames:
 class GifFrames:
     """Frames of an animated GIF, each with its own palette; colors become sRGB, and transparency is all or nothing."""
 
-    def __init__(self, file: BinaryIO, num_loops: int) -> None:
-        self._file, self._num_loops = file, num_loops
+    def __init__(self, file: BinaryIO, num_loops: int, provenance: bool) -> None:
+        self._file, self._num_loops, self._provenance = file, num_loops, provenance
         self._is_empty = True
 
     def add(self, picture: Picture, duration_ms: float) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class GifFrames:
         control = struct.pack("<BBBBHBB", 0x21, 0xF9, 4, 2 << 2 | 1, hundredths, NUM_COLORS, 0)
         head = data[place : place + 9] + bytes([0x80 | flags & 7])
         self._file.write(control + head + data[13:palette_end] + data[place + 10 : -1])
-        problems = outgoing(picture, FORMATS[".gif"], False).problems
+        problems = outgoing(picture, FORMATS[".gif"], self._provenance).problems
         return tuple(problems if is_exact else [*problems, TOO_MANY_COLORS])
 
     def close(self) -> None:

@@ -157,4 +157,4 @@ class PagesWriter:
             return TiffPages(file, self._provenance)
         if kind == "WEBP":
             return WebpFrames(file, loops, self._quality, self._provenance)
-        return ApngFrames(file, loops, self._provenance) if kind == "PNG" else GifFrames(file, loops)
+        return ApngFrames(file, loops, self._provenance) if kind == "PNG" else GifFrames(file, loops, self._provenance)

@@ -26,6 +26,8 @@ def atomic_write(path: str | os.PathLike[str], *, make_folders: bool = False) ->
             path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
+        if path.exists() and not path.is_file():
+            raise OSError("it is a device or a pipe, which a file must not replace")
         yield temporary
         os.replace(temporary, path)
     except MemGANError:

@@ -5,7 +5,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, cast
 
-from memgan.runtime.streams import LenientStream
+from memgan.runtime.streams import LenientStream, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -121,7 +121,8 @@ class ProgressBar:
 
 
 def print_line(text: str) -> None:
-    """Write a line to standard error, above the bar if there is one."""
+    """Write a line to standard error, above the bar if there is one; see :func:`memgan.runtime.streams.one_line`."""
+    text = one_line(text)
     if _shown is not None:
         _shown.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
     else:

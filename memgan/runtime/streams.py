@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +80,11 @@ class LenientStream(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         """Anything else is the stream's own."""
         return getattr(self._stream, name)
+
+
+def one_line(text: str) -> str:
+    """The text with control characters as escapes: a file's name may hold line ends and orders to the terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 @contextlib.contextmanager

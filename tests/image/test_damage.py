@@ -12,7 +12,7 @@ from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
 from memgan.errors import ImageError
-from memgan.image import Picture, decode_picture, encode_picture, load_picture
+from memgan.image import Picture, decode_picture, encode_picture, load_picture, open_pages
 
 RGB = scene(96, 120)
 WHOLE = "its end is cut off, but nothing of the picture is missing"
@@ -106,7 +106,10 @@ def test_png_that_is_cut(kind):
     data = PNGS[kind]
     whole = decode_picture(data)
     for lost in (4, 12):  # of the chunk that ends the file
-        np.testing.assert_array_equal(decode_picture(data[:-lost]).rgb, whole.rgb)
+        picture = decode_picture(data[:-lost])
+        np.testing.assert_array_equal(picture.rgb, whole.rgb)
+        assert picture.problems == (WHOLE,)
+    assert whole.problems == () == decode_picture(data + bytes(50)).problems, "what follows the end is not of the file"
     cut = data[: int(len(data) * 0.7)]
     with pytest.raises(ImageError, match=r"truncated: the lower \d+ % are missing"):
         decode_picture(cut)
@@ -114,6 +117,20 @@ def test_png_that_is_cut(kind):
     assert picture.rgb.dtype == whole.rgb.dtype and (picture.alpha is None) == (whole.alpha is None)
     if kind != "interlaced":
         np.testing.assert_array_equal(picture.rgb[:48], whole.rgb[:48])
+
+
+def test_an_animated_png_that_is_cut(tmp_path):
+    frames = [Image.fromarray(scene(40, 56, seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    data = (tmp_path / "a.png").read_bytes()
+    last = data.rindex(b"fcTL") - 4
+    (tmp_path / "a.png").write_bytes(data[:last])
+    with pytest.raises(ImageError, match=r"a.png is truncated: 1 of its 3 frames are missing .*--allow-truncated"):
+        open_pages(tmp_path / "a.png")
+    pages = open_pages(tmp_path / "a.png", allow_truncated=True)
+    for page, frame in zip(pages, frames[:2], strict=True):
+        np.testing.assert_array_equal(page.rgb, np.asarray(frame))
+        assert page.problems == ("truncated: 1 of its 3 frames are missing",)
 
 
 @pytest.mark.parametrize("kind", PNGS)

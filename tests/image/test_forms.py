@@ -10,7 +10,7 @@ from PIL import Image
 
 from memgan import MemGANRestorer
 from memgan.errors import ConfigError, ImageError
-from memgan.image import from_array, open_picture
+from memgan.image import decode_picture, from_array, open_picture
 
 RGB = scene(40, 56)
 GRAY, ALPHA = RGB[:, :, 0], RGB[:, :, 1]
@@ -183,3 +183,14 @@ def test_results_have_the_channels_that_were_given():
     png = io.BytesIO()
     Image.fromarray(RGB[:, :, ::-1]).save(png, "PNG")
     np.testing.assert_array_equal(restorer.enhance(png.getvalue())[2], wanted)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_that_becomes_srgb_is_said(kind):
+    colors = Image.fromarray(scene(32, 40))
+    problems = []
+    for mode in ("CMYK", "RGB"):
+        buffer = io.BytesIO()
+        colors.convert(mode).save(buffer, kind)
+        problems.append(decode_picture(buffer.getvalue()).problems)
+    assert problems == [("its CMYK colors were read as sRGB",), ()]

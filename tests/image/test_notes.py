@@ -448,3 +448,11 @@ def test_texts_that_find_their_place_taken_are_named() -> None:
     assert encoded.problems == () and user_comment(decode_picture(encoded.data)) == b"ASCII\0\0\0steps: 20"
     dropped = encode(dataclasses.replace(plain(), exif=taken.tobytes(), notes=Notes(comments=(b"1987",))), ".webp")
     assert dropped.problems == () and user_comment(decode_picture(dropped.data)) == b"ASCII\0\0\x001987"
+
+
+def test_all_or_nothing_transparency_is_no_loss_in_gif() -> None:
+    alpha = np.where(np.arange(40) < 20, 0, 255).astype(np.uint8)[None].repeat(32, axis=0)
+    flat = np.full((32, 40, 3), 90, np.uint8)
+    assert memgan.image.encode(Picture(flat, alpha=alpha), ".gif").problems == ()
+    alpha[0, 0] = 128
+    assert memgan.image.encode(Picture(flat, alpha=alpha), ".gif").problems == ("GIF holds no partial transparency",)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from memgan.apps.cli.arguments import add_options, options_from
 from memgan.apps.cli.foreign_options import refuse_foreign_options
 from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED
-from memgan.apps.cli.restore_options import FileOptions, PartOptions
+from memgan.apps.cli.restore_options import FileOptions, PartOptions, path_given
 from memgan.errors import ConfigError, OutputError
 from memgan.restoration.options import RestoreOptions
 
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and CodeFormer's programs may be spelled as there."
     )
     parser.set_defaults(usage_error=parser.error)
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="INPUT", help="picture file or folder of pictures")
+    parser.add_argument(
+        "inputs", nargs="*", type=path_given, metavar="INPUT", help="picture file or folder of pictures"
+    )
     add_options(parser, FileOptions, RestoreOptions, PartOptions, groups=("files", "faces", "looks", "work"))
     refuse_foreign_options(parser)
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Restore all inputs; 0 if all went well, 1 if some were skipped, 128 and a signal's number if that ended it."""
     from memgan.apps.cli.inputs import Inputs
+    from memgan.apps.cli.restore_report import check_report
     from memgan.runtime.picture_formats import installed_suffixes
 
     args.inputs = [*args.inputs, *args.input]
@@ -49,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     files, options = options_from(args, FileOptions), options_from(args, RestoreOptions)
     parts = options_from(args, PartOptions)
     _check_together(files, options)
-    if files.report is not None and files.report.is_dir():
-        raise OutputError(f"--report is {files.report}, which is a folder; name a file in it")
+    if files.report is not None:
+        check_report(files.report, files.output)
     own = [files.output / name for name in FOLDERS]
     inputs = Inputs(args.inputs, installed_suffixes(), recursive=files.recursive, own=own)
     if files.dry_run:
@@ -61,20 +64,21 @@ def run(args: argparse.Namespace) -> int:
 def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions) -> int:
     """Print what would be done: one line for each input and for what is left out."""
     from memgan.apps.cli.inputs import LeftOut
+    from memgan.runtime.streams import one_line
 
     planner = _planner(files, options, parts, _weights(parts, offline=True), folds=False)
     has_problems = False
     for one in inputs:
         problem = None
         if isinstance(one, LeftOut):
-            print(f"{one.path}: left out: {one.reason}")
+            print(one_line(f"{one.path}: left out: {one.reason}"))
             problem = one.reason if one.is_problem else None
         else:
             plan = planner.plan(one)
             problem = plan.problem
             left_out = problem or ("there already" if plan.done is not None else None)
             what = f" -> {files.output / plan.expected}" if left_out is None else f": left out: {left_out}"
-            print(f"{one.path}{what}")
+            print(one_line(f"{one.path}{what}"))
         has_problems = has_problems or problem is not None
     return 1 if has_problems else 0
 
@@ -173,8 +177,8 @@ def _work(
         planner.records.sync()
         if planner.num_unrecorded and not files.quiet:
             print_line(
-                f"memgan: {planner.num_unrecorded} results were there without a record of how they were made, so that "
-                "--skip-existing made them again"
+                "memgan: results that were there without a record of how they were made, so that --skip-existing made "
+                f"them again: {planner.num_unrecorded}"
             )
 
 

@@ -314,6 +314,8 @@ class _Work:
         _make_folder(path.parent)
         with atomic_write(path) as temporary:
             shutil.copyfile(self._plan.item.path, temporary)
+        if self._notes:  # of what reading has dropped, nothing is missing in the copy
+            self._notes["nothing changed: the result is a copy of the file as it is"] = None
         self._date(path)
 
     def _date(self, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Lists the options of ``memgan restore`` that are about files and about what a restorer is made of."""
 
+import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,13 @@ from memgan.errors import ConfigError
 from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
 from memgan.runtime.options import check_options, option
 from memgan.runtime.picture_formats import EXTENSIONS
+
+
+def path_given(text: str) -> Path:
+    """The path of an argument. An empty one, as an unset variable of a shell gives, is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; give a path (the current folder is .)")
+    return Path(text)
 
 
 def page_range(pages: str) -> tuple[int, int | None]:
@@ -39,7 +47,7 @@ class FileOptions:
         group="files",
         words=("-o", "--output", "--output_path"),
         metavar="DIR",
-        parse=Path,
+        parse=path_given,
     )
     input: Sequence[Path] = option(
         (),
@@ -47,7 +55,7 @@ class FileOptions:
         group="files",
         words=("-i", "--input", "--input_path"),
         metavar="INPUT",
-        parse=Path,
+        parse=path_given,
         repeated=True,
     )
     recursive: bool = option(
@@ -91,7 +99,7 @@ class FileOptions:
     dry_run: bool = option(
         False, "only print what would be done: each input and its result, and what is left out and why", group="files"
     )
-    report: Path | None = option(None, "write what was done as JSON", group="files", metavar="FILE", parse=Path)
+    report: Path | None = option(None, "write what was done as JSON", group="files", metavar="FILE", parse=path_given)
     quiet: bool = option(False, "report problems only", group="files", words=("-q", "--quiet"))
     jobs: int = option(
         1,

@@ -75,7 +75,7 @@ class Planner:
             if row is not None and row.input == state:
                 return Plan(item, state, suffix, expected, done=row)
         problem = self.claim(expected, state)
-        if problem is None and self.files.skip_existing and (self.files.output / expected).exists():
+        if problem is None and self.files.skip_existing and (self.files.output / expected).is_file():
             self.num_unrecorded += self.records.owner(expected.as_posix()) is None
         return Plan(item, state, suffix, expected, problem)
 

@@ -2,17 +2,44 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from memgan.apps.cli.names import FOLDERS
 from memgan.errors import OutputError
 from memgan.runtime.atomic_file import atomic_write
-from memgan.runtime.records import Row
+from memgan.runtime.records import FAILED, RECORDS_NAME, Row
 from memgan.version import __version__
 
 RESTORED, UNCHANGED, EXISTING, NO_SUCH_FACE = "restored", "unchanged", "existing", "no such face"
 """Statuses of rows besides ``failed``."""
+_BEGIN = b'{\n "memgan": '  # of every report
+
+
+def check_report(path: Path, output: Path) -> None:
+    """Make sure that a report at ``path`` replaces nothing but an earlier report: neither a picture nor a record.
+
+    Raises:
+        OutputError: if it would.
+    """
+    if path.is_dir():
+        raise OutputError(f"--report is {path}, which is a folder; name a file in it")
+    here, places = os.path.realpath(path), [output / name for name in FOLDERS]
+    if any(Path(os.path.realpath(place)) in Path(here).parents for place in places):
+        raise OutputError(f"--report is {path}, which lies among the results; choose another place")
+    try:
+        begin = b"?"  # of a device or a pipe, which is not opened
+        if not path.exists():
+            begin = b""
+        elif path.is_file():
+            with open(path, "rb") as file:
+                begin = file.read(len(_BEGIN))
+    except OSError as error:
+        raise OutputError(f"--report is {path}, which cannot be read ({error.strerror}); choose another") from error
+    if path.name == RECORDS_NAME or begin not in (b"", _BEGIN):
+        raise OutputError(f"--report is {path}, which is there and is no report; name another file, or delete it")
 
 
 class Report:
@@ -88,9 +115,12 @@ class Summary:
 
     def line(self, num_inputs: int, output: Path) -> str:
         """One line for people."""
-        done, unchanged, existing = (self.by_status.get(status, 0) for status in (RESTORED, UNCHANGED, EXISTING))
-        notes = [f"{unchanged} left as they were"] if unchanged else []
-        notes += [f"{existing} were there already"] if existing else []
+        counts = [
+            (self.by_status.get(UNCHANGED, 0), "left as they were"),
+            (self.by_status.get(EXISTING, 0), "were there already"),
+            (self.by_status.get(FAILED, 0), "failed"),
+        ]
+        done, notes = self.by_status.get(RESTORED, 0), [f"{count} {words}" for count, words in counts if count]
         more = "".join(f"; {note}" for note in notes)
         faces = f"{self.num_faces} face{'s' * (self.num_faces != 1)}"
         return f"{faces} in {done} of {num_inputs} pictures restored{more}; see {output}"

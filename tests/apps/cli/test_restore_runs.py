@@ -177,7 +177,7 @@ def test_results_without_a_record_are_said_once(restore: Run, capsys: pytest.Cap
     capsys.readouterr()
     assert restore("in", "--skip-existing") == 0
     said = capsys.readouterr()
-    assert said.err.count("without a record") == 1 and "memgan: 2 results" in said.err
+    assert said.err.count("without a record") == 1 and "made them again: 2\n" in said.err
     assert "4 faces in 2 of 2" in said.out
 
 
@@ -204,6 +204,18 @@ def test_faces_that_stay_as_they_are_are_not_counted_as_restored() -> None:
     assert summary.line(2, Path("out")) == "1 face in 1 of 2 pictures restored; 1 left as they were; see out"
 
 
+def test_a_copy_lacks_nothing_of_what_reading_drops(
+    restore: Run, faces: Faces, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces.count = 0
+    Path("in").mkdir()
+    Image.fromarray(scene()).save("in/a.jpg", exif=b"Exif\0\0no notes at all")
+    assert restore("in") == 0
+    assert rows()[0]["notes"][1:] == ["nothing changed: the result is a copy of the file as it is"]
+    assert "dropped" in rows()[0]["notes"][0] and "a copy of the file as it is" in capsys.readouterr().err
+    assert Path("out/restored_imgs/a.jpg").read_bytes() == Path("in/a.jpg").read_bytes()
+
+
 def test_a_picture_without_faces_is_written_as_asked(restore: Run, faces: Faces) -> None:
     faces.count = 0
     picture = save("in/a.jpg")
@@ -225,7 +237,7 @@ def test_one_result_that_cannot_be_written_costs_no_other(restore: Run, capsys: 
     assert restore("in") == 1
     said = capsys.readouterr()
     assert f"in/{long}: skipped: " in said.err and "in/b.png: skipped: " in said.err and "is a folder" in said.err
-    assert "2 of 4 pictures" in said.out or "3 of 4 pictures" in said.out
+    assert "3 of 4 pictures restored; 1 failed" in said.out
     assert {"a.png", "z.png", "a_s.png", "b_s.png", "z_s.png"} <= set(results())
     pictures = json.loads(Path("r.json").read_text())["pictures"]
     assert [row["status"] for row in pictures] == ["restored", "restored", "failed", "restored"]
@@ -236,6 +248,44 @@ def test_a_report_that_is_a_folder_is_refused_before_the_work(restore: Run, caps
     save("in/a.png")
     assert restore("in", "--report", "in") == 2
     assert "--report is in" in capsys.readouterr().err and not Path("out").exists()
+
+
+@pytest.mark.parametrize("name", ["in/a.png", "out/records.jsonl", "out/restored_imgs/a.png", "out/cmp/r.json", "pipe"])
+def test_a_report_never_replaces_anything_but_a_report(
+    restore: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in/a.png")
+    assert restore("in", "--report", "r.json") == restore("in", "--report", "r.json") == 0
+    if name == "pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no such files")
+    if name == "pipe":
+        os.mkfifo(name)
+    kept = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert restore("in", "--report", name) == 2
+    assert f"memgan: error: --report is {name}, which " in capsys.readouterr().err
+    assert kept == {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert name != "pipe" or Path(name).is_fifo()
+
+
+@pytest.mark.parametrize("words", [["", "in"], ["in", "-i", ""], ["in", "--report", ""], ["in", "-o", ""]])
+def test_an_empty_path_is_not_the_current_folder(
+    restore: Run, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save("in/a.png")
+    with pytest.raises(SystemExit) as ended:
+        restore(*words)
+    assert ended.value.code == 2 and "it is empty; give a path" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_an_animation_that_cannot_say_that_it_is_restored(restore: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    frames = [Image.fromarray(scene(seed=seed)) for seed in range(2)]
+    frames[0].save("in/a.gif", save_all=True, append_images=frames[1:])
+    assert restore("in") == 0
+    assert "in/a.gif: GIF holds no XMP: the file does not say that faces were restored" in capsys.readouterr().err
+    assert restore("in", "--no-provenance") == 0 and "XMP" not in capsys.readouterr().err
 
 
 def test_a_report_on_a_full_disk_loses_no_work(
@@ -423,3 +473,16 @@ def test_a_dry_run_says_what_would_be_done(restore: Run, capsys: pytest.CaptureF
     capsys.readouterr()
     assert restore("in", "-r", "--ext", "png", "--skip-existing", "--dry-run") == 0
     assert "in/a.png: left out: there already" in capsys.readouterr().out
+
+
+def test_names_cannot_give_orders_to_the_terminal(restore: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in").mkdir()
+    try:
+        Path("in/a\n\x1b[2Jb.png").write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert restore("in", "--dry-run") == 0
+    assert capsys.readouterr().out == "in/a\\n\\x1b[2Jb.png -> out/restored_imgs/a\\n\\x1b[2Jb.png\n"
+    assert restore("in") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("memgan: in/a\\n\\x1b[2Jb.png: skipped: ") and "\x1b" not in said
