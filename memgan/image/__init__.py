@@ -9,8 +9,8 @@ from memgan.image.decoding import from_pil
 from memgan.image.encode import Encoded, encode, encode_picture, save_picture, suffix_for
 from memgan.image.files import decode_picture, load_picture, open_picture
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, all_suffixes
-from memgan.image.note_readers import read_notes
 from memgan.image.notes import Carried, Notes, Origin, PngText
+from memgan.image.notes.readers import read_notes
 from memgan.image.pages import PAGE_SUFFIXES, Pages, PagesWriter, Timing, holds_pages, open_pages
 from memgan.image.picture import (
     MAX_PIXELS,

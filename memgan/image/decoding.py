@@ -14,8 +14,8 @@ from memgan.errors import ImageError
 from memgan.image.containers import PNG_SIGNATURE
 from memgan.image.formats import DECODE_ERRORS, IMAGE_SUFFIXES, is_raw_file, open_image
 from memgan.image.mending import is_sound_png, mend
-from memgan.image.note_readers import read_notes
 from memgan.image.notes import Carried
+from memgan.image.notes.readers import read_notes
 from memgan.image.picture import Picture, check_size, from_array, to_8bit
 from memgan.image.profiles import convert_to_srgb
 from memgan.image.tiff import (

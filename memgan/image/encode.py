@@ -13,7 +13,7 @@ from PIL import Image
 from memgan.errors import OutputError
 from memgan.image.containers import add_png_chunks
 from memgan.image.formats import HEIF_SUFFIXES, IMAGE_SUFFIXES, format_of
-from memgan.image.note_writers import (
+from memgan.image.notes.writers import (
     Outgoing,
     add_jpeg2000_boxes,
     add_tiff_tags,

@@ -13,9 +13,9 @@ from PIL import TiffImagePlugin
 from memgan.errors import OutputError
 from memgan.image.containers import PNG_SIGNATURE, all_png_chunks, png_chunk, webp_chunk, webp_chunks
 from memgan.image.encode import DEFAULT_QUALITY, encode
-from memgan.image.exif import exif_in_order
 from memgan.image.formats import FORMATS
-from memgan.image.note_writers import outgoing
+from memgan.image.notes.exif import exif_in_order
+from memgan.image.notes.writers import outgoing
 from memgan.image.palette import NUM_COLORS, TOO_MANY_COLORS, indexed
 from memgan.image.picture import Picture, in_srgb, to_8bit
 

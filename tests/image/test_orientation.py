@@ -9,7 +9,7 @@ from PIL import Image, features
 
 from memgan.image import decode_picture, encode, from_pil
 from memgan.image.containers import box
-from memgan.image.note_readers import UUID_EXIF
+from memgan.image.notes.readers import UUID_EXIF
 from memgan.image.tiff_folders import SHORT, Folder, Tags, Value, write_tags
 
 KINDS = ["JPEG", "PNG", "WEBP", "TIFF", "JPEG2000", *(["AVIF"] if features.check("avif") else []), "HEIF"]

@@ -13,7 +13,7 @@ from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
 from memgan.image import Picture, decode_picture, load_picture, save_picture
-from memgan.image.xmp import DIGITAL_SOURCE_TYPE
+from memgan.image.notes.xmp import DIGITAL_SOURCE_TYPE
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 from fakes import scene
 
 from memgan.image import Notes, Picture, PngText, decode_picture, encode
-from memgan.image.exif import PREFIX, read_first_folder
-from memgan.image.iptc import xmp_of_iptc
+from memgan.image.notes.exif import PREFIX, read_first_folder
+from memgan.image.notes.iptc import xmp_of_iptc
+from memgan.image.notes.xmp import Packet, add_provenance, clean_xmp
 from memgan.image.tiff_folders import (
     EXIF_FOLDER,
     INTEROP_FOLDER,
@@ -21,7 +22,6 @@ from memgan.image.tiff_folders import (
     Value,
     write_tags,
 )
-from memgan.image.xmp import Packet, add_provenance, clean_xmp
 
 NUM_CASES = 300
 XMP = (

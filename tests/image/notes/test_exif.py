@@ -12,7 +12,7 @@ from fakes import scene
 from PIL import Image
 
 from memgan.image import Notes, Origin, Picture, decode_picture, encode
-from memgan.image.exif import PREFIX, ExifChanges, changed_exif, read_first_folder
+from memgan.image.notes.exif import PREFIX, ExifChanges, changed_exif, read_first_folder
 from memgan.image.tiff_folders import (
     ASCII,
     EXIF_FOLDER,

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from memgan.image.containers import box, boxes, jpeg_segment, png_chunk
-from memgan.image.exif import (
+from memgan.image.notes import Notes, PngText
+from memgan.image.notes.exif import (
     ARTIST,
     COPYRIGHT,
     DESCRIPTION,
@@ -24,8 +25,8 @@ from memgan.image.exif import (
     changed_exif,
     states,
 )
-from memgan.image.iptc import xmp_of_iptc
-from memgan.image.note_readers import (
+from memgan.image.notes.iptc import xmp_of_iptc
+from memgan.image.notes.readers import (
     CM_PER_INCH,
     IPTC_OF_JPEG,
     IPTC_OF_PNG,
@@ -37,7 +38,7 @@ from memgan.image.note_readers import (
     XMP_OF_JPEG,
     XMP_OF_PNG,
 )
-from memgan.image.notes import Notes, PngText
+from memgan.image.notes.xmp import DUBLIN_CORE, Property, add_properties, add_provenance, has_property
 from memgan.image.picture import Picture
 from memgan.image.profiles import has_profile
 from memgan.image.tiff_folders import (
@@ -52,7 +53,6 @@ from memgan.image.tiff_folders import (
     write_folder,
     write_tags,
 )
-from memgan.image.xmp import DUBLIN_CORE, Property, add_properties, add_provenance, has_property
 from memgan.runtime.picture_formats import FileFormat
 from memgan.version import __version__
 

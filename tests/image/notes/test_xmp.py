@@ -9,8 +9,8 @@ from PIL import Image
 
 from memgan import MemGANRestorer, __version__
 from memgan.image import Notes, Picture, decode_picture, encode, encode_picture
-from memgan.image.iptc import xmp_of_iptc
-from memgan.image.xmp import (
+from memgan.image.notes.iptc import xmp_of_iptc
+from memgan.image.notes.xmp import (
     DIGITAL_SOURCE_TYPE,
     DUBLIN_CORE,
     Packet,

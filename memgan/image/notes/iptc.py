@@ -6,7 +6,7 @@ Which record is which property: IPTC Photo Metadata Standard, IPTC Core.
 from collections.abc import Iterator
 from typing import Literal
 
-from memgan.image.xmp import DUBLIN_CORE, PHOTOSHOP, Property
+from memgan.image.notes.xmp import DUBLIN_CORE, PHOTOSHOP, Property
 
 _UTF8 = b"\x1b%G"
 _CHARSET = (1, 90)

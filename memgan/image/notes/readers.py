@@ -16,10 +16,10 @@ from memgan.image.containers import (
     png_chunks,
     webp_chunks,
 )
-from memgan.image.exif import CREDENTIALS_END, PREFIX, FirstFolder, read_first_folder
 from memgan.image.notes import Carried, Notes, Origin, PngText
+from memgan.image.notes.exif import CREDENTIALS_END, PREFIX, FirstFolder, read_first_folder
+from memgan.image.notes.xmp import clean_xmp, orientation_of
 from memgan.image.profiles import usable_profile
-from memgan.image.xmp import clean_xmp, orientation_of
 
 CM_PER_INCH, METERS_PER_INCH = 2.54, 0.0254
 XMP_OF_JPEG, XMP_OF_PNG = b"http://ns.adobe.com/xap/1.0/\0", "XML:com.adobe.xmp"

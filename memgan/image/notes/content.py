@@ -64,7 +64,7 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Carried:
-    """All that :func:`memgan.image.note_readers.read_notes` finds."""
+    """All that :func:`memgan.image.notes.readers.read_notes` finds."""
 
     notes: Notes
     origin: Origin | None
