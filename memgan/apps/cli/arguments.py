@@ -29,10 +29,12 @@ def options_from(args: argparse.Namespace, kind: type[T]) -> T:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if option_of(field).group:
             word = next(word for word in _words(field) if word.startswith("--"))  # argparse's name for it
-            given = getattr(args, word.removeprefix("--").replace("-", "_"))
-            if field.default is True:
-                given = True if given is None else not given if word.startswith("--no-") else given
-            values[field.name] = given
+            name = word.removeprefix("--").replace("-", "_")
+            given = getattr(args, name)
+            if given is None and field.default is True:
+                given = True
+                setattr(args, name, given)  # reports show what was used
+            values[field.name] = not given if word.startswith("--no-") and field.default is True else given
     return kind(**values)
 
 

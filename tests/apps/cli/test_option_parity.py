@@ -117,6 +117,7 @@ def test_report(restore, weights, tmp_path):
     assert restore(folder, tmp_path / "missing.png", "-o", tmp_path / "out", "--report", report, "-w", "0.5") == 1
     content = report_of(report)
     assert content["options"]["weight"] == 0.5 and "missing.png" in content["problems"][0]
+    assert content["options"]["skip_sharp"] is True  # the value that was used, not that no word was given
     assert content["output"] == str(tmp_path / "out")
     good, bad = content["pictures"]
     assert good["status"] == "restored" and good["output"] == "restored_imgs/a.png"
