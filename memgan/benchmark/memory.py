@@ -98,11 +98,10 @@ def _peak_here(
 ) -> PeakMemory:
     on_cuda = device is not None and device.type == "cuda"
     with limited_threads(threads):
+        _return_freed_memory()
         libraries = resident_bytes()
         call = prepare()
-        gc.collect()
-        if sys.platform == "linux":  # freed memory returns to the system, so that a call that takes it again is seen to
-            getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # of glibc
+        _return_freed_memory()
         while_loading = peak_resident_bytes()
         reset_peak()
         loaded = resident_bytes()
@@ -114,6 +113,13 @@ def _peak_here(
         peak = peak_resident_bytes()
     whole = None if peak is None or while_loading is None else max(peak, while_loading)
     return PeakMemory(libraries, loaded, peak, whole, torch.cuda.max_memory_allocated(device) if on_cuda else None)
+
+
+def _return_freed_memory() -> None:
+    """Give freed memory back to the system, so that a call that takes it again is seen to."""
+    gc.collect()
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # of glibc
 
 
 def call_in_subprocess(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -10,7 +10,6 @@ import pytest
 from memgan.apps.cli.main import main
 from memgan.errors import ConfigError
 from memgan.network.config import PRESETS
-from memgan.training import config as config_module
 from memgan.training.config import TrainConfig, recipe, recipe_names
 from memgan.training.settings import parse_change
 
@@ -140,7 +139,7 @@ def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_readme_states_the_values_of_the_recipe() -> None:
-    text = (Path(config_module.__file__).parent / "README.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "memgan" / "training" / "README.md").read_text("utf-8")
     stated = re.findall(r"^\| `(\w+)\.(\w+)` \(([\d.]+)\) \|", text, re.M)
     values = dataclasses.asdict(recipe("memgan-mobile-512"))
     assert len(stated) == 6

@@ -23,7 +23,7 @@ from memgan.image.formats import FORMATS
 from memgan.image.palette import TOO_MANY_COLORS
 from memgan.runtime.picture_formats import NOTES, PICTURE_FORMATS, FileFormat
 
-README = Path(memgan.image.__file__).with_name("README.md")
+README = Path(__file__).parents[3] / "memgan" / "image" / "README.md"
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 UTF8_TEXT = "Großmutter, Łódź"
 XMP = b"""<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
