@@ -32,7 +32,8 @@ class TestPeak:
     def test_what_a_call_allocates_is_told_from_what_loading_did(self):
         peak = measure_peak(functools.partial(hungry_call, 400 * MEGABYTE, 200 * MEGABYTE))
         assert 195 * MEGABYTE < peak.beyond_loaded < 260 * MEGABYTE
-        assert peak.own > 395 * MEGABYTE
+        # Not 400: the system may take pages of the libraries' files back meanwhile, as it did with 16 MB of them.
+        assert peak.own > 350 * MEGABYTE
         assert peak.process > peak.libraries > 0 and peak.device is None
 
     def test_in_this_process(self):
