@@ -28,7 +28,7 @@ UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
 PLOT = ["matplotlib>=3.7"]  # curves of the benchmark
 BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to compare with
 ONNX = ["onnx>=1.16"]  # to export networks; onnxruntime comes with the embedded detector
-HEIC = ["pillow-heif>=0.16"]
+HEIC = ["pillow-heif>=1"]  # earlier ones take over AVIF too where another library asks them to
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
     "scipy>=1.11",
