@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from memgan.runtime.control_groups import control_groups
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 
@@ -31,28 +33,15 @@ def cgroup_room(root: Path, own: Path) -> int | None:
         root: where the control groups are mounted.
         own: the file that names those of the process, as ``/proc/self/cgroup``.
     """
-    rooms = []
-    with contextlib.suppress(OSError):
-        for line in own.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            version_1 = "memory" in controllers.split(",")
-            if not version_1 and controllers:
-                continue
-            base = root / "memory" if version_1 else root
-            names = (
-                ("memory.limit_in_bytes", "memory.usage_in_bytes") if version_1 else ("memory.max", "memory.current")
-            )
-            inner = base / path.lstrip("/")
-            # A group's limit holds for those within it, and a container sees its own group as the root.
-            for group in [inner, *inner.parents]:
-                if group == base or base in group.parents:
-                    rooms.append(_room(group, *names))
+    rooms = map(_room, control_groups("memory", root, own))
     return min((room for room in rooms if room is not None), default=None)
 
 
-def _room(group: Path, limit: str, usage: str) -> int | None:
+def _room(group: Path) -> int | None:
+    is_version_1 = (group / "memory.limit_in_bytes").exists()
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if is_version_1 else ("memory.max", "memory.current")
     try:
-        most, used = int((group / limit).read_text()), int((group / usage).read_text())
+        most, used = (int((group / name).read_text()) for name in names)
     except (OSError, ValueError):  # no such group here, or its limit is "max"
         return None
     with contextlib.suppress(OSError, ValueError):

@@ -14,6 +14,7 @@ import cv2
 import torch
 
 from memgan.errors import ConfigError
+from memgan.runtime.control_groups import control_groups
 
 Value = TypeVar("Value")
 
@@ -123,20 +124,8 @@ def library_threads(torch_threads: int, opencv_threads: int) -> Iterator[None]:
 @functools.cache
 def _quota(root: Path = Path("/")) -> float:
     """Cores' worth of time that the control groups of this process allow; infinite if they do not say."""
-    try:
-        groups = [line.split(":", 2)[1:] for line in (root / "proc/self/cgroup").read_text().splitlines()]
-    except OSError:  # not Linux
-        return math.inf
-    mounts = root / "sys" / "fs" / "cgroup"
-    least = math.inf
-    for controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        for mount in (mounts, mounts / "unified") if not controllers else (mounts / "cpu", mounts / controllers):
-            # The folder of a container is the mount itself, whatever path is named; groups above limit those below.
-            for parent in (Path(path.lstrip("/")), *Path(path.lstrip("/")).parents):
-                least = min(least, _limit(mount / parent))
-    return least
+    groups = control_groups("cpu", root / "sys/fs/cgroup", root / "proc/self/cgroup")
+    return min(map(_limit, groups), default=math.inf)
 
 
 def _limit(group: Path) -> float:
