@@ -28,7 +28,7 @@ class Workbench:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.device = choose_device(setup.device)
-        self.restorer = self._open(weights=setup.weights, backend=setup.backend)
+        self.restorer = self._open(weights=setup.weights, backend=setup.backend, provider=setup.provider)
         self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:

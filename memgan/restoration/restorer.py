@@ -72,10 +72,12 @@ class MemGANRestorer:
             :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
             are weakened.
         max_batch: most faces that run through the network at once.
-        backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
+        backend: ``"torch"``, ``"onnx"`` or ``"openvino"``: see :func:`memgan.restoration.backends.with_backend`.
+        provider: what ``"onnx"`` or ``"openvino"`` computes on, such as ``"GPU"`` or ``"CUDAExecutionProvider"``;
+            ``None``: the CPU, the only one that was tried.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
-        threads: of torch, onnxruntime and OpenCV for the work of this restorer; ``None``: as many as the program has
+        threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the program has
             set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
 
     A restorer can be pickled and copied: what travels are its options and the name of its weights, which are loaded
@@ -112,6 +114,7 @@ class MemGANRestorer:
         identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
         backend: str = "torch",
+        provider: str | None = None,
         self_ensemble: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -146,6 +149,7 @@ class MemGANRestorer:
             "mask": mask,
             "identity": gate,
             "backend": backend,
+            "provider": provider,
             "threads": threads,
         }
         self._named_weights: NamedWeights | None = None
@@ -166,7 +170,7 @@ class MemGANRestorer:
                     network = build_memgan(checkpoint.config, checkpoint.state)
                 network = prepare_for_inference(network).requires_grad_(False)
             check_network(network)
-            network = with_backend(network.eval(), backend, device=home, dtype=number_type)
+            network = with_backend(network.eval(), backend, device=home, dtype=number_type, provider=provider)
             network = to_device(network, home)
         self._pipeline: Pipeline | None = Pipeline(
             network, detector, home, number_type, maker, gate, bg_upsampler, threads
@@ -378,7 +382,7 @@ class MemGANRestorer:
         }
         given |= {name: "soft" if now[name] is None and name == "mask" else now[name] for name in changed}
         if "network" in changed:
-            given |= {"weights": None, "backend": "torch"}
+            given |= {"weights": None, "backend": "torch", "provider": None}
         elif self._named_weights is not None:
             digest = self._named_weights.digest()
             return _remade, (type(self), self.options, given, self._named_weights.name, digest, extra)

@@ -8,7 +8,7 @@ MASKS = ("soft", *PARSERS)
 """Of :func:`memgan.faces.parsing.mask_maker`."""
 DTYPES = ("float32", "float16", "bfloat16", "auto")
 """Of :func:`memgan.runtime.device.choose_dtype`."""
-BACKENDS = ("torch", "onnx")
+BACKENDS = ("torch", "onnx", "openvino")
 """Of :func:`memgan.restoration.backends.with_backend`."""
 COLOR_ORDERS = ("bgr", "rgb")
 """Of arrays, see :func:`memgan.image.from_array`."""
