@@ -77,10 +77,10 @@ class OpenVINOSession:
         Raises:
             OutputError: if the file cannot be written.
         """
-        try:
-            exported = self._compiled.export_model()
-        except Exception:  # devices that hand the work to others have nothing to export; no common base but this one
-            return
+        _, purpose, provider, _ = self._given
+        if _devices(provider) != [provider] or not _has(_new_core(purpose), provider, "EXPORT_IMPORT"):
+            return  # asked all the same, AUTO ends the process
+        exported = self._compiled.export_model()
         data = exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported)
         with atomic_write(path, make_folders=True) as temporary, open(temporary, "wb") as file:
             # OpenVINO reads what is there: of a damaged file, numbers that are wrong.
@@ -122,7 +122,7 @@ def check_provider(provider: str, purpose: str, dtype: str = "float32") -> str:
             "AUTO, or AUTO: and a list of them. A GPU needs Intel's compute runtime with OpenCL, an NPU Intel's NPU "
             "driver."
         )
-    if dtype == "bfloat16" and not _computes_in(core, name, dtype):
+    if dtype == "bfloat16" and not _has(core, name, _CAPABILITIES[dtype]):
         raise ConfigError(
             f"{purpose} in bfloat16: {name} does not compute in it; use dtype='float32', or another provider."
         )
@@ -146,8 +146,7 @@ def _devices(provider: str) -> list[str]:
     return [name.strip() for name in listed.split(",")] if shared in _SHARED and listed else [provider]
 
 
-def _computes_in(core: Any, provider: str, dtype: str) -> bool:
-    ability = _CAPABILITIES[dtype]
+def _has(core: Any, provider: str, ability: str) -> bool:
     return all(ability in core.get_property(device, "OPTIMIZATION_CAPABILITIES") for device in _devices(provider))
 
 
@@ -200,7 +199,7 @@ def _settings(core: Any, provider: str, dtype: str) -> dict[str, Any]:
     settings: dict[str, Any] = own if provider == "CPU" else {}
     if "CPU" in _devices(provider) and provider != "CPU":
         settings = {"DEVICE_PROPERTIES": {"CPU": own}}
-    if _computes_in(core, provider, dtype):
+    if _has(core, provider, _CAPABILITIES[dtype]):
         settings["INFERENCE_PRECISION_HINT"] = _PRECISIONS[dtype]
     return settings
 
