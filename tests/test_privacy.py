@@ -51,6 +51,7 @@ train(settings({"run.steps": 2, "losses.adversarial": 0.0}), [faces], None, Path
 EXPORT = """
 assert main("export onnx -o memgan.onnx".split()) == 0
 MemGANRestorer(upscale=1, backend="onnx").detect(PHOTO)
+MemGANRestorer(upscale=1, backend="openvino").enhance(PHOTO)
 """
 START = "import time; START, SECONDS, PHOTO = time.monotonic(), {seconds}, {photo!r}\n"
 

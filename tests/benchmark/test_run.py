@@ -55,7 +55,7 @@ class TestOptions:
         [
             ({"only": ("network", "sleep")}, "'sleep'; allowed: network, detect, align, paste, rest, enhance"),
             ({"only": ()}, "allowed: network"),
-            ({"backends": ("tensorrt",)}, "'tensorrt'; allowed: torch, onnx"),
+            ({"backends": ("tensorrt",)}, "'tensorrt'; allowed: torch, onnx, openvino"),
             ({"batches": ()}, "number of batch sizes is 0; it must be a whole number of at least 1"),
             ({"batches": (0,)}, "batch is 0"),
             ({"repeats": 0}, "repeats is 0"),

@@ -67,7 +67,9 @@ def picture() -> np.ndarray:
 @functools.cache
 def expected() -> np.ndarray:
     """By numpy, in float64."""
-    given = {t.name: onnx.numpy_helper.to_array(t).astype(float) for t in onnx.load_from_string(graph()).graph.initializer}
+    given = {
+        t.name: onnx.numpy_helper.to_array(t).astype(float) for t in onnx.load_from_string(graph()).graph.initializer
+    }
     scores = picture().astype(float).transpose(2, 0, 3, 1) @ given["keys"]
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     read = (weights / weights.sum(-1, keepdims=True)) @ given["slots"]
@@ -106,7 +108,11 @@ def test_rows_are_filled_and_noise_stays_small(tmp_path: Path) -> None:
 
 
 def _one_addition(channels: int, side: int) -> bytes:
-    tensors = {"kernel": np.ones((channels, 1, 1, 1)), "bias": np.arange(channels), "noise": np.ones((1, 1, side, side))}
+    tensors = {
+        "kernel": np.ones((channels, 1, 1, 1)),
+        "bias": np.arange(channels),
+        "noise": np.ones((1, 1, side, side)),
+    }
     nodes = [
         onnx.helper.make_node("Conv", ["input", "kernel", "bias"], ["mixed"]),
         onnx.helper.make_node("Add", ["mixed", "noise"], ["output"]),
