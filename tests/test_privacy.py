@@ -1,6 +1,7 @@
 """Nothing leaves the machine, and nothing is written but results, temporary files and memgan's own cache."""
 
 import ast
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,6 +33,10 @@ from pathlib import Path
 from memgan.benchmark.scaling import new_figure
 new_figure().savefig("curve.png")
 """
+OPENVINO = """
+from memgan.runtime.openvino_session import check_provider
+assert check_provider("cpu", "this test") == "CPU"
+"""
 EVALUATE = """
 from pathlib import Path
 from tiny import write_faces
@@ -57,8 +62,9 @@ START = "import time; START, SECONDS, PHOTO = time.monotonic(), {seconds}, {phot
 
 
 def test_what_python_and_the_home_folder_see(tmp_path: Path) -> None:
-    """Imports, the detector (onnxruntime), the hub's client and a plot (matplotlib)."""
+    """Imports, the detector (onnxruntime), the hub's client, a plot (matplotlib) and OpenVINO where it is installed."""
     code = "import memgan, memgan.hub, huggingface_hub; from memgan import MemGANRestorer\n" + DETECT + PLOT
+    code += OPENVINO if importlib.util.find_spec("openvino") else ""
     traces = Traces(tmp_path).run(code)
     assert (traces.work / "curve.png").is_file()
     assert traces.reached == [] and traces.written == []

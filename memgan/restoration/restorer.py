@@ -77,8 +77,9 @@ class MemGANRestorer:
             ``None``: the CPU, the only one that was tried.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
-        threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the program has
-            set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
+        threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the
+            program has set or the process may use, and one in worker processes, see
+            :func:`memgan.runtime.threads.default_threads`.
 
     A restorer can be pickled and copied: what travels are its options and the name of its weights, which are loaded
     again on the other side (a network of the caller's travels itself).

@@ -15,7 +15,6 @@ from memgan.errors import ConfigError, MissingDependencyError, WeightsError
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.privacy import keep_private
 
-
 _SUFFIX = "ExecutionProvider"
 _CPU = f"CPU{_SUFFIX}"
 _BUILDS = {

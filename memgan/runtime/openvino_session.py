@@ -131,13 +131,11 @@ def check_provider(provider: str, purpose: str, dtype: str = "float32") -> str:
 
 def fingerprint(provider: str, purpose: str) -> str:
     """What a compiled network depends on besides the network: this module, OpenVINO and the devices."""
-    import openvino  # by now it is known to be there
-
     core = _new_core(purpose)
     names = [core.get_property(device, "FULL_DEVICE_NAME") for device in _devices(provider)]
     abilities = [core.get_property(device, "OPTIMIZATION_CAPABILITIES") for device in _devices(provider)]
     module = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    return repr((openvino.__version__, provider, names, abilities, module))
+    return repr((_library(purpose).__version__, provider, names, abilities, module))
 
 
 def _devices(provider: str) -> list[str]:
@@ -151,6 +149,10 @@ def _has(core: Any, provider: str, ability: str) -> bool:
 
 
 def _new_core(purpose: str) -> Any:
+    return _library(purpose).Core()
+
+
+def _library(purpose: str) -> Any:
     keep_private("openvino")
     try:
         import openvino
@@ -165,7 +167,7 @@ def _new_core(purpose: str) -> Any:
             f"{purpose} needs openvino from {least}, and here is {openvino.__version__}, which may give wrong "
             "pictures; install it with: pip install --upgrade 'memgan[openvino]'"
         )
-    return openvino.Core()
+    return openvino
 
 
 def _opened(source: bytes | str, purpose: str, provider: str, dtype: str) -> Any:
@@ -174,7 +176,7 @@ def _opened(source: bytes | str, purpose: str, provider: str, dtype: str) -> Any
     try:
         settings = _settings(core, provider, dtype)
         if isinstance(source, bytes):
-            return core.compile_model(_prepared(core.read_model(source)), provider, settings)
+            return core.compile_model(_prepared(core.read_model(source), _library(purpose).opset13), provider, settings)
         with open(source, "rb") as file:
             digest, data = file.read(_DIGEST_BYTES), file.read()
         if hashlib.sha256(data).digest() != digest:
@@ -204,27 +206,25 @@ def _settings(core: Any, provider: str, dtype: str) -> dict[str, Any]:
     return settings
 
 
-def _prepared(model: Any) -> Any:
-    """The graph for one picture, without what OpenVINO computes wrongly or slowly."""
+def _prepared(model: Any, operations: Any) -> Any:
+    """The graph for one picture, without what OpenVINO computes wrongly or slowly; ``operations``: OpenVINO's own."""
     shape = model.input(0).get_partial_shape()
     shape[0] = 1
     model.reshape(shape)  # more of it is fused where all sizes are known
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Softmax":
-            _fill_rows(node.input_value(0).get_node())
+            _fill_rows(node.input_value(0).get_node(), operations)
         elif node.get_type_name() == "Add":
-            _keep_small(node)
+            _keep_small(node, operations)
     model.validate_nodes_and_infer_types()
     return model
 
 
-def _fill_rows(product: Any) -> None:
+def _fill_rows(product: Any, operations: Any) -> None:
     """Widen the two factors of attention's scores by zeros to whole rows of the matrix unit.
 
     OpenVINO multiplies what lies behind a row that is not full too, in bfloat16: often NaN.
     """
-    from openvino import opset13
-
     if product.get_type_name() != "MatMul" or any(product.get_attributes().values()):
         return
     missing = -product.input_value(0).get_shape()[-1] % _AMX_ROW
@@ -234,23 +234,21 @@ def _fill_rows(product: Any) -> None:
         end = begin.copy()
         end[axis] = missing
         if missing:
-            widened = opset13.pad(factor, begin, end, "constant", np.float32(0))
+            widened = operations.pad(factor, begin, end, "constant", np.float32(0))
             product.input(number).replace_source_output(widened.output(0))
 
 
-def _keep_small(addition: Any) -> None:
+def _keep_small(addition: Any, operations: Any) -> None:
     """Keep a map (1, 1, H, W) that is added from being added to a bias before, as all channels of it: 270 MB of noise.
 
     Between the two comes what changes no number and is no part of a sum.
     """
-    from openvino import opset13
-
     largest = float(np.finfo(np.float32).max)
     for number in (0, 1):
         constant = addition.input_value(number)
         shape = constant.get_shape()
         if constant.get_node().get_type_name() == "Constant" and len(shape) == 4 and shape[2] * shape[3] > 1:
-            same = opset13.clamp(addition.input_value(1 - number), -largest, largest)
+            same = operations.clamp(addition.input_value(1 - number), -largest, largest)
             addition.input(1 - number).replace_source_output(same.output(0))
 
 

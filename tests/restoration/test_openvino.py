@@ -15,6 +15,7 @@ from memgan.image import load_picture, save_picture
 from memgan.image.picture import from_array
 from memgan.restoration import backends
 from memgan.restoration.backends import ExportedNetwork, with_backend
+from memgan.runtime.openvino_session import OpenVINOSession
 
 pytest.importorskip("onnx")
 openvino = pytest.importorskip("openvino")
@@ -60,10 +61,12 @@ def test_what_is_compiled_is_kept_and_damage_is_replaced(home, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(backends, "onnx_bytes", lambda *_: pytest.fail("exported again"))
         assert torch.equal(with_backend(network, "openvino", **CPU)(faces())[0], expected)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
+    damaged = path.read_bytes()[:-9]
+    path.write_bytes(damaged)
     assert torch.equal(with_backend(network, "openvino", **CPU)(faces())[0], expected)
-    assert path.stat().st_size == len(whole)
+    assert path.read_bytes() != damaged and backends._kept_session(
+        path, lambda file: OpenVINOSession(file, "this test")
+    )
     assert {entry.name for entry in home.iterdir()} == {"openvino"}
 
 

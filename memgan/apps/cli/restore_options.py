@@ -169,8 +169,8 @@ class PartOptions:
     )
     threads: int | None = option(
         None,
-        "threads of torch, onnxruntime, OpenVINO and OpenCV for each picture (default: OMP_NUM_THREADS, or the cores, shared "
-        "among the jobs)",
+        "threads of torch, onnxruntime, OpenVINO and OpenCV for each picture (default: OMP_NUM_THREADS, or the cores, "
+        "shared among the jobs)",
         group="work",
         metavar="N",
         low=1,
