@@ -47,6 +47,12 @@ def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
         return dict(file.metadata() or {}), state
 
 
+def read_tensor(path: str | os.PathLike[str], name: str) -> "Tensor | None":
+    """One tensor of a safetensors file on the CPU, ``None`` if it has none of this name; errors as above."""
+    with _opened(path, "pt") as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118 (not a mapping)
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
@@ -60,7 +66,8 @@ def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
             if opened.read(2) in _PICKLE_STARTS:
                 remedy = (
                     "It is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-                    "`memgan convert` makes such of facexlib's files, `memgan prior import` of StyleGAN2 checkpoints."
+                    "`memgan convert` makes such of facexlib's files and of weights of memgan, "
+                    "`memgan prior import` of StyleGAN2 checkpoints."
                 )
         raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {remedy}") from error
 
