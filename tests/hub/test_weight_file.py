@@ -236,7 +236,6 @@ class TestHeaderAsTensor:
             (GOOD[None], "shape"),
             (GOOD.reshape(-1)[0], "shape"),
             (torch.zeros(2**20 + 1, dtype=torch.uint8), "shape"),
-            (GOOD.to(torch.complex64), "complex64"),
             (GOOD / 2, "no bytes"),
             (GOOD.float() - 256, "no bytes"),
             (torch.full((9,), float("nan")), "no bytes"),
