@@ -19,7 +19,7 @@ COMMANDS = {
     "download": "fetch published weights, or a model of the Hugging Face hub",
     "verify": "check weight files against their published SHA-256",
     "info": "show configuration, size and cost of a network, and versions",
-    "convert": "turn a pickled weight file of facexlib into safetensors",
+    "convert": "turn a pickled weight file of facexlib or memgan into safetensors",
     "export": "write a network as one ONNX file for other programs",
     "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
     "benchmark": "time each part of a restoration, and other networks in comparison",
