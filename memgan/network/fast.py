@@ -228,6 +228,7 @@ class _Level:
         made = level.leave(y)
         memory = cast("Tensor", self._memory.convolve(y.shape[1]))  # never behind
         made.flatten(0, 2).addmm_(memory.flatten(0, 2), level.blend.memory_weight.mT)
+        del y, memory  # before the next scales take room
         self._then(made, is_last)
 
     def _synthesize(self, number: int, x: Tensor | None) -> Tensor | None:

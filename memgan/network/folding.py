@@ -15,6 +15,7 @@ from memgan.network.mobile import MobileBlock, MobileHead, MobileLayer
 HAAR = ((0.5, 0.5, 0.5, 0.5), (0.5, 0.5, -0.5, -0.5), (0.5, -0.5, 0.5, -0.5), (0.5, -0.5, -0.5, 0.5))
 """Pixels by row and column, of the low band and the three high ones: :func:`memgan.network.mobile.inverse_haar`."""
 _FEW_COLUMNS = 16
+_HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 class Mix(NamedTuple):
@@ -27,9 +28,9 @@ class Mix(NamedTuple):
         """(1, H, W, I) -> (1, H, W, O)."""
         if len(self.bias) < _FEW_COLUMNS:
             return (x @ self.weight.mT).add_(self.bias)
-        if x.dtype == torch.bfloat16:
+        if x.dtype == torch.bfloat16 or not _HAS_ONEDNN:
             return F.linear(x, self.weight, self.bias)
-        # In float32 a product with few columns takes less time as a convolution, which also adds the bias on its way.
+        # In float32 oneDNN takes less time for a product with few columns, and adds the bias on its way.
         return F.conv2d(x.permute(0, 3, 1, 2), self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
 
 
