@@ -25,7 +25,7 @@ class Setup:
     """As :class:`memgan.MemGANRestorer` takes them; ``None``: the embedded ones."""
     device: str | None = None
     backend: str = "torch"
-    dtype: str = "float32"
+    dtype: str = "auto"
     photo: str | None = None
     """Picture file; ``None``: a drawn picture of ``width`` x ``height`` pixels with ``faces`` faces."""
     width: int = 1920
