@@ -90,6 +90,10 @@ class CheckResult:
         where = f"In {self.dtype} by {self.backend} on {self.device_name}"
         return f"{where} the stored face is restored {word}: {found}{'' if self.is_right else f' {self._remedy}'}"
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields; ``psnr`` is ``None`` where it is no number."""
+        return dataclasses.asdict(self) | {"psnr": None if math.isnan(self.psnr) else self.psnr}
+
     @property
     def _remedy(self) -> str:
         if self.dtype != "float32":
@@ -353,7 +357,6 @@ def _keep(facts: Mapping[str, Any], result: CheckResult) -> None:
     """Keep a verdict for this process, and in the cache if that can be written."""
     _measured[digest(facts)] = result
     path = _path(facts)
-    values = dataclasses.asdict(result) | {"psnr": None if math.isnan(result.psnr) else result.psnr}
     with atomic_write(path, make_folders=True) as temporary:
-        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
     keep_newest(path.parent, path.suffix, KEPT_VERDICTS)
