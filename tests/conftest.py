@@ -72,6 +72,14 @@ def fuzz_seconds(request: pytest.FixtureRequest) -> float | None:
     return seconds
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the cache of whoever runs the tests, and nothing of it is believed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMGAN_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _chosen_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """``dtype="auto"`` is float32 on every machine, unless a test says what its processor computes in."""

@@ -103,7 +103,7 @@ class CheckResult:
         if self.dtype != "float32":
             return "Use dtype='float32'; dtype='auto' does so by itself."
         if self.backend != "torch":
-            return f"Use backend='torch', or install another version of {_PACKAGES[self.backend]}."
+            return f"Use backend='torch', or install another version of {_PACKAGES.get(self.backend, self.backend)}."
         if self.device != "cpu":
             return "Use device='cpu', or install another build of torch for this device."
         return "Install another build of torch."
@@ -137,7 +137,7 @@ class SelfCheck:
         trained = getattr(network, "trained", network)
         if not isinstance(trained, MemGAN):
             raise ConfigError(
-                f"the self-check is for networks of memgan, whose answer can be known, not for a "
+                "the self-check is for networks of memgan, whose answer can be known, not for a "
                 f"{type(network).__name__}; compare its results with those of device='cpu' and dtype='float32'."
             )
         self.network, self.backend, self.falls_back = network, backend, falls_back
@@ -173,6 +173,7 @@ class SelfCheck:
         """
         with self._lock:
             self._settled.pop((device, dtype), None)
+            vars(self).pop("_weights", None)  # tensors may have been changed
             facts = self._facts(device, dtype)
             result = self._measured(facts, device, dtype, 1 + _TIMED_RUNS)
             with contextlib.suppress(OutputError, ConfigError):  # a cache that cannot be written

@@ -2,10 +2,12 @@
 
 import concurrent.futures
 import json
+import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from other_device import OtherDevice
 from PIL import Image
 from tiny import FAST_CONFIG, TINY, trained
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from memgan import MemGANRestorer, build_memgan, hub
 from memgan.errors import ConfigError, DeviceError, WeightsError
@@ -291,6 +294,18 @@ def test_threads_and_processes_wait_for_the_one_that_checks(runs: list[str]) -> 
     assert found == [torch.bfloat16] * 4 and len(runs) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_checks_by_itself(runs: list[str]) -> None:
+    model = restorer(dtype="bfloat16")
+    pid = os.fork()
+    if pid == 0:
+        found = settled(model)
+        os._exit(found != torch.bfloat16 or runs != ["bfloat16"])
+    assert os.waitpid(pid, 0)[1] == 0
+    settled(model)
+    assert runs == []  # the child has kept its verdict
+
+
 @pytest.mark.usefixtures("bfloat16")
 def test_a_check_believes_nothing_and_renews_the_verdict(runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     model = restorer()
@@ -312,6 +327,15 @@ def test_a_check_believes_nothing_and_renews_the_verdict(runs: list[str], monkey
     with pytest.warns(UserWarning, match="not finite"):
         assert settled(restorer()) == torch.float32
     assert len(runs) == 3
+
+
+def test_a_check_sees_tensors_that_were_changed() -> None:
+    model = restorer(dtype="bfloat16")
+    first = model.check().weights
+    with torch.no_grad():
+        next(model.network.parameters()).add_(0.01)
+    second = model.check()
+    assert second.is_right and second.weights != first
 
 
 def test_what_was_wrong_is_measured_again_before_it_is_refused(
@@ -422,6 +446,29 @@ def test_the_embedded_weights_in_bfloat16_keep_what_auto_promises(dtype: str) ->
         answer = self_check.stored_answer(weights_digest(model.network))
         psnr = self_check._compared(model.network, answer, CPU, torch.bfloat16, 1)[0]
     assert AUTO_DB + 5 < psnr < MOST_DB
+
+
+class InTF32(TorchFunctionMode):
+    """Products as recent GPUs take them by default: of numbers with 10 bits after the first."""
+
+    products = ("conv2d", "linear", "matmul", "scaled_dot_product_attention")
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func.__name__ in self.products:
+            args = tuple(self.cut(x) if isinstance(x, Tensor) else x for x in args)
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def cut(x: Tensor) -> Tensor:
+        return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_float32_with_products_in_tf32_is_right(embedded: MemGANRestorer) -> None:
+    plain = build_memgan(embedded.network.config, embedded.network.state_dict()).eval()
+    answer = self_check.stored_answer(weights_digest(plain))
+    with InTF32():
+        psnr = self_check._compared(plain, answer, CPU, torch.float32, 1)[0]
+    assert FLOAT32_DB + 10 < psnr < MOST_DB
 
 
 def test_a_file_that_the_package_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
