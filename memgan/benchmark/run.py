@@ -14,7 +14,7 @@ from memgan.benchmark.memory import measure_peak
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost, describe_machine
 from memgan.benchmark.roofline import measure_machine, roofline_of
 from memgan.benchmark.scaling import measure_scaling
-from memgan.benchmark.settings import Options
+from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import Workbench, network_call, prepare_baseline, prepare_stage
 from memgan.benchmark.timing import limited_threads, measure, ratios
 from memgan.network.cost import count_operations
@@ -74,10 +74,14 @@ class _Run:
     ) -> None:
         self.options, self.progress, self.report, self.device = options, progress, report, device
         self.setup = dataclasses.replace(options.setup, device=str(device))
-        self.benches = {name: Workbench(dataclasses.replace(self.setup, backend=name)) for name in options.backends}
+        self.benches = {name: Workbench(self._setup_of(name)) for name in options.backends}
         self.first = next(iter(self.benches.values()))
         self.report.dtypes |= {f"{device} {name}": _name(bench.dtype) for name, bench in self.benches.items()}
         self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
+
+    def _setup_of(self, backend: str) -> Setup:
+        provider = None if backend == "torch" else self.setup.provider
+        return dataclasses.replace(self.setup, backend=backend, provider=provider)
 
     def measure(self) -> None:
         if self.baselines or {"network", "roofline"} & set(self.options.only):

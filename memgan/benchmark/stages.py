@@ -28,7 +28,7 @@ class Workbench:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.device = choose_device(setup.device)
-        self.restorer = self._open(weights=setup.weights, backend=setup.backend)
+        self.restorer = self._open(weights=setup.weights, backend=setup.backend, provider=setup.provider)
         self.dtype = self.restorer.pipeline.settled_dtype
         self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None

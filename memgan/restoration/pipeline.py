@@ -198,9 +198,9 @@ class Pipeline:
         return choose_faces(self.detector, rgb, options)[0]
 
     @_isolated
-    def check(self, backend: str = "torch") -> CheckResult:
-        """Check the network now; ``backend``: of one that has no self-check of its own."""
-        return (self._own_check or SelfCheck(self.network, backend)).run(self.device, self.dtype)
+    def check(self, backend: str = "torch", provider: str | None = None) -> CheckResult:
+        """Check the network now; ``backend``, ``provider``: of one that has no self-check of its own."""
+        return (self._own_check or SelfCheck(self.network, backend, provider)).run(self.device, self.dtype)
 
     @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:

@@ -54,8 +54,8 @@ class MemGANRestorer:
         half: the same as ``dtype="float16"``.
         dtype: what the network runs in: ``"float32"``, ``"bfloat16"``, ``"float16"`` (CUDA only), or ``"auto"`` (the
             same as ``None``): bfloat16 where the device computes in it and the self-check finds it right, else float32;
-            float32 too for ``backend="onnx"`` and for a ``network`` of the caller's. See :attr:`dtype` and
-            :meth:`check`. What comes out not finite is run again in float32.
+            float32 too for ``backend="onnx"``, for another ``provider`` than the CPU, and for a ``network`` of the
+            caller's. See :attr:`dtype` and :meth:`check`. What comes out not finite is run again in float32.
         color: channel order of arrays given, and of those returned for arrays and files: ``"bgr"`` or ``"rgb"``. For
             PIL pictures, which are RGB, RGB is returned.
         score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own. A
@@ -75,10 +75,12 @@ class MemGANRestorer:
             :class:`~memgan.restoration.identity_gate.IdentityGate` with its options: restorations that move it too far
             are weakened.
         max_batch: most faces that run through the network at once.
-        backend: ``"torch"`` or ``"onnx"``: see :func:`memgan.restoration.backends.with_backend`.
+        backend: ``"torch"``, ``"onnx"`` or ``"openvino"``: see :func:`memgan.restoration.backends.with_backend`.
+        provider: what ``"onnx"`` or ``"openvino"`` computes on, such as ``"GPU"`` or ``"CUDAExecutionProvider"``;
+            ``None``: the CPU, the only one that was tried.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
-        threads: of torch, onnxruntime and OpenCV for the work of this restorer; ``None``: as many as the program has
+        threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the program has
             set or the process may use, and one in worker processes, see :func:`memgan.runtime.threads.default_threads`.
 
     A restorer can be pickled and copied: what travels are its options and the name of its weights, which are loaded
@@ -115,6 +117,7 @@ class MemGANRestorer:
         identity: Embedder | IdentityGate | None = None,
         max_batch: int = 8,
         backend: str = "torch",
+        provider: str | None = None,
         self_ensemble: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -137,7 +140,9 @@ class MemGANRestorer:
         threads = None if threads is None else check_int("threads", threads, 1)
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         home = choose_device(device)
-        number_type = choose_dtype(dtype, half, home, exact=network is not None or backend == "onnx")
+        # What a provider besides the CPU computes in is not known here.
+        exact = network is not None or backend == "onnx" or str(provider or "CPU").upper() != "CPU"
+        number_type = choose_dtype(dtype, half, home, exact=exact)
         source = model_path if weights is None else weights
         self._given: dict[str, Any] = {
             "weights": source,
@@ -149,6 +154,7 @@ class MemGANRestorer:
             "mask": mask,
             "identity": gate,
             "backend": backend,
+            "provider": provider,
             "threads": threads,
         }
         self._named_weights: NamedWeights | None = None
@@ -169,11 +175,11 @@ class MemGANRestorer:
                     network = build_memgan(checkpoint.config, checkpoint.state)
                 network = prepare_for_inference(network).requires_grad_(False)
             check_network(network)
-            network = with_backend(network.eval(), backend, device=home, dtype=number_type)
+            network = with_backend(network.eval(), backend, device=home, dtype=number_type, provider=provider)
             network = to_device(network, home)
         check = None
         if self._given["network"] is None:  # the caller knows what a network of theirs bears
-            check = SelfCheck(network, backend, falls_back=is_auto(dtype) and not half)
+            check = SelfCheck(network, backend, provider, falls_back=is_auto(dtype) and not half)
         self._pipeline: Pipeline | None = Pipeline(
             network, detector, home, number_type, maker, gate, bg_upsampler, threads, check
         )
@@ -264,6 +270,7 @@ class MemGANRestorer:
         Raises:
             ImageError: if ``img`` is no picture that can be restored.
             ConfigError: if ``weight`` is not from 0 to 1.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         result = self.restore(
             img, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
@@ -310,6 +317,7 @@ class MemGANRestorer:
         Raises:
             ImageError: if ``img`` is no picture that can be restored, or a face is none.
             ConfigError: if an option is not allowed.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         options = self._options(
             has_aligned=has_aligned,
@@ -350,6 +358,7 @@ class MemGANRestorer:
 
         Raises:
             ConfigError: if an option is not allowed.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         check_several(images)
         options = self._options(
@@ -378,7 +387,7 @@ class MemGANRestorer:
             ConfigError: if the network is none of memgan's.
             WeightsError: if the weights give values that are not finite even on the CPU in float32.
         """
-        return self.pipeline.check(self._given["backend"])
+        return self.pipeline.check(self._given["backend"], self._given["provider"])
 
     def _options(self, **call: Any) -> RestoreOptions:
         """The restorer's options with those of a call; checked again only if the call differs."""
@@ -406,7 +415,7 @@ class MemGANRestorer:
         }
         given |= {name: "soft" if now[name] is None and name == "mask" else now[name] for name in changed}
         if "network" in changed:
-            given |= {"weights": None, "backend": "torch"}
+            given |= {"weights": None, "backend": "torch", "provider": None}
         elif self._named_weights is not None:
             digest = self._named_weights.digest()
             return _remade, (type(self), self.options, given, self._named_weights.name, digest, extra)

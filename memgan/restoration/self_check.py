@@ -47,10 +47,10 @@ MOST_DB = 90.0
 """Larger ones are not told apart: a stored answer has 8 bits."""
 KEPT_VERDICTS = 64
 _FACE = "face.png"
-_PACKAGES = {"onnx": "onnxruntime"}
+_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 """Besides torch, by backend."""
 _EXACT = ("torch", "onnx")
-"""Backends that are right on the CPU in float32 by definition."""
+"""Backends that need no check on the CPU in float32."""
 _TIMED_RUNS = 3
 
 _measured: dict[str, "CheckResult"] = {}
@@ -72,6 +72,8 @@ class CheckResult:
     device_name: str
     dtype: str
     backend: str
+    provider: str | None
+    """What the backend computes on; ``None``: ``device``."""
     answer: str
     """``stored``: that of published weights; ``computed``: made by the plain network in float32 on the CPU."""
     weights: str
@@ -91,7 +93,8 @@ class CheckResult:
         if math.isnan(self.psnr):
             found = "the picture has values that are not finite."
         word = "right" if self.is_right else "wrong"
-        where = f"In {self.dtype} by {self.backend} on {self.device_name}"
+        provider = "" if self.provider is None else f" ({self.provider})"
+        where = f"In {self.dtype} by {self.backend}{provider} on {self.device_name}"
         return f"{where} the stored face is restored {word}: {found}{'' if self.is_right else f' {self._remedy}'}"
 
     def as_json(self) -> dict[str, Any]:
@@ -126,21 +129,23 @@ class SelfCheck:
 
     Args:
         network: as the restorer runs it: a :class:`memgan.network.model.MemGAN`, or what runs one, ``trained``.
-        backend: by which library it runs.
+        backend, provider: by which library it runs, and on what; ``None``: the CPU, or torch's device.
         falls_back: whether float32 takes the place of another type that is wrong; else that is an error.
 
     Raises:
         ConfigError: if the network is of another kind, so that nobody knows its answer.
     """
 
-    def __init__(self, network: nn.Module, backend: str = "torch", *, falls_back: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, backend: str = "torch", provider: str | None = None, *, falls_back: bool = False
+    ) -> None:
         trained = getattr(network, "trained", network)
         if not isinstance(trained, MemGAN):
             raise ConfigError(
                 "the self-check is for networks of memgan, whose answer can be known, not for a "
                 f"{type(network).__name__}; compare its results with those of device='cpu' and dtype='float32'."
             )
-        self.network, self.backend, self.falls_back = network, backend, falls_back
+        self.network, self.backend, self.provider, self.falls_back = network, backend, provider, falls_back
         self._trained = trained
         self._settled: dict[tuple[torch.device, torch.dtype], torch.dtype] = {}
         self._lock = threading.Lock()
@@ -181,7 +186,8 @@ class SelfCheck:
         return result
 
     def _decided(self, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-        if device.type == "cpu" and dtype == torch.float32 and self.backend in _EXACT:
+        is_exact = self.backend in _EXACT and self.provider is None
+        if device.type == "cpu" and dtype == torch.float32 and is_exact:
             return dtype
         takes_over = self.falls_back and dtype != torch.float32
         result = self._known_or_measured(device, dtype, believes_wrong=takes_over)
@@ -233,6 +239,7 @@ class SelfCheck:
             "device_name": device_name(device),
             "dtype": str(dtype).removeprefix("torch."),
             "backend": self.backend,
+            "provider": self.provider,
             "weights": self._weights,
             "versions": versions,
         }

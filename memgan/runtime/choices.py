@@ -8,7 +8,7 @@ MASKS = ("soft", *PARSERS)
 """Of :func:`memgan.faces.parsing.mask_maker`."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 """Of :func:`memgan.runtime.device.choose_dtype`; the first is the default everywhere."""
-BACKENDS = ("torch", "onnx")
+BACKENDS = ("torch", "onnx", "openvino")
 """Of :func:`memgan.restoration.backends.with_backend`."""
 COLOR_ORDERS = ("bgr", "rgb")
 """Of arrays, see :func:`memgan.image.from_array`."""

@@ -4,6 +4,8 @@ import concurrent.futures
 import json
 import os
 import pickle
+import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -379,6 +381,20 @@ def test_a_device_that_returns_the_degraded_face_is_refused() -> None:
             model.enhance(scene())
     model.gfpgan.to("cpu")  # where float32 is right by definition
     assert len(model.enhance(scene())[1]) == 1
+
+
+@pytest.mark.parametrize(("backend", "provider"), [("onnx", None), ("onnx", "GPU"), ("openvino", None)])
+def test_what_another_library_computes_is_checked_but_for_onnxruntimes_float32(
+    backend: str, provider: str | None, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", types.ModuleType("openvino"))
+    check = SelfCheck(trained(), backend, provider)
+    assert check.settled(CPU, torch.float32) == torch.float32
+    assert len(runs) == ((backend, provider) != ("onnx", None))
+    result = check.run(CPU, torch.float32)
+    assert (result.backend, result.provider) == (backend, provider)
+    monkeypatch.setattr(self_check, "_compared", lambda *_: (10.0, 0.1))
+    assert f"Use backend='torch', or install another version of {backend}" in check.run(CPU, torch.float32).verdict
 
 
 @pytest.mark.usefixtures("bfloat16")

@@ -66,7 +66,7 @@ def _as_text(result: "CheckResult") -> str:
     rows = [
         ["device", f"{result.device}: {result.device_name}"],
         ["number type", result.dtype],
-        ["backend", result.backend],
+        ["backend", result.backend if result.provider is None else f"{result.backend} ({result.provider})"],
         ["versions", versions],
         ["seconds", f"{result.seconds:.3f} for a face"],
     ]

@@ -229,6 +229,7 @@ def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestor
         score_threshold=options.score_threshold,  # the detector needs it too
         mask=parts.mask,
         backend=parts.backend,
+        provider=parts.provider,
         threads=parts.threads,
     )
 

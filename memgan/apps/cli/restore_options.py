@@ -164,9 +164,16 @@ class PartOptions:
     )
     half: bool = option(False, "the same as --dtype float16", group="work")
     backend: str = option("torch", "what runs the network on a CPU (default: torch)", group="work", choices=BACKENDS)
+    provider: str | None = option(
+        None,
+        "what onnxruntime or OpenVINO computes on, such as CUDAExecutionProvider, GPU, NPU (default: CPU, the only one "
+        "that was tried)",
+        group="work",
+        metavar="NAME",
+    )
     threads: int | None = option(
         None,
-        "threads of torch, onnxruntime and OpenCV for each picture (default: OMP_NUM_THREADS, or the cores, shared "
+        "threads of torch, onnxruntime, OpenVINO and OpenCV for each picture (default: OMP_NUM_THREADS, or the cores, shared "
         "among the jobs)",
         group="work",
         metavar="N",
