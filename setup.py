@@ -28,6 +28,10 @@ UPSCALE = ["spandrel>=0.4"]  # Real-ESRGAN and its like for the background
 PLOT = ["matplotlib>=3.7"]  # curves of the benchmark
 BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to compare with
 ONNX = ["onnx>=1.16"]  # to export networks; onnxruntime comes with the embedded detector
+OPENVINO = [
+    *ONNX,  # the form in which OpenVINO gets the network
+    "openvino>=2026.1",  # those from 2025.4 to 2026.0 give wrong pictures
+]
 HEIC = ["pillow-heif>=1"]  # earlier ones take over AVIF too where another library asks them to
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
@@ -72,7 +76,7 @@ setup(
             "faces/sharpness.npz",
             "training/recipes/*.json",
         ],
-        "memgan._weights": ["*.safetensors", "README.md"],
+        "memgan._weights": ["*.safetensors", "README.md", "self_check/*.png"],
     },
     include_package_data=False,
     zip_safe=False,
@@ -100,7 +104,8 @@ setup(
         "plot": PLOT,
         "heic": HEIC,
         "onnx": ONNX,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *ONNX, *TEST],
+        "openvino": OPENVINO,
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *OPENVINO, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.apps.cli.main:main"]},
 )

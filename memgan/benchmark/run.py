@@ -14,7 +14,7 @@ from memgan.benchmark.memory import measure_peak
 from memgan.benchmark.report import BenchmarkReport, Measurement, NetworkCost, describe_machine
 from memgan.benchmark.roofline import measure_machine, roofline_of
 from memgan.benchmark.scaling import measure_scaling
-from memgan.benchmark.settings import Options
+from memgan.benchmark.settings import Options, Setup
 from memgan.benchmark.stages import Workbench, network_call, prepare_baseline, prepare_stage
 from memgan.benchmark.timing import limited_threads, measure, ratios
 from memgan.network.cost import count_operations
@@ -74,9 +74,14 @@ class _Run:
     ) -> None:
         self.options, self.progress, self.report, self.device = options, progress, report, device
         self.setup = dataclasses.replace(options.setup, device=str(device))
-        self.benches = {name: Workbench(dataclasses.replace(self.setup, backend=name)) for name in options.backends}
+        self.benches = {name: Workbench(self._setup_of(name)) for name in options.backends}
         self.first = next(iter(self.benches.values()))
+        self.report.dtypes |= {f"{device} {name}": _name(bench.dtype) for name, bench in self.benches.items()}
         self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
+
+    def _setup_of(self, backend: str) -> Setup:
+        provider = None if backend == "torch" else self.setup.provider
+        return dataclasses.replace(self.setup, backend=backend, provider=provider)
 
     def measure(self) -> None:
         if self.baselines or {"network", "roofline"} & set(self.options.only):
@@ -91,8 +96,11 @@ class _Run:
     def _networks(self, batch: int, baselines: list[Baseline]) -> dict[str, float]:
         """Networks alternately; median seconds per face by name, of the first backend."""
         tasks = [self._task("network", name, batch, "faces") for name in self.benches]
+        dtype = choose_dtype(self.setup.dtype, False, self.device)
+        if baselines:
+            self.report.dtypes[f"{self.device}, other networks"] = _name(dtype)
         for baseline in baselines:
-            call = network_call(baseline, self.device, self.setup.dtype, batch, baseline.size_px)
+            call = network_call(baseline, self.device, dtype, batch, baseline.size_px)
             prepare = functools.partial(prepare_baseline, baseline.requested, self.setup, baseline.size_px, batch)
             tasks.append(_Task("network", baseline.name, "torch", batch, "faces", call, prepare))
         measured = self._measure(tasks)
@@ -146,8 +154,7 @@ class _Run:
 
     def _count(self, per_face: dict[str, float]) -> None:
         """Operations of each network, and its roofline if that is wanted."""
-        dtype = choose_dtype(self.setup.dtype, False, self.device)
-        peak = None
+        dtype, peak = self.first.dtype, None
         if "roofline" in self.options.only:
             self.progress(f"{self.device}: peak of the machine")
             peak = self.report.peaks[str(self.device)] = measure_machine(self.device, dtype)
@@ -163,6 +170,10 @@ class _Run:
             counts = count.num_parameters, count.multiply_adds, count.least_bytes, count.moved_bytes
             roofline = None if peak is None else roofline_of(count, peak, per_face[name])
             self.report.costs.append(NetworkCost(name, str(self.device), *counts, roofline))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _described(task: _Task) -> str:

@@ -25,7 +25,9 @@ class Setup:
     """As :class:`memgan.MemGANRestorer` takes them; ``None``: the embedded ones."""
     device: str | None = None
     backend: str = "torch"
-    dtype: str = "float32"
+    provider: str | None = None
+    """Of the backends besides torch."""
+    dtype: str = "auto"
     photo: str | None = None
     """Picture file; ``None``: a drawn picture of ``width`` x ``height`` pixels with ``faces`` faces."""
     width: int = 1920
@@ -68,6 +70,11 @@ class Options:
             if unknown or not chosen:
                 given = ", ".join(map(repr, unknown)) or "empty"
                 raise ConfigError(f"{field} is {given}; allowed: {', '.join(allowed)}.")
+        if self.setup.provider is not None and set(self.backends) == {"torch"}:
+            raise ConfigError(
+                f"provider is {self.setup.provider!r}, and the only backend torch, which has none; add onnx or "
+                "openvino to backends, or leave it out."
+            )
         check_int("number of batch sizes", len(self.batches), 1)
         for batch in self.batches:
             check_int("batch", batch, 1)

@@ -17,6 +17,7 @@ def report_table(report: BenchmarkReport) -> str:
     used = f"{machine['threads']} threads, torch {machine['versions']['torch']}"
     lines = [f"{machine['processor']} ({machine['instructions']}), {used}"]
     lines += [f"{device}: {name}" for device, name in machine["devices"].items()]
+    lines += [f"{place}: {dtype}" for place, dtype in report.dtypes.items()]
     if picture:
         faces = f"{picture['faces']} faces, {picture['faces_found']} found by the detector"
         lines.append(f"picture: {picture['width']} x {picture['height']} ({picture['source']}), {faces}")

@@ -1,13 +1,15 @@
-"""Runs the network of a restorer by torch, or by onnxruntime from an exported graph.
+"""Runs the network of a restorer by torch, or by onnxruntime or OpenVINO from an exported graph.
 
-torch is the default: the fast form of the embedded weights (:mod:`memgan.network.fast`) is about as fast on a CPU as
-onnxruntime is with their graph, and needs neither an export nor a second copy of the weights.
+torch is the default: the fast form of the embedded weights (:mod:`memgan.network.fast`) needs neither an export nor a
+second copy of the weights.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +22,30 @@ from memgan.hub.download import locked
 from memgan.network.config import MemGANConfig
 from memgan.network.model import MemGAN
 from memgan.restoration.onnx_export import INPUT, onnx_bytes
-from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime import onnx_session, openvino_session
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import BACKENDS
 from memgan.runtime.onnx_session import OnnxSession
+from memgan.runtime.openvino_session import OpenVINOSession
 
 KEPT_GRAPHS = 4
-"""Each has the size of the network's weights in float32."""
-_PURPOSE = "backend='onnx'"
+"""Of each backend. Each has the size of the network's weights in float32, or a quarter more."""
+_CPU = "CPU"
+_DTYPES = {"onnx": (torch.float32,), "openvino": (torch.float32, torch.bfloat16)}
 
 
-class OnnxNetwork(nn.Module):
-    """A network, ``trained``, whose pictures onnxruntime makes, by a session of its exported graph.
+class ExportedNetwork(nn.Module):
+    """A network, ``trained``, whose pictures another library makes, by a session of its exported graph.
 
-    Where the input is not on the CPU, the network makes the picture itself. Threads may share it.
+    The network makes the picture itself where the input is not on the CPU, and outside of autocast if the session
+    computes in bfloat16: so a restorer has float32 at hand. Threads may share it.
     """
 
-    def __init__(self, network: MemGAN, session: OnnxSession) -> None:
+    def __init__(self, network: MemGAN, session: OnnxSession | OpenVINOSession, dtype: torch.dtype) -> None:
         super().__init__()
         self.trained = network
         self._session = session
+        self._dtype = dtype
 
     @property
     def config(self) -> MemGANConfig:
@@ -48,7 +54,8 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """(B, 3, S, S) RGB in [-1, 1] to the restored faces alone, of the same shape."""
-        if image.device.type != "cpu":
+        is_meant = self._dtype == torch.float32 or torch.is_autocast_enabled("cpu")
+        if image.device.type != "cpu" or not is_meant:
             return (self.trained(image).image,)
         self.trained.check_image(image)
         # One by one: a batch is no faster on a CPU, and takes as many times the memory.
@@ -56,67 +63,99 @@ class OnnxNetwork(nn.Module):
         return (torch.from_numpy(np.concatenate(faces)),)
 
 
-def with_backend(network: nn.Module, backend: str, *, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def with_backend(
+    network: nn.Module, backend: str, *, device: torch.device, dtype: torch.dtype, provider: str | None = None
+) -> nn.Module:
     """A restorer's network in the form in which ``backend`` runs it.
 
     Args:
-        backend: ``torch``: as it is; ``onnx``: by onnxruntime, whose graph is exported at the first time (seconds) and
-            kept in memgan's cache, which has those of the :data:`KEPT_GRAPHS` networks used last.
+        backend: ``torch``: as it is; ``onnx``: by onnxruntime; ``openvino``: by OpenVINO. For these two the graph is
+            exported at the first time (seconds). The graph or what OpenVINO compiles of it is kept in memgan's cache,
+            which has those of the :data:`KEPT_GRAPHS` networks used last.
         device, dtype: what the restorer runs on and in.
+        provider: what the backend computes on, see :func:`memgan.runtime.onnx_session.check_provider` and
+            :func:`memgan.runtime.openvino_session.check_provider`; ``None``: the CPU.
 
     Raises:
-        ConfigError: if ``backend`` is none of them, or ``onnx`` with anything but a MemGAN in float32 on the CPU.
-        MissingDependencyError: if ``onnx`` is wanted and its packages are not installed.
+        ConfigError: if ``backend`` is none of them; ``onnx`` with anything but a MemGAN in float32 on the CPU,
+            ``openvino`` with anything but one in float32 or bfloat16 on the CPU; if the provider is not there, or is
+            given for ``torch``.
+        MissingDependencyError: if the packages of the backend are not installed.
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "torch":
+        if provider is not None:
+            raise ConfigError(
+                f"provider is {provider!r}, which is for backend='onnx' and backend='openvino'; torch computes on the "
+                "device: leave provider out."
+            )
         return network
-    if not isinstance(network, MemGAN) or device.type != "cpu" or dtype != torch.float32:
-        given = f"{type(network).__name__} in {str(dtype).removeprefix('torch.')} on {str(device)!r}"
+    allowed = _DTYPES[backend]
+    if not isinstance(network, MemGAN) or device.type != "cpu" or dtype not in allowed:
+        given = f"{type(network).__name__} in {_name(dtype)} on {str(device)!r}"
         raise ConfigError(
-            f"backend='onnx' is for a MemGAN in float32 on the CPU, not for {given}; use backend='torch', or "
-            "device='cpu' and no dtype."
+            f"backend={backend!r} is for a MemGAN in {' or '.join(map(_name, allowed))} on the CPU, not for {given}; "
+            "use backend='torch', or device='cpu' and dtype='float32'."
         )
-    return _onnx_network(network)
+    purpose = f"backend={backend!r}"
+    opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
+    if backend == "onnx":
+        provider = onnx_session.check_provider(provider or _CPU, purpose)
+        opened = functools.partial(OnnxSession, purpose=purpose, provider=provider)
+        path = cache_folder() / "onnx" / f"{_digest(network)}.onnx"
+    else:
+        provider = openvino_session.check_provider(provider or _CPU, purpose, _name(dtype))
+        opened = functools.partial(OpenVINOSession, purpose=purpose, provider=provider, dtype=_name(dtype))
+        compiler = openvino_session.fingerprint(provider, purpose), _name(dtype)
+        path = cache_folder() / "openvino" / f"{_digest(network, *compiler)}.blob"
+    return ExportedNetwork(network, _session(network, path, opened), dtype)
 
 
-def _onnx_network(network: MemGAN) -> OnnxNetwork:
-    path, graph = _graph_path(network), None
-    session = _kept_session(path)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _session(
+    network: MemGAN, path: Path, opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
+) -> OnnxSession | OpenVINOSession:
+    """A session of the file at ``path``, which is written first if it is missing or damaged."""
+    session = _kept_session(path, opened)
+    if session is not None:
+        return session
+    made: OnnxSession | OpenVINOSession | None = None
     try:
-        if session is None:
-            with locked(path.with_name("graphs")):  # of several processes one exports, and the others wait for it
-                session = _kept_session(path)
-                if session is None:
-                    graph = onnx_bytes(network)
-                    with atomic_write(path, make_folders=True) as temporary:
-                        temporary.write_bytes(graph)
-                    keep_newest(path.parent, path.suffix, KEPT_GRAPHS)
-    except OutputError as error:  # the graph works all the same, and is exported again the next time
-        warnings.warn(f"the graph of backend='onnx' is not kept: {error}", stacklevel=2)
-    if session is None:
-        session = OnnxSession(onnx_bytes(network) if graph is None else graph, _PURPOSE)
-    return OnnxNetwork(network, session)
+        with locked(path.with_name("graphs")):  # of several processes one exports, and the others wait for it
+            session = _kept_session(path, opened)
+            if session is not None:
+                return session
+            made = opened(onnx_bytes(network))
+            made.save(path)
+            keep_newest(path.parent, path.suffix, KEPT_GRAPHS)
+    except OutputError as error:  # the session works all the same, and is made again the next time
+        warnings.warn(f"the graph of backend={path.parent.name!r} is not kept: {error}", stacklevel=2)
+    return opened(onnx_bytes(network)) if made is None else made
 
 
-def _kept_session(path: Path) -> OnnxSession | None:
-    """A session of a graph in the cache; ``None`` if there is none that is whole."""
+def _kept_session(
+    path: Path, opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
+) -> OnnxSession | OpenVINOSession | None:
+    """A session of a file in the cache; ``None`` if there is none that is whole."""
     if not path.is_file():
         return None
     try:
-        session = OnnxSession(path, _PURPOSE)
-    except WeightsError:  # damaged, and easily exported again
+        session = opened(path)
+    except WeightsError:  # damaged, and easily made again
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # the graphs used last are kept
+        os.utime(path)  # the files used last are kept
     return session
 
 
-def _graph_path(network: MemGAN) -> Path:
-    """Where the graph of these weights, as this version of memgan and torch exports it, is kept."""
-    digest = hashlib.sha256(torch.__version__.encode())
+def _digest(network: MemGAN, *further: str) -> str:
+    """Of these weights, as this version of memgan and torch exports them, and of what else a file depends on."""
+    digest = hashlib.sha256(repr((torch.__version__, *further)).encode())
     package = Path(__file__).resolve().parents[1]
     for source in (package / "restoration" / "onnx_export.py", *sorted((package / "network").glob("*.py"))):
         digest.update(source.read_bytes())
@@ -124,4 +163,4 @@ def _graph_path(network: MemGAN) -> Path:
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return cache_folder() / "onnx" / f"{digest.hexdigest()[:32]}.onnx"
+    return digest.hexdigest()[:32]

@@ -5,17 +5,31 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from memgan.errors import MissingDependencyError, WeightsError
+from memgan.errors import ConfigError, MissingDependencyError, WeightsError
+from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.privacy import keep_private
 
 
+_SUFFIX = "ExecutionProvider"
+_CPU = f"CPU{_SUFFIX}"
+_BUILDS = {
+    "CUDA": "onnxruntime-gpu",
+    "Tensorrt": "onnxruntime-gpu",
+    "Dml": "onnxruntime-directml",
+    "CoreML": "onnxruntime on macOS",
+    "OpenVINO": "onnxruntime-openvino",
+}
+"""Packages that bring a provider, each in the place of ``onnxruntime``."""
+
+
 class OnnxSession:
-    """An ``onnxruntime.InferenceSession`` on the CPU that several threads at once may run, and that outlives a fork.
+    """An ``onnxruntime.InferenceSession`` that several threads at once may run, and that outlives a fork.
 
     As many threads work for it as torch has where it is made, or in a fork where it runs first. Pickled, it is the
     file's bytes or path.
@@ -23,16 +37,18 @@ class OnnxSession:
     Args:
         network: bytes or path of an ONNX file.
         purpose: what needs it, for the errors' messages.
+        provider: see :func:`check_provider`.
 
     Raises:
         MissingDependencyError: if onnxruntime is not installed.
+        ConfigError: if it does not have the provider, or the provider does not start.
         WeightsError: if it cannot run the file.
     """
 
-    def __init__(self, network: bytes | str | os.PathLike[str], purpose: str) -> None:
-        self._source = network if isinstance(network, bytes) else os.fspath(network)
-        self._purpose = purpose
-        self._session = _opened(self._source, purpose)
+    def __init__(self, network: bytes | str | os.PathLike[str], purpose: str, provider: str = _CPU) -> None:
+        source = network if isinstance(network, bytes) else os.fspath(network)
+        self._given = source, purpose, check_provider(provider, purpose)
+        self._session = _opened(*self._given)
         self._forked = False
         self._lock = threading.Lock()
         _sessions.add(self)
@@ -42,13 +58,23 @@ class OnnxSession:
         if self._forked:
             with self._lock:
                 if self._forked:
-                    self._session = _opened(self._source, self._purpose)
+                    self._session = _opened(*self._given)
                     self._forked = False
         found: list[np.ndarray] = self._session.run(outputs, inputs)
         return found
 
-    def __reduce__(self) -> tuple[type["OnnxSession"], tuple[bytes | str, str]]:
-        return OnnxSession, (self._source, self._purpose)
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the ONNX file that it runs.
+
+        Raises:
+            OutputError: if the file cannot be written.
+        """
+        source = self._given[0]
+        with atomic_write(path, make_folders=True) as temporary:
+            temporary.write_bytes(source if isinstance(source, bytes) else Path(source).read_bytes())
+
+    def __reduce__(self) -> tuple[type["OnnxSession"], tuple[bytes | str, str, str]]:
+        return OnnxSession, self._given
 
     def _after_fork(self) -> None:
         """Its threads did not come along: it must neither run again nor be destroyed, which would wait for them."""
@@ -60,7 +86,30 @@ class OnnxSession:
 _sessions: "weakref.WeakSet[OnnxSession]" = weakref.WeakSet()
 
 
-def _opened(source: bytes | str, purpose: str) -> Any:
+def check_provider(provider: str, purpose: str) -> str:
+    """The name of an execution provider as onnxruntime spells it.
+
+    Args:
+        provider: such as ``CUDAExecutionProvider``, or ``CUDA`` for short, in letters of any case.
+        purpose: what needs it, for the errors' messages.
+
+    Raises:
+        MissingDependencyError: if onnxruntime is not installed.
+        ConfigError: if the installed onnxruntime does not have it.
+    """
+    wanted = provider.lower().removesuffix(_SUFFIX.lower())
+    found = _library(purpose).get_available_providers()
+    for name in found:
+        if str(name).removesuffix(_SUFFIX).lower() == wanted:
+            return str(name)
+    builds = ", ".join(f"{short} by {package}" for short, package in _BUILDS.items())
+    raise ConfigError(
+        f"provider is {provider!r}; the installed onnxruntime has {', '.join(found)}: take one of them, or install the "
+        f"package that has it in the place of onnxruntime ({builds})."
+    )
+
+
+def _library(purpose: str) -> Any:
     keep_private("onnxruntime")
     try:
         import onnxruntime
@@ -68,6 +117,11 @@ def _opened(source: bytes | str, purpose: str) -> Any:
         raise MissingDependencyError(
             f"{purpose} needs onnxruntime; install it with: pip install onnxruntime"
         ) from error
+    return onnxruntime
+
+
+def _opened(source: bytes | str, purpose: str, provider: str) -> Any:
+    onnxruntime = _library(purpose)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; the library itself prints nothing
     # One setting for both libraries: torch follows OMP_NUM_THREADS, onnxruntime by itself does not.
@@ -78,12 +132,18 @@ def _opened(source: bytes | str, purpose: str) -> Any:
     options.enable_mem_pattern = False
     try:
         # Without its fallback, which prints to standard output and tries the same again.
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        session = onnxruntime.InferenceSession(source, options, providers=[provider], enable_fallback=0)
     except Exception as error:  # its own kinds of error have no common base but this one
         what = "its ONNX data" if isinstance(source, bytes) else source
         raise WeightsError(
             f"{purpose}: onnxruntime cannot run {what} ({error}); it is damaged, or needs a newer one."
         ) from error
+    if provider not in session.get_providers():  # it says so in a log only, and takes the CPU
+        raise ConfigError(
+            f"provider {provider} does not start on this machine: its driver or one of its libraries is missing; "
+            "take provider='CPU', or see onnxruntime's page on this provider for what it needs."
+        )
+    return session
 
 
 def _after_fork() -> None:

@@ -21,7 +21,7 @@ from memgan.image import load_picture, save_picture
 from memgan.image.picture import from_array
 from memgan.network.fast import FastMemGAN
 from memgan.restoration import backends
-from memgan.restoration.backends import OnnxNetwork, with_backend
+from memgan.restoration.backends import ExportedNetwork, with_backend
 from memgan.restoration.gfpgan import GFPGANNetwork
 from memgan.restoration.onnx_export import onnx_bytes
 
@@ -52,7 +52,7 @@ def graphs(home):
 
 def test_faces_are_those_of_torch_and_evidence_is_kept(checkpoint):
     by_onnx, by_torch = restorer(checkpoint, backend="onnx"), restorer(checkpoint)
-    assert isinstance(by_onnx.network, OnnxNetwork) and isinstance(by_torch.network, FastMemGAN)
+    assert isinstance(by_onnx.network, ExportedNetwork) and isinstance(by_torch.network, FastMemGAN)
     made, expected = (r.restore(scene(), evidence=True).faces[0] for r in (by_onnx, by_torch))
     assert np.abs(made.restored.astype(int) - expected.restored).max() <= 1 and expected.restored.std() > 1
     assert set(made.evidence) == set(expected.evidence)
@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(home):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt"}, "backend is 'tensorrt'; allowed are torch, onnx"),
+        ({"backend": "tensorrt"}, "backend is 'tensorrt'; allowed are torch, onnx, openvino"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "FastMemGAN in bfloat16 on 'cpu'; use backend='torch'"),
     ],
 )

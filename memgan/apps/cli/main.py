@@ -17,6 +17,7 @@ COMMANDS = {
     "restore": "restore the faces of photographs",
     "models": "list the published weights: size, license, metrics, and where they are",
     "download": "fetch published weights, or a model of the Hugging Face hub",
+    "check": "find out whether a device restores faces right: a stored one against its stored answer",
     "verify": "check weight files against their published SHA-256",
     "info": "show configuration, size and cost of a network, and versions",
     "convert": "turn a pickled weight file of facexlib or memgan into safetensors",
@@ -31,7 +32,7 @@ COMMANDS = {
 """Each is a module of :mod:`memgan.apps.cli`, or an app (a folder of :mod:`memgan.apps`), with two functions:
 ``add_arguments(parser)`` and ``run(args) -> int``."""
 
-PRINTING = ("models", "verify", "info", "evaluate", "benchmark")
+PRINTING = ("models", "check", "verify", "info", "evaluate", "benchmark")
 """Commands whose result is what they print."""
 
 

@@ -167,7 +167,6 @@ def _work(
         known = {
             "run": secrets.token_hex(8),
             "weights": weights,
-            "dtype": str(restorer.pipeline.dtype).removeprefix("torch."),
             "device": str(restorer.device),
             "backend": parts.backend,
         }
@@ -230,6 +229,7 @@ def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestor
         score_threshold=options.score_threshold,  # the detector needs it too
         mask=parts.mask,
         backend=parts.backend,
+        provider=parts.provider,
         threads=parts.threads,
     )
 
