@@ -36,6 +36,8 @@ class Measurement(Timing):
     unit: str
     """``faces`` or ``pictures``."""
     memory: PeakMemory | None = None
+    dtype: str | None = None
+    """What the network ran in; ``None``: the stage has none, or the report is of an earlier version."""
     ratio: Spread | None = None
     """Of another network: how many times as long it takes as the first one, round by round."""
 
@@ -68,8 +70,6 @@ class BenchmarkReport:
     picture: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Its source, size, faces, and how many of them the detector finds; empty if none was needed."""
     measurements: list[Measurement] = dataclasses.field(default_factory=list)
-    dtypes: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What networks ran in, by device and backend."""
     costs: list[NetworkCost] = dataclasses.field(default_factory=list)
     peaks: dict[str, MachinePeak] = dataclasses.field(default_factory=dict)
     """By device."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,7 @@ class _Task:
     stage: str
     network: str
     backend: str
+    dtype: str | None
     items: int
     unit: str
     call: Callable[[], Any]
@@ -74,14 +76,14 @@ class _Run:
     ) -> None:
         self.options, self.progress, self.report, self.device = options, progress, report, device
         self.setup = dataclasses.replace(options.setup, device=str(device))
-        self.benches = {name: Workbench(self._setup_of(name)) for name in options.backends}
-        self.first = next(iter(self.benches.values()))
-        self.report.dtypes |= {f"{device} {name}": _name(bench.dtype) for name, bench in self.benches.items()}
+        forms = itertools.product(options.backends, options.dtypes)
+        self.benches = [Workbench(self._setup_of(*form)) for form in forms]
+        self.first = self.benches[0]
         self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
 
-    def _setup_of(self, backend: str) -> Setup:
+    def _setup_of(self, backend: str, dtype: str) -> Setup:
         provider = None if backend == "torch" else self.setup.provider
-        return dataclasses.replace(self.setup, backend=backend, provider=provider)
+        return dataclasses.replace(self.setup, backend=backend, dtype=dtype, provider=provider)
 
     def measure(self) -> None:
         if self.baselines or {"network", "roofline"} & set(self.options.only):
@@ -95,14 +97,13 @@ class _Run:
 
     def _networks(self, batch: int, baselines: list[Baseline]) -> dict[str, float]:
         """Networks alternately; median seconds per face by name, of the first backend."""
-        tasks = [self._task("network", name, batch, "faces") for name in self.benches]
-        dtype = choose_dtype(self.setup.dtype, False, self.device)
-        if baselines:
-            self.report.dtypes[f"{self.device}, other networks"] = _name(dtype)
-        for baseline in baselines:
+        tasks = [self._task("network", bench, batch, "faces") for bench in self.benches]
+        for baseline, requested in itertools.product(baselines, self.options.dtypes):
+            dtype = choose_dtype(requested, False, self.device)
             call = network_call(baseline, self.device, dtype, batch, baseline.size_px)
-            prepare = functools.partial(prepare_baseline, baseline.requested, self.setup, baseline.size_px, batch)
-            tasks.append(_Task("network", baseline.name, "torch", batch, "faces", call, prepare))
+            setup = dataclasses.replace(self.setup, dtype=requested)
+            prepare = functools.partial(prepare_baseline, baseline.requested, setup, baseline.size_px, batch)
+            tasks.append(_Task("network", baseline.name, "torch", _name(dtype), batch, "faces", call, prepare))
         measured = self._measure(tasks)
         base = measured[0]
         compared = (dataclasses.replace(one, ratio=ratios(one, base)) for one in measured[1:])
@@ -116,16 +117,16 @@ class _Run:
         for part, unit in _PARTS.items():
             items = len(self.first.faces) if unit == "faces" else 1
             if part in self.options.only and items:
-                backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
-                tasks += [self._task(part, backend, items, unit) for backend in backends]
+                benches = self.benches if part == "enhance" else self.benches[:1]  # the others do not run the network
+                tasks += [self._task(part, bench, items, unit) for bench in benches]
             elif part in self.options.only:
                 self.report.notes.append(f"{part}: left out, as the picture has no faces")
         self.report.measurements += self._measure(tasks)
 
-    def _task(self, stage: str, backend: str, items: int, unit: str) -> _Task:
-        bench = self.benches[backend]
+    def _task(self, stage: str, bench: Workbench, items: int, unit: str) -> _Task:
         prepare = functools.partial(prepare_stage, bench.setup, stage, items)
-        return _Task(stage, MEMGAN, backend, items, unit, bench.stage(stage, items), prepare)
+        dtype = _name(bench.dtype) if stage in ("network", "enhance") else None
+        return _Task(stage, MEMGAN, bench.setup.backend, dtype, items, unit, bench.stage(stage, items), prepare)
 
     def _measure(self, tasks: list[_Task]) -> list[Measurement]:
         """Time tasks alternately, and then the memory of each."""
@@ -141,7 +142,7 @@ class _Run:
                 if task.stage in _RESTORE_BEFORE:
                     memory = dataclasses.replace(memory, process=None)
             labels = task.stage, task.network, str(self.device), task.backend, task.items, task.unit
-            measured.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory))
+            measured.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory, task.dtype))
         return measured
 
     def _describe_picture(self) -> None:
@@ -177,7 +178,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _described(task: _Task) -> str:
-    return f"{task.stage} of {task.network} {task.backend} x {task.items}"
+    return " ".join(filter(None, [task.stage, "of", task.network, task.backend, task.dtype, f"x {task.items}"]))
 
 
 def _torch_network(bench: Workbench) -> nn.Module:
