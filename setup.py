@@ -76,7 +76,7 @@ setup(
             "faces/sharpness.npz",
             "training/recipes/*.json",
         ],
-        "memgan._weights": ["*.safetensors", "README.md"],
+        "memgan._weights": ["*.safetensors", "README.md", "self_check/*.png"],
     },
     include_package_data=False,
     zip_safe=False,

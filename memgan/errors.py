@@ -28,6 +28,10 @@ class DataError(MemGANError, ValueError):
     """A training or evaluation data set is missing, empty or unreadable."""
 
 
+class DeviceError(MemGANError, RuntimeError):
+    """A device computes something else than what the network is."""
+
+
 class WeightsError(MemGANError):
     """Weights cannot be used."""
 

@@ -72,6 +72,23 @@ def fuzz_seconds(request: pytest.FixtureRequest) -> float | None:
     return seconds
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is kept in the cache of whoever runs the tests, and nothing of it is believed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMGAN_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _chosen_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``dtype="auto"`` is float32 on every machine, unless a test says what its processor computes in."""
+    import torch
+
+    for question in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, question, lambda: False, raising=False)
+
+
 class NetworkBlockedError(RuntimeError):
     """A test wanted to leave this machine. No ``OSError``, which code under test might take for a missing network."""
 

@@ -71,7 +71,7 @@ def main(weights: Path, folder: Path) -> dict[str, Any]:
     picture = cv2.resize(photo, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
 
     def make() -> MemGANRestorer:
-        return MemGANRestorer(weights, device="cpu", upscale=1, identity=busy)
+        return MemGANRestorer(weights, device="cpu", upscale=1, identity=busy, dtype="float32")
 
     restorer = make()
     expected = restorer.restore(picture)
@@ -92,7 +92,7 @@ def main(weights: Path, folder: Path) -> dict[str, Any]:
         may_end.wait()
         return np.ones(1)
 
-    slow = MemGANRestorer(weights, device="cpu", identity=wait)
+    slow = MemGANRestorer(weights, device="cpu", identity=wait, dtype="float32")
     thread = threading.Thread(target=lambda: slow.restore(scene(), faces=[(50, 40, 90, 90)]))
     thread.start()
     at_work.wait()

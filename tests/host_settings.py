@@ -64,7 +64,16 @@ PRECISION: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "no subnormal numbers": lambda: set_for(torch.set_flush_denormal, True, False),
 }
 """What programs choose for speed: it is honored, and sums may be rounded otherwise."""
-CHECKS = ("random states", "other thread", "overlap", "compiled", "detector", "settings stay", "converted later")
+CHECKS = (
+    "random states",
+    "bfloat16 and its self-check",
+    "other thread",
+    "overlap",
+    "compiled",
+    "detector",
+    "settings stay",
+    "converted later",
+)
 
 
 def arrays_of(restorer: MemGANRestorer) -> list[np.ndarray]:
@@ -82,7 +91,8 @@ def state_of_generators() -> tuple[Any, ...]:
 
 def main(weights: Path) -> dict[str, int]:
     def make(**options: Any) -> MemGANRestorer:
-        return MemGANRestorer(weights, detector=FakeDetector(face_at(70, 60)), device="cpu", upscale=1, **options)
+        options = {"detector": FakeDetector(face_at(70, 60)), "device": "cpu", "dtype": "float32", **options}
+        return MemGANRestorer(weights, upscale=1, **options)
 
     off: dict[str, int] = {}
     states = state_of_generators()
@@ -92,6 +102,13 @@ def main(weights: Path) -> dict[str, int]:
     for name, setting in {**SETTINGS, **PRECISION}.items():
         with setting():
             off[name] = max(levels_off(expected, arrays_of(built)), levels_off(expected, arrays_of(make())))
+
+    coarse = make(dtype="bfloat16")
+    in_bfloat16 = arrays_of(coarse)
+    with torch.autocast("cpu", torch.float16), torch.inference_mode(), torch.device("meta"), warnings_as_errors():
+        results = arrays_of(coarse), arrays_of(make(dtype="bfloat16"))
+        off["bfloat16 and its self-check"] = max(levels_off(in_bfloat16, result) for result in results)
+        off["bfloat16 and its self-check"] += int(not coarse.check().is_right)
 
     in_thread: list[int] = []
     with SETTINGS["float64"](), SETTINGS["default device"]():

@@ -123,6 +123,8 @@ class OtherDevice(_Rules):
             (torch.cuda, "current_stream", _Stream),
             (torch.cuda, "stream", contextlib.nullcontext),
             (torch.cuda, "mem_get_info", lambda device: (2**34, 2**34)),
+            (torch.cuda, "get_device_name", lambda device: "stand-in"),
+            (torch.cuda, "get_device_capability", lambda device: (7, 5)),
             (torch.cuda, "get_rng_state", lambda device: torch.get_rng_state()),  # CUDA's too lies on the CPU
             (torch.cuda, "set_rng_state", set_rng_state),
         ):

@@ -19,6 +19,7 @@ PARENTS = {
     "ImageError": (errors.MemGANError, ValueError),
     "OutputError": (errors.MemGANError, OSError),
     "DataError": (errors.MemGANError, ValueError),
+    "DeviceError": (errors.MemGANError, RuntimeError),
     "WeightsError": (errors.MemGANError,),
     "WeightsNotFoundError": (errors.WeightsError, FileNotFoundError),
     "ChecksumError": (errors.WeightsError,),

@@ -21,6 +21,7 @@ from memgan.network.config import MemGANConfig
 ROOT = Path(__file__).resolve().parents[1]
 MAX_EMBEDDED_BYTES = 48_000_000
 SPEC = hub.REGISTRY[hub.DEFAULT_NAME]
+SELF_CHECK = {"self_check/face.png", f"self_check/{SPEC.name}.png"}
 
 # Distributions by the names they are imported under, where these differ.
 DISTRIBUTIONS = {
@@ -45,7 +46,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for name in ("setup.py", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, root)
-    ignore = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.jpg", "*.png", "*.webp", "_weights")
+    ignore = shutil.ignore_patterns("__pycache__", "*.safetensors", "*.jpg", "*.webp", "_weights")
     for name in ("memgan", "weights", "tests", "examples"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
     weights = hub.save(root / "weights" / SPEC.filename, MemGANConfig(image_size=16), {"a": torch.zeros(3)})
@@ -109,6 +110,7 @@ def test_wheel_contents(wheel: Path, checkout: Path) -> None:
     code = {str(path.relative_to(checkout)) for path in (checkout / "memgan").rglob("*.py")}
     assert code <= names, f"missing: {sorted(code - names)}; does a folder lack its __init__.py?"
     assert {"memgan/py.typed", "memgan/_weights/README.md", f"memgan/_weights/{SPEC.filename}"} <= names
+    assert {f"memgan/_weights/{name}" for name in SELF_CHECK} <= names
     assert {"memgan/evaluation/metrics/niqe_pristine.npz", "memgan/faces/sharpness.npz"} <= names
     assert "memgan/training/recipes/memgan-mobile-512.json" in names
     assert any(name.endswith("licenses/LICENSE") or name.endswith("dist-info/LICENSE") for name in names)
@@ -145,6 +147,7 @@ def test_sdist_contents(sdist: Path) -> None:
         "tests/conftest.py",
         "tests/ruff.toml",
     }
+    needed |= {f"weights/{name}" for name in SELF_CHECK}
     assert needed <= names, f"missing: {sorted(needed - names)}"
     assert not [name for name in names if "__pycache__" in name or "TRAINING_LOG" in name]
 

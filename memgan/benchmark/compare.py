@@ -17,7 +17,7 @@ from memgan.errors import ConfigError, MemGANError
 from memgan.runtime.checks import check_int, parse_json
 
 _LAST_LINES = 5  # of a process that failed
-_SETUP = ("weights", "dtype", "upscale")  # the picture is compared as it was, device and backend belong to a stage
+_SETUP = ("weights", "upscale")  # the picture is compared as it was; device, backend and dtype belong to a stage
 _COUNTS = ("repeats", "warmup")
 _REMEDY = "give a file that `memgan benchmark -o FILE` wrote"
 
@@ -143,32 +143,38 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
         memory = PeakMemory(**{field.name: memory.get(field.name) for field in dataclasses.fields(PeakMemory)})
     stage, network, device, backend = (str(data[field]) for field in ("stage", "network", "device", "backend"))
     items, unit = int(data["items"]), str(data["unit"])
-    return Measurement(seconds, cpu_seconds, stage, network, device, backend, items, unit, memory)
+    dtype = None if data.get("dtype") is None else str(data["dtype"])
+    return Measurement(seconds, cpu_seconds, stage, network, device, backend, items, unit, memory, dtype)
 
 
 def _joined(*named: tuple[str, BenchmarkReport], rounds: int | None = None) -> ReportComparison:
     """Compare two reports, each with its name."""
     a, b = (Side(name, report.machine, report.options, report.picture) for name, report in named)
-    ours, theirs = (_labeled(report) for _, report in named)
+    with_dtype = all(any(one.dtype is not None for one in report.measurements) for _, report in named)
+    ours, theirs = (_labeled(report, with_dtype) for _, report in named)
     stages = []
     for one, other in ((ours[label], theirs[label]) for label in ours if label in theirs):
         # Rounds of separate runs did not meet the same moments: only their medians are comparable.
         of_medians = Spread((other.seconds.median / one.seconds.median,))
         stages.append(StageComparison(one, other, of_medians if rounds is None else ratios(other, one)))
     if not stages:
-        told = [f"{name} ({', '.join(_labeled(report)) or 'nothing timed'})" for name, report in named]
+        told = [f"{name} ({', '.join(one) or 'nothing timed'})" for (name, _), one in zip(named, (ours, theirs))]
         raise ConfigError(
-            f"{' and '.join(told)} have no stage in common; measure both with the same --only, --batch, --device and "
-            "--backend."
+            f"{' and '.join(told)} have no stage in common; measure both with the same --only, --batch, --device, "
+            "--backend and --dtype."
         )
     alone = [label for label in ours if label not in theirs], [label for label in theirs if label not in ours]
     notes = [f"only {side} has {', '.join(labels)}" for side, labels in zip("AB", alone) if labels]
     return ReportComparison(a, b, stages, rounds, _warnings(a, b, {stage.a.stage for stage in stages}), notes)
 
 
-def _labeled(report: BenchmarkReport) -> dict[str, Measurement]:
-    """Measurements by all that two must have in common to be compared."""
-    return {f"{m.stage} of {m.network} on {m.device} {m.backend} x {m.items}": m for m in report.measurements}
+def _labeled(report: BenchmarkReport, with_dtype: bool = True) -> dict[str, Measurement]:
+    """Measurements by all that two must have in common to be compared; earlier versions do not tell the number type."""
+    labeled = {}
+    for one in report.measurements:
+        dtype = f" {one.dtype}" if with_dtype and one.dtype is not None else ""
+        labeled[f"{one.stage} of {one.network} on {one.device} {one.backend}{dtype} x {one.items}"] = one
+    return labeled
 
 
 def _warnings(a: Side, b: Side, stages: set[str]) -> list[str]:
@@ -217,7 +223,7 @@ def _arguments(options: Options) -> list[str]:
     """
     setup = options.setup
     words: list[Any] = ["--only", *options.only, "--backend", *options.backends, "--batch", *options.batches]
-    words += ["--repeats", options.repeats, "--warmup", options.warmup, "--dtype", setup.dtype]
+    words += ["--repeats", options.repeats, "--warmup", options.warmup, "--dtype", *options.dtypes]
     words += ["--size", f"{setup.width}x{setup.height}", "--faces", setup.faces, "--upscale", setup.upscale]
     devices = [device for device in options.devices if device is not None]
     words += ["--device", *devices] if devices else []

@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from memgan.benchmark.memory import PeakMemory
 from memgan.benchmark.roofline import MachinePeak, Roofline
 from memgan.benchmark.scaling import Scaling
 from memgan.benchmark.timing import Spread, Timing
+from memgan.runtime.device import processor_name
 from memgan.runtime.threads import usable_cores
 from memgan.version import __version__
 
@@ -36,6 +36,8 @@ class Measurement(Timing):
     unit: str
     """``faces`` or ``pictures``."""
     memory: PeakMemory | None = None
+    dtype: str | None = None
+    """What the network ran in; ``None``: the stage has none, or the report is of an earlier version."""
     ratio: Spread | None = None
     """Of another network: how many times as long it takes as the first one, round by round."""
 
@@ -95,7 +97,7 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
     """Processor, cores, threads in use, memory, system, versions, and the names of CUDA devices."""
     installed = importlib.metadata.distributions()
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
@@ -106,10 +108,3 @@ def describe_machine(devices: list[torch.device]) -> dict[str, Any]:
         "versions": {"memgan": __version__} | {one.name: one.version for one in installed if one.name in PACKAGES},
         "devices": {str(device): torch.cuda.get_device_name(device) for device in devices if device.type == "cuda"},
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,7 @@ class _Task:
     stage: str
     network: str
     backend: str
+    dtype: str | None
     items: int
     unit: str
     call: Callable[[], Any]
@@ -74,13 +76,14 @@ class _Run:
     ) -> None:
         self.options, self.progress, self.report, self.device = options, progress, report, device
         self.setup = dataclasses.replace(options.setup, device=str(device))
-        self.benches = {name: Workbench(self._setup_of(name)) for name in options.backends}
-        self.first = next(iter(self.benches.values()))
+        forms = itertools.product(options.backends, options.dtypes)
+        self.benches = [Workbench(self._setup_of(*form)) for form in forms]
+        self.first = self.benches[0]
         self.baselines = build_baselines(options.against, device, self.first.size_px, self.setup.weights)
 
-    def _setup_of(self, backend: str) -> Setup:
+    def _setup_of(self, backend: str, dtype: str) -> Setup:
         provider = None if backend == "torch" else self.setup.provider
-        return dataclasses.replace(self.setup, backend=backend, provider=provider)
+        return dataclasses.replace(self.setup, backend=backend, dtype=dtype, provider=provider)
 
     def measure(self) -> None:
         if self.baselines or {"network", "roofline"} & set(self.options.only):
@@ -94,11 +97,13 @@ class _Run:
 
     def _networks(self, batch: int, baselines: list[Baseline]) -> dict[str, float]:
         """Networks alternately; median seconds per face by name, of the first backend."""
-        tasks = [self._task("network", name, batch, "faces") for name in self.benches]
-        for baseline in baselines:
-            call = network_call(baseline, self.device, self.setup.dtype, batch, baseline.size_px)
-            prepare = functools.partial(prepare_baseline, baseline.requested, self.setup, baseline.size_px, batch)
-            tasks.append(_Task("network", baseline.name, "torch", batch, "faces", call, prepare))
+        tasks = [self._task("network", bench, batch, "faces") for bench in self.benches]
+        for baseline, requested in itertools.product(baselines, self.options.dtypes):
+            dtype = choose_dtype(requested, False, self.device)
+            call = network_call(baseline, self.device, dtype, batch, baseline.size_px)
+            setup = dataclasses.replace(self.setup, dtype=requested)
+            prepare = functools.partial(prepare_baseline, baseline.requested, setup, baseline.size_px, batch)
+            tasks.append(_Task("network", baseline.name, "torch", _name(dtype), batch, "faces", call, prepare))
         measured = self._measure(tasks)
         base = measured[0]
         compared = (dataclasses.replace(one, ratio=ratios(one, base)) for one in measured[1:])
@@ -112,16 +117,16 @@ class _Run:
         for part, unit in _PARTS.items():
             items = len(self.first.faces) if unit == "faces" else 1
             if part in self.options.only and items:
-                backends = list(self.benches)[: None if part == "enhance" else 1]  # the others do not run the network
-                tasks += [self._task(part, backend, items, unit) for backend in backends]
+                benches = self.benches if part == "enhance" else self.benches[:1]  # the others do not run the network
+                tasks += [self._task(part, bench, items, unit) for bench in benches]
             elif part in self.options.only:
                 self.report.notes.append(f"{part}: left out, as the picture has no faces")
         self.report.measurements += self._measure(tasks)
 
-    def _task(self, stage: str, backend: str, items: int, unit: str) -> _Task:
-        bench = self.benches[backend]
+    def _task(self, stage: str, bench: Workbench, items: int, unit: str) -> _Task:
         prepare = functools.partial(prepare_stage, bench.setup, stage, items)
-        return _Task(stage, MEMGAN, backend, items, unit, bench.stage(stage, items), prepare)
+        dtype = _name(bench.dtype) if stage in ("network", "enhance") else None
+        return _Task(stage, MEMGAN, bench.setup.backend, dtype, items, unit, bench.stage(stage, items), prepare)
 
     def _measure(self, tasks: list[_Task]) -> list[Measurement]:
         """Time tasks alternately, and then the memory of each."""
@@ -137,7 +142,7 @@ class _Run:
                 if task.stage in _RESTORE_BEFORE:
                     memory = dataclasses.replace(memory, process=None)
             labels = task.stage, task.network, str(self.device), task.backend, task.items, task.unit
-            measured.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory))
+            measured.append(Measurement(timing.seconds, timing.cpu_seconds, *labels, memory, task.dtype))
         return measured
 
     def _describe_picture(self) -> None:
@@ -150,8 +155,7 @@ class _Run:
 
     def _count(self, per_face: dict[str, float]) -> None:
         """Operations of each network, and its roofline if that is wanted."""
-        dtype = choose_dtype(self.setup.dtype, False, self.device)
-        peak = None
+        dtype, peak = self.first.dtype, None
         if "roofline" in self.options.only:
             self.progress(f"{self.device}: peak of the machine")
             peak = self.report.peaks[str(self.device)] = measure_machine(self.device, dtype)
@@ -169,8 +173,12 @@ class _Run:
             self.report.costs.append(NetworkCost(name, str(self.device), *counts, roofline))
 
 
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _described(task: _Task) -> str:
-    return f"{task.stage} of {task.network} {task.backend} x {task.items}"
+    return " ".join(filter(None, [task.stage, "of", task.network, task.backend, task.dtype, f"x {task.items}"]))
 
 
 def _torch_network(bench: Workbench) -> nn.Module:

@@ -6,7 +6,7 @@ from pathlib import Path
 from memgan.errors import ConfigError
 from memgan.image import MAX_SIDE, MIN_SIDE
 from memgan.runtime.checks import check_int, check_number
-from memgan.runtime.choices import BACKENDS
+from memgan.runtime.choices import BACKENDS, DTYPES
 
 STAGES = ("network", "detect", "align", "paste", "rest", "enhance", "roofline", "scaling")
 """What can be measured; ``rest`` is everything besides the network in ``enhance``."""
@@ -27,7 +27,7 @@ class Setup:
     backend: str = "torch"
     provider: str | None = None
     """Of the backends besides torch."""
-    dtype: str = "float32"
+    dtype: str = "auto"
     photo: str | None = None
     """Picture file; ``None``: a drawn picture of ``width`` x ``height`` pixels with ``faces`` faces."""
     width: int = 1920
@@ -45,13 +45,15 @@ class Options:
     """
 
     setup: Setup = Setup()
-    """Its ``device`` and ``backend`` give way to each of ``devices`` and ``backends``."""
+    """Its ``device``, ``backend`` and ``dtype`` give way to each of ``devices``, ``backends`` and ``dtypes``."""
     only: tuple[str, ...] = DEFAULT_STAGES
     against: tuple[str, ...] = ()
     """Networks to compare with, see :func:`memgan.benchmark.baselines.build_baseline`."""
     devices: tuple[str | None, ...] = (None,)
     """``None``: the first CUDA device, else the CPU."""
     backends: tuple[str, ...] = ("torch",)
+    dtypes: tuple[str, ...] = ("auto",)
+    """Number types that networks run in, those of ``against`` too."""
     batches: tuple[int, ...] = (1, 4)
     """Faces per run of the network; other networks are compared at the first."""
     repeats: int = 7
@@ -64,7 +66,7 @@ class Options:
     """Most pictures of ``scaling``."""
 
     def __post_init__(self) -> None:
-        for field, allowed in (("only", STAGES), ("backends", BACKENDS)):
+        for field, allowed in (("only", STAGES), ("backends", BACKENDS), ("dtypes", DTYPES)):
             chosen = getattr(self, field)
             unknown = [name for name in chosen if name not in allowed]
             if unknown or not chosen:

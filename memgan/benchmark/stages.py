@@ -29,6 +29,7 @@ class Workbench:
         self.setup = setup
         self.device = choose_device(setup.device)
         self.restorer = self._open(weights=setup.weights, backend=setup.backend, provider=setup.provider)
+        self.dtype = self.restorer.pipeline.settled_dtype
         self.size_px = self.restorer.pipeline.size_px
         self.drawn: list[Face] | None = None
         if setup.photo is None:
@@ -50,7 +51,7 @@ class Workbench:
     def stage(self, name: str, batch: int = 1) -> Callable[[], Any]:
         """One of :data:`~memgan.benchmark.settings.TIMED_STAGES` as a call; ``batch`` faces per run of the network."""
         if name == "network":
-            return network_call(self.restorer.network, self.device, self.setup.dtype, batch, self.size_px)
+            return network_call(self.restorer.network, self.device, self.dtype, batch, self.size_px)
         if name == "align":
             rgb, faces = to_8bit(from_array(self.image, "bgr").rgb), self.faces
             return lambda: [align(rgb, face, self.size_px) for face in faces]
@@ -98,16 +99,15 @@ class _Replay(nn.Module):
 
 
 def network_call(
-    network: Callable[[Tensor], Any], device: torch.device, dtype: str, batch: int, size_px: int
+    network: Callable[[Tensor], Any], device: torch.device, dtype: torch.dtype, batch: int, size_px: int
 ) -> Callable[[], Any]:
     """A network on a batch of faces (B, 3, S, S), as :func:`memgan.restoration.inference.restore_crops` runs it."""
     generator = torch.Generator().manual_seed(0)
     faces = torch.rand(batch, 3, size_px, size_px, generator=generator).mul_(2).sub_(1).to(device)
-    chosen = choose_dtype(dtype, False, device)
 
     def call() -> Any:
         with torch.inference_mode():
-            return run_network(lambda batch: (network(batch),), faces, dtype=chosen)  # all of what it gives
+            return run_network(lambda batch: (network(batch),), faces, dtype=dtype)  # all of what it gives
 
     return call
 
@@ -121,4 +121,4 @@ def prepare_baseline(requested: str, setup: Setup, size_px: int, batch: int) -> 
     """A baseline for :func:`memgan.benchmark.memory.measure_peak`."""
     device = choose_device(setup.device)
     baseline = build_baseline(requested, device, size_px, setup.weights)
-    return network_call(baseline, device, setup.dtype, batch, baseline.size_px)
+    return network_call(baseline, device, choose_dtype(setup.dtype, False, device), batch, baseline.size_px)

@@ -66,7 +66,11 @@ def _described(side: Side) -> str:
 
 def _labels(one: Measurement) -> list[str]:
     items = f"{one.items} {one.unit if one.items > 1 else one.unit[:-1]}"
-    return [one.stage, one.network, f"{one.device} {one.backend}", items]
+    return [one.stage, one.network, _place(one), items]
+
+
+def _place(one: Measurement) -> str:
+    return " ".join(filter(None, [one.device, one.backend, one.dtype]))
 
 
 def _stages(measurements: list[Measurement]) -> str:
@@ -85,11 +89,11 @@ def _stages(measurements: list[Measurement]) -> str:
 def _ratios(measurements: list[Measurement]) -> str:
     base = measurements[0]
     rows = [
-        [f"{one.network} {one.backend} {one.device}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
+        [f"{one.network} {_place(one)}", str(one.items), f"{one.ratio.median:.2f}", _pair(one.ratio)]
         for one in measurements
         if one.ratio is not None
     ]
-    head = [f"time, as a multiple of {base.network} {base.backend}", "batch", "median", "quartiles"]
+    head = [f"time, as a multiple of {base.network} {_place(base)}", "batch", "median", "quartiles"]
     return text_table(head, rows) if rows else ""
 
 

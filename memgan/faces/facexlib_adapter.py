@@ -1,4 +1,7 @@
-"""Runs and converts facexlib's networks: layers and weights only, never its downloads and stateful detection code."""
+"""Runs and converts facexlib's networks: layers and weights only, never its downloads and stateful detection code.
+
+:func:`convert` also takes weights of memgan that another program has pickled.
+"""
 
 import argparse
 import os
@@ -21,8 +24,10 @@ from memgan.errors import (
 )
 from memgan.faces.retinaface import MEAN_BGR
 from memgan.hub.cache import cache_folder
+from memgan.hub.pretrained import build_memgan
 from memgan.hub.resolver import SOURCE_KEY
 from memgan.hub.tensor_file import read_state, write_tensors
+from memgan.hub.weight_file import HEADER_TENSOR, checkpoint_of
 from memgan.runtime.checks import check_choice
 from memgan.runtime.isolation import unfilled
 from memgan.runtime.path_rules import expand_home
@@ -157,19 +162,20 @@ def convert(
 
     Args:
         source: one of :data:`FACEXLIB_WEIGHTS` (found or downloaded, and checked), or a file that holds one of
-            facexlib's networks.
+            facexlib's networks, or all tensors of a weight file of memgan.
         out: ``.safetensors`` file to write; ``None``, for a name only: memgan's cache, where it is found from then on.
         kind: which of the networks; ``None``: found out from the names and shapes of the tensors.
         offline: never download; ``None``: what ``HF_HUB_OFFLINE`` says.
 
     Returns:
-        The file written. Its metadata name ``kind``, ``source``, ``source_sha256`` and ``license``.
+        The file written. Its metadata name ``kind``, ``source``, ``source_sha256`` and ``license``; those of memgan's
+        weights are what they were.
 
     Raises:
         ConfigError: if an option is not allowed.
         WeightsNotFoundError: if there is no such file.
         WeightsError: if it cannot be read, or holds something else.
-        StateMismatchError: if it is not of ``kind``.
+        StateMismatchError: if it is not of ``kind``, or memgan's weights do not fit their own configuration.
         OutputError: if ``out`` cannot be written.
     """
     allowed = ", ".join(FACEXLIB_WEIGHTS)
@@ -195,10 +201,13 @@ def convert(
         raise ConfigError(f"{path} is a {_SUFFIX} file already; only pickled files need to be converted.")
     # Training checkpoints of other projects carry their command line: a plain container of values.
     state = read_state(path, also_allowed=[argparse.Namespace], remedy=_OTHER_REMEDY)
+    if HEADER_TENSOR in state and kind is None:
+        return _convert_own(path, state, Path(out))
     kind = kind or next((name for name in FACEXLIB_WEIGHTS if not _difference(state, name)), None)
     if kind is None:
         raise WeightsError(
-            f"{path} holds tensors such as {sorted(state)[:4]}; what can be converted is: {allowed}. {_OTHER_REMEDY}"
+            f"{path} holds tensors such as {sorted(state)[:4]}; what can be converted is: {allowed}, and weights of "
+            f"memgan with their tensor {HEADER_TENSOR!r}. {_OTHER_REMEDY}"
         )
     if problem := _difference(state, kind):
         raise StateMismatchError(f"{path} is no {kind}: {problem}. Give the right kind, or leave it out.")
@@ -206,6 +215,16 @@ def convert(
     tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
     write_tensors(Path(out), tensors, about | {"license": hub.REGISTRY[kind].license})
     return Path(out)
+
+
+def _convert_own(path: Path, state: dict[str, Tensor], out: Path) -> Path:
+    """Write memgan's weights with header again: in half precision if no number is lost by it."""
+    checkpoint = checkpoint_of(path, {}, state)
+    with unfilled():
+        build_memgan(checkpoint.config, checkpoint.state)
+    matrices = [tensor for tensor in state.values() if tensor.is_floating_point() and tensor.ndim >= 2]
+    half = all(tensor.dtype == torch.half for tensor in matrices)
+    return hub.save(out, checkpoint.config, checkpoint.state, checkpoint.metadata, half=half)
 
 
 def _difference(state: dict[str, Tensor], name: str) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 
 from memgan.errors import ConfigError, WeightsError, shown
 from memgan.hub.repository import CARD_FILE, card_header, read_card
-from memgan.hub.tensor_file import read_metadata
-from memgan.hub.weight_file import Checkpoint
+from memgan.hub.weight_file import Checkpoint, read_header
 from memgan.runtime.checks import parse_json
 
 METRICS_KEY = "metrics"
@@ -53,7 +52,7 @@ def metrics_of(path: Path, name: str | None = None) -> Metrics | None:
         WeightsError: if header or card cannot be read.
     """
     card = path.parent / CARD_FILE
-    if path.suffix == ".safetensors" and (text := read_metadata(path).get(METRICS_KEY)):
+    if path.suffix == ".safetensors" and (text := read_header(path).get(METRICS_KEY)):
         return _from_json(text, path)
     if path.suffix not in (".safetensors", ".json") or not card.is_file():
         return None

@@ -12,7 +12,7 @@ import pickletools
 import re
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,7 +44,14 @@ def read_tensors(path: Path) -> "tuple[dict[str, str], dict[str, Tensor]]":
     """As :func:`read_metadata`, and all tensors on the CPU."""
     with _opened(path, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        _check_types(state.values())
         return dict(file.metadata() or {}), state
+
+
+def read_tensor(path: str | os.PathLike[str], name: str) -> "Tensor | None":
+    """One tensor of a safetensors file on the CPU, ``None`` if it has none of this name; errors as above."""
+    with _opened(path, "pt") as file:
+        return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118 (not a mapping)
 
 
 @contextlib.contextmanager
@@ -60,7 +67,8 @@ def _opened(path: str | os.PathLike[str], framework: str) -> Iterator[Any]:
             if opened.read(2) in _PICKLE_STARTS:
                 remedy = (
                     "It is a pickled PyTorch checkpoint, which could run any code; only safetensors files are loaded. "
-                    "`memgan convert` makes such of facexlib's files, `memgan prior import` of StyleGAN2 checkpoints."
+                    "`memgan convert` makes such of facexlib's files and of weights of memgan, "
+                    "`memgan prior import` of StyleGAN2 checkpoints."
                 )
         raise WeightsError(f"{path} cannot be read as a safetensors file ({error}). {remedy}") from error
 
@@ -145,6 +153,7 @@ def _check_tensors(content: Any, file_bytes: int) -> None:
     import torch
 
     waiting, seen, shown_bytes = [content], set(), 0
+    tensors: list[Tensor] = []
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
@@ -153,6 +162,7 @@ def _check_tensors(content: Any, file_bytes: int) -> None:
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
                 raise ValueError("it holds tensors that are sparse, quantized or without numbers")
+            tensors.append(value)
             shown_bytes += value.numel() * value.element_size()
         elif isinstance(value, dict):
             waiting += [*value.keys(), *value.values()]
@@ -160,6 +170,20 @@ def _check_tensors(content: Any, file_bytes: int) -> None:
             waiting += value
     if shown_bytes > _MAX_SHOWN * file_bytes:
         raise ValueError(f"its tensors have {shown_bytes:,} bytes, but the file {file_bytes:,}")
+    _check_types(tensors)
+
+
+def _check_types(tensors: "Iterable[Tensor]") -> None:
+    """Refuse tensors of what is no real number: complex numbers, bits, and others that torch cannot convert."""
+    import torch
+
+    for kind in {tensor.dtype for tensor in tensors}:
+        try:
+            if kind.is_complex:
+                raise TypeError("half of it would be lost")
+            torch.empty(1, dtype=kind).double()
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"it holds tensors of the type {kind}, which no network takes") from error
 
 
 def _reason(error: Exception) -> str:

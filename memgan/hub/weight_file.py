@@ -1,5 +1,7 @@
 """Reads and writes weight files: a safetensors file with the tensors and, in its header, the configuration.
 
+A copy of the header's entries lies among the tensors, since many programs save only these.
+
 torch is imported when tensors are read or written, so that looking for a file stays cheap.
 """
 
@@ -11,9 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
-from memgan.hub.tensor_file import read_index, read_tensors, tensor_places, write_tensors
+from memgan.hub.tensor_file import (
+    read_index,
+    read_metadata,
+    read_tensor,
+    read_tensors,
+    tensor_places,
+    write_tensors,
+)
 from memgan.network.config import MemGANConfig
 from memgan.runtime.atomic_file import atomic_write
+from memgan.runtime.checks import parse_json
 from memgan.runtime.short_repr import short_repr
 
 if TYPE_CHECKING:
@@ -21,11 +31,15 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "config"
 """Header entry that holds the configuration as JSON."""
+HEADER_TENSOR = "header_json"
+"""Tensor (N,) uint8: the header's entries, texts by name, as a JSON object in ASCII."""
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Names the files over which the tensors of a large model are spread."""
 _RESERVED_KEYS = (CONFIG_KEY, "format")
+_MAX_HEADER_BYTES = 2**20
+"""Of the entries as JSON; those of a training run take a few thousand."""
 # As the first weight files spell them.
 _FORMER_KEYS = {"licence": "license"}
 _FORMER_BUFFER = (".initialised", ".initialized")
@@ -54,17 +68,41 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
             they are named as on the hub, ``config.json`` may have the configuration instead of the header.
 
     Raises:
-        WeightsError: if the file is no safetensors file, is cut off, or does not describe a MemGAN.
+        WeightsError: if the file is no safetensors file, is cut off, does not describe a MemGAN, or describes two.
     """
     path = Path(path)
     header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
-    config = _config_of(path, header)
-    state = {
+    return checkpoint_of(path, header, state)
+
+
+def checkpoint_of(path: Path, header: Mapping[str, str], state: "Mapping[str, Tensor]") -> Checkpoint:
+    """The generator that a file's header entries and tensors describe; without header, the tensors' copy of it counts.
+
+    Raises:
+        WeightsError: if they describe no MemGAN, or two; the message names ``path``.
+    """
+    copy = _entries_in(path, state[HEADER_TENSOR]) if HEADER_TENSOR in state else {}
+    config = _config_of(path, header, copy)
+    tensors = {
         name.replace(*_FORMER_BUFFER): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
+        if name != HEADER_TENSOR
     }
-    metadata = {_FORMER_KEYS.get(key, key): text for key, text in header.items() if key not in _RESERVED_KEYS}
-    return Checkpoint(config, state, metadata, path)
+    entries = _completed(header, copy)
+    metadata = {_FORMER_KEYS.get(key, key): text for key, text in entries.items() if key not in _RESERVED_KEYS}
+    return Checkpoint(config, tensors, metadata, path)
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The header's entries of one safetensors file, or their copy; no other tensor is read.
+
+    Raises:
+        WeightsError: if it is no safetensors file, or damaged.
+    """
+    path = Path(path)
+    header = read_metadata(path)
+    tensor = None if CONFIG_KEY in header else read_tensor(path, HEADER_TENSOR)
+    return header if tensor is None else _completed(header, _entries_in(path, tensor))
 
 
 def save(
@@ -78,26 +116,29 @@ def save(
 
     Args:
         path: the file to write, which is returned; missing folders are made.
-        config: stored in the header. The same arguments give the same bytes.
-        state: tensors by name, on any device.
-        metadata: further header entries; keys and values are text.
+        config: stored in the header, and with the metadata once more as a tensor (:data:`HEADER_TENSOR`), from which
+            it is read if another program saves the tensors alone. The same arguments give the same bytes.
+        state: tensors by name, on any device; such a tensor among them is replaced.
+        metadata: further header entries; keys and values are text, at most 1 MiB as JSON, with the configuration.
         half: store float tensors of two or more dimensions in half precision. Vectors (biases, statistics) and
             tensors with values beyond its range stay in single precision: they weigh little and cost accuracy.
 
     Raises:
-        WeightsError: if a tensor has values that are not finite, or the metadata are not text.
+        WeightsError: if a tensor has values that are not finite, or the metadata are not text, or too long.
         OutputError: if the file cannot be written.
     """
     path = Path(path)
     metadata = dict(metadata or {})
     for key, value in metadata.items():
-        if key in _RESERVED_KEYS or not isinstance(key, str) or not isinstance(value, str):
+        if key in _RESERVED_KEYS or not _is_text(key) or not _is_text(value):
             raise WeightsError(
                 f"The metadata entry {key!r}: {value!r} cannot be stored; keys and values must be text, "
                 f"and the keys {', '.join(_RESERVED_KEYS)} are taken."
             )
+    entries = {**metadata, CONFIG_KEY: config.to_json()}
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
-    write_tensors(path, tensors, {**metadata, CONFIG_KEY: config.to_json(), "format": "pt"})
+    tensors[HEADER_TENSOR] = _as_tensor(entries)
+    write_tensors(path, tensors, {**entries, "format": "pt"})
     return path
 
 
@@ -133,27 +174,84 @@ def files_of(path: Path) -> list[Path]:
     return [config, *files] if path.name in (MODEL_FILE, INDEX_FILE) and config.is_file() else files
 
 
-def _config_of(path: Path, header: dict[str, str]) -> MemGANConfig:
+def _config_of(path: Path, header: Mapping[str, str], copy: Mapping[str, str]) -> MemGANConfig:
+    """The configuration, which may be stated in several places: those that do must agree.
+
+    Strict loading would not show a wrong choice: the memory's temperature, for one, shapes no tensor.
+    """
     neighbor = path.parent / CONFIG_FILE
-    text = header.get(CONFIG_KEY)
     try:
-        config = MemGANConfig.from_json(text) if text is not None else None
+        stated = [MemGANConfig.from_json(entries[CONFIG_KEY]) for entries in (header, copy) if CONFIG_KEY in entries]
+        if len(set(stated)) > 1:
+            raise WeightsError(
+                f"{path} has two configurations: that of its header differs from that of its tensor "
+                f"{HEADER_TENSOR!r}, and nothing says which one its weights were trained with. Fetch the file again, "
+                "or write it anew with memgan.hub.save and the right one."
+            )
         if path.name in (MODEL_FILE, INDEX_FILE) and neighbor.is_file():
             other = MemGANConfig.from_json(neighbor.read_text(encoding="utf-8"))
-            if config is not None and config != other:
+            if stated and stated[0] != other:
                 raise WeightsError(
-                    f"{neighbor} differs from the configuration in the header of {path}. The header describes the "
-                    f"tensors: delete {neighbor.name}, or write both anew with memgan.hub.save_pretrained."
+                    f"{neighbor} differs from the configuration in {path}, which describes the tensors: delete "
+                    f"{neighbor.name}, or write both anew with memgan.hub.save_pretrained."
                 )
-            config = other
+            stated.append(other)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"The configuration that belongs to {path} is not usable: {error}") from error
-    if config is None:
+    if not stated:
         raise WeightsError(
-            f"{path} is a safetensors file of another program: its header has no {CONFIG_KEY!r} entry (it has: "
-            f"{', '.join(sorted(header)) or 'none'}). Give a file written by memgan."
+            f"{path} is a file of another program: its header has no {CONFIG_KEY!r} entry (it has: "
+            f"{', '.join(sorted(header)) or 'none'}), and there is no tensor {HEADER_TENSOR!r}. Give a file written by "
+            "memgan."
         )
-    return config
+    return stated[0]
+
+
+def _completed(header: Mapping[str, str], copy: Mapping[str, str]) -> dict[str, str]:
+    """A header that has lost the configuration has lost the other entries too; what it has is newer than the copy."""
+    return dict(header) if CONFIG_KEY in header else {**copy, **header}
+
+
+def _as_tensor(entries: Mapping[str, str]) -> "Tensor":
+    """The header's entries as numbers up to 127: programs that cast all tensors keep them, bfloat16 and int8 too."""
+    import torch
+
+    data = json.dumps(entries, sort_keys=True).encode("ascii")
+    if len(data) > _MAX_HEADER_BYTES:
+        raise WeightsError(
+            f"Configuration and metadata take {len(data):,} bytes as JSON; allowed are {_MAX_HEADER_BYTES:,}: put long "
+            "notes into a file of their own."
+        )
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _entries_in(path: Path, tensor: "Tensor") -> dict[str, str]:
+    """The inverse of :func:`_as_tensor`, for tensors of any type and origin."""
+    import torch
+
+    try:
+        if tensor.ndim != 1 or tensor.numel() > _MAX_HEADER_BYTES:
+            raise ValueError(f"its shape is {tuple(tensor.shape)}")
+        numbers = tensor.double()
+        data = numbers.byte()
+        if not torch.equal(data.double(), numbers):
+            raise ValueError("its numbers are no bytes")
+        entries = parse_json(bytes(data.tolist()))
+        if not isinstance(entries, dict) or CONFIG_KEY not in entries:
+            raise ValueError(f"it is no JSON object with {CONFIG_KEY!r}")
+        if not all(_is_text(key) and _is_text(value) for key, value in entries.items()):
+            raise ValueError("it has entries that are no text")
+        return entries
+    except ValueError as error:
+        raise WeightsError(
+            f"The tensor {HEADER_TENSOR!r} of {path}, which repeats the header, is damaged ({tensor.dtype}: {error}). "
+            "Fetch the file again, or write it anew with memgan.hub.save."
+        ) from error
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is text that can be written; halves of surrogate pairs cannot."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _storable(name: str, tensor: "Tensor", half: bool) -> "Tensor":

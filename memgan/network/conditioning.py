@@ -1,6 +1,6 @@
 """Conditions the fusions on how degraded the whole image is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,10 @@ class Adjustment(NamedTuple):
 
     gain: Tensor
     shift: Tensor
+
+    def of(self, face: int) -> "Adjustment":
+        """That of one face."""
+        return Adjustment(self.gain[face : face + 1], self.shift[face : face + 1])
 
     def __call__(self, memory: Tensor) -> Tensor:
         """(B, C_r, H, W), all of the image or a part, -> the same, in its dtype."""
@@ -45,10 +49,13 @@ class DegradationConditioning(nn.Module):
     def forward(self, features: Mapping[int, Tensor]) -> dict[int, Adjustment]:
         """F^E of whole images by scale, (B, C_r, r, r), -> what to do to F^M, by fused scale."""
         with torch.autocast(features[next(iter(self.widths))].device.type, enabled=False):
-            variance = torch.cat([_variance(features[scale]) for scale in self.widths], 1)
-            spread = variance.add(_FLOOR).log() / 2  # of a ten times fainter channel as clear a sign
-            hidden = F.leaky_relu(self.enter(spread.to(self.enter.weight.dtype)), 0.2)
-            gains, shifts = self.leave(hidden)[..., None, None].chunk(2, dim=1)
+            return self.adjustments([_variance(features[scale]) for scale in self.widths])
+
+    def adjustments(self, variances: Sequence[Tensor]) -> dict[int, Adjustment]:
+        """Variances of all channels, (B, C_r) float32 for each fused scale, -> what to do to F^M, by fused scale."""
+        spread = torch.cat([*variances], 1).add(_FLOOR).log() / 2  # of a ten times fainter channel as clear a sign
+        hidden = F.leaky_relu(self.enter(spread.to(self.enter.weight.dtype)), 0.2)
+        gains, shifts = self.leave(hidden)[..., None, None].chunk(2, dim=1)
         widths = list(self.widths.values())
         pairs = zip(gains.split(widths, 1), shifts.split(widths, 1), strict=True)
         return {scale: Adjustment(1 + gain, shift) for scale, (gain, shift) in zip(self.widths, pairs, strict=True)}

@@ -86,9 +86,15 @@ class MemoryBank(nn.Module):
         # Contiguous: the fused kernel takes nothing else, and the one behind it stores the (H*W, K) matrix.
         return features.permute(0, 2, 3, 1).reshape(features.shape[0], -1, self.slot_dim).float().contiguous()
 
-    def _key(self) -> Tensor:
+    def key(self) -> Tensor:
         """(K, C) float32: directions of the slots."""
         return F.normalize(self.slots.float(), dim=-1, eps=EPS)
+
+    def values(self) -> Tensor:
+        """(K, C) float32: what the read is a weighted mean of."""
+        if not self.normalize:
+            return self.slots.float()
+        return ((self.slots - self.slots.mean(dim=0)) / self.read_std).float()  # centering commutes with the mean
 
     def read(self, features: Tensor) -> Tensor:
         """Eq. 1-3: alpha = softmax(cos(F_i, M_k) / temperature), F^M_i = sum_k alpha_k M_k. Changes no state.
@@ -107,16 +113,13 @@ class MemoryBank(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS)
             batch, _, height, width = features.shape
-            values = self.slots
-            if self.normalize:  # centering commutes with a weighted mean, and is exact here
-                values = (values - values.mean(dim=0)) / self.read_std
             # Rows instead of images: backwards the fused kernels work in parallel over the batch and blocks of keys
             # alone, and of keys there are too few to keep a processor busy.
             rows, length = (batch * height, width) if batch * height <= _MOST_ROWS else (batch, height * width)
             read = F.scaled_dot_product_attention(
                 query.reshape(rows, 1, length, self.slot_dim),
-                self._key().expand(rows, 1, -1, -1),
-                values.float().expand(rows, 1, -1, -1),
+                self.key().expand(rows, 1, -1, -1),
+                self.values().expand(rows, 1, -1, -1),
                 scale=1.0 / self.temperature,
             )
             read = read.reshape(batch, height, width, self.slot_dim).permute(0, 3, 1, 2)
@@ -130,7 +133,7 @@ class MemoryBank(nn.Module):
         """Most similar slot of every position of (B, C, H, W) features (Eq. 4)."""
         with torch.autocast(features.device.type, enabled=False):
             query = F.normalize(self._query(features), dim=-1, eps=EPS).reshape(-1, self.slot_dim)
-            key = self._key().t().contiguous()
+            key = self.key().t().contiguous()
             # In blocks, so that no (positions, K) matrix of an image is kept.
             best = [(block @ key).max(dim=1) for block in torch.split(query, _BLOCK)]
         batch, _, height, width = features.shape
@@ -152,7 +155,7 @@ class MemoryBank(nn.Module):
                 chosen = (block == numbers[:, None]).float()
                 slot_sum.addmm_(chosen, values)
                 slot_count.add_(chosen.sum(dim=1))
-            query, key = F.normalize(flat, dim=-1, eps=EPS), self._key()
+            query, key = F.normalize(flat, dim=-1, eps=EPS), self.key()
             centered = (self.slots - self.slots.mean(dim=0)).float()
             read = F.scaled_dot_product_attention(
                 query[None, None], key[None, None], centered[None, None], scale=1.0 / self.temperature

@@ -17,6 +17,11 @@ from memgan.runtime.device import release_memory
 
 Result = TypeVar("Result")
 
+NOT_FINITE = (
+    "The network's picture has values that are not finite although it ran in float32: the weights are damaged or were "
+    "not trained. Load other weights, or fetch these again."
+)
+
 
 def check_network(network: Any) -> None:
     """Refuse a network that does not say what it takes.
@@ -115,10 +120,7 @@ def restore_crops(
             output[bad] = run_network(network, batch[bad], self_ensemble=self_ensemble).float()
             bad = ~torch.isfinite(output)
         if bad.any():
-            raise WeightsError(
-                "The network's picture has values that are not finite although it ran in float32: the weights are "
-                "damaged or were not trained. Load other weights, or fetch these again."
-            )
+            raise WeightsError(NOT_FINITE)
         return list(to_uint8(output))
 
     return _in_batches(restored, crops, device, max_batch)

@@ -29,6 +29,7 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import LeftAlone, Restoration
+from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.isolation import own_settings
 from memgan.runtime.prefetch import prefetch
 from memgan.runtime.threads import check_fork
@@ -103,11 +104,14 @@ class Pipeline:
     home: torch.device
     """Where a network without tensors runs."""
     dtype: torch.dtype = torch.float32
+    """What the network is to run in; see :attr:`settled_dtype`."""
     mask: MaskMaker | None = None
     identity: IdentityGate | None = None
     bg_upsampler: BackgroundUpsampler | None = None
     threads: int | None = None
     """Of torch and OpenCV; ``None``: see :func:`memgan.runtime.threads.default_threads`."""
+    self_check: SelfCheck | None = None
+    """Of ``network``; ``None``: it runs unchecked."""
     made_in: int = dataclasses.field(default_factory=os.getpid)
     """The process."""
 
@@ -132,6 +136,24 @@ class Pipeline:
         """Where the network is now: its callers may move it."""
         tensors = itertools.chain(self.network.parameters(), self.network.buffers())
         return next((tensor.device for tensor in tensors), self.home)
+
+    @property
+    def known_dtype(self) -> torch.dtype:
+        """What the network runs in, as far as it is known: a self-check that is still to come may say float32."""
+        check = self._own_check
+        return self.dtype if check is None else check.known(self.device, self.dtype)
+
+    @property
+    def settled_dtype(self) -> torch.dtype:
+        """What the network runs in; the self-check runs here unless its verdict is known."""
+        check = self._own_check
+        return self.dtype if check is None else check.settled(self.device, self.dtype)
+
+    @property
+    def _own_check(self) -> SelfCheck | None:
+        """The self-check, unless the network was exchanged."""
+        check = self.self_check
+        return check if check is not None and check.network is self.network else None
 
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
@@ -176,6 +198,11 @@ class Pipeline:
         return choose_faces(self.detector, rgb, options)[0]
 
     @_isolated
+    def check(self, backend: str = "torch", provider: str | None = None) -> CheckResult:
+        """Check the network now; ``backend``, ``provider``: of one that has no self-check of its own."""
+        return (self._own_check or SelfCheck(self.network, backend, provider)).run(self.device, self.dtype)
+
+    @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
@@ -211,8 +238,9 @@ class Pipeline:
         """Restore the faces of pictures together; a sharp face comes out as it was."""
         crops = [face.crop for task in tasks for face in task.degraded]
         device, size = self.device, options.max_batch
+        dtype = self.settled_dtype if crops else self.dtype
         outputs = restore_crops(
-            self.network, crops, device=device, max_batch=size, dtype=self.dtype, self_ensemble=options.self_ensemble
+            self.network, crops, device=device, max_batch=size, dtype=dtype, self_ensemble=options.self_ensemble
         )
         restored = iter(outputs)
         crops = [face.crop for task in tasks for face in task.faces]

@@ -26,8 +26,9 @@ from memgan.restoration.named_weights import NamedWeights
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem, check_several
 from memgan.restoration.result import Restoration
+from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.checks import check_exclusive, check_int
-from memgan.runtime.device import choose_device, choose_dtype, release_memory, to_device
+from memgan.runtime.device import choose_device, choose_dtype, is_auto, release_memory, to_device
 from memgan.runtime.isolation import not_compiled, own_settings, unfilled
 from memgan.runtime.threads import check_fork
 
@@ -51,8 +52,10 @@ class MemGANRestorer:
             its parameters stay as they are, trainable ones too.
         detector: name for :func:`memgan.faces.create_detector`, or any object with its thread-safe ``detect`` method.
         half: the same as ``dtype="float16"``.
-        dtype: ``"float16"`` (CUDA only), ``"bfloat16"`` or ``"auto"`` (bfloat16 where the device has it) to run the
-            network in; what comes out not finite is run again in float32. ``None``: float32.
+        dtype: what the network runs in: ``"float32"``, ``"bfloat16"``, ``"float16"`` (CUDA only), or ``"auto"`` (the
+            same as ``None``): bfloat16 where the device computes in it and the self-check finds it right, else float32;
+            float32 too for ``backend="onnx"``, for another ``provider`` than the CPU, and for a ``network`` of the
+            caller's. See :attr:`dtype` and :meth:`check`. What comes out not finite is run again in float32.
         color: channel order of arrays given, and of those returned for arrays and files: ``"bgr"`` or ``"rgb"``. For
             PIL pictures, which are RGB, RGB is returned.
         score_threshold: leave out faces that the detector is less sure of, 0 to 1; ``None``: the detector's own. A
@@ -102,7 +105,7 @@ class MemGANRestorer:
         network: nn.Module | None = None,
         detector: str | FaceDetector = "embedded",
         half: bool = False,
-        dtype: str | torch.dtype | None = None,
+        dtype: str | torch.dtype | None = "auto",
         color: Literal["bgr", "rgb"] = "bgr",
         score_threshold: float | None = None,
         min_eye_distance: float = 5.0,
@@ -138,7 +141,9 @@ class MemGANRestorer:
         threads = None if threads is None else check_int("threads", threads, 1)
         gate = identity if identity is None or isinstance(identity, IdentityGate) else IdentityGate(identity)
         home = choose_device(device)
-        number_type = choose_dtype(dtype, half, home)
+        # What a provider besides the CPU computes in is not known here.
+        exact = network is not None or backend == "onnx" or str(provider or "CPU").upper() != "CPU"
+        number_type = choose_dtype(dtype, half, home, exact=exact)
         source = model_path if weights is None else weights
         self._given: dict[str, Any] = {
             "weights": source,
@@ -146,7 +151,7 @@ class MemGANRestorer:
             "detector": detector,
             "score_threshold": self.options.score_threshold,
             "device": device,
-            "dtype": number_type,
+            "dtype": "float16" if half else "auto" if is_auto(dtype) else dtype,
             "mask": mask,
             "identity": gate,
             "backend": backend,
@@ -173,8 +178,11 @@ class MemGANRestorer:
             check_network(network)
             network = with_backend(network.eval(), backend, device=home, dtype=number_type, provider=provider)
             network = to_device(network, home)
+        check = None
+        if self._given["network"] is None:  # the caller knows what a network of theirs bears
+            check = SelfCheck(network, backend, provider, falls_back=is_auto(dtype) and not half)
         self._pipeline: Pipeline | None = Pipeline(
-            network, detector, home, number_type, maker, gate, bg_upsampler, threads
+            network, detector, home, number_type, maker, gate, bg_upsampler, threads, check
         )
         self._built = vars(self._pipeline).copy()
         self.face_helper = FaceHelper()
@@ -221,6 +229,15 @@ class MemGANRestorer:
         return self.pipeline.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the network runs in: as asked, or as ``"auto"`` has chosen.
+
+        The self-check runs before the first face, or in :meth:`check`; from then on it is float32 where ``"auto"`` had
+        chosen what is wrong on this device.
+        """
+        return self.pipeline.known_dtype
+
+    @property
     def gfpgan(self) -> GFPGANNetwork:
         """The network, under the name by which callers of GFPGAN call it and move it between devices."""
         return GFPGANNetwork(self.pipeline.network)
@@ -254,6 +271,7 @@ class MemGANRestorer:
         Raises:
             ImageError: if ``img`` is no picture that can be restored.
             ConfigError: if ``weight`` is not from 0 to 1.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         result = self.restore(
             img, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
@@ -300,6 +318,7 @@ class MemGANRestorer:
         Raises:
             ImageError: if ``img`` is no picture that can be restored, or a face is none.
             ConfigError: if an option is not allowed.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         options = self._options(
             has_aligned=has_aligned,
@@ -340,6 +359,7 @@ class MemGANRestorer:
 
         Raises:
             ConfigError: if an option is not allowed.
+            DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         check_several(images)
         options = self._options(
@@ -356,6 +376,19 @@ class MemGANRestorer:
     def detect(self, img: AnyImage) -> list[Face]:
         """The faces of a picture that would be restored; some of them can be handed to :meth:`restore`."""
         return self.pipeline.find(visible_8bit(open_picture(img, self.options.color)), self.options)
+
+    @not_compiled
+    def check(self) -> CheckResult:
+        """Restore a stored face with the network, device, number type and backend of this restorer, and compare.
+
+        That runs by itself before the first face, once per weights, device, number type and versions (not for a
+        ``network`` of the caller's, and not for float32 on the CPU). Here it runs whatever is known, and is timed.
+
+        Raises:
+            ConfigError: if the network is none of memgan's.
+            WeightsError: if the weights give values that are not finite even on the CPU in float32.
+        """
+        return self.pipeline.check(self._given["backend"], self._given["provider"])
 
     def _options(self, **call: Any) -> RestoreOptions:
         """The restorer's options with those of a call; checked again only if the call differs."""

@@ -6,8 +6,8 @@ PARSERS = ("parsenet", "bisenet")
 """Of :func:`memgan.faces.create_parser`."""
 MASKS = ("soft", *PARSERS)
 """Of :func:`memgan.faces.parsing.mask_maker`."""
-DTYPES = ("float32", "float16", "bfloat16", "auto")
-"""Of :func:`memgan.runtime.device.choose_dtype`."""
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""Of :func:`memgan.runtime.device.choose_dtype`; the first is the default everywhere."""
 BACKENDS = ("torch", "onnx", "openvino")
 """Of :func:`memgan.restoration.backends.with_backend`."""
 COLOR_ORDERS = ("bgr", "rgb")

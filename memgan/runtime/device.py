@@ -1,10 +1,16 @@
-"""Chooses the device and the number type to run in."""
+"""Chooses the device and the number type to run in, and names the device."""
+
+import platform
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from memgan.errors import ConfigError
 from memgan.runtime.choices import DTYPES
+
+# torch has no public question for a CPU's instructions, and a release may drop these.
+_BFLOAT16 = {"AVX512_BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -34,27 +40,36 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: str | torch.dtype | None, half: bool, device: torch.device) -> torch.dtype:
+def is_auto(dtype: str | torch.dtype | None) -> bool:
+    """Whether a number type is left to :func:`choose_dtype`."""
+    return dtype is None or dtype == "auto"
+
+
+def choose_dtype(
+    dtype: str | torch.dtype | None, half: bool, device: torch.device, *, exact: bool = False
+) -> torch.dtype:
     """The type of numbers to run in.
 
     Args:
-        dtype: float32, float16 or bfloat16, by name or as torch's; ``"auto"``: bfloat16 on devices that compute in it,
-            else float32; ``None``: float32.
+        dtype: float32, float16 or bfloat16, by name or as torch's; ``"auto"`` or ``None``: bfloat16 on devices that
+            compute in it, else float32.
         half: another way to say float16.
         device: what to run on.
+        exact: nothing but float32 is chosen where the choice is left.
 
     Raises:
         ConfigError: if it is another, float16 is wanted without CUDA, or the two contradict one another.
     """
     allowed: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES if name != "auto"}
-    name = str(dtype).removeprefix("torch.")
-    if name == "auto":
-        name = "bfloat16" if not half and computes_in_bfloat16(device) else "float32"
-    if dtype is not None and name not in allowed:
-        raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, auto, or None for float32.")
-    if half and dtype is not None and name != "float16":
+    if is_auto(dtype):
+        name = "float16" if half else "bfloat16" if not exact and computes_in_bfloat16(device) else "float32"
+    else:
+        name = str(dtype).removeprefix("torch.")
+    if name not in allowed:
+        raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, or auto.")
+    if half and name != "float16":
         raise ConfigError(f"half=True and dtype={dtype!r} contradict one another; give one of them.")
-    chosen = torch.float16 if half else allowed.get(name, torch.float32)
+    chosen = allowed[name]
     if chosen == torch.float16 and device.type != "cuda":
         option = "half=True" if half else "dtype 'float16'"
         raise ConfigError(f"{option} needs a CUDA device, not {str(device)!r}; leave it out, or use bfloat16.")
@@ -65,9 +80,29 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16; others convert to float32 and back, which is slower than that."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # torch has no public question for a CPU's instructions, and a release may drop these.
-    questions = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(question() for question in questions if question is not None)
+    return device.type == "cpu" and bool(_bfloat16_instructions())
+
+
+def _bfloat16_instructions() -> list[str]:
+    questions = {name: getattr(torch.cpu, question, None) for name, question in _BFLOAT16.items()}
+    return [name for name, question in questions.items() if question is not None and question()]
+
+
+def device_name(device: torch.device) -> str:
+    """What a device calls itself; a CPU with the instruction sets that torch uses, as far as it tells them."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "cpu":
+        return f"{processor_name()} ({', '.join([torch.backends.cpu.get_cpu_capability(), *_bfloat16_instructions()])})"
+    return f"{device.type} of {processor_name()}"
+
+
+def processor_name() -> str:
+    """The CPU's model."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def to_device(network: nn.Module, device: torch.device) -> nn.Module:

@@ -117,6 +117,15 @@ class TestReports:
         with pytest.raises(ConfigError, match=r"A \(network .*\) and B \(detect .*\) have no stage in common"):
             compare_reports(report(measurement("network", (1.0,))), report(measurement("detect", (1.0,))))
 
+    def test_number_types_are_told_apart_unless_an_earlier_version_does_not_say(self):
+        fast, exact, silent = (
+            measurement("network", (t,), dtype=d) for t, d in ((1.0, "bfloat16"), (2.0, "float32"), (4.0, None))
+        )
+        compared = compare_reports(report(fast, exact), report(exact))
+        assert [(one.a, one.b) for one in compared.stages] == [(exact, exact)]
+        assert compared.notes == ["only A has network of memgan on cpu torch bfloat16 x 1"]
+        assert compare_reports(report(silent), report(exact)).stages[0].ratio.median == 0.5
+
     def test_different_machines_and_options_are_told(self):
         one = measurement("network", (1.0,))
         versions = {"memgan": "2", "torch": "2.7"}  # memgan's own is what is compared
@@ -128,7 +137,6 @@ class TestReports:
             "threads: 2 in A, 1 in B",
             "torch: 2.6 in A, 2.7 in B",
             "devices: none in A, cuda H100 in B",
-            "dtype: float32 in A, bfloat16 in B",
             "weights: unset in A, mine in B",
             "repeats: 3 in A, 5 in B",
         }
@@ -227,12 +235,13 @@ class TestCheckouts:
         calls = checkouts(*[report(measurement("network", (1.0,)))] * 2)
         (tmp_path / "photo.png").touch()
         (tmp_path / "mine.safetensors").touch()
-        setup = Setup("mine.safetensors", dtype="bfloat16", photo="photo.png", width=64, height=48, upscale=2.0)
+        setup = Setup("mine.safetensors", photo="photo.png", width=64, height=48, upscale=2.0)
         options = Options(
             setup,
             only=("network", "roofline", "enhance"),
             against=("self-ensemble",),
             devices=("cpu",),
+            dtypes=("float32", "bfloat16"),
             batches=(1, 2),
             repeats=4,
             warmup=0,
@@ -240,7 +249,7 @@ class TestCheckouts:
         )
         compared = compare_checkouts("old", "new", options, rounds=2)
         assert compared.notes == ["roofline: left out, it does not compare checkouts"]
-        expected = "--only network enhance --backend torch --batch 1 2 --repeats 4 --warmup 0 --dtype bfloat16"
+        expected = "--only network enhance --backend torch --batch 1 2 --repeats 4 --warmup 0 --dtype float32 bfloat16"
         expected += " --size 64x48 --faces 1 --upscale 2.0 --device cpu --against self-ensemble --threads 1"
         expected += f" --photo {tmp_path / 'photo.png'} --weights {tmp_path / 'mine.safetensors'}"
         for number, call in enumerate(calls()):

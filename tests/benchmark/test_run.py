@@ -259,6 +259,26 @@ def test_a_run_from_the_command_line(tiny, tmp_path, capsys):
         assert word in table
 
 
+def test_number_types_alternate_with_other_networks_in_them(tiny):
+    options = Options(
+        setup=Setup(tiny, width=240, height=160),
+        only=("network", "enhance", "detect"),
+        against=("twice=fakes:double",),
+        devices=("cpu",),
+        dtypes=("float32", "bfloat16"),
+        batches=(1,),
+        repeats=1,
+        memory=False,
+    )
+    report = run_benchmark(options)
+    measured = [(one.stage, one.network, one.dtype) for one in report.measurements]
+    types = ("float32", "bfloat16")
+    assert measured[:4] == [("network", name, dtype) for name in ("memgan", "twice") for dtype in types]
+    assert measured[4] == ("detect", "memgan", None)
+    assert measured[5:] == [("enhance", "memgan", dtype) for dtype in types]
+    assert "cpu torch bfloat16" in report_table(report)
+
+
 def test_photographs_without_faces(tiny, tmp_path):
     from PIL import Image
 

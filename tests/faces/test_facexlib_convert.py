@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from stylegan2_reference import rosinality
+from tiny import save_tiny_weights
 
 from memgan import hub
 from memgan.errors import ConfigError, OutputError, StateMismatchError, WeightsError, WeightsNotFoundError
@@ -96,6 +97,42 @@ def test_what_cannot_be_converted(tmp_path: Path) -> None:
         (tmp_path / "damaged.pth").write_bytes(content)
         with pytest.raises(WeightsError, match=r"damaged\.pth"):
             convert(tmp_path / "damaged.pth", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_weights_of_memgan_that_were_pickled(tmp_path: Path, half: bool) -> None:
+    original = hub.load(save_tiny_weights(tmp_path / "tiny.safetensors"))
+    hub.save(tmp_path / "tiny.safetensors", original.config, original.state, {"license": "MIT"}, half=half)
+    state = load_file(tmp_path / "tiny.safetensors")
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "tiny.pth")
+    out = convert(tmp_path / "tiny.pth", tmp_path / "again.safetensors")
+    assert out.read_bytes() == (tmp_path / "tiny.safetensors").read_bytes()
+    torch.save({name: tensor.bfloat16() for name, tensor in state.items()}, tmp_path / "tiny.pth")
+    loaded = hub.load(convert(tmp_path / "tiny.pth", tmp_path / "cast.safetensors"))
+    assert loaded.config == original.config and loaded.metadata == {"license": "MIT"}
+    # What bfloat16 has left is not rounded once more.
+    assert all(torch.equal(loaded.state[name], state[name].bfloat16().float()) for name in loaded.state)
+
+
+def test_weights_of_memgan_that_do_not_fit(tmp_path: Path) -> None:
+    state = load_file(save_tiny_weights(tmp_path / "tiny.safetensors"))
+    out = tmp_path / "out.safetensors"
+    for changed, error, message in (
+        (
+            state | {"header_json": state["header_json"][:-1]},
+            WeightsError,
+            r"'header_json' of .*tiny\.pth.* is damaged",
+        ),
+        (state | {"more": torch.zeros(1)}, StateMismatchError, r"1 unexpected \['more'\]"),
+        ({name: tensor for name, tensor in state.items() if name != "header_json"}, WeightsError, "what can be conv"),
+    ):
+        torch.save(changed, tmp_path / "tiny.pth")
+        with pytest.raises(error, match=message):
+            convert(tmp_path / "tiny.pth", out)
+    torch.save(state, tmp_path / "tiny.pth")
+    with pytest.raises(StateMismatchError, match=f"is no {NAME}"):
+        convert(tmp_path / "tiny.pth", out, kind=NAME)
     assert not out.exists()
 
 

@@ -18,6 +18,7 @@ from memgan import build_memgan, hub
 from memgan.errors import MemGANError
 from memgan.hub.card import METRICS_KEY, Metrics, metrics_of, model_card
 from memgan.hub.tensor_file import read_state
+from memgan.hub.weight_file import HEADER_TENSOR
 from memgan.network.config import MemGANConfig
 from memgan.training.priors.stylegan2 import read_stylegan2
 
@@ -67,6 +68,44 @@ def test_fuzz_headers_of_safetensors_files(tmp_path: Path, fuzz_seconds: float |
             assert network.eval()(torch.zeros(1, 3, size, size)).image.shape == (1, 3, size, size)
 
     assert fuzz("safetensors", make, attempt, fuzz_seconds) >= 60
+
+
+def test_fuzz_headers_as_tensors(tmp_path: Path, fuzz_seconds: float | None) -> None:
+    path = tmp_path / "x.safetensors"
+    entries = {"config": CONFIG.to_json(), METRICS_KEY: Metrics("this test", {"PSNR": 12.5}).to_json()}
+    state = build_memgan(CONFIG).state_dict()
+    types = [torch.uint8, torch.int8, torch.half, torch.bfloat16, torch.float8_e5m2, torch.float64, torch.bool]
+
+    def make(generator: random.Random) -> bytes:
+        content: Any = dict(entries)
+        if generator.random() < 0.6:
+            key = generator.choice(list(entries))
+            content[key] = json.dumps(changed(generator, json.loads(entries[key])))
+        else:
+            content = changed(generator, content)
+        text = json.dumps(content).encode()
+        if generator.random() < 0.1:
+            text = generator.choice([b"[", b'{"a":', b"[[],"]) * 20000
+        if generator.random() < 0.3:
+            text = damaged(generator, text)
+        tensor = torch.tensor(list(text), dtype=torch.uint8)
+        if generator.random() < 0.3:
+            tensor = tensor.to(generator.choice(types))
+        if generator.random() < 0.1:
+            tensor = tensor.reshape(generator.choice([(1, -1), (-1, 1, 1)]) if len(text) else (0, 3))
+        return save({**state, HEADER_TENSOR: tensor}, generator.choice([None, None, {"title": "x"}, entries]))
+
+    def attempt(data: bytes) -> None:
+        path.write_bytes(data)
+        metrics_of(path)
+        checkpoint = hub.load(path)
+        model_card(checkpoint)
+        build_memgan(checkpoint.config, checkpoint.state)
+        hub.save(path, checkpoint.config, checkpoint.state, checkpoint.metadata)
+        again = hub.load(path)
+        assert again.config == checkpoint.config and again.metadata == checkpoint.metadata
+
+    assert fuzz("header_tensors", make, attempt, fuzz_seconds) >= 60
 
 
 def test_fuzz_files_next_to_weights(tmp_path: Path, fuzz_seconds: float | None) -> None:

@@ -76,6 +76,19 @@ def test_tensors_of_no_numbers_in_memory_are_refused(tmp_path: Path, tensor: tor
         read_checkpoint(tmp_path / "x.pth")
 
 
+@pytest.mark.parametrize("kind", [torch.complex64, torch.bits8])
+def test_types_that_no_network_takes_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    torch.save({"a": torch.zeros(8, dtype=torch.uint8).view(kind)}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=rf"x\.pth cannot be read .*of the type {kind}"):
+        read_state(tmp_path / "x.pth")
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(2, dtype=torch.complex64)}, {})
+    with pytest.raises(WeightsError, match=r"x\.safetensors cannot be read .*of the type torch\.complex64"):
+        read_state(tmp_path / "x.safetensors")
+
+
 def test_what_is_allowed_besides_is_so_for_one_file_only(tmp_path: Path) -> None:
     path, allowed = tmp_path / "x.pth", torch.serialization.get_safe_globals
     torch.save({"args": argparse.Namespace(lr=1), "a": torch.zeros(1)}, path)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,10 +37,10 @@ def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("strip_rows", [5, 32])
+@pytest.mark.parametrize("strip_bytes", [1, 10_000, 2**22])
 @torch.inference_mode()
-def test_pictures_are_those_of_the_trained_network(case, strip_rows, monkeypatch):
-    monkeypatch.setattr(fast, "STRIP_ROWS", strip_rows)
+def test_pictures_are_those_of_the_trained_network(case, strip_bytes, monkeypatch):
+    monkeypatch.setattr(fast, "STRIP_BYTES", strip_bytes)
     network = trained(dataclasses.replace(CONFIG, **CASES[case]))
     quick = prepare_for_inference(network)
     assert isinstance(quick, FastMemGAN)
@@ -97,16 +98,44 @@ def test_what_a_file_said_of_its_weights_is_kept():
     assert prepare_for_inference(network).metadata == {"license": "none"}
 
 
-@torch.inference_mode()
-def test_weights_loaded_later_are_used():
+@pytest.mark.parametrize("name", ["decoder.synthesis.blocks.1.layer2.weight", "encoder.levels.1.enter.weight"])
+@torch.no_grad()
+def test_weights_changed_later_are_used(name):
     network = trained()
     quick = prepare_for_inference(network)
     before = quick(faces()).image
     other = copy.deepcopy(network.state_dict())
-    other["decoder.synthesis.blocks.1.layer2.weight"] *= 2
+    other[name] *= 2
     quick.load_checked(other)
-    assert (quick(faces()).image - before).abs().max() > 0.01
-    assert_same(network(faces()).image, quick(faces()).image)
+    loaded = quick(faces()).image
+    assert (loaded - before).abs().max() > 0.01
+    assert_same(network(faces()).image, loaded)
+    network.get_parameter(name).mul_(0.5)
+    assert torch.equal(quick(faces()).image, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_packed_weights_change_nothing(dtype, monkeypatch):
+    quick, image = prepare_for_inference(trained()), faces()
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        packed = quick.encode(image).features
+        monkeypatch.setattr("memgan.network.packing.OPERATOR", None)
+        plain = copy.deepcopy(quick).encode(image).features
+        by_torch = quick.encoder(image)
+    limit = 1e-5 if dtype == torch.float32 else 0.02
+    for features in (plain, by_torch):
+        for scale, feature in features.items():
+            assert packed[scale].dtype == feature.dtype == dtype
+            assert (packed[scale] - feature).abs().max() <= limit * feature.abs().max()
+
+
+@torch.inference_mode()
+def test_copies_of_a_network_that_has_run():
+    quick = prepare_for_inference(trained())
+    expected = quick(faces()).image
+    for other in (copy.deepcopy(quick), pickle.loads(pickle.dumps(quick))):
+        assert torch.equal(other(faces()).image, expected)
 
 
 @torch.inference_mode()

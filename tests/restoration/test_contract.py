@@ -89,14 +89,15 @@ def test_second_gpu_is_honored_or_refused_but_never_the_first(device, weights, m
             MemGANRestorer(model_path=weights, device=device)
     asked = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: asked.append(str(place)) or (9, 0))
     monkeypatch.setattr(
         "memgan.restoration.restorer.create_detector",
         lambda name, **options: asked.append(options["device"]) or FakeDetector(),
     )
     monkeypatch.setattr("memgan.restoration.restorer.mask_maker", lambda mask, place: asked.append(str(place)))
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, place: asked.append(str(place)) or self)
-    MemGANRestorer(model_path=weights, device=device)
-    assert asked == ["cuda:1"] * 3
+    assert MemGANRestorer(model_path=weights, device=device).pipeline.dtype == torch.bfloat16
+    assert asked == ["cuda:1"] * 4
 
 
 # -- AUTOMATIC1111 ---------------------------------------------------------------------------------------------------

@@ -57,8 +57,12 @@ def test_bfloat16_is_chosen_where_the_processor_has_it(instructions, monkeypatch
     chosen = choose_dtype("auto", False, torch.device("cpu"))
     assert chosen == (torch.float32 if instructions is None else torch.bfloat16)
     assert choose_dtype("auto", False, torch.device("mps")) == torch.float32
-    with pytest.raises(ConfigError, match="contradict"):
+    assert choose_dtype(None, False, torch.device("cpu")) == chosen
+    assert choose_dtype("auto", False, torch.device("cpu"), exact=True) == torch.float32
+    with pytest.raises(ConfigError, match="half=True needs a CUDA device"):
         choose_dtype("auto", True, torch.device("cpu"))
+    with pytest.raises(ConfigError, match="contradict"):
+        choose_dtype("bfloat16", True, torch.device("cpu"))
 
 
 def test_without_any_question_to_ask_it_is_float32(monkeypatch):

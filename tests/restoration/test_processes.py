@@ -178,7 +178,7 @@ def test_closed_restorers_stay_closed(weights: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_start_methods(method: str, weights: Path) -> None:
-    restorer = make(weights)
+    restorer = make(weights, dtype="float32")  # what "auto" becomes is the other process's own affair
     with multiprocessing.get_context(method).Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply(picture_of, (restorer,)), picture_of(restorer))
 
@@ -192,7 +192,7 @@ def running():
     return len(os.listdir("/proc/self/task"))
 photo = cv2.resize(cv2.imread(sys.argv[1]), None, fx=0.3, fy=0.3)
 before = running()
-restorer = MemGANRestorer(sys.argv[2], device="cpu", threads=int(sys.argv[3]))
+restorer = MemGANRestorer(sys.argv[2], device="cpu", threads=int(sys.argv[3]), dtype="float32")
 assert restorer.restore(photo).faces
 print(before, running(), torch.get_num_threads(), cv2.getNumThreads())
 """

@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 def add_options(parser: argparse.ArgumentParser, *kinds: type[Any], groups: Sequence[str]) -> None:
-    """Add an argument for every field of these dataclasses that has a group; ``groups`` are the help's headings."""
+    """Add an argument for every field of these dataclasses that is in one of the groups, which head the help."""
     headings = {title: parser.add_argument_group(title) for title in groups}
     for field in (field for kind in kinds for field in dataclasses.fields(kind)):
         described = option_of(field)
-        if described.group:
+        if described.group in headings:
             headings[described.group].add_argument(*_words(field), help=described.help, **_details(field, described))
 
 
 def options_from(args: argparse.Namespace, kind: type[T]) -> T:
-    """The options of a dataclass as the arguments say; fields that are no arguments keep their default.
+    """The options of a dataclass as the arguments say; fields that are no arguments of the command keep their default.
 
     Raises:
         ConfigError: if an option is not allowed.
@@ -30,6 +30,8 @@ def options_from(args: argparse.Namespace, kind: type[T]) -> T:
         if option_of(field).group:
             word = next(word for word in _words(field) if word.startswith("--"))  # argparse's name for it
             name = word.removeprefix("--").replace("-", "_")
+            if not hasattr(args, name):
+                continue
             given = getattr(args, name)
             if given is None and field.default is True:
                 given = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from memgan.errors import ConfigError
 from memgan.runtime.atomic_file import write_json
+from memgan.runtime.choices import DTYPES
 
 if TYPE_CHECKING:
     from memgan.benchmark import Options
@@ -46,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", dest="devices", nargs="+", metavar="DEVICE", help="cpu, cuda, ... (default: CUDA if there is one)")
     add("--backend", dest="backends", nargs="+", metavar="BACKEND", help="torch, onnx, openvino (default: torch)")
     add("--provider", metavar="NAME", help="as for restore, for the backends besides torch (default: CPU)")
-    add("--dtype", help="float32, bfloat16, float16 (default: float32)")
+    add(
+        "--dtype",
+        dest="dtypes",
+        nargs="+",
+        choices=DTYPES,
+        help="as for restore, also of other networks (default: auto)",
+    )
     add("--threads", type=int, metavar="N", help="threads and cores to use (default: all)")
     add("--photo", metavar="FILE", help="picture to restore (default: a drawn one)")
     add("--size", default="1920x1080", metavar="WxH", help="of the drawn one (default: 1920x1080)")

@@ -1,4 +1,4 @@
-"""``memgan convert``: turns a pickled weight file of facexlib into a safetensors file."""
+"""``memgan convert``: turns a pickled weight file of facexlib or memgan into a safetensors file."""
 
 import argparse
 from pathlib import Path
@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a .pth file with one of facexlib's networks, or the name of one (see `memgan models`), which is "
-        "downloaded if need be",
+        help="a .pth file with one of facexlib's networks or with weights of memgan that another program has saved, or "
+        "the name of one of facexlib's (see `memgan models`), which is downloaded if need be",
     )
     parser.add_argument(
         "-o",

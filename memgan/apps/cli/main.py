@@ -17,9 +17,10 @@ COMMANDS = {
     "restore": "restore the faces of photographs",
     "models": "list the published weights: size, license, metrics, and where they are",
     "download": "fetch published weights, or a model of the Hugging Face hub",
+    "check": "find out whether a device restores faces right: a stored one against its stored answer",
     "verify": "check weight files against their published SHA-256",
     "info": "show configuration, size and cost of a network, and versions",
-    "convert": "turn a pickled weight file of facexlib into safetensors",
+    "convert": "turn a pickled weight file of facexlib or memgan into safetensors",
     "export": "write a network as one ONNX file for other programs",
     "evaluate": "measure a network on clean faces that are degraded with fixed seeds",
     "benchmark": "time each part of a restoration, and other networks in comparison",
@@ -31,7 +32,7 @@ COMMANDS = {
 """Each is a module of :mod:`memgan.apps.cli`, or an app (a folder of :mod:`memgan.apps`), with two functions:
 ``add_arguments(parser)`` and ``run(args) -> int``."""
 
-PRINTING = ("models", "verify", "info", "evaluate", "benchmark")
+PRINTING = ("models", "check", "verify", "info", "evaluate", "benchmark")
 """Commands whose result is what they print."""
 
 

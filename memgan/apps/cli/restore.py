@@ -167,7 +167,6 @@ def _work(
         known = {
             "run": secrets.token_hex(8),
             "weights": weights,
-            "dtype": str(restorer.pipeline.dtype).removeprefix("torch."),
             "device": str(restorer.device),
             "backend": parts.backend,
         }

@@ -78,7 +78,8 @@ class FileRestorer:
             row = work.end()
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
             if row.status != EXISTING:
-                row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), **self._known))
+                dtype = str(self._restorer.dtype).removeprefix("torch.")  # a self-check may have changed it meanwhile
+                row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), dtype=dtype, **self._known))
             return work.given, row
 
         begun: _Work | None = None  # some of its pages are done, others not

@@ -155,8 +155,12 @@ class PartOptions:
     device: str | None = option(
         None, "such as cpu, cuda, cuda:1, mps (default: cuda if there is one, else cpu)", group="work", metavar="DEVICE"
     )
-    dtype: str | None = option(
-        None, "precision of the network (float16: CUDA only; default: float32)", group="work", choices=DTYPES
+    dtype: str = option(
+        "auto",
+        "precision of the network (float16: CUDA only; auto, the default: bfloat16 where the device computes in it and "
+        "`memgan check` finds it right, else float32)",
+        group="work",
+        choices=DTYPES,
     )
     half: bool = option(False, "the same as --dtype float16", group="work")
     backend: str = option("torch", "what runs the network on a CPU (default: torch)", group="work", choices=BACKENDS)

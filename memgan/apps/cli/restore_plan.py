@@ -19,7 +19,10 @@ WITHOUT_EFFECT = {
     *("output", "input", "recursive", "skip_existing", "dry_run", "report", "quiet", "jobs", "keep_date"),
     *("max_batch", "threads", "overlap", "color", "evidence", "paste_back", "weights", "device", "provider"),
 }
-"""Options that the outputs do not depend on but for rounding (and ``weights``, whose content counts)."""
+"""Options that the outputs do not depend on but for rounding (and ``weights``, whose content counts).
+
+``dtype`` counts as it was asked for: what ``auto`` becomes on another machine makes nothing be done again.
+"""
 
 
 class Plan(NamedTuple):

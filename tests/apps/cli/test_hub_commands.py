@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hub_server import FIRST, serving, use
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import TINY, save_tiny_weights
 
 from memgan import hub
@@ -176,6 +176,14 @@ class TestInfo:
         assert weights["tensors"] == len(state) and weights["numbers"] == sum(t.numel() for t in state.values())
         status, out, _ = run("info", path)
         assert status == 0 and "PSNR" in out and "this test" in out and "cost of one face of 32 px" in out
+        save_file(load_file(path), path)  # the header is lost
+        status, out, _ = run("info", path, "--json")
+        assert status == 0 and json.loads(out) == {
+            **report,
+            "weights": {**weights, "sha256": hub.sha256_of(path), "megabytes": round(path.stat().st_size / 1e6, 2)},
+        }
+        status, out, _ = run("verify", path)
+        assert status == 0 and "is whole, not published" in out and hub.sha256_of(path) in out
 
     def test_name_and_card(self, run: Run, home: Path) -> None:
         status, out, _ = run("info", hub.DEFAULT_NAME, "--json")
