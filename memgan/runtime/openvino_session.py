@@ -78,7 +78,7 @@ class OpenVINOSession:
             OutputError: if the file cannot be written.
         """
         _, purpose, provider, _ = self._given
-        if _devices(provider) != [provider] or not _has(_new_core(purpose), provider, "EXPORT_IMPORT"):
+        if _devices(provider) != [provider] or not _has(_core(purpose), provider, "EXPORT_IMPORT"):
             return  # asked all the same, AUTO ends the process
         exported = self._compiled.export_model()
         data = exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported)
@@ -98,6 +98,8 @@ class OpenVINOSession:
 
 
 _sessions: "weakref.WeakSet[OpenVINOSession]" = weakref.WeakSet()
+_cores: dict[int, Any] = {}
+_core_lock = threading.Lock()
 
 
 def check_provider(provider: str, purpose: str, dtype: str = "float32") -> str:
@@ -113,7 +115,7 @@ def check_provider(provider: str, purpose: str, dtype: str = "float32") -> str:
         MissingDependencyError: if OpenVINO is not installed, or older than :data:`LEAST_VERSION`.
         ConfigError: if the device is not there, or does not compute in bfloat16 and should.
     """
-    core = _new_core(purpose)
+    core = _core(purpose)
     name, found = provider.upper(), core.available_devices
     known = {device.partition(".")[0] for device in found} | {"AUTO"}
     if not {device.partition(".")[0] for device in _devices(name)} <= known:
@@ -131,7 +133,7 @@ def check_provider(provider: str, purpose: str, dtype: str = "float32") -> str:
 
 def fingerprint(provider: str, purpose: str) -> str:
     """What a compiled network depends on besides the network: this module, OpenVINO and the devices."""
-    core = _new_core(purpose)
+    core = _core(purpose)
     names = [core.get_property(device, "FULL_DEVICE_NAME") for device in _devices(provider)]
     abilities = [core.get_property(device, "OPTIMIZATION_CAPABILITIES") for device in _devices(provider)]
     module = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -148,8 +150,13 @@ def _has(core: Any, provider: str, ability: str) -> bool:
     return all(ability in core.get_property(device, "OPTIMIZATION_CAPABILITIES") for device in _devices(provider))
 
 
-def _new_core(purpose: str) -> Any:
-    return _library(purpose).Core()
+def _core(purpose: str) -> Any:
+    """The one of this process, which stays: libraries of devices do not bear being unloaded and loaded again."""
+    openvino, process = _library(purpose), os.getpid()
+    with _core_lock:
+        if process not in _cores:  # a fork's parent's, whose threads are gone, is neither used nor destroyed
+            _cores[process] = openvino.Core()
+        return _cores[process]
 
 
 def _library(purpose: str) -> Any:
@@ -171,7 +178,7 @@ def _library(purpose: str) -> Any:
 
 
 def _opened(source: bytes | str, purpose: str, provider: str, dtype: str) -> Any:
-    core = _new_core(purpose)
+    core = _core(purpose)
     what = "its ONNX data" if isinstance(source, bytes) else source
     try:
         settings = _settings(core, provider, dtype)
@@ -253,6 +260,8 @@ def _keep_small(addition: Any, operations: Any) -> None:
 
 
 def _after_fork() -> None:
+    global _core_lock
+    _core_lock = threading.Lock()
     for session in _sessions:
         session._after_fork()
 

@@ -51,7 +51,7 @@ def test_bfloat16_within_autocast_and_float32_outside(home):
     assert torch.equal(by_openvino(faces())[0], exact)
     with torch.autocast("cpu", torch.bfloat16):
         error = by_openvino(faces())[0] - exact
-    assert 1e-4 < error.square().mean().sqrt() / exact.std() < 0.02
+    assert 1e-4 < error.square().mean().sqrt() / exact.std() < 0.05
 
 
 def test_what_is_compiled_is_kept_and_damage_is_replaced(home, monkeypatch):

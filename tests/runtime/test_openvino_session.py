@@ -204,7 +204,7 @@ def test_devices_that_are_there(provider: str, tmp_path: Path) -> None:
 
 def test_a_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     core = types.SimpleNamespace(available_devices=["CPU"], get_property=lambda *_: ["FP32", "EXPORT_IMPORT"])
-    monkeypatch.setattr(openvino_session, "_new_core", lambda _: core)
+    monkeypatch.setattr(openvino_session, "_core", lambda _: core)
     with pytest.raises(ConfigError, match="CPU does not compute in it; use dtype='float32'"):
         check_provider("CPU", "this test", "bfloat16")
     assert check_provider("cpu", "this test") == "CPU"
