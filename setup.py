@@ -30,7 +30,7 @@ BENCHMARK = ["spandrel>=0.4", "spandrel-extra-arches>=0.2"]  # architectures to 
 ONNX = ["onnx>=1.16"]  # to export networks; onnxruntime comes with the embedded detector
 OPENVINO = [
     *ONNX,  # the form in which OpenVINO gets the network
-    "openvino>=2026.1",  # those from 2025.4 to 2026.0 give wrong pictures
+    "openvino>=2026.4",  # some before give wrong pictures, or end the process where a kept network opens
 ]
 HEIC = ["pillow-heif>=1"]  # earlier ones take over AVIF too where another library asks them to
 TEST = [

@@ -18,8 +18,9 @@ from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.privacy import keep_private
 from memgan.runtime.threads import usable_cores
 
-LEAST_VERSION = (2026, 1)
-"""Earlier releases give wrong pictures without a word (2025.4, 2026.0), or hang in bfloat16 (2025.0)."""
+LEAST_VERSION = (2026, 4)
+"""Of earlier releases some give wrong pictures without a word (2025.4, 2026.0), hang in bfloat16 (2025.0), or now and
+then end the process where a kept network opens (2026.1)."""
 _CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 _SHARED = ("AUTO", "HETERO", "MULTI")
@@ -151,7 +152,7 @@ def _has(core: Any, provider: str, ability: str) -> bool:
 
 
 def _core(purpose: str) -> Any:
-    """The one of this process, which stays: libraries of devices do not bear being unloaded and loaded again."""
+    """The one of this process, which stays: so the libraries of devices are loaded once."""
     openvino, process = _library(purpose), os.getpid()
     with _core_lock:
         if process not in _cores:  # a fork's parent's, whose threads are gone, is neither used nor destroyed

@@ -213,8 +213,10 @@ def test_a_device_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_without_openvino_or_with_one_that_gives_wrong_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(openvino, "__version__", "2025.4.1-20426-82bbf0292c5")
-        with pytest.raises(MissingDependencyError, match=r"from 2026\.1, and here is 2025\.4\.1.*memgan\[openvino\]"):
+        with pytest.raises(MissingDependencyError, match=r"from 2026\.4, and here is 2025\.4\.1.*memgan\[openvino\]"):
             check_provider("CPU", "this test")
+    least = ".".join(map(str, openvino_session.LEAST_VERSION))
+    assert f'"openvino>={least}"' in (ROOT / "setup.py").read_text("utf-8")  # the extra's is the same
     monkeypatch.setitem(sys.modules, "openvino", None)  # as if it were not installed
     with pytest.raises(MissingDependencyError, match=r"this test needs the package openvino .*memgan\[openvino\]"):
         check_provider("CPU", "this test")
