@@ -342,7 +342,7 @@ def _folder() -> Path:
 def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Pixels (S, S, 3) uint8 RGB, and texts."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG",)) as picture:
             return np.array(picture.convert("RGB")), dict(picture.info)
     except OSError as error:
         raise WeightsError(
