@@ -144,13 +144,14 @@ def _attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: object, **__
 
 
 def _product_flops(_: Tensor, left: Tensor, right: Tensor, *__: object, **___: object) -> int:
-    """A batch of matrix products (B, N, K) x (B, K, O) that is added to what is there."""
-    return 2 * left.numel() * right.shape[2]
+    """Matrix products (N, K) x (K, O), or a batch of them, that are added to what is there."""
+    return 2 * left.numel() * right.shape[-1]
 
 
 # What the counter of some releases of torch does not know: it has the attention kernels of GPUs only, and of products
 # the kinds that make a new tensor.
 _KERNEL_FLOPS: dict[Any, Callable[..., int]] = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    _ATEN.addmm_: _product_flops,
     _ATEN.baddbmm_: _product_flops,
 }

@@ -51,6 +51,9 @@ class FastMemGAN(MemGAN):
         if window is not None or not self._is_fast(image):
             return super().encode(image, window)
         self.check_image(image)
+        if type(image) is not Tensor:  # a stand-in without numbers: nothing can be packed
+            features = self.encoder(image.contiguous(memory_format=torch.channels_last))
+            return Encoded(features, self.latent(features[4]), _LazyMemories(self, features))
         _keep_small_blocks()
         dtype = _number_type(image)
         packed = self._packed

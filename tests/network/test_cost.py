@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from tiny import FAST_CONFIG, TINY
+from tiny import FAST_CONFIG, TINY, random_faces, trained
 from torch import nn
 
 from memgan.network.cost import count_cost, count_operations
+from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 
 
@@ -40,3 +41,15 @@ def test_components_add_up_to_the_network(config) -> None:
     # Scores and weighted sums of the largest bank alone: 2 K C multiply-adds a position.
     assert components[2].multiply_adds > 2 * bank.num_slots * bank.slot_dim * config.image_size**2
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_fast_form_does_the_work_of_the_trained_one_or_less(dtype) -> None:
+    network = trained()
+    quick, image = prepare_for_inference(network), random_faces(1)
+    with torch.no_grad():
+        before = quick(image).image
+        fast, plain = (count_operations(form, FAST_CONFIG.image_size, dtype) for form in (quick, network))
+        assert torch.equal(quick(image).image, before)
+    assert 0.5 < fast.multiply_adds / plain.multiply_adds < 1.2
+    assert fast.moved_bytes < 1.2 * plain.moved_bytes
