@@ -83,6 +83,11 @@ def with_backend(
         MissingDependencyError: if the packages of the backend are not installed.
     """
     check_choice("backend", backend, BACKENDS)
+    if provider is not None and not (isinstance(provider, str) and provider.strip()):
+        raise ConfigError(
+            f"provider is {provider!r}; give the name of one, such as 'CUDAExecutionProvider' or 'GPU', or None for "
+            "the CPU."
+        )
     if backend == "torch":
         if provider is not None:
             raise ConfigError(

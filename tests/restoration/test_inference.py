@@ -66,7 +66,7 @@ def test_a_network_converted_by_the_program_restores_in_its_own_type(converted, 
     restorer = MemGANRestorer(checkpoint, **options, dtype=dtype)
     restorer.network.to(converted)
     result = restorer.check()
-    assert result.is_right and result.answer == "computed"
+    assert result.psnr > 30 and result.answer == "computed"
     face = restorer.restore(scene(), evidence=True).faces[0]
     assert np.abs(face.restored.astype(int) - expected.restored).max() <= levels
     for scale, cosines in face.evidence.items():
