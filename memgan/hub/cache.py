@@ -86,7 +86,10 @@ def keep_newest(folder: Path, suffix: str, count: int) -> None:
     What cannot be deleted, such as a file that another process holds open on Windows, is left for the next time.
     """
     ages: list[tuple[float, Path]] = []
-    for path in folder.iterdir():
+    found: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder may be writable and not readable
+        found = list(folder.iterdir())
+    for path in found:
         with contextlib.suppress(OSError):  # another process may have deleted it
             ages.append((time.time() - path.stat().st_mtime, path))
     files = [path for _, path in sorted(ages) if path.suffix == suffix]

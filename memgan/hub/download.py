@@ -56,7 +56,10 @@ def locked(path: Path) -> Iterator[None]:
     with _disk_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / f"{path.name}.lock")
-        lock.acquire()
+        try:
+            lock.acquire()
+        except NotImplementedError as error:  # of releases before 3.30, on a file system that has no locks
+            raise OSError("its file system has no locks") from error
     try:
         yield
     finally:

@@ -26,7 +26,8 @@ class FastMemGAN(MemGAN):
     """A :class:`MemGAN` of the mobile family that restores faster; it shares all components with the trained one.
 
     Its images equal the trained network's up to the rounding of sums that are taken in another order. What this form
-    is not made for (windows, kept features, gradients, devices other than the CPU), the trained network does.
+    is not made for, the trained network does: windows, kept features, gradients, devices other than the CPU, weights
+    in other number types than float32, and what torch traces or compiles, which has no state of its own.
     """
 
     def __init__(self, network: MemGAN) -> None:
@@ -80,7 +81,11 @@ class FastMemGAN(MemGAN):
         return torch.cat(faces)
 
     def _is_fast(self, given: Tensor) -> bool:
-        """Whether the fast form does for an input: on the CPU, and nothing learns."""
+        """Whether the fast form does for an input: on the CPU, in float32, nothing learns, and nobody looks on."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+            return False
+        if next(self.decoder.parameters()).dtype != torch.float32:
+            return False
         learns = torch.is_grad_enabled() and (given.requires_grad or any(p.requires_grad for p in self.parameters()))
         return given.device.type == "cpu" and not learns
 

@@ -125,7 +125,7 @@ class MobileSynthesis(Synthesis):
     """Synthesis network of the ``mobile`` family; its image is drawn by the last block alone.
 
     Raises:
-        ConfigError: if the widths at scales 4 and 8 differ.
+        ConfigError: if the widths at scales 4 and 8 differ, or a width that is doubled in size has no four bands.
     """
 
     last_blend_rate = 0.1  # the last features are ten times smaller than all others, and the head amplifies as much
@@ -138,6 +138,11 @@ class MobileSynthesis(Synthesis):
             raise ConfigError(
                 f"The mobile family needs equal widths at scales 4 and 8, not {widths[0]} and {widths[1]}; raise "
                 "channel_base or lower channel_max."
+            )
+        if any(width % 4 for width in widths[:-1]):
+            raise ConfigError(
+                f"The mobile family needs widths that are multiples of 4 below the last scale, not {widths}: change "
+                "channel_base or channel_max."
             )
         self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         self.layer0 = MobileLayer(widths[0], widths[0], 4, config.style_dim, separable=False)

@@ -201,7 +201,8 @@ def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None
         for scale in (config.fused_scales if config.use_memory else ())
     }
     latent = LatentEncoder(config.encoder_width(4), config.style_dim, config.latent_layers)
-    conditioning = DegradationConditioning(config) if config.degradation_conditioning else None
+    is_conditioned = config.degradation_conditioning and config.fused_scales
+    conditioning = DegradationConditioning(config) if is_conditioned else None
     network = MemGAN(config, Encoder(config), latent, memory, Decoder(config), conditioning)
     if state is not None:
         network.load_checked(state)

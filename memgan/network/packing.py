@@ -6,6 +6,7 @@ oneDNN lacks the number type on this machine, torch's ordinary convolutions do.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from memgan.network.encoder import Encoder, EncoderLevel, ResidualBlock
 
 SLOPE = 0.2
 """Of the encoder's leaky ReLU."""
+_SAMPLES = 256
+"""Of each tensor, by which changes are seen that torch does not count."""
 _reorder: Callable[..., Tensor] | None = getattr(torch._C._nn, "mkldnn_reorder_conv2d_weight", None)
 OPERATOR: Callable[..., Tensor] | None = _reorder and getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 """oneDNN's convolution with an activation behind it; ``None``: this build of torch has none."""
@@ -30,7 +33,7 @@ class PackedEncoder:
 
     def __init__(self, encoder: Encoder, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.made_of = _identity(encoder)
+        self._made_of, self._samples = _identity(encoder), _samples(encoder)
         self._scales = encoder.scales
         befores = (encoder.scales[0], *encoder.scales[:-1])
         self._levels = [
@@ -41,7 +44,8 @@ class PackedEncoder:
 
     def fits(self, encoder: Encoder, dtype: torch.dtype) -> bool:
         """Whether this is the packed form of an encoder as it is now."""
-        return self.dtype == dtype and self.made_of == _identity(encoder)
+        is_same = self.dtype == dtype and self._made_of == _identity(encoder)
+        return is_same and torch.equal(self._samples, _samples(encoder))
 
     def __call__(self, image: Tensor) -> dict[int, Tensor]:
         """As :meth:`Encoder.forward`, in :attr:`dtype`."""
@@ -74,7 +78,7 @@ class _PackedConv:
     def __init__(self, conv: nn.Conv2d, side: int, dtype: torch.dtype, *, active: bool) -> None:
         self._stride, self._active = list(conv.stride), active
         self._weight = conv.weight.detach().to(dtype)
-        self._bias = conv.get_parameter("bias").detach().to(dtype)
+        self._bias = cast("Tensor", conv.bias).detach().to(dtype)  # no parameter in torch.func.functional_call
         self._operator = OPERATOR
         if self._operator is not None and _reorder is not None:
             size = [1, self._weight.shape[1], side, side]
@@ -94,3 +98,10 @@ class _PackedConv:
 def _identity(encoder: Encoder) -> list[tuple[int, int]]:
     """What changes when weights are exchanged or written to."""
     return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in encoder.parameters()]
+
+
+def _samples(encoder: Encoder) -> Tensor:
+    """Numbers from all over the weights: torch counts no changes by ``.data``, by numpy or of inference tensors."""
+    tensors = [parameter.detach().flatten() for parameter in encoder.parameters()]
+    # Odd steps: an even one may be that of a kernel or of the channels.
+    return torch.cat([numbers[:: (len(numbers) // _SAMPLES) | 1] for numbers in tensors])

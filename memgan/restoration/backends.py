@@ -83,6 +83,11 @@ def with_backend(
         MissingDependencyError: if the packages of the backend are not installed.
     """
     check_choice("backend", backend, BACKENDS)
+    if provider is not None and not (isinstance(provider, str) and provider.strip()):
+        raise ConfigError(
+            f"provider is {provider!r}; give the name of one, such as 'CUDAExecutionProvider' or 'GPU', or None for "
+            "the CPU."
+        )
     if backend == "torch":
         if provider is not None:
             raise ConfigError(
@@ -162,5 +167,5 @@ def _digest(network: MemGAN, *further: str) -> str:
     digest.update(network.config.to_json().encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

@@ -63,19 +63,29 @@ def run_network(
     """Restored faces, (B, 3, S, S) RGB in about [-1, 1].
 
     Args:
-        network: its first result is the restored batch.
+        network: its first result is the restored batch. A program may have converted it: a ``network.half()`` computes
+            in its own type unless ``dtype`` says another, a ``network.double()`` always.
         faces: (B, 3, S, S) RGB in [-1, 1].
         dtype: float16 or bfloat16 to run in where it is safe.
         self_ensemble: also restore the mirror images, and average both in float32: the geometric self-ensemble of
             super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single image super
             resolution"), with the one symmetry that a face has. It takes two runs.
     """
-    with contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(faces.device.type, dtype):
+    own = _number_type(network)
+    is_cast = dtype != torch.float32 and own != torch.float64  # which autocast leaves alone
+    faces = faces if is_cast else faces.to(own)
+    with torch.autocast(faces.device.type, dtype) if is_cast else contextlib.nullcontext():
         restored: Tensor = network(faces)[0]
         if not self_ensemble:
             return restored
         mirrored: Tensor = network(faces.flip(-1))[0]
     return (restored.float() + mirrored.float().flip(-1)) / 2
+
+
+def _number_type(network: Any) -> torch.dtype:
+    """Of a network's parameters; float32 where it has none."""
+    parameters = network.parameters() if isinstance(network, nn.Module) else ()
+    return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.float32)
 
 
 def restore_degraded(restore: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
@@ -144,9 +154,10 @@ def memory_evidence(
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
 
     def maps(batch: Tensor) -> list[dict[int, np.ndarray]]:
-        features = trained.encoder(batch)
+        features = trained.encoder(batch.to(_number_type(trained)))
         cosines = {
-            int(scale): bank.assign(features[int(scale)]).cosine.cpu().numpy() for scale, bank in trained.memory.items()
+            int(scale): bank.assign(features[int(scale)]).cosine.float().cpu().numpy()
+            for scale, bank in trained.memory.items()
         }
         return [{scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch))]
 

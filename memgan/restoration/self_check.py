@@ -254,7 +254,7 @@ def weights_digest(network: MemGAN) -> str:
     found = hashlib.sha256(network.config.to_json().encode())
     for name, tensor in sorted(network.state_dict().items()):
         found.update(f"{name} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().data)
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -358,7 +358,7 @@ def _kept(facts: Mapping[str, Any]) -> CheckResult | None:
     """A verdict for these facts; ``None`` if there is none, or what is kept is damaged."""
     key = digest(facts)
     if key not in _measured:
-        with contextlib.suppress(OSError, ConfigError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError, ConfigError, ValueError, TypeError, KeyError, RecursionError):
             values = json.loads(_path(facts).read_text("utf-8"))
             values["psnr"] = math.nan if values["psnr"] is None else float(values["psnr"])
             found = CheckResult(**values)

@@ -9,7 +9,7 @@ import pytest
 
 from memgan.apps.cli.main import main
 from memgan.errors import ConfigError
-from memgan.hub.cache import cache_folder, hub_cache_folder, is_offline, mirrors
+from memgan.hub.cache import cache_folder, hub_cache_folder, is_offline, keep_newest, mirrors
 from memgan.hub.resolver import resolve
 
 VARIABLES = ("MEMGAN_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_HUB_OFFLINE")
@@ -102,3 +102,17 @@ def test_without_a_home_a_tilde_is_an_error_and_all_else_works(monkeypatch: pyte
         resolve("~/weights.safetensors")
     assert resolve().is_file()
     assert main(["models"]) == 0
+
+
+def test_a_folder_that_cannot_be_listed_keeps_all_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    for name in "abc":
+        (tmp_path / f"{name}.json").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        keep_newest(tmp_path, ".json", 1)
+    assert len(list(tmp_path.iterdir())) == 3
+    keep_newest(tmp_path, ".json", 1)
+    assert len(list(tmp_path.iterdir())) == 1

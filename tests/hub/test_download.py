@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import disks
+import filelock
 import pytest
 from hub_server import FakeHub, serving
 
 from memgan.errors import ChecksumError, OutputError, WeightsNotFoundError
 from memgan.hub import download as module
-from memgan.hub.download import fetch, quarantine, sha256_of
+from memgan.hub.download import fetch, locked, quarantine, sha256_of
 
 DATA = bytes(range(256)) * 4096  # one MiB
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -298,3 +299,12 @@ def test_sha256_of_what_cannot_be_read(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match="cannot be read"):
         sha256_of(tmp_path)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def acquire(lock: object) -> None:
+        raise NotImplementedError  # as filelock before 3.30
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(OutputError, match=r"no locks.*MEMGAN_HOME"), locked(tmp_path / "file"):
+        pass

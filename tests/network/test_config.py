@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import torch
 from tiny import FAST_CONFIG, TINY, TINY_MOBILE
 
 from memgan.errors import ConfigError
@@ -111,6 +112,19 @@ def test_mobile_needs_equal_widths_at_the_start() -> None:
     config = MemGANConfig(family="mobile", channel_base=64, channel_max=512, image_size=32)
     with pytest.raises(ConfigError, match="4 and 8"):
         build_memgan(config)
+
+
+@pytest.mark.parametrize(("widest", "base"), [(18, 1024), (2, 1024), (8, 96)])
+def test_mobile_needs_four_bands_of_every_width_that_it_doubles_in_size(widest: int, base: int) -> None:
+    config = MemGANConfig(family="mobile", channel_base=base, channel_max=widest, image_size=32)
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        build_memgan(config)
+
+
+def test_mobile_may_have_any_width_at_the_last_scale() -> None:
+    config = MemGANConfig(family="mobile", channel_base=127, channel_max=4, image_size=32, fusion_conv="separable")
+    assert config.channels(32) == 3
+    assert build_memgan(config)(torch.zeros(1, 3, 32, 32)).image.shape == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ CASES = {
     "the bare prior": {"use_affine": False, "use_blend": False},
     "literal read": {"memory_normalize": False},
     "two scales": {"fusion_scales": (8, 32)},
+    "conditioned, without fusions": {"fusion_scales": (), "degradation_conditioning": True},
     "conditioned, without memory": {"use_memory": False, "degradation_conditioning": True},
 }
 
@@ -112,6 +113,72 @@ def test_weights_changed_later_are_used(name):
     assert_same(network(faces()).image, loaded)
     network.get_parameter(name).mul_(0.5)
     assert torch.equal(quick(faces()).image, before)
+
+
+def _by_data(weight):
+    weight.data.mul_(2)
+
+
+def _by_numpy(weight):
+    weight.detach().numpy()[:] *= 2
+
+
+def _one_channel_by_data(weight):
+    weight.data[:, 3] = 0
+
+
+@pytest.mark.parametrize("change", [_by_data, _by_numpy, _one_channel_by_data])
+def test_changes_that_torch_does_not_count_are_seen(change):
+    network = trained().requires_grad_(False)
+    quick, name = prepare_for_inference(network), "encoder.levels.1.enter.weight"
+    before = quick(faces()).image
+    change(quick.get_parameter(name))
+    after = quick(faces()).image
+    assert (after - before).abs().max() > 0.01
+    assert_same(network(faces()).image, after)
+
+
+@torch.inference_mode()
+def test_changes_of_inference_tensors_are_seen():
+    network = trained()
+    quick = prepare_for_inference(network)
+    before = quick(faces()).image
+    assert network.encoder.levels[1].enter.weight.is_inference()
+    network.encoder.levels[1].enter.weight.mul_(2)
+    assert (quick(faces()).image - before).abs().max() > 0.01
+    assert_same(network(faces()).image, quick(faces()).image)
+
+
+def test_weights_lent_for_one_call():
+    network = trained().requires_grad_(False)
+    quick = prepare_for_inference(network)
+    before, name = quick(faces()).image, "encoder.levels.1.enter.weight"
+    state = {key: tensor * 2 if key == name else tensor for key, tensor in quick.state_dict().items()}
+    lent = torch.func.functional_call(quick, state, (faces(),)).image
+    assert (lent - before).abs().max() > 0.01
+    assert_same(torch.func.functional_call(network, state, (faces(),)).image, lent)
+    assert torch.equal(quick(faces()).image, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_a_network_converted_by_a_program_is_the_trained_one(dtype):
+    network = trained(dataclasses.replace(CONFIG, memory_residual=True, degradation_conditioning=True)).to(dtype)
+    quick, image = prepare_for_inference(network), faces().to(dtype)
+    made = quick(image).image
+    assert made.dtype == dtype and made.abs().max() > 0.1
+    assert torch.equal(made, network(image).image)
+    back = quick.float()
+    assert_same(network(faces()).image, back(faces()).image)
+
+
+@torch.no_grad()
+def test_what_is_traced_is_the_trained_network():
+    network = trained()
+    traced = torch.jit.trace(prepare_for_inference(network), faces(), check_trace=False)
+    assert torch.equal(traced(faces())[0], network(faces()).image)
+    exported = torch.export.export(prepare_for_inference(network), (faces(),)).module()
+    assert torch.equal(exported(faces()).image, network(faces()).image)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

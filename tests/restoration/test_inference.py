@@ -50,6 +50,29 @@ def test_evidence_and_weights_of_the_fast_form_are_those_of_the_trained_network(
     assert all(np.array_equal(made[scale], expected[scale]) for scale in made)
 
 
+@pytest.mark.parametrize(
+    ("converted", "dtype", "levels"),
+    [
+        (torch.float16, "float32", 2),
+        (torch.bfloat16, "float32", 8),
+        (torch.bfloat16, "bfloat16", 8),
+        (torch.float64, "float32", 1),
+        (torch.float64, "bfloat16", 1),  # autocast leaves it alone
+    ],
+)
+def test_a_network_converted_by_the_program_restores_in_its_own_type(converted, dtype, levels, checkpoint):
+    options = {"device": "cpu", "detector": FakeDetector(face_at(80, 60)), "upscale": 1}
+    expected = MemGANRestorer(checkpoint, **options, dtype="float32").restore(scene(), evidence=True).faces[0]
+    restorer = MemGANRestorer(checkpoint, **options, dtype=dtype)
+    restorer.network.to(converted)
+    result = restorer.check()
+    assert result.psnr > 30 and result.answer == "computed"
+    face = restorer.restore(scene(), evidence=True).faces[0]
+    assert np.abs(face.restored.astype(int) - expected.restored).max() <= levels
+    for scale, cosines in face.evidence.items():
+        assert np.abs(cosines - expected.evidence[scale]).max() < 0.05
+
+
 @pytest.mark.parametrize("instructions", ["_is_avx512_bf16_supported", "_is_amx_tile_supported", None])
 def test_bfloat16_is_chosen_where_the_processor_has_it(instructions, monkeypatch):
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):

@@ -75,6 +75,8 @@ def test_what_is_compiled_is_kept_and_damage_is_replaced(home, monkeypatch):
     [
         ({"backend": "openvino", "provider": "GPU.9"}, "provider is 'GPU.9'; the devices that OpenVINO finds here"),
         ({"backend": "onnx", "provider": "Unheard"}, "provider is 'Unheard'; the installed onnxruntime has .*CPU"),
+        ({"backend": "onnx", "provider": ["CUDA", "CPU"]}, r"provider is \['CUDA.*name of one"),
+        ({"backend": "openvino", "provider": " "}, "provider is ' '; give the name of one"),
         ({"backend": "torch", "provider": "CPU"}, "torch computes on the device: leave provider out"),
     ],
 )

@@ -257,7 +257,9 @@ def test_a_verdict_holds_for_nothing_else(what: str, runs: list[str], monkeypatc
     assert len(runs) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"psnr": "much"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"psnr": "much"}', pytest.param(b"[" * 99999, id="deep")]
+)
 def test_a_damaged_verdict_is_made_anew(
     content: bytes, runs: list[str], monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
