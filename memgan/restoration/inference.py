@@ -1,7 +1,7 @@
 """Runs a network on aligned faces: device, chunks, precision and the check of what comes out; shows its evidence."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -84,7 +84,7 @@ def run_network(
 
 def _number_type(network: Any) -> torch.dtype:
     """Of a network's parameters; float32 where it has none."""
-    parameters = network.parameters() if isinstance(network, nn.Module) else ()
+    parameters: Iterable[Tensor] = network.parameters() if isinstance(network, nn.Module) else ()
     return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.float32)
 
 
