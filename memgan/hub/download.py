@@ -59,7 +59,10 @@ def locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except NotImplementedError as error:  # of releases before 3.30, on a file system that has no locks
-            raise OSError("its file system has no locks") from error
+            raise OutputError(
+                f"{path.parent} cannot take the download (its file system has no locks); choose another folder with "
+                "MEMGAN_HOME or cache_dir."
+            ) from error
     try:
         yield
     finally:
