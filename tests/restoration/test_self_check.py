@@ -481,6 +481,7 @@ class InTF32(TorchFunctionMode):
         return ((x.contiguous().view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
 
 
+@pytest.mark.slow
 def test_float32_with_products_in_tf32_is_right(embedded: MemGANRestorer) -> None:
     plain = build_memgan(embedded.network.config, embedded.network.state_dict()).eval()
     answer = self_check.stored_answer(weights_digest(plain))
