@@ -71,7 +71,8 @@ def run_network(
             super-resolution (Timofte et al., 2016, "Seven ways to improve example-based single image super
             resolution"), with the one symmetry that a face has. It takes two runs.
     """
-    own = _number_type(network)
+    parameters: Iterable[Tensor] = network.parameters() if isinstance(network, nn.Module) else ()
+    own = next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.float32)
     is_cast = dtype != torch.float32 and own != torch.float64  # which autocast leaves alone
     faces = faces if is_cast else faces.to(own)
     with torch.autocast(faces.device.type, dtype) if is_cast else contextlib.nullcontext():
@@ -80,12 +81,6 @@ def run_network(
             return restored
         mirrored: Tensor = network(faces.flip(-1))[0]
     return (restored.float() + mirrored.float().flip(-1)) / 2
-
-
-def _number_type(network: Any) -> torch.dtype:
-    """Of a network's parameters; float32 where it has none."""
-    parameters: Iterable[Tensor] = network.parameters() if isinstance(network, nn.Module) else ()
-    return next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.float32)
 
 
 def restore_degraded(restore: Callable[[Tensor], Tensor], faces: Tensor) -> Tensor:
@@ -154,7 +149,7 @@ def memory_evidence(
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
 
     def maps(batch: Tensor) -> list[dict[int, np.ndarray]]:
-        features = trained.encoder(batch.to(_number_type(trained)))
+        features = trained.encoder(batch.to(next(trained.encoder.parameters()).dtype))
         cosines = {
             int(scale): bank.assign(features[int(scale)]).cosine.float().cpu().numpy()
             for scale, bank in trained.memory.items()
