@@ -20,7 +20,7 @@ from memgan.benchmark.stages import Workbench, network_call, prepare_baseline, p
 from memgan.benchmark.timing import limited_threads, measure, ratios
 from memgan.network.cost import count_operations
 from memgan.network.model import build_memgan
-from memgan.runtime.device import choose_device, choose_dtype
+from memgan.runtime.device import choose_device, choose_dtype, dtype_name
 
 _PARTS = {"detect": "pictures", "align": "faces", "paste": "faces", "rest": "pictures", "enhance": "pictures"}
 _RESTORE_BEFORE = ("paste", "rest")  # a whole restoration makes ready for them
@@ -103,7 +103,7 @@ class _Run:
             call = network_call(baseline, self.device, dtype, batch, baseline.size_px)
             setup = dataclasses.replace(self.setup, dtype=requested)
             prepare = functools.partial(prepare_baseline, baseline.requested, setup, baseline.size_px, batch)
-            tasks.append(_Task("network", baseline.name, "torch", _name(dtype), batch, "faces", call, prepare))
+            tasks.append(_Task("network", baseline.name, "torch", dtype_name(dtype), batch, "faces", call, prepare))
         measured = self._measure(tasks)
         base = measured[0]
         compared = (dataclasses.replace(one, ratio=ratios(one, base)) for one in measured[1:])
@@ -125,7 +125,7 @@ class _Run:
 
     def _task(self, stage: str, bench: Workbench, items: int, unit: str) -> _Task:
         prepare = functools.partial(prepare_stage, bench.setup, stage, items)
-        dtype = _name(bench.dtype) if stage in ("network", "enhance") else None
+        dtype = dtype_name(bench.dtype) if stage in ("network", "enhance") else None
         return _Task(stage, MEMGAN, bench.setup.backend, dtype, items, unit, bench.stage(stage, items), prepare)
 
     def _measure(self, tasks: list[_Task]) -> list[Measurement]:
@@ -171,10 +171,6 @@ class _Run:
             counts = count.num_parameters, count.multiply_adds, count.least_bytes, count.moved_bytes
             roofline = None if peak is None else roofline_of(count, peak, per_face[name])
             self.report.costs.append(NetworkCost(name, str(self.device), *counts, roofline))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _described(task: _Task) -> str:

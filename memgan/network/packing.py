@@ -5,7 +5,7 @@ layers themselves. The operators used here are those that torch.compile calls. W
 oneDNN lacks the number type on this machine, torch's ordinary convolutions do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
@@ -37,9 +37,8 @@ class PackedEncoder:
         self._scales = encoder.scales
         befores = (encoder.scales[0], *encoder.scales[:-1])
         self._levels = [
-            _PackedLevel(level, before, scale, dtype)
+            _PackedLevel(cast("EncoderLevel", level), before, scale, dtype)
             for level, before, scale in zip(encoder.levels, befores, encoder.scales, strict=True)
-            if isinstance(level, EncoderLevel)
         ]
 
     def fits(self, encoder: Encoder, dtype: torch.dtype) -> bool:
@@ -61,8 +60,7 @@ class _PackedLevel:
         self._enter = _PackedConv(level.enter, before, dtype, active=True)
         self._blocks = [
             (_PackedConv(block.first, scale, dtype, active=True), _PackedConv(block.second, scale, dtype, active=False))
-            for block in level.blocks
-            if isinstance(block, ResidualBlock)
+            for block in cast("Iterable[ResidualBlock]", level.blocks)
         ]
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -21,12 +21,15 @@ from memgan.hub.cache import cache_folder, keep_newest
 from memgan.hub.download import locked
 from memgan.network.config import MemGANConfig
 from memgan.network.model import MemGAN
+from memgan.restoration.named_weights import weights_digest
 from memgan.restoration.onnx_export import INPUT, onnx_bytes
 from memgan.runtime import onnx_session, openvino_session
 from memgan.runtime.checks import check_choice
 from memgan.runtime.choices import BACKENDS
+from memgan.runtime.device import dtype_name
 from memgan.runtime.onnx_session import OnnxSession
 from memgan.runtime.openvino_session import OpenVINOSession
+from memgan.runtime.session import Session
 
 KEPT_GRAPHS = 4
 """Of each backend. Each has the size of the network's weights in float32, or a quarter more."""
@@ -41,7 +44,7 @@ class ExportedNetwork(nn.Module):
     computes in bfloat16: so a restorer has float32 at hand. Threads may share it.
     """
 
-    def __init__(self, network: MemGAN, session: OnnxSession | OpenVINOSession, dtype: torch.dtype) -> None:
+    def __init__(self, network: MemGAN, session: Session, dtype: torch.dtype) -> None:
         super().__init__()
         self.trained = network
         self._session = session
@@ -97,37 +100,31 @@ def with_backend(
         return network
     allowed = _DTYPES[backend]
     if not isinstance(network, MemGAN) or device.type != "cpu" or dtype not in allowed:
-        given = f"{type(network).__name__} in {_name(dtype)} on {str(device)!r}"
+        given = f"{type(network).__name__} in {dtype_name(dtype)} on {str(device)!r}"
         raise ConfigError(
-            f"backend={backend!r} is for a MemGAN in {' or '.join(map(_name, allowed))} on the CPU, not for {given}; "
-            "use backend='torch', or device='cpu' and dtype='float32'."
+            f"backend={backend!r} is for a MemGAN in {' or '.join(map(dtype_name, allowed))} on the CPU, not for "
+            f"{given}; use backend='torch', or device='cpu' and dtype='float32'."
         )
     purpose = f"backend={backend!r}"
-    opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
+    opened: Callable[[bytes | Path], Session]
     if backend == "onnx":
         provider = onnx_session.check_provider(provider or _CPU, purpose)
         opened = functools.partial(OnnxSession, purpose=purpose, provider=provider)
         path = cache_folder() / "onnx" / f"{_digest(network)}.onnx"
     else:
-        provider = openvino_session.check_provider(provider or _CPU, purpose, _name(dtype))
-        opened = functools.partial(OpenVINOSession, purpose=purpose, provider=provider, dtype=_name(dtype))
-        compiler = openvino_session.fingerprint(provider, purpose), _name(dtype)
+        provider = openvino_session.check_provider(provider or _CPU, purpose, dtype_name(dtype))
+        opened = functools.partial(OpenVINOSession, purpose=purpose, provider=provider, dtype=dtype_name(dtype))
+        compiler = openvino_session.fingerprint(provider, purpose), dtype_name(dtype)
         path = cache_folder() / "openvino" / f"{_digest(network, *compiler)}.blob"
     return ExportedNetwork(network, _session(network, path, opened), dtype)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _session(
-    network: MemGAN, path: Path, opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
-) -> OnnxSession | OpenVINOSession:
+def _session(network: MemGAN, path: Path, opened: Callable[[bytes | Path], Session]) -> Session:
     """A session of the file at ``path``, which is written first if it is missing or damaged."""
     session = _kept_session(path, opened)
     if session is not None:
         return session
-    made: OnnxSession | OpenVINOSession | None = None
+    made: Session | None = None
     try:
         with locked(path.with_name("graphs")):  # of several processes one exports, and the others wait for it
             session = _kept_session(path, opened)
@@ -141,9 +138,7 @@ def _session(
     return opened(onnx_bytes(network)) if made is None else made
 
 
-def _kept_session(
-    path: Path, opened: Callable[[bytes | Path], OnnxSession | OpenVINOSession]
-) -> OnnxSession | OpenVINOSession | None:
+def _kept_session(path: Path, opened: Callable[[bytes | Path], Session]) -> Session | None:
     """A session of a file in the cache; ``None`` if there is none that is whole."""
     if not path.is_file():
         return None
@@ -160,12 +155,8 @@ def _kept_session(
 
 def _digest(network: MemGAN, *further: str) -> str:
     """Of these weights, as this version of memgan and torch exports them, and of what else a file depends on."""
-    digest = hashlib.sha256(repr((torch.__version__, *further)).encode())
+    digest = hashlib.sha256(repr((torch.__version__, weights_digest(network), *further)).encode())
     package = Path(__file__).resolve().parents[1]
     for source in (package / "restoration" / "onnx_export.py", *sorted((package / "network").glob("*.py"))):
         digest.update(source.read_bytes())
-    digest.update(network.config.to_json().encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

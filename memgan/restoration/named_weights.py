@@ -1,13 +1,16 @@
-"""Names the weights of a restorer, so that its copies and other processes can load them too."""
+"""Names the weights of a restorer, so that copies and other processes can load them, and tells weights apart."""
 
 import dataclasses
 import hashlib
 import os
 from pathlib import Path
 
+import torch
+
 from memgan import hub
 from memgan.errors import WeightsError
 from memgan.hub.weight_file import files_of
+from memgan.network.model import MemGAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,3 +49,12 @@ class NamedWeights:
                     "the restorer anew."
                 )
         return digest.hexdigest()
+
+
+def weights_digest(network: MemGAN) -> str:
+    """SHA-256 of a network's configuration and tensors, in lower-case hexadecimal."""
+    found = hashlib.sha256(network.config.to_json().encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()

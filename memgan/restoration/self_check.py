@@ -7,7 +7,6 @@ degraded face as it was, and raises no error.
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 import statistics
@@ -31,8 +30,9 @@ from memgan.hub.download import locked
 from memgan.hub.resolver import embedded_dir
 from memgan.network.model import MemGAN, build_memgan
 from memgan.restoration.inference import NOT_FINITE, run_network, to_batch
+from memgan.restoration.named_weights import weights_digest
 from memgan.runtime.atomic_file import atomic_write
-from memgan.runtime.device import device_name
+from memgan.runtime.device import device_name, dtype_name
 from memgan.runtime.isolation import unfilled
 from memgan.runtime.records import digest
 from memgan.version import __version__
@@ -237,7 +237,7 @@ class SelfCheck:
         return {
             "limit": FLOAT32_DB if dtype == torch.float32 else coarse,
             "device_name": device_name(device),
-            "dtype": str(dtype).removeprefix("torch."),
+            "dtype": dtype_name(dtype),
             "backend": self.backend,
             "provider": self.provider,
             "weights": self._weights,
@@ -247,15 +247,6 @@ class SelfCheck:
     @functools.cached_property
     def _weights(self) -> str:
         return weights_digest(self._trained)
-
-
-def weights_digest(network: MemGAN) -> str:
-    """SHA-256 of a network's configuration and tensors, in lower-case hexadecimal."""
-    found = hashlib.sha256(network.config.to_json().encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def stored_answer(weights: str) -> Answer | None:

@@ -40,6 +40,11 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return chosen
 
 
+def dtype_name(dtype: object) -> str:
+    """``float32`` and the like, of a number type of torch or its name."""
+    return str(dtype).removeprefix("torch.")
+
+
 def is_auto(dtype: str | torch.dtype | None) -> bool:
     """Whether a number type is left to :func:`choose_dtype`."""
     return dtype is None or dtype == "auto"
@@ -64,7 +69,7 @@ def choose_dtype(
     if is_auto(dtype):
         name = "float16" if half else "bfloat16" if not exact and computes_in_bfloat16(device) else "float32"
     else:
-        name = str(dtype).removeprefix("torch.")
+        name = dtype_name(dtype)
     if name not in allowed:
         raise ConfigError(f"dtype is {dtype!r}; allowed are {', '.join(allowed)}, or auto.")
     if half and name != "float16":

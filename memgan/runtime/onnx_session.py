@@ -1,9 +1,6 @@
 """Opens ONNX files in onnxruntime."""
 
-import ctypes
 import os
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import torch
 from memgan.errors import ConfigError, MissingDependencyError, WeightsError
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.privacy import keep_private
+from memgan.runtime.session import Session
 
 _SUFFIX = "ExecutionProvider"
 _CPU = f"CPU{_SUFFIX}"
@@ -27,11 +25,8 @@ _BUILDS = {
 """Packages that bring a provider, each in the place of ``onnxruntime``."""
 
 
-class OnnxSession:
-    """An ``onnxruntime.InferenceSession`` that several threads at once may run, and that outlives a fork.
-
-    As many threads work for it as torch has where it is made, or in a fork where it runs first. Pickled, it is the
-    file's bytes or path.
+class OnnxSession(Session):
+    """An ``onnxruntime.InferenceSession`` as a :class:`Session`.
 
     Args:
         network: bytes or path of an ONNX file.
@@ -46,20 +41,14 @@ class OnnxSession:
 
     def __init__(self, network: bytes | str | os.PathLike[str], purpose: str, provider: str = _CPU) -> None:
         source = network if isinstance(network, bytes) else os.fspath(network)
-        self._given = source, purpose, check_provider(provider, purpose)
-        self._session = _opened(*self._given)
-        self._forked = False
-        self._lock = threading.Lock()
-        _sessions.add(self)
+        super().__init__(source, purpose, check_provider(provider, purpose))
+
+    def _open(self) -> Any:
+        return _opened(*self._given)
 
     def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The named outputs (``None``: all) for these inputs."""
-        if self._forked:
-            with self._lock:
-                if self._forked:
-                    self._session = _opened(*self._given)
-                    self._forked = False
-        found: list[np.ndarray] = self._session.run(outputs, inputs)
+        found: list[np.ndarray] = self._opened().run(outputs, inputs)
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -71,18 +60,6 @@ class OnnxSession:
         source = self._given[0]
         with atomic_write(path, make_folders=True) as temporary:
             temporary.write_bytes(source if isinstance(source, bytes) else Path(source).read_bytes())
-
-    def __reduce__(self) -> tuple[type["OnnxSession"], tuple[bytes | str, str, str]]:
-        return OnnxSession, self._given
-
-    def _after_fork(self) -> None:
-        """Its threads did not come along: it must neither run again nor be destroyed, which would wait for them."""
-        if not self._forked:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-        self._forked, self._lock = True, threading.Lock()
-
-
-_sessions: "weakref.WeakSet[OnnxSession]" = weakref.WeakSet()
 
 
 def check_provider(provider: str, purpose: str) -> str:
@@ -143,12 +120,3 @@ def _opened(source: bytes | str, purpose: str, provider: str) -> Any:
             "take provider='CPU', or see onnxruntime's page on this provider for what it needs."
         )
     return session
-
-
-def _after_fork() -> None:
-    for session in _sessions:
-        session._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

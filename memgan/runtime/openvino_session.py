@@ -1,11 +1,9 @@
 """Opens ONNX files in OpenVINO, and keeps the compiled form as files."""
 
-import ctypes
 import hashlib
 import io
 import os
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from memgan.errors import ConfigError, MissingDependencyError, WeightsError
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.privacy import keep_private
+from memgan.runtime.session import Session
 from memgan.runtime.threads import usable_cores
 
 LEAST_VERSION = (2026, 4)
@@ -32,11 +31,8 @@ _AMX_ROW = 32
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-class OpenVINOSession:
-    """A network compiled by OpenVINO that several threads at once may run, and that outlives a fork.
-
-    As many threads work for each run as torch has where it is made, or in a fork where it runs first. Pickled, it is
-    the file's bytes or path.
+class OpenVINOSession(Session):
+    """A network compiled by OpenVINO as a :class:`Session`, whose threads are those of each run.
 
     Args:
         network: bytes of an ONNX file with one input, whose first size becomes 1; or path of a file that :meth:`save`
@@ -55,21 +51,15 @@ class OpenVINOSession:
         self, network: bytes | str | os.PathLike[str], purpose: str, provider: str = "CPU", dtype: str = "float32"
     ) -> None:
         source = network if isinstance(network, bytes) else os.fspath(network)
-        self._given = source, purpose, check_provider(provider, purpose, dtype), dtype
-        self._compiled = _opened(*self._given)
-        self._forked = False
-        self._lock = threading.Lock()
-        _sessions.add(self)
+        super().__init__(source, purpose, check_provider(provider, purpose, dtype), dtype)
+
+    def _open(self) -> Any:
+        return _opened(*self._given)
 
     def run(self, outputs: Sequence[str] | None, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The named outputs (``None``: all) for these inputs."""
-        if self._forked:
-            with self._lock:
-                if self._forked:
-                    self._compiled = _opened(*self._given)
-                    self._forked = False
         # A request of its own: the one that a compiled network keeps is for one thread.
-        found = self._compiled.create_infer_request().infer(dict(inputs))
+        found = self._opened().create_infer_request().infer(dict(inputs))
         return [found[name] for name in outputs] if outputs is not None else list(found.values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -81,24 +71,14 @@ class OpenVINOSession:
         _, purpose, provider, _ = self._given
         if _devices(provider) != [provider] or not _has(_core(purpose), provider, "EXPORT_IMPORT"):
             return  # asked all the same, AUTO ends the process
-        exported = self._compiled.export_model()
+        exported = self._session.export_model()
         data = exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported)
         with atomic_write(path, make_folders=True) as temporary, open(temporary, "wb") as file:
             # OpenVINO reads what is there: of a damaged file, numbers that are wrong.
             file.write(hashlib.sha256(data).digest())
             file.write(data)
 
-    def __reduce__(self) -> tuple[type["OpenVINOSession"], tuple[bytes | str, str, str, str]]:
-        return OpenVINOSession, self._given
 
-    def _after_fork(self) -> None:
-        """Its threads did not come along: it must neither run again nor be destroyed, which would wait for them."""
-        if not self._forked:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._compiled))
-        self._forked, self._lock = True, threading.Lock()
-
-
-_sessions: "weakref.WeakSet[OpenVINOSession]" = weakref.WeakSet()
 _cores: dict[int, Any] = {}
 _core_lock = threading.Lock()
 
@@ -263,8 +243,6 @@ def _keep_small(addition: Any, operations: Any) -> None:
 def _after_fork() -> None:
     global _core_lock
     _core_lock = threading.Lock()
-    for session in _sessions:
-        session._after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -146,7 +146,7 @@ def test_threads_are_those_of_torch_and_share_a_session(monkeypatch: pytest.Monk
     monkeypatch.setattr(openvino_session, "usable_cores", lambda: 2)
     with library_threads(1, 1):
         session = OpenVINOSession(graph(), "this test")
-    ask = session._compiled.get_property
+    ask = session._session.get_property
     assert ask("NUM_STREAMS") == 2 and ask("INFERENCE_NUM_THREADS") <= 2 and ask("ENABLE_CPU_PINNING") is False
     before = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -154,7 +154,7 @@ def test_threads_are_those_of_torch_and_share_a_session(monkeypatch: pytest.Monk
     assert all(np.array_equal(result, results[0]) for result in results)
     assert before == (torch.get_num_threads(), os.sched_getaffinity(0) if before[1] is not None else None)
     with library_threads(2, 2):
-        alone = OpenVINOSession(graph(), "this test")._compiled
+        alone = OpenVINOSession(graph(), "this test")._session
     assert alone.get_property("NUM_STREAMS") == 1
 
 

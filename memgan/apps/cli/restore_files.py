@@ -28,6 +28,7 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
 from memgan.runtime.atomic_file import atomic_write, copy_modification_time
+from memgan.runtime.device import dtype_name
 from memgan.runtime.records import FAILED, FileState, Output, Row
 
 _OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
@@ -78,7 +79,7 @@ class FileRestorer:
             row = work.end()
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
             if row.status != EXISTING:
-                dtype = str(self._restorer.dtype).removeprefix("torch.")  # a self-check may have changed it meanwhile
+                dtype = dtype_name(self._restorer.dtype)  # a self-check may have changed it meanwhile
                 row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), dtype=dtype, **self._known))
             return work.given, row
 
