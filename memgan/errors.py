@@ -16,6 +16,10 @@ class ShapeError(MemGANError, ValueError):
     """A tensor or an array has the wrong shape."""
 
 
+class FaceIndexError(ConfigError):
+    """A setting names a face that the picture does not have."""
+
+
 class ImageError(MemGANError, ValueError):
     """A picture cannot be read, is empty, too large, not finite or of an unsupported type."""
 

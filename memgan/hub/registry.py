@@ -37,6 +37,8 @@ class WeightSpec:
     size: int | None = None
     """In bytes, for what has to be downloaded."""
     kind: Literal["restorer", "detector", "parser"] = "restorer"
+    faithful: str | None = None
+    """Name of the same network trained further for fidelity: the other end of the fidelity dial."""
 
 
 REGISTRY: dict[str, WeightSpec] = {
@@ -93,3 +95,9 @@ REGISTRY: dict[str, WeightSpec] = {
     )
 }
 """All published weights by name."""
+
+
+def faithful_partner(name: object) -> str | None:
+    """The name of the faithful weights that belong to registered ones; ``None``: there are none, or it is no name."""
+    spec = REGISTRY.get(DEFAULT_NAME if name is None else name) if name is None or isinstance(name, str) else None
+    return None if spec is None else spec.faithful

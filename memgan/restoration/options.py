@@ -8,18 +8,9 @@ from typing import Literal
 from memgan.runtime.checks import check_int
 from memgan.runtime.choices import COLOR_ORDERS
 from memgan.runtime.options import check_options, option
+from memgan.runtime.per_face import Setting, parse_setting
 
 MAX_UPSCALE = 16.0
-
-
-def _strength(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to 1")
-    return value
 
 
 def _indices(text: str) -> tuple[int, ...]:
@@ -69,15 +60,27 @@ class RestoreOptions:
     max_face_size: float | None = option(
         None, "leave larger faces as they are (default: restore all)", group="faces", metavar="PX", low=0, parse=float
     )
-    weight: float = option(
+    weight: Setting = option(
         1.0,
-        "strength of the restoration, 0 (input) to 1 (full; default)",
+        "strength of the restoration, 0 (input) to 1 (full; default); for some faces by their number: 0=0.3,2=1",
         group="looks",
         words=("-w", "--weight"),
         metavar="W",
         low=0,
         high=1,
-        parse=_strength,
+        parse=parse_setting,
+        per_face=True,
+    )
+    fidelity: Setting = option(
+        0.0,
+        "from 0, vivid (default), to 1, faithful: truer to the photograph and softer; for some faces by their number, "
+        "as in the names of their files: 0=0.3,2=1",
+        group="looks",
+        metavar="F",
+        low=0,
+        high=1,
+        parse=parse_setting,
+        per_face=True,
     )
     upscale: float = option(
         2.0,

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from memgan.errors import ConfigError, ImageError, MissingDependencyError
+from memgan.errors import ConfigError, FaceIndexError, ImageError, MissingDependencyError
 from memgan.faces.align import AlignedFace, Face, align, align_whole
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
@@ -23,6 +23,7 @@ from memgan.faces.sharpness import sharpness
 from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.choice import choose_faces
+from memgan.restoration.dial import DialedNetwork, FidelityDial
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
@@ -31,6 +32,7 @@ from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import LeftAlone, Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.isolation import own_settings
+from memgan.runtime.per_face import is_everywhere, of_each_face
 from memgan.runtime.prefetch import prefetch
 from memgan.runtime.threads import check_fork
 
@@ -55,7 +57,7 @@ WorkItem: TypeAlias = AnyImage | tuple[AnyImage, Iterable[AnyFace] | None]
 """A picture, or a picture and its faces; ``None`` for them: they are detected."""
 
 _MAX_WAITING_PIXELS = 2**25  # of pictures that wait for others to fill a batch of faces
-_OF_ONE_PICTURE = (ImageError, MissingDependencyError, torch.cuda.OutOfMemoryError)
+_OF_ONE_PICTURE = (ImageError, FaceIndexError, MissingDependencyError, torch.cuda.OutOfMemoryError)
 """Errors that say nothing about other pictures."""
 
 
@@ -84,14 +86,17 @@ class _Task:
     """Width and height of the result; ``None``: the whole picture is not wanted."""
     faces: list[AlignedFace]
     sharpness: list[float | None]
+    weights: list[float]
+    """Strength of each face, as asked for."""
+    fidelities: list[float]
     left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
 
     @property
-    def degraded(self) -> list[AlignedFace]:
-        """The faces that the network restores: all but those that are sharp already."""
-        return [face for face, sharp in zip(self.faces, self.sharpness, strict=True) if sharp != 1]
+    def degraded(self) -> list[int]:
+        """The faces, by number, that the network restores: all but those that are sharp already."""
+        return [number for number, sharp in enumerate(self.sharpness) if sharp != 1]
 
 
 @dataclasses.dataclass(eq=False)
@@ -112,6 +117,8 @@ class Pipeline:
     """Of torch and OpenCV; ``None``: see :func:`memgan.runtime.threads.default_threads`."""
     self_check: SelfCheck | None = None
     """Of ``network``; ``None``: it runs unchecked."""
+    dial: FidelityDial | None = None
+    """Gives ``network`` at other settings of ``fidelity`` than 0; ``None``: it has no second set of weights."""
     made_in: int = dataclasses.field(default_factory=os.getpid)
     """The process."""
 
@@ -155,8 +162,18 @@ class Pipeline:
         check = self.self_check
         return check if check is not None and check.network is self.network else None
 
+    def check_options(self, options: RestoreOptions) -> None:
+        """Raise ConfigError for a setting of ``fidelity`` that takes a second set of weights where there is none."""
+        if is_everywhere(options.fidelity, 0) or (self.dial is not None and self.dial.network is self.network):
+            return
+        raise ConfigError(
+            f"fidelity is {options.fidelity}, and this network has no second set of weights: leave fidelity out (or "
+            "give 0), or use registered weights with a faithful partner, see `memgan models`."
+        )
+
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
+        self.check_options(options)
         task = self._prepare(image, faces, options)
         self._run_network([task], options)
         return self._compose(task, options)
@@ -170,6 +187,7 @@ class Pipeline:
         ``raise_errors=False``: what is wrong with one picture (or too large for the GPU's memory) becomes the ``error``
         of its result, and the next pictures follow.
         """
+        self.check_options(options)
         overlaps = self.device.type == "cuda" if options.overlap is None else options.overlap
         overlaps = overlaps and not (isinstance(items, Sized) and len(items) < 2)
         closed = threading.Event()
@@ -198,9 +216,15 @@ class Pipeline:
         return choose_faces(self.detector, rgb, options)[0]
 
     @_isolated
-    def check(self, backend: str = "torch", provider: str | None = None) -> CheckResult:
+    def check(self, backend: str = "torch", provider: str | None = None, fidelity: float = 0.0) -> CheckResult:
         """Check the network now; ``backend``, ``provider``: of one that has no self-check of its own."""
-        return (self._own_check or SelfCheck(self.network, backend, provider)).run(self.device, self.dtype)
+        dialed = self._dialed(fidelity)
+        check = self._own_check or SelfCheck(self.network, backend, provider) if dialed is None else dialed.self_check
+        return check.run(self.device, self.dtype)
+
+    def _dialed(self, fidelity: float) -> DialedNetwork | None:
+        """The network of a setting of the dial; ``None``: that of the pipeline."""
+        return None if self.dial is None or fidelity == 0 else self.dial.at(fidelity, self.device)
 
     @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
@@ -230,39 +254,69 @@ class Pipeline:
         options: RestoreOptions,
         left_alone: Sequence[LeftAlone] = (),
     ) -> _Task:
+        weights, fidelities = (
+            of_each_face(name, getattr(options, name), len(faces)) for name in ("weight", "fidelity")
+        )
         sharp = [sharpness(face.crop) if options.skip_sharp else None for face in faces]
-        return _Task(picture, color, size, faces, sharp, list(left_alone))
+        return _Task(picture, color, size, faces, sharp, weights, fidelities, list(left_alone))
 
     @_isolated
     def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
         """Restore the faces of pictures together; a sharp face comes out as it was."""
-        crops = [face.crop for task in tasks for face in task.degraded]
         device, size = self.device, options.max_batch
-        dtype = self.settled_dtype if crops else self.dtype
-        outputs = restore_crops(
-            self.network, crops, device=device, max_batch=size, dtype=dtype, self_ensemble=options.self_ensemble
-        )
-        restored = iter(outputs)
+        for task in tasks:
+            task.outputs = [face.crop for face in task.faces]
+        # By setting, whatever picture they are in: each network runs once.
+        groups: dict[float, list[tuple[_Task, int]]] = {}
+        for task in tasks:
+            for number in task.degraded:
+                groups.setdefault(task.fidelities[number], []).append((task, number))
+        for fidelity, group in groups.items():
+            network, dtype = self._ready(fidelity)
+            outputs = restore_crops(
+                network,
+                [task.faces[number].crop for task, number in group],
+                device=device,
+                max_batch=size,
+                dtype=dtype,
+                self_ensemble=options.self_ensemble,
+            )
+            for (task, number), output in zip(group, outputs, strict=True):
+                task.outputs[number] = output
         crops = [face.crop for task in tasks for face in task.faces]
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
             maps = memory_evidence(self.network, crops, device=device, max_batch=size)
         for task in tasks:
             count = len(task.faces)
-            task.outputs = [
-                face.crop if sharp == 1 else next(restored)
-                for face, sharp in zip(task.faces, task.sharpness, strict=True)
-            ]
             task.evidence, maps = maps[:count], maps[count:]
+
+    def _ready(self, fidelity: float) -> tuple[nn.Module, torch.dtype]:
+        """The network of a setting and what it runs in.
+
+        Each end is checked by itself. Between them the same layers compute on numbers of the same size, so that what
+        the vivid end has shown of the device holds.
+        """
+        dialed = self._dialed(fidelity)
+        if dialed is None:
+            return self.network, self.settled_dtype
+        dtype = self.settled_dtype if fidelity < 1 else dialed.self_check.settled(self.device, self.dtype)
+        return dialed.network, dtype
 
     @_isolated
     def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:
         """Enlarge the picture and paste its faces."""
         parts = is_colorless(task.picture), self.mask, self.identity
         done = [
-            postprocess(face, output, options, *parts, evidence, sharp)
-            for face, output, evidence, sharp in zip(
-                task.faces, task.outputs, task.evidence, task.sharpness, strict=True
+            postprocess(face, output, options, *parts, evidence, sharp, weight, fidelity)
+            for face, output, evidence, sharp, weight, fidelity in zip(
+                task.faces,
+                task.outputs,
+                task.evidence,
+                task.sharpness,
+                task.weights,
+                task.fidelities,
+                strict=True,
             )
         ]
         faces = [face for face, _ in done]

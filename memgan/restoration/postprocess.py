@@ -26,18 +26,22 @@ def postprocess(
     identity: IdentityGate | None = None,
     evidence: dict[int, np.ndarray] | None = None,
     sharpness: float | None = None,
+    weight: float = 1.0,
+    fidelity: float = 0.0,
 ) -> tuple[RestoredFace, np.ndarray]:
     """One face with its result at the strength that was asked for and allowed, and its result at full strength.
 
     Args:
         face: as it went into the network.
         output: (S, S, 3) uint8 RGB, what came out.
-        options: ``color_lock`` and ``weight`` count.
+        options: ``color_lock`` counts.
         is_colorless: the picture has no color, so the face gets none.
         mask: makes a mask besides the soft one.
         identity: weakens restorations that move the identity too far.
         evidence: handed on.
         sharpness: of the face as it was, 0 to 1: as much of it stays; ``None``: nothing, as for 0.
+        weight: the strength asked for, 0 to 1.
+        fidelity: handed on.
 
     Raises:
         ConfigError: if ``mask`` makes no mask.
@@ -45,7 +49,7 @@ def postprocess(
     full = lock_color(output, face.crop) if options.color_lock else output
     if is_colorless:
         full = np.repeat(gray_of(full)[:, :, None], 3, axis=2)
-    strength, distance = options.weight * (1 - (sharpness or 0.0)), None
+    strength, distance = weight * (1 - (sharpness or 0.0)), None
     left_alone = sharpness == 1
     if identity is not None and not left_alone:
         allowed, distance = identity.strength(face.crop, full)
@@ -71,6 +75,7 @@ def postprocess(
         mask=np.float32(strength) * pasted,
         strength=strength,
         sharpness=sharpness,
+        fidelity=fidelity,
         identity_distance=distance,
         evidence=evidence,
     )

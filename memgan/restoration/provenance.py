@@ -13,13 +13,13 @@ def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: Re
 
     :func:`memgan.image.encode_picture` writes that into the file.
     """
-    strengths = [face.strength for face in faces if face.strength > 0]
-    if not strengths:
+    changed = [face for face in faces if face.strength > 0]
+    if not changed:
         return picture
-    low, high = (f"{value:.2g}" for value in (min(strengths), max(strengths)))
     settings = {
-        "restored faces": len(strengths),
-        "strength": low if low == high else f"{low} to {high}",
+        "restored faces": len(changed),
+        "strength": _range([face.strength for face in changed]),
+        "fidelity": _range([face.fidelity for face in changed]),
         "upscale": f"{options.upscale:g}",
         "color lock": "on" if options.color_lock else "off",
         "grain": f"{options.grain:g}",
@@ -27,3 +27,8 @@ def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: Re
     }
     text = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=text))
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{value:.2g}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"

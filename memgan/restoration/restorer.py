@@ -1,6 +1,7 @@
 """Restores the faces of whole photographs; a drop-in replacement of GFPGAN's restorer."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, Literal
@@ -14,11 +15,13 @@ from memgan.errors import ChecksumError, ConfigError
 from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.parsing import MaskMaker, mask_maker
+from memgan.hub.registry import faithful_partner
 from memgan.image import Picture, open_picture, to_array, visible_8bit
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
 from memgan.restoration.backends import with_backend
 from memgan.restoration.background import BackgroundUpsampler, check_upsampler
+from memgan.restoration.dial import FidelityDial
 from memgan.restoration.gfpgan import FaceHelper, GFPGANNetwork, check_gfpgan_options
 from memgan.restoration.identity_gate import Embedder, IdentityGate
 from memgan.restoration.inference import check_network
@@ -27,9 +30,10 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem, check_several
 from memgan.restoration.result import Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
-from memgan.runtime.checks import check_exclusive, check_int
+from memgan.runtime.checks import check_exclusive, check_int, check_number
 from memgan.runtime.device import choose_device, choose_dtype, is_auto, release_memory, to_device
 from memgan.runtime.isolation import not_compiled, own_settings, unfilled
+from memgan.runtime.per_face import AnySetting, with_rest
 from memgan.runtime.threads import check_fork
 
 
@@ -80,6 +84,10 @@ class MemGANRestorer:
             ``None``: the CPU, the only one that was tried.
         self_ensemble: also restore the mirror image of every face, and average: truer to the input and calmer, a little
             softer, and the network takes twice as long; see :func:`memgan.restoration.inference.run_network`.
+        fidelity: from 0, vivid, to 1, faithful: truer to the photograph and softer; a number, or a mapping from the
+            index of a face to its number (other faces: 0). Between them the two sets of weights are interpolated, and
+            the network runs once all the same; those of the last three settings are kept. Above 0 only for weights
+            with a faithful partner, see ``memgan models``. Calls may give another setting.
         threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the
             program has set or the process may use, and one in worker processes, see
             :func:`memgan.runtime.threads.default_threads`.
@@ -120,11 +128,13 @@ class MemGANRestorer:
         backend: str = "torch",
         provider: str | None = None,
         self_ensemble: bool = False,
+        fidelity: AnySetting = 0.0,
         threads: int | None = None,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
         check_gfpgan_options(arch, channel_multiplier)
         check_upsampler(bg_upsampler)
+        own_fidelity: Any = fidelity  # options are brought to their type
         self.options = RestoreOptions(
             score_threshold=score_threshold,
             min_eye_distance=min_eye_distance,
@@ -135,6 +145,7 @@ class MemGANRestorer:
             skip_sharp=skip_sharp,
             grain=grain,
             self_ensemble=self_ensemble,
+            fidelity=own_fidelity,
             max_batch=max_batch,
             color=color,
         )
@@ -176,14 +187,20 @@ class MemGANRestorer:
                     network = build_memgan(checkpoint.config, checkpoint.state)
                 network = prepare_for_inference(network).requires_grad_(False)
             check_network(network)
-            network = with_backend(network.eval(), backend, device=home, dtype=number_type, provider=provider)
-            network = to_device(network, home)
-        check = None
+            finish = functools.partial(with_backend, backend=backend, device=home, dtype=number_type, provider=provider)
+            network = to_device(finish(network.eval()), home)
+        check, dial = None, None
         if self._given["network"] is None:  # the caller knows what a network of theirs bears
-            check = SelfCheck(network, backend, provider, falls_back=is_auto(dtype) and not half)
+            checks = functools.partial(
+                SelfCheck, backend=backend, provider=provider, falls_back=is_auto(dtype) and not half
+            )
+            check = checks(network)
+            if (partner := faithful_partner(source)) is not None:
+                dial = FidelityDial(network, functools.partial(hub.load, partner), finish, checks)
         self._pipeline: Pipeline | None = Pipeline(
-            network, detector, home, number_type, maker, gate, bg_upsampler, threads, check
+            network, detector, home, number_type, maker, gate, bg_upsampler, threads, check, dial
         )
+        self._pipeline.check_options(self.options)
         self._built = vars(self._pipeline).copy()
         self.face_helper = FaceHelper()
 
@@ -249,7 +266,9 @@ class MemGANRestorer:
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
-        weight: float = 1.0,
+        weight: AnySetting = 1.0,
+        *,
+        fidelity: AnySetting | None = None,
     ) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
         """Restore the faces of a picture; arguments and result are GFPGAN's, but ``weight`` has an effect.
 
@@ -260,7 +279,10 @@ class MemGANRestorer:
             has_aligned: the picture is one aligned face; it is only resized.
             only_center_face: restore the one face nearest to the middle.
             paste_back: whether the whole picture is wanted.
-            weight: strength of the restoration: 1 the full one, 0 the input, linear in between.
+            weight: strength of the restoration: 1 the full one, 0 the input, linear in between. A number, or a mapping
+                from the index of a face in the result to its number (other faces: 1).
+            fidelity: 0 vivid to 1 faithful, the same way (other faces: the restorer's number); ``None``: the
+                restorer's setting.
 
         Returns:
             cropped_faces: list of (512, 512, 3) uint8 (the side is the network's), aligned.
@@ -270,11 +292,17 @@ class MemGANRestorer:
 
         Raises:
             ImageError: if ``img`` is no picture that can be restored.
-            ConfigError: if ``weight`` is not from 0 to 1.
+            ConfigError: if ``weight`` or ``fidelity`` is not from 0 to 1, or names a face that is not there; if
+                ``fidelity`` is above 0, and there is no second set of weights.
             DeviceError: if the self-check finds that the device computes something else, see :meth:`check`.
         """
         result = self.restore(
-            img, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
+            img,
+            has_aligned=has_aligned,
+            only_center_face=only_center_face,
+            paste_back=paste_back,
+            weight=weight,
+            fidelity=fidelity,
         )
         return _gfpgan_results(result, img)
 
@@ -285,13 +313,20 @@ class MemGANRestorer:
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
-        weight: float = 1.0,
+        weight: AnySetting = 1.0,
+        *,
+        fidelity: AnySetting | None = None,
     ) -> list[tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]]:
         """:meth:`enhance` for many pictures of any sizes; the faces of several go through the network together."""
         check_several(images)
         images = list(images)
         results = self.restore_batch(
-            images, has_aligned=has_aligned, only_center_face=only_center_face, paste_back=paste_back, weight=weight
+            images,
+            has_aligned=has_aligned,
+            only_center_face=only_center_face,
+            paste_back=paste_back,
+            weight=weight,
+            fidelity=fidelity,
         )
         return [_gfpgan_results(result, image) for result, image in zip(results, images, strict=True)]
 
@@ -304,7 +339,8 @@ class MemGANRestorer:
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
-        weight: float = 1.0,
+        weight: AnySetting = 1.0,
+        fidelity: AnySetting | None = None,
         evidence: bool = False,
     ) -> Restoration:
         """As :meth:`enhance`, with everything that is known about the faces.
@@ -325,6 +361,7 @@ class MemGANRestorer:
             only_center_face=only_center_face,
             paste_back=paste_back,
             weight=weight,
+            fidelity=fidelity,
             evidence=evidence,
         )
         return self.pipeline.restore(img, options, faces)
@@ -337,7 +374,8 @@ class MemGANRestorer:
         has_aligned: bool = False,
         only_center_face: bool = False,
         paste_back: bool = True,
-        weight: float = 1.0,
+        weight: AnySetting = 1.0,
+        fidelity: AnySetting | None = None,
         evidence: bool = False,
         overlap: bool | None = None,
         raise_errors: bool = True,
@@ -367,6 +405,7 @@ class MemGANRestorer:
             only_center_face=only_center_face,
             paste_back=paste_back,
             weight=weight,
+            fidelity=fidelity,
             evidence=evidence,
             overlap=overlap,
         )
@@ -378,23 +417,33 @@ class MemGANRestorer:
         return self.pipeline.find(visible_8bit(open_picture(img, self.options.color)), self.options)
 
     @not_compiled
-    def check(self) -> CheckResult:
+    def check(self, fidelity: float = 0.0) -> CheckResult:
         """Restore a stored face with the network, device, number type and backend of this restorer, and compare.
 
         That runs by itself before the first face, once per weights, device, number type and versions (not for a
         ``network`` of the caller's, and not for float32 on the CPU). Here it runs whatever is known, and is timed.
 
+        Args:
+            fidelity: check the network of this setting, 0 to 1. By themselves only the two ends are checked.
+
         Raises:
-            ConfigError: if the network is none of memgan's.
+            ConfigError: if the network is none of memgan's, or has no such setting.
             WeightsError: if the weights give values that are not finite even on the CPU in float32.
         """
-        return self.pipeline.check(self._given["backend"], self._given["provider"])
+        fidelity = check_number("fidelity", fidelity, 0, 1)
+        self.pipeline.check_options(dataclasses.replace(self.options, fidelity=fidelity))
+        return self.pipeline.check(self._given["backend"], self._given["provider"], fidelity)
 
     def _options(self, **call: Any) -> RestoreOptions:
         """The restorer's options with those of a call; checked again only if the call differs."""
         known = vars(self.options)
+        given = call.pop("fidelity")
+        if given is not None:
+            call["fidelity"] = with_rest(given, self.options.fidelity)
         changed = {k: value for k, value in call.items() if type(value) is not type(known[k]) or value != known[k]}
-        return dataclasses.replace(self.options, **changed) if changed else self.options
+        options = dataclasses.replace(self.options, **changed) if changed else self.options
+        self.pipeline.check_options(options)
+        return options
 
     def close(self) -> None:
         """Drop network, detector and upsampler, and give their memory back; afterwards nothing can be restored."""

@@ -24,6 +24,8 @@ class RestoredFace(AlignedFace):
     sharpness: float | None = None
     """0 degraded to 1 sharp already, of the face before: see :func:`memgan.faces.sharpness.sharpness`; ``None`` with
     ``skip_sharp=False``, or if the network's side is not 512."""
+    fidelity: float = 0.0
+    """Setting of the fidelity dial at which it was restored, 0 vivid to 1 faithful."""
     identity_distance: float | None = None
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
     evidence: dict[int, np.ndarray] | None = None

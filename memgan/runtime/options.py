@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from memgan.runtime.checks import check_choice, check_int, check_number, check_switch
+from memgan.runtime.per_face import check_setting
 
 _KEY = "option"
 
@@ -31,6 +32,8 @@ class Option:
     low_allowed: bool = True
     parse: Callable[[str], Any] | None = None
     """Turns the text of the command line into the value; ``None``: by the type of the default."""
+    per_face: bool = False
+    """The value may also be a mapping from the index of a face to its number; other faces have the default."""
     repeated: bool = False
     """The word may be given several times; the value is the sequence of all."""
     command_default: Any = None
@@ -60,6 +63,10 @@ def check_options(options: Any) -> None:
             continue
         if described.choices:
             check_choice(field.name, value, described.choices)
+        elif described.per_face and described.low is not None:
+            rest: Any = field.default
+            setting = check_setting(field.name, value, rest, described.low, described.high)
+            object.__setattr__(options, field.name, setting)
         elif isinstance(field.default, bool):
             object.__setattr__(options, field.name, check_switch(field.name, value))
         elif described.low is not None and isinstance(field.default, int):
