@@ -80,19 +80,22 @@ def of_each_face(name: str, setting: Setting, count: int) -> list[float]:
 
 
 def parse_setting(text: str) -> float | dict[int, float]:
-    """What ``0.5`` or ``0=0.3,2=1`` on a command line says; whether it is allowed is checked later."""
+    """What ``0.5`` or ``0=0.3,2=1`` on a command line says, in numbers from 0 to 1."""
+    parts = text.split(",")
     try:
-        if "=" not in text:
-            return float(text)
-        pairs = [part.split("=") for part in text.split(",")]
-        numbers = {int(index): float(value) for index, value in pairs}
-    except ValueError:
-        numbers, pairs = {}, [[]]
-    if len(numbers) < len(pairs):
+        given: float | dict[int, float]
+        if "=" in text:
+            given = {int(index): float(value) for index, value in (part.split("=") for part in parts)}
+        else:
+            given = float(text)
+        check_setting("setting", given, 0, 0, 1)
+    except ValueError:  # a ConfigError too
+        given = {}
+    if isinstance(given, dict) and len(given) < len(parts):  # wrong, or a face twice
         raise argparse.ArgumentTypeError(
-            f"{text} is neither a number, such as 0.5, nor a number for each of some faces, such as 0=0.3,2=1"
+            f"{text} is no number from 0 to 1, nor are there such numbers for faces by their index, as in 0=0.3,2=1"
         )
-    return numbers
+    return given
 
 
 def with_rest(given: Any, own: Setting) -> Any:

@@ -47,7 +47,8 @@ def test_signature_of_gfpganer_by_position_and_keyword():
     names = list(inspect.signature(MemGANRestorer).parameters)
     assert names[1:6] == ["upscale", "arch", "channel_multiplier", "bg_upsampler", "device"]
     names = list(inspect.signature(MemGANRestorer.enhance).parameters)
-    assert names == ["self", "img", "has_aligned", "only_center_face", "paste_back", "weight"]
+    assert names == ["self", "img", "has_aligned", "only_center_face", "paste_back", "weight", "fidelity"]
+    assert inspect.signature(MemGANRestorer.enhance).parameters["fidelity"].kind == inspect.Parameter.KEYWORD_ONLY
     assert inspect.signature(MemGANRestorer.enhance).parameters["weight"].default == 1.0
 
 
@@ -440,8 +441,8 @@ def test_options_that_are_not_allowed_are_named(options, named):
 
 
 def test_unknown_options_detectors_and_weights():
-    with pytest.raises(TypeError, match="fidelity"):
-        restorer(fidelity=0.5)
+    with pytest.raises(TypeError, match="realism"):
+        restorer(realism=0.5)
     with pytest.raises(MemGANError, match="haar"):
         MemGANRestorer(network=FakeNetwork(), detector="haar", device="cpu")
     with pytest.raises(ConfigError, match="detect"):

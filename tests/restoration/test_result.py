@@ -81,8 +81,8 @@ def test_evidence_of_another_network_is_refused():
 
 
 def test_options_of_restore_that_do_not_exist():
-    with pytest.raises(TypeError, match="fidelity"):
-        restorer().restore(scene(), fidelity=1)
+    with pytest.raises(TypeError, match="realism"):
+        restorer().restore(scene(), realism=1)
 
 
 def test_what_is_left_alone_is_told_with_the_reason():

@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the verdict; this one is new, and is remembered instead."
     )
     add_options(parser, PartOptions, groups=(_GROUP,))
+    parser.add_argument(
+        "--fidelity",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="check the network of this setting of the fidelity dial, 0 to 1 (default: 0)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--make",
@@ -42,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     chosen = {field.name for field in dataclasses.fields(parts) if option_of(field).group == _GROUP}
     with MemGANRestorer(**{name: getattr(parts, name) for name in chosen}) as restorer:
-        result = restorer.check()
+        result = restorer.check(args.fidelity)
     if args.json:
         print(json.dumps(result.as_json() | {"is_right": result.is_right, "verdict": result.verdict}, indent=2))
     else:

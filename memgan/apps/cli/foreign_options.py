@@ -6,7 +6,8 @@ from typing import Any
 
 _REASONS = {
     ("-v", "--version"): "chooses one of GFPGAN's networks; here --weights chooses, see `memgan models`",
-    ("--fidelity_weight",): "is CodeFormer's, where 0 restores most; here -w 1 does, and -w 0 keeps the input",
+    ("--fidelity_weight",): "is CodeFormer's; here --fidelity is, which runs the same way, from 0 vivid to 1 "
+    "faithful; but the network is another, so that the same number gives another picture",
     ("--draw_box",): "would draw into the result; --report FILE gives the boxes of all faces",
     ("--face_upsample",): "would enlarge faces by a second network; here they have the detail that theirs draws, up to "
     "512 px",

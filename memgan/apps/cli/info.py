@@ -59,6 +59,8 @@ def _describe_weights(name: str | None, report: dict[str, Any]) -> MemGANConfig 
     spec = hub.REGISTRY.get(name or hub.DEFAULT_NAME)
     if spec is not None:
         about |= {"kind": spec.kind, "license": spec.license}
+        if spec.faithful is not None:
+            about["faithful"] = spec.faithful
         if spec.kind != "restorer":
             return None
     checkpoint = hub.load(path)

@@ -66,7 +66,7 @@ def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, p
     from memgan.apps.cli.inputs import LeftOut
     from memgan.runtime.streams import one_line
 
-    planner = _planner(files, options, parts, _weights(parts, offline=True), folds=False)
+    planner = _planner(files, options, parts, _weights(parts, options, offline=True), folds=False)
     has_problems = False
     for one in inputs:
         problem = None
@@ -160,7 +160,7 @@ def _work(
         return
     jobs = number_of_jobs(files.jobs, total)
     with cores_shared(jobs):
-        weights = _weights(parts)
+        weights = _weights(parts, options)
         planner = _planner(files, options, parts, weights, folds=folds)
         planner.records.load()
         restorer = _make_restorer(parts, options)
@@ -192,12 +192,18 @@ def _planner(
     return Planner(records, files, digest, has_whole=not options.has_aligned, folds=folds)
 
 
-def _weights(parts: PartOptions, *, offline: bool | None = None) -> dict[str, str]:
-    """Name and SHA-256 of the weights."""
+def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | None = None) -> dict[str, str]:
+    """Name and SHA-256 of the weights, and of their faithful partner if the dial is moved."""
     from memgan import hub
+    from memgan.hub.registry import faithful_partner
+    from memgan.runtime.per_face import is_everywhere
 
     path = hub.resolve(parts.weights, offline=offline)
-    return {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
+    found = {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
+    partner = None if is_everywhere(options.fidelity, 0) else faithful_partner(parts.weights)
+    if partner is not None:
+        found |= {"faithful": partner, "faithful_sha256": hub.sha256_of(hub.resolve(partner, offline=offline))}
+    return found
 
 
 def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestorer":
@@ -227,6 +233,7 @@ def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestor
         half=parts.half,
         dtype=parts.dtype,
         score_threshold=options.score_threshold,  # the detector needs it too
+        fidelity=options.fidelity,  # refused before the work where there is one set of weights only
         mask=parts.mask,
         backend=parts.backend,
         provider=parts.provider,

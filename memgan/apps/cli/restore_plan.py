@@ -122,7 +122,7 @@ def options_digest(files: FileOptions, options: RestoreOptions, parts: PartOptio
         for field in dataclasses.fields(group)
         if field.name not in WITHOUT_EFFECT
     }
-    return digest({**chosen, "weights": weights["sha256"]})
+    return digest({**chosen, "weights": [text for name, text in weights.items() if name.endswith("sha256")]})
 
 
 def absolute(path: Path) -> str:

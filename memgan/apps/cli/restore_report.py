@@ -55,7 +55,7 @@ class Report:
         options = {
             name: [str(v) for v in value] if isinstance(value, list | tuple) else value
             for name, value in args.items()
-            if isinstance(value, str | int | float | bool | list | tuple | None)
+            if isinstance(value, str | int | float | bool | list | tuple | dict | None)
         }
         head = {"memgan": __version__, "output": str(args["output"]), "options": options, "problems": problems}
         self._head = json.dumps(head, indent=1, default=str).removesuffix("\n}")
@@ -131,6 +131,7 @@ def json_of_face(face: Any) -> dict[str, Any]:
     return _json_of_find(face) | {
         "strength": face.strength,
         "sharpness": face.sharpness,
+        "fidelity": face.fidelity,
         "crop_from_image": face.crop_from_image.tolist(),
     }
 

@@ -26,7 +26,7 @@ GFPGAN = {
 CODEFORMER = {
     "--input_path x": "input",
     "--output_path x": "output",
-    "--fidelity_weight 0.5": "here -w 1 does, and -w 0 keeps the input",
+    "--fidelity_weight 0.5": "here --fidelity is, which runs the same way",
     "--has_aligned": "aligned",
     "--draw_box": "--report FILE gives the boxes",
     "--detection_model retinaface_resnet50": "detector",

@@ -253,7 +253,7 @@ def test_a_log_file_gets_progress_too_unless_quiet(restore, tmp_path, monkeypatc
         ["restore", "a.png", "-o", "out", "--weight", "much"],
         ["restore", "a.png", "-o", "out", "--detector", "haar"],
         ["restore", "a.png", "-o", "out", "--ext", "psd"],
-        ["restore", "a.png", "-o", "out", "--fidelity", "1"],
+        ["restore", "a.png", "-o", "out", "--fidelity", "1.5"],
         ["prior"],
         ["prior", "import", "dalle", "-o", "x.safetensors"],
         ["info", "--preset", "huge"],
