@@ -30,7 +30,7 @@ assert create_detector().detect(cv2.imread({str(PHOTO)!r}))
 """
 PLOT = """
 from pathlib import Path
-from memgan.benchmark.scaling import new_figure
+from memgan.evaluation.plots import new_figure
 new_figure().savefig("curve.png")
 """
 OPENVINO = """

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,15 +11,10 @@ import torch
 from memgan.benchmark.memory import call_in_subprocess, resident_bytes
 from memgan.benchmark.synthetic_scene import draw_scene
 from memgan.benchmark.timing import limited_threads, measure
-from memgan.errors import MissingDependencyError, OutputError
-from memgan.hub.cache import cache_folder
+from memgan.evaluation.plots import new_figure, save_figure
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
 from memgan.restoration.restorer import MemGANRestorer
-from memgan.runtime.privacy import keep_private
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 TINY = MemGANConfig(
     name="tiny", image_size=32, channel_base=256, channel_max=8, style_dim=8, latent_layers=1, memory_max_slots=4
@@ -28,7 +22,6 @@ TINY = MemGANConfig(
 """A real network, at a thousandth of the cost."""
 _NUM_PICTURES = 16  # different ones, again and again
 _FACES = (1, 2, 4, 8, 16, 32, 64)  # up to the number of pictures
-_PANEL_INCHES = (6.4, 3.0)
 _SETTLED = 0.1  # share of the pictures after which memory may be expected not to grow any more
 
 
@@ -118,23 +111,6 @@ def _scale_here(num_pictures: int, threads: int | None) -> Scaling:
     return Scaling(tuple(over_pictures), tuple(over_faces), found)
 
 
-def new_figure(num_panels: int = 1) -> "Figure":
-    """An empty figure, high enough for so many panels.
-
-    Raises:
-        MissingDependencyError: if matplotlib is not installed.
-    """
-    keep_private("matplotlib", folder=cache_folder())
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "curves are plotted by matplotlib, which is not installed; get it with: pip install 'memgan[plot]'"
-        ) from error
-    width, height = _PANEL_INCHES
-    return Figure(figsize=(width, num_panels * height), layout="constrained")
-
-
 def write_scaling_plot(scaling: Scaling, path: Path) -> None:
     """Plot time per picture, memory (where the system tells it), and time per face, each over the number of items.
 
@@ -155,7 +131,4 @@ def write_scaling_plot(scaling: Scaling, path: Path) -> None:
         axes.set(xscale="log", xlabel=items, ylabel=quantity, ylim=(0, 1.1 * max(value for _, value in points)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(color="0.85")
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:  # ValueError: a type of file that matplotlib does not write
-        raise OutputError(f"{path} cannot be written ({error}); give a .png file in a folder that can.") from error
+    save_figure(figure, path)

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _measured(args: argparse.Namespace) -> dict[str, Any]:
     from memgan.benchmark import report_table, run_benchmark, write_scaling_plot
-    from memgan.benchmark.scaling import new_figure
+    from memgan.evaluation import new_figure
 
     if args.plot:
         new_figure()  # that matplotlib is there is known before the work, too

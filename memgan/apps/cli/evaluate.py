@@ -51,6 +51,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where metrics look, such as whole,face,around: the whole picture, inside or outside of an oval around "
         "the face (default: whole)",
     )
+    add(
+        "--fidelity",
+        metavar="F,F",
+        help="evaluate each of the weights at these settings of the fidelity dial, such as 0,0.25,0.5,0.75,1",
+    )
+    add(
+        "--faithful",
+        metavar="WEIGHTS",
+        help="the faithful end for --fidelity (default: the registered partner of the weights)",
+    )
+    add("--plot", type=Path, metavar="FILE", help="plot every metric over PSNR for --fidelity: .png, .pdf or .svg")
     add("--self-ensemble", action="store_true", help="average the restored face and its restored mirror image")
     add("--skip-sharp", action="store_true", help="leave what is sharp already, as `memgan restore` does by default")
     add(
@@ -107,12 +118,19 @@ def run(args: argparse.Namespace) -> int:
     degradation = ranges or Degradation()
     check_int("--sheet-rows", args.sheet_rows, 1)
     check_int("--memory-faces", args.memory_faces, 1)
-    for file in (args.sheet, args.memory_sheet, args.json):
+    for file in (args.sheet, args.memory_sheet, args.json, args.plot):
         if file is not None and not file.parent.is_dir():  # known before the work, not after it
             raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
-    networks = _networks(args.weights or [None], device)
+    fidelities = None if args.fidelity is None else _fidelities(args.fidelity)
+    if fidelities is None and (args.faithful or args.plot):
+        raise ConfigError("--faithful and --plot are for --fidelity: give that too, such as --fidelity 0,0.5,1.")
+    if args.plot:
+        if args.real or args.clean:
+            raise ConfigError("--plot draws metrics over PSNR to the truth: leave --real and --clean out.")
+        evaluation.new_figure()  # that matplotlib is there is known before the work
+    networks, dials = _networks(args.weights or [None], args.faithful, fidelities, device)
     restorers = _restorers(args, networks)
     first = next(iter(networks.values()))
     size_px = first.config.image_size
@@ -124,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
         download=args.download,
         with_truth=not args.real,
     )
+    if args.plot:
+        evaluation.check_dial_metrics(metrics.names)
     diagnoser = evaluation.MemoryDiagnoser(first) if args.memory_health else None
     sheet: list[EvaluatedFace] = []
     memory_sheet: list[EvaluatedFace] = []
@@ -179,31 +199,63 @@ def run(args: argparse.Namespace) -> int:
         evaluation.write_contact_sheet(rows, args.sheet, captions=captions)
     if args.memory_sheet:
         evaluation.write_memory_sheet(first, memory_sheet, args.memory_sheet)
+    if args.plot and fidelities is not None:
+        evaluation.write_dial_plot(result, dials, fidelities, args.plot)
     if args.json:
         write_json(args.json, report | ({"published": paper.tables()} if args.published else {}))
     return 0
 
 
-def _networks(weights: list[str | None], device: "torch.device") -> "dict[str, MemGAN]":
-    """Networks by the names given, or by those in their files."""
+def _fidelities(text: str) -> list[float]:
+    """Settings of the dial, each once."""
+    from memgan.errors import ConfigError
+    from memgan.runtime.checks import check_number
+
+    try:
+        given = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--fidelity is {text!r}; give numbers from 0 to 1 such as 0,0.5,1.") from error
+    return list(dict.fromkeys(check_number("--fidelity", value, 0, 1) for value in given))
+
+
+def _networks(
+    weights: list[str | None], faithful: str | None, fidelities: list[float] | None, device: "torch.device"
+) -> "tuple[dict[str, MemGAN], dict[str, list[str]]]":
+    """Networks by the names given, or by those in their files; with settings of the dial, their names by dial too."""
     from memgan import hub
     from memgan.errors import ConfigError
+    from memgan.hub.average import check_partner, interpolated
+    from memgan.hub.registry import faithful_partner
     from memgan.network.fast import prepare_for_inference
     from memgan.network.model import build_memgan
 
     networks: dict[str, MemGAN] = {}
+    dials: dict[str, list[str]] = {}
     for text in weights:
         name, _, place = ("", "", text) if text is None or Path(text).exists() else text.rpartition("=")
         checkpoint = hub.load(place)
-        network = build_memgan(checkpoint.config, checkpoint.state)
         name = name or checkpoint.config.name
-        if name in networks:
+        if name in networks or name in dials:
             raise ConfigError(f"Two of the weights are called {name!r}; name one by NAME={place}.")
-        networks[name] = prepare_for_inference(network.eval().to(device))
+        states = {name: checkpoint.state}
+        if fidelities is not None:
+            partner = faithful or faithful_partner(place)
+            if partner is None:
+                raise ConfigError(f"{name} has no registered faithful partner; give one by --faithful WEIGHTS.")
+            other = hub.load(partner)
+            check_partner(checkpoint, other)
+            states = {
+                f"{name} {str(f).removesuffix('.0')}": interpolated(checkpoint.state, other.state, f)
+                for f in fidelities
+            }
+            dials[name] = list(states)
+        for each, state in states.items():
+            network = build_memgan(checkpoint.config, state)
+            networks[each] = prepare_for_inference(network.eval().to(device))
     sizes = {name: network.config.image_size for name, network in networks.items()}
     if len(set(sizes.values())) > 1:
         raise ConfigError(f"The networks work at different sizes ({sizes}); evaluate them one by one.")
-    return networks
+    return networks, dials
 
 
 def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict[str, Restorer]":

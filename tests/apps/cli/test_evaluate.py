@@ -214,3 +214,55 @@ def test_clean_faces(
     assert all(row["scores"]["psnr"] < 40 for row in report["rows"])
     assert main(f"evaluate {faces} --clean --weights {weights} --blur-sigma 1,2 {QUICK}".split()) == 2
     assert "leave out" in capsys.readouterr().err
+
+
+@pytest.fixture
+def faithful(weights: Path, tmp_path: Path) -> Path:
+    """The same network, whose picture is brighter."""
+    checkpoint = weight_file.read(weights)
+    torch.manual_seed(1)
+    state = {
+        name: tensor if name.startswith("memory.") else tensor + 0.02 * torch.randn_like(tensor)
+        for name, tensor in checkpoint.state.items()
+    }
+    return weight_file.save(tmp_path / "faithful.safetensors", checkpoint.config, state)
+
+
+def test_settings_of_the_dial(
+    weights: Path, faithful: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    figures, plot = tmp_path / "all.json", tmp_path / "curve.svg"
+    dial = f"--weights {weights} --faithful {faithful} --fidelity 0,0.5,1 --plot {plot}"
+    assert main(f"evaluate {faces} {dial} --json {figures} {QUICK}".split()) == 0
+    assert "tiny 0.5" in capsys.readouterr().out
+    dialed = json.loads(figures.read_text())
+    assert dialed["restorers"] == ["tiny 0", "tiny 0.5", "tiny 1"]
+    assert plot.read_text().count("<svg") == 1
+    for path, setting in ((weights, 0), (faithful, 1)):
+        assert main(f"evaluate {faces} --weights {path} --json {figures} {QUICK}".split()) == 0
+        assert json.loads(figures.read_text())["means"]["tiny"] == dialed["means"][f"tiny {setting}"]
+    psnr = [dialed["means"][name]["psnr"]["mean"] for name in dialed["restorers"]]
+    assert len(set(psnr)) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--fidelity 0,1", "no registered faithful partner"),
+        ("--fidelity 0,1.5 --faithful {0}", "--fidelity is 1.5"),
+        ("--fidelity much --faithful {0}", "--fidelity is 'much'"),
+        ("--faithful {0}", "for --fidelity"),
+        ("--plot {1}/a.png", "for --fidelity"),
+        ("--plot {1}/missing/a.png --fidelity 0 --faithful {0}", "no folder"),
+        ("--plot {1}/a.png --fidelity 0 --faithful {0} --clean", "leave --real and --clean out"),
+        ("--plot {1}/a.png --fidelity 0 --faithful {0} --metrics ssim", "needs psnr"),
+    ],
+)
+def test_dials_that_cannot_be_measured(
+    words: str, named: str, weights: Path, faithful: Path, faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    words = words.format(faithful, faithful.parent)
+    assert main(f"evaluate {faces} --weights {weights} {QUICK} {words}".split()) == 2
+    assert named in capsys.readouterr().err
