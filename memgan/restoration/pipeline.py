@@ -23,7 +23,7 @@ from memgan.faces.sharpness import sharpness
 from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
 from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
 from memgan.restoration.choice import choose_faces
-from memgan.restoration.dial import DialedNetwork, FidelityDial
+from memgan.restoration.dial import FidelityDial
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import RestoreOptions
@@ -32,7 +32,7 @@ from memgan.restoration.provenance import with_provenance
 from memgan.restoration.result import LeftAlone, Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.isolation import own_settings
-from memgan.runtime.per_face import is_everywhere, of_each_face
+from memgan.runtime.per_face import PerFace, is_everywhere
 from memgan.runtime.prefetch import prefetch
 from memgan.runtime.threads import check_fork
 
@@ -164,16 +164,19 @@ class Pipeline:
 
     def check_options(self, options: RestoreOptions) -> None:
         """Raise ConfigError for a setting of ``fidelity`` that takes a second set of weights where there is none."""
-        if is_everywhere(options.fidelity, 0) or (self.dial is not None and self.dial.network is self.network):
-            return
-        raise ConfigError(
-            f"fidelity is {options.fidelity}, and this network has no second set of weights: leave fidelity out (or "
-            "give 0), or use registered weights with a faithful partner, see `memgan models`."
-        )
+        if not is_everywhere(options.fidelity, 0):
+            self._check_dial()
+
+    def _check_dial(self) -> FidelityDial:
+        if self.dial is None or self.dial.network is not self.network:
+            raise ConfigError(
+                "fidelity is not 0, and this network has no second set of weights: leave fidelity out, or use "
+                "registered weights with a faithful partner, see `memgan models`."
+            )
+        return self.dial
 
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
-        self.check_options(options)
         task = self._prepare(image, faces, options)
         self._run_network([task], options)
         return self._compose(task, options)
@@ -218,13 +221,11 @@ class Pipeline:
     @_isolated
     def check(self, backend: str = "torch", provider: str | None = None, fidelity: float = 0.0) -> CheckResult:
         """Check the network now; ``backend``, ``provider``: of one that has no self-check of its own."""
-        dialed = self._dialed(fidelity)
-        check = self._own_check or SelfCheck(self.network, backend, provider) if dialed is None else dialed.self_check
+        if fidelity > 0:
+            check = self._check_dial().at(fidelity, self.device).self_check
+        else:
+            check = self._own_check or SelfCheck(self.network, backend, provider)
         return check.run(self.device, self.dtype)
-
-    def _dialed(self, fidelity: float) -> DialedNetwork | None:
-        """The network of a setting of the dial; ``None``: that of the pipeline."""
-        return None if self.dial is None or fidelity == 0 else self.dial.at(fidelity, self.device)
 
     @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
@@ -255,7 +256,8 @@ class Pipeline:
         left_alone: Sequence[LeftAlone] = (),
     ) -> _Task:
         weights, fidelities = (
-            of_each_face(name, getattr(options, name), len(faces)) for name in ("weight", "fidelity")
+            given.of_each_face(name, len(faces)) if isinstance(given, PerFace) else [given] * len(faces)
+            for name, given in (("weight", options.weight), ("fidelity", options.fidelity))
         )
         sharp = [sharpness(face.crop) if options.skip_sharp else None for face in faces]
         return _Task(picture, color, size, faces, sharp, weights, fidelities, list(left_alone))
@@ -272,7 +274,11 @@ class Pipeline:
             for number in task.degraded:
                 groups.setdefault(task.fidelities[number], []).append((task, number))
         for fidelity, group in groups.items():
-            network, dtype = self._ready(fidelity)
+            network, dtype = self.network, self.settled_dtype
+            if fidelity > 0:
+                network, check = self._check_dial().at(fidelity, device)
+                # Between the ends the same layers compute on numbers of the same size: nothing new about the device.
+                dtype = check.settled(device, self.dtype) if fidelity == 1 else dtype
             outputs = restore_crops(
                 network,
                 [task.faces[number].crop for task, number in group],
@@ -290,18 +296,6 @@ class Pipeline:
         for task in tasks:
             count = len(task.faces)
             task.evidence, maps = maps[:count], maps[count:]
-
-    def _ready(self, fidelity: float) -> tuple[nn.Module, torch.dtype]:
-        """The network of a setting and what it runs in.
-
-        Each end is checked by itself. Between them the same layers compute on numbers of the same size, so that what
-        the vivid end has shown of the device holds.
-        """
-        dialed = self._dialed(fidelity)
-        if dialed is None:
-            return self.network, self.settled_dtype
-        dtype = self.settled_dtype if fidelity < 1 else dialed.self_check.settled(self.device, self.dtype)
-        return dialed.network, dtype
 
     @_isolated
     def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:

@@ -16,10 +16,12 @@ def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: Re
     changed = [face for face in faces if face.strength > 0]
     if not changed:
         return picture
-    settings = {
-        "restored faces": len(changed),
-        "strength": _range([face.strength for face in changed]),
-        "fidelity": _range([face.fidelity for face in changed]),
+    settings: dict[str, object] = {"restored faces": len(changed)}
+    for name in ("strength", "fidelity"):
+        values = sorted(getattr(face, name) for face in changed)
+        low, high = f"{values[0]:.2g}", f"{values[-1]:.2g}"
+        settings[name] = low if low == high else f"{low} to {high}"
+    settings |= {
         "upscale": f"{options.upscale:g}",
         "color lock": "on" if options.color_lock else "off",
         "grain": f"{options.grain:g}",
@@ -27,8 +29,3 @@ def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: Re
     }
     text = ", ".join(f"{name}: {value}" for name, value in settings.items())
     return dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=text))
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = (f"{value:.2g}" for value in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"

@@ -441,7 +441,9 @@ class MemGANRestorer:
         if given is not None:
             call["fidelity"] = with_rest(given, self.options.fidelity)
         changed = {k: value for k, value in call.items() if type(value) is not type(known[k]) or value != known[k]}
-        options = dataclasses.replace(self.options, **changed) if changed else self.options
+        if not changed:
+            return self.options
+        options = dataclasses.replace(self.options, **changed)
         self.pipeline.check_options(options)
         return options
 

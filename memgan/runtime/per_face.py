@@ -21,6 +21,23 @@ class PerFace:
         """As the command line takes it; :attr:`rest` is left out."""
         return ",".join(f"{index}={value:g}" for index, value in self.values)
 
+    def of_each_face(self, name: str, count: int) -> list[float]:
+        """The number of each of ``count`` faces; ``name``: of the option.
+
+        Raises:
+            FaceIndexError: if there is a number for a face that is not there.
+        """
+        numbers = [self.rest] * count
+        for index, value in self.values:
+            if index >= count:
+                there = f"faces 0 to {count - 1}" if count > 1 else "face 0" if count else "no face"
+                raise FaceIndexError(
+                    f"{name} names face {index}, and in this picture there is {there} to restore: leave the index out, "
+                    "or give one number for all faces."
+                )
+            numbers[index] = value
+        return numbers
+
 
 Setting: TypeAlias = float | PerFace
 AnySetting: TypeAlias = Setting | Mapping[int, float]
@@ -59,26 +76,6 @@ def is_everywhere(setting: Setting, value: float) -> bool:
     return setting == value
 
 
-def of_each_face(name: str, setting: Setting, count: int) -> list[float]:
-    """The number of each of ``count`` faces.
-
-    Raises:
-        FaceIndexError: if the setting names a face that is not there.
-    """
-    if not isinstance(setting, PerFace):
-        return [setting] * count
-    numbers = [setting.rest] * count
-    for index, value in setting.values:
-        if index >= count:
-            there = f"faces 0 to {count - 1}" if count > 1 else "face 0" if count else "no face"
-            raise FaceIndexError(
-                f"{name} names face {index}, and in this picture there is {there} to restore: leave the index out, or "
-                "give one number for all faces."
-            )
-        numbers[index] = value
-    return numbers
-
-
 def parse_setting(text: str) -> float | dict[int, float]:
     """What ``0.5`` or ``0=0.3,2=1`` on a command line says, in numbers from 0 to 1."""
     parts = text.split(",")
@@ -93,7 +90,7 @@ def parse_setting(text: str) -> float | dict[int, float]:
         given = {}
     if isinstance(given, dict) and len(given) < len(parts):  # wrong, or a face twice
         raise argparse.ArgumentTypeError(
-            f"{text} is no number from 0 to 1, nor are there such numbers for faces by their index, as in 0=0.3,2=1"
+            f"{text} is no number from 0 to 1; for some faces by their index, give such as 0=0.3,2=1"
         )
     return given
 

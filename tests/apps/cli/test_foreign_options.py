@@ -63,7 +63,7 @@ def test_the_help_does_not_offer_what_is_refused(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("restore a.png -o out -w 2", "argument -w/--weight: 2 is no number from 0 to 1; see `memgan restore --help`"),
+        ("restore a.png -o out -w 2", "argument -w/--weight: 2 is no number from 0 to 1; for some faces"),
         ("restore a.png -o out -w x", "x is no number from 0 to 1"),
         ("restore a.png -o out --face-index x", "x are no numbers of faces, from 0, such as 0,2"),
         ("restore a.png -o out --wieght 1", "unrecognized arguments: --wieght 1; did you mean --weight; see"),
