@@ -25,7 +25,7 @@ from memgan.network.fast import FastMemGAN
 from memgan.network.model import build_memgan
 from memgan.restoration import dial as dial_module
 from memgan.restoration.dial import KEPT_NETWORKS
-from memgan.restoration.self_check import weights_digest
+from memgan.restoration.self_check import SelfCheck, weights_digest
 
 LARGE, SMALL = face_at(50, 60, 60), face_at(115, 60, 44)
 FAITHFUL_CONFIG = dataclasses.replace(FAST_CONFIG, name="small-faithful")
@@ -283,6 +283,44 @@ def test_the_ends_are_checked_under_their_own_digests(registered: tuple[Path, Pa
         assert digests[fidelity] == weights_digest(build_memgan(checkpoint.config, checkpoint.state))
     assert len(set(digests.values())) == 3
     assert own.check(1).is_right
+
+
+def test_before_the_first_face_the_device_is_checked_with_the_ends(
+    registered: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def settled(self: SelfCheck, device: torch.device, dtype: torch.dtype) -> torch.dtype:
+        checked.append(self._trained.config.name)
+        return torch.float32
+
+    monkeypatch.setattr(SelfCheck, "settled", settled)
+    own = restorer(dtype="bfloat16")
+    for fidelity, wanted in ((0, ["small"]), (0.5, ["small"]), (1, ["small", "small-faithful"])):
+        checked.clear()
+        image = own.restore(scene(), fidelity=fidelity).image
+        assert checked == wanted
+        np.testing.assert_array_equal(image, of_two(registered, fidelity).restore(scene()).image)  # in float32
+
+
+def test_another_backend_exports_each_setting(registered: tuple[Path, Path]) -> None:
+    pytest.importorskip("onnx")
+    own, plain = restorer(backend="onnx"), restorer()
+    for fidelity in (0, 0.5, 1, 0.5):
+        one, other = (each.restore(scene(), fidelity=fidelity).restored_faces for each in (own, plain))
+        assert np.abs(np.stack(one).astype(int) - np.stack(other)).max() <= 1
+    assert len(list((registered[0].parent / "onnx").glob("*.onnx"))) == 3
+
+
+def test_networks_follow_the_device(registered: tuple[Path, Path]) -> None:
+    """As if the network were moved; ``meta`` computes nothing."""
+    own = restorer()
+    dial = own.pipeline.dial
+    assert dial is not None
+    here, there = (dial.at(0.5, torch.device(name)).network for name in ("cpu", "meta"))
+    for network, name in ((here, "cpu"), (there, "meta")):
+        assert {tensor.device.type for tensor in network.state_dict().values()} == {name}
+    assert dial.at(0.5, torch.device("cpu")).network is here
 
 
 def test_evidence_is_that_of_the_vivid_end(registered: tuple[Path, Path]) -> None:
