@@ -17,10 +17,6 @@ class PerFace:
     """Pairs of index and number; the indices rise."""
     rest: float
 
-    def __str__(self) -> str:
-        """As the command line takes it; :attr:`rest` is left out."""
-        return ",".join(f"{index}={value:g}" for index, value in self.values)
-
     def of_each_face(self, name: str, count: int) -> list[float]:
         """The number of each of ``count`` faces; ``name``: of the option.
 

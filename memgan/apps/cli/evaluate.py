@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="the faithful end for --fidelity (default: the registered partner of the weights)",
     )
+    add(
+        "--alternatives",
+        action="store_true",
+        help="with --fidelity, which then needs 0 and 1: also measure blends of the two ends' pictures, and the mean "
+        "with the mirror image at every setting",
+    )
     add("--plot", type=Path, metavar="FILE", help="plot every metric over PSNR for --fidelity: .png, .pdf or .svg")
     add("--self-ensemble", action="store_true", help="average the restored face and its restored mirror image")
     add("--skip-sharp", action="store_true", help="leave what is sharp already, as `memgan restore` does by default")
@@ -124,14 +130,18 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
     fidelities = None if args.fidelity is None else _fidelities(args.fidelity)
-    if fidelities is None and (args.faithful or args.plot):
-        raise ConfigError("--faithful and --plot are for --fidelity: give that too, such as --fidelity 0,0.5,1.")
+    if fidelities is None and (args.faithful or args.plot or args.alternatives):
+        raise ConfigError(
+            "--faithful, --alternatives and --plot are for --fidelity: give that too, such as --fidelity 0,0.5,1."
+        )
+    if args.alternatives and (args.self_ensemble or not {0, 1} <= set(fidelities or ())):
+        raise ConfigError("--alternatives needs 0 and 1 in --fidelity, and has the mirror image: no --self-ensemble.")
     if args.plot:
         if args.real or args.clean:
             raise ConfigError("--plot draws metrics over PSNR to the truth: leave --real and --clean out.")
         evaluation.new_figure()  # that matplotlib is there is known before the work
     networks, dials = _networks(args.weights or [None], args.faithful, fidelities, device)
-    restorers = _restorers(args, networks)
+    restorers = _restorers(args, networks, dials, fidelities or [])
     first = next(iter(networks.values()))
     size_px = first.config.image_size
     metrics = evaluation.choose_metrics(
@@ -244,10 +254,7 @@ def _networks(
                 raise ConfigError(f"{name} has no registered faithful partner; give one by --faithful WEIGHTS.")
             other = hub.load(partner)
             check_partner(checkpoint, other)
-            states = {
-                f"{name} {str(f).removesuffix('.0')}": interpolated(checkpoint.state, other.state, f)
-                for f in fidelities
-            }
+            states = {f"{name} {_text(f)}": interpolated(checkpoint.state, other.state, f) for f in fidelities}
             dials[name] = list(states)
         for each, state in states.items():
             network = build_memgan(checkpoint.config, state)
@@ -258,14 +265,25 @@ def _networks(
     return networks, dials
 
 
-def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict[str, Restorer]":
-    """The networks and the callables asked for, by name."""
+def _restorers(
+    args: argparse.Namespace, networks: "dict[str, MemGAN]", dials: dict[str, list[str]], fidelities: list[float]
+) -> "dict[str, Restorer]":
+    """The networks and the callables asked for, by name; ``dials`` get the alternatives to them."""
     from memgan.errors import ConfigError
     from memgan.evaluation import import_restorer
     from memgan.restoration.inference import restore_degraded, run_network
 
     run = functools.partial(run_network, self_ensemble=args.self_ensemble)
     restorers: dict[str, Restorer] = {name: functools.partial(run, network) for name, network in networks.items()}
+    if args.alternatives:
+        for dial, names in list(dials.items()):
+            vivid, faithful = (restorers[names[fidelities.index(end)]] for end in (0, 1))
+            blends = {f"{dial} blend {_text(f)}": functools.partial(_blended, vivid, faithful, f) for f in fidelities}
+            means = {
+                f"{name} mirror": functools.partial(run_network, networks[name], self_ensemble=True) for name in names
+            }
+            dials |= {f"{dial}, pictures blended": list(blends), f"{dial}, with mirror image": list(means)}
+            restorers |= {**blends, **means}
     if args.skip_sharp:
         restorers = {name: functools.partial(restore_degraded, one) for name, one in restorers.items()}
     for text in args.restorer:
@@ -274,6 +292,15 @@ def _restorers(args: argparse.Namespace, networks: "dict[str, MemGAN]") -> "dict
             raise ConfigError(f"Two restorers are called {name!r}; name one by NAME={text}.")
         restorers[name] = one
     return restorers
+
+
+def _blended(vivid: "Restorer", faithful: "Restorer", fidelity: float, faces: "torch.Tensor") -> "torch.Tensor":
+    """The two ends' pictures, mixed."""
+    return vivid(faces).lerp(faithful(faces), fidelity)
+
+
+def _text(fidelity: float) -> str:
+    return str(fidelity).removesuffix(".0")
 
 
 def _is_chosen(face: "EvaluatedFace", count: int) -> bool:

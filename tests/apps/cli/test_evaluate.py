@@ -246,6 +246,21 @@ def test_settings_of_the_dial(
     assert len(set(psnr)) == 3
 
 
+def test_alternatives_to_the_dial(weights: Path, faithful: Path, faces: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figures, plot = tmp_path / "all.json", tmp_path / "curve.svg"
+    dial = f"--weights {weights} --faithful {faithful} --fidelity 0,0.5,1"
+    assert main(f"evaluate {faces} {dial} --alternatives --plot {plot} --json {figures} {QUICK}".split()) == 0
+    means = json.loads(figures.read_text())["means"]
+    assert len(means) == 10  # three curves, and the input
+    for end in (0, 1):
+        assert means[f"tiny blend {end}"] == means[f"tiny {end}"]
+    assert means["tiny blend 0.5"] != means["tiny 0.5"]
+    assert main(f"evaluate {faces} {dial} --self-ensemble --json {figures} {QUICK}".split()) == 0
+    mirrored = json.loads(figures.read_text())["means"]
+    assert all(means[f"tiny {setting} mirror"] == mirrored[f"tiny {setting}"] for setting in ("0", "0.5", "1"))
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -254,6 +269,9 @@ def test_settings_of_the_dial(
         ("--fidelity much --faithful {0}", "--fidelity is 'much'"),
         ("--faithful {0}", "for --fidelity"),
         ("--plot {1}/a.png", "for --fidelity"),
+        ("--alternatives", "for --fidelity"),
+        ("--alternatives --fidelity 0,0.5 --faithful {0}", "needs 0 and 1"),
+        ("--alternatives --fidelity 0,1 --faithful {0} --self-ensemble", "no --self-ensemble"),
         ("--plot {1}/missing/a.png --fidelity 0 --faithful {0}", "no folder"),
         ("--plot {1}/a.png --fidelity 0 --faithful {0} --clean", "leave --real and --clean out"),
         ("--plot {1}/a.png --fidelity 0 --faithful {0} --metrics ssim", "needs psnr"),
