@@ -15,6 +15,7 @@ CLASSES = {name: value for name, value in vars(errors).items() if inspect.isclas
 PARENTS = {
     "MemGANError": (Exception,),
     "ConfigError": (errors.MemGANError, ValueError),
+    "FaceIndexError": (errors.ConfigError,),
     "ShapeError": (errors.MemGANError, ValueError),
     "ImageError": (errors.MemGANError, ValueError),
     "OutputError": (errors.MemGANError, OSError),

@@ -12,7 +12,7 @@ from memgan.runtime.privacy import keep_private
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PANEL_INCHES = (7.0, 2.6)
+_PANEL_INCHES = (6.4, 3.0)
 _DISTORTION = "psnr"
 
 

@@ -129,7 +129,15 @@ def test_report(restore, weights, tmp_path):
     assert len(good["outputs"]) == 10
     for output in good["outputs"]:
         assert (tmp_path / "out" / output["path"]).stat().st_size == output["size"]
-    assert set(good["faces"][0]) == {"box_xyxy", "landmarks", "score", "strength", "sharpness", "crop_from_image"}
+    assert set(good["faces"][0]) == {
+        "box_xyxy",
+        "landmarks",
+        "score",
+        "strength",
+        "sharpness",
+        "fidelity",
+        "crop_from_image",
+    }
     assert np.shape(good["faces"][0]["landmarks"]) == (5, 2) and good["faces"][0]["strength"] == 0.5
     assert bad["status"] == "failed" and "not a picture" in bad["reason"] and bad["faces"] == []
     assert files_in(report.parent) == ["report.json"]

@@ -52,7 +52,7 @@ def restore(faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     """``memgan restore`` with a network that darkens faces, and which loads no weights."""
     weights = {"name": "fake", "sha256": "0"}
     made = MemGANRestorer(network=FakeNetwork(0.5), detector=faces, device="cpu")
-    monkeypatch.setattr(command, "_weights", lambda parts, **how: weights)
+    monkeypatch.setattr(command, "_weights", lambda *given, **how: weights)
     monkeypatch.setattr(command, "_make_restorer", lambda parts, options: made)
     monkeypatch.chdir(tmp_path)
 
