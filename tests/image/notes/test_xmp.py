@@ -143,7 +143,7 @@ def test_only_restored_pictures_say_so() -> None:
     picture = Picture(scene(128, 128))
     restorer = MemGANRestorer(network=FakeNetwork(0.5), detector=FakeDetector(face_at(64, 64)), upscale=1)
     restored = restorer.restore(picture).picture
-    assert restored.notes.restoration.startswith("restored faces: 1, strength: 1, upscale: 1")
+    assert restored.notes.restoration.startswith("restored faces: 1, strength: 1, fidelity: 0, upscale: 1")
     text = decode_picture(encode_picture(restored, ".jpg")).notes.xmp.decode()
     assert DIGITAL_SOURCE_TYPE in text and f"memgan {__version__}" in text and restored.notes.restoration in text
     assert decode_picture(encode_picture(restored, ".jpg", provenance=False)).notes.xmp is None
