@@ -30,8 +30,8 @@ _TENTHS = 10
 _DRAWS = 1000  # of the bootstrap
 _INTERVAL = (0.025, 0.975)
 
-Distance = Callable[[Tensor, Tensor], Tensor]
-"""Two (B, 3, S, S) -> (B,), as :class:`memgan.evaluation.IdentityDistance`."""
+Describe = Callable[[Tensor], Tensor]
+"""(B, 3, S, S) -> (B, D) descriptors of persons, as :meth:`memgan.evaluation.IdentityDistance.describe`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ def measure_reliability(
     device: str | torch.device = "cpu",
     settings: Degradation | None = None,
     is_aged: bool = False,
-    distance: Distance | None = None,
+    describe: Describe | None = None,
     show_progress: bool = False,
 ) -> dict[float, ReliabilityFigures]:
     """Degrade faces, restore them at settings of the fidelity dial, and compare expected and true errors.
@@ -116,7 +116,7 @@ def measure_reliability(
         half: the faces of even or odd numbers in the order of their names, from 0; such as to calibrate with others.
         limit: at most so many of these faces, spread evenly.
         is_aged: turn the faces into old photographs, see :func:`memgan.degradation.age_seeded`.
-        distance: of persons; ``None``: dlib's.
+        describe: ``None``: dlib's.
 
     Raises:
         ConfigError: if there is no restorer, seed or face, or a setting is outside of its range.
@@ -127,7 +127,7 @@ def measure_reliability(
         raise ConfigError(
             f"settings are {list(restorers)} and seeds {list(seeds)}; give at least one each, settings from 0 to 1."
         )
-    distance = IdentityDistance() if distance is None else distance
+    describe = IdentityDistance().describe if describe is None else describe
     size_px = estimator.config.image_size
     ranges = Degradation().at_size(size_px) if settings is None else settings
     clean = FaceBatches(faces, limit, size_px, batch_size, half)
@@ -141,9 +141,10 @@ def measure_reliability(
                 else:
                     truth, degraded = batch, degrade_seeded(batch, own, settings=ranges, codec="real")
                 truth, degraded = truth.to(device), degraded.to(device)
+                person = describe(truth)
                 for setting, restore in restorers.items():
                     restored = restored_pictures(f"{setting:g}", restore, degraded)
-                    error, far = block_error(restored, truth), distance(restored, truth)
+                    error, far = block_error(restored, truth), (describe(restored) - person).norm(dim=1)
                     judged[setting] += judge(estimator, names, degraded, restored, [setting] * len(names), error, far)
                 bar.advance(len(names))
     return {setting: figures_of(faces) for setting, faces in judged.items()}

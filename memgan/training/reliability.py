@@ -31,7 +31,7 @@ from memgan.degradation.random_draw import RandomDraw
 from memgan.errors import ConfigError, DataError
 from memgan.evaluation import IdentityDistance, face_seed
 from memgan.evaluation.metrics.regions import region_mask
-from memgan.evaluation.reliability import Distance, JudgedFace, figures_of, judge, reliability_table
+from memgan.evaluation.reliability import Describe, JudgedFace, figures_of, judge, reliability_table
 from memgan.hub.average import check_partner, interpolated
 from memgan.hub.registry import faithful_partner
 from memgan.image import to_tensor
@@ -104,7 +104,7 @@ class PairMaker:
         per_face: pairs of each face.
         seed: of all that is drawn.
         limit, half: see :func:`memgan.image.collection.spread_evenly`.
-        distance: of persons; ``None``: dlib's.
+        describe: ``None``: dlib's.
 
     Raises:
         ConfigError: if the weights have no faithful partner although a setting needs it, or a number is not allowed.
@@ -120,12 +120,12 @@ class PairMaker:
         seed: int = 0,
         limit: int | None = None,
         half: Any = "all",
-        distance: Distance | None = None,
+        describe: Describe | None = None,
     ) -> None:
         self._source = PictureSource(faces)
         self._settings = [check_number("settings", setting, 0, 1) for setting in settings]
         self._per_face, self._seed = check_int("per_face", per_face, 1), seed
-        self._distance = IdentityDistance() if distance is None else distance
+        self._describe = IdentityDistance().describe if describe is None else describe
         names = self._source.names
         # By a hash, so that a part of the chunks is a fair sample.
         self._order = sorted(spread_evenly(self._source, limit, half), key=lambda index: face_seed(names[index], seed))
@@ -163,11 +163,12 @@ class PairMaker:
         rows: list[Pairs] = []
         for index in self._order[number * _CHUNK_FACES : (number + 1) * _CHUNK_FACES]:
             face = read_face(self._source, index, self._size_px)[None]
-            rows += [self._pair(self._source.names[index], face, number) for number in range(self._per_face)]
+            person = self._describe(face)
+            rows += [self._pair(self._source.names[index], face, person, one) for one in range(self._per_face)]
         return Pairs(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
     @torch.inference_mode()
-    def _pair(self, name: str, face: Tensor, number: int) -> Pairs:
+    def _pair(self, name: str, face: Tensor, person: Tensor, number: int) -> Pairs:
         own = face_seed(f"{number}:{name}", self._seed)
         draw = RandomDraw(torch.Generator().manual_seed(own))
         setting = self._settings[draw.integer(0, len(self._settings) - 1)]
@@ -177,6 +178,7 @@ class PairMaker:
             restored: Tensor = self._networks[setting](degraded)[0]
         pictures = [to_uint8(images) for images in (degraded, restored)]
         rounded = to_tensor(pictures[1][0])[None]
+        true_person = self._describe(truth) if kind == "aged" else person
         return Pairs(
             np.array([name]),
             np.array([kind]),
@@ -184,7 +186,7 @@ class PairMaker:
             pictures[1],
             np.array([setting], np.float32),
             block_error(rounded, truth).numpy(),
-            self._distance(rounded, truth).numpy(),
+            (self._describe(rounded) - true_person).norm(dim=1).numpy(),
         )
 
 
