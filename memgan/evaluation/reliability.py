@@ -1,8 +1,8 @@
 """Measures how true the estimates of restored faces' errors are: their order, their size, and persons at risk.
 
 Blocks count whose center lies in the oval around the face. The order is judged by Spearman's rank correlation, over all
-blocks (pooled) and within each picture (its mean), and compared with what needs no estimator: the contrast within the
-block of the restored face, since what has detail can be wrong. The size is judged by tenths of the blocks, from the
+blocks (pooled) and within each picture (its mean), and compared with what needs no estimator: the detail of the
+restored face, since where there is none little can be wrong. The size is judged by tenths of the blocks, from the
 lowest expected error to the highest.
 """
 
@@ -27,6 +27,7 @@ from memgan.runtime.progress import ProgressBar
 from memgan.runtime.tables import text_table
 
 _TENTHS = 10
+_AROUND_PX = 9  # of the mean that detail differs from
 _DRAWS = 1000  # of the bootstrap
 _INTERVAL = (0.025, 0.975)
 
@@ -43,8 +44,8 @@ class JudgedFace:
     """(N,) float32 of the blocks of the face, in levels of 255."""
     true_error: np.ndarray
     """(N,) float32."""
-    contrast: np.ndarray
-    """(N,) float32: standard deviation of the restored face's brightness in each block."""
+    detail: np.ndarray
+    """(N,) float32: mean difference of the restored face's brightness to its mean around, in each block."""
     expected_distance: float
     true_distance: float
     risk: float
@@ -67,9 +68,9 @@ class ReliabilityFigures:
     rank_pooled: float
     """Spearman's correlation of expected and true error."""
     rank_within: float
-    contrast_pooled: float
-    """The same of contrast and true error."""
-    contrast_within: float
+    detail_pooled: float
+    """The same of detail and true error."""
+    detail_within: float
     expected_error: float
     """Mean, in levels of 255."""
     true_error: float
@@ -164,21 +165,21 @@ def judge(
     estimate = estimator(degraded, restored, torch.tensor(fidelity, device=degraded.device))
     inside = region_mask("face", *true_error.shape[1:])
     level = luma(restored)
-    variance = F.avg_pool2d(level.square(), BLOCK_PX) - F.avg_pool2d(level, BLOCK_PX).square()
-    maps = (estimate.expected_error, true_error, variance.clamp_min(0).sqrt()[:, 0])
-    expected, true, contrast = (one.cpu()[:, inside].float().numpy() for one in maps)
+    fine = (level - F.avg_pool2d(level, _AROUND_PX, 1, _AROUND_PX // 2, count_include_pad=False)).abs()
+    maps = (estimate.expected_error, true_error, F.avg_pool2d(fine, BLOCK_PX)[:, 0])
+    expected, true, detail = (one.cpu()[:, inside].float().numpy() for one in maps)
     persons = zip(estimate.identity_distance.tolist(), true_distance.tolist(), estimate.risk.tolist(), strict=True)
     return [
-        JudgedFace(name, expected[row], true[row], contrast[row], *person)
+        JudgedFace(name, expected[row], true[row], detail[row], *person)
         for row, (name, person) in enumerate(zip(names, persons, strict=True))
     ]
 
 
 def figures_of(faces: Sequence[JudgedFace]) -> ReliabilityFigures:
     """The figures of judged faces, one or more, each perhaps several times."""
-    expected, true, contrast = (
+    expected, true, detail = (
         np.concatenate([getattr(face, field) for face in faces])
-        for field in ("expected_error", "true_error", "contrast")
+        for field in ("expected_error", "true_error", "detail")
     )
     parts = [part for part in np.array_split(np.argsort(expected, kind="stable"), _TENTHS) if len(part)]
     tenths = tuple(Tenth(float(expected[part].mean()), float(true[part].mean())) for part in parts)
@@ -191,8 +192,8 @@ def figures_of(faces: Sequence[JudgedFace]) -> ReliabilityFigures:
         num_pictures=len(faces),
         rank_pooled=rank_correlation(expected, true),
         rank_within=mean(rank_correlation(face.expected_error, face.true_error) for face in faces),
-        contrast_pooled=rank_correlation(contrast, true),
-        contrast_within=mean(rank_correlation(face.contrast, face.true_error) for face in faces),
+        detail_pooled=rank_correlation(detail, true),
+        detail_within=mean(rank_correlation(face.detail, face.true_error) for face in faces),
         expected_error=float(expected.mean()),
         true_error=float(true.mean()),
         tenths=tenths,
@@ -257,8 +258,8 @@ _ROWS: dict[str, Callable[[ReliabilityFigures], str]] = {
     "pictures, of faces": lambda one: f"{one.num_pictures}, {one.num_faces}",
     "Spearman, pooled": lambda one: f"{one.rank_pooled:.3f}",
     "Spearman, within a picture": lambda one: f"{one.rank_within:.3f}",
-    "contrast alone, pooled": lambda one: f"{one.contrast_pooled:.3f}",
-    "contrast alone, within a picture": lambda one: f"{one.contrast_within:.3f}",
+    "detail of the picture alone, pooled": lambda one: f"{one.detail_pooled:.3f}",
+    "detail of the picture alone, within": lambda one: f"{one.detail_within:.3f}",
     "expected / true error, levels of 255": lambda one: f"{one.expected_error:.2f} / {one.true_error:.2f}",
     "largest deviation of a tenth": lambda one: f"{one.largest_deviation:.1%}",
     "expected / true identity distance": lambda one: f"{one.expected_distance:.3f} / {one.true_distance:.3f}",

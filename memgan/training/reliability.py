@@ -56,7 +56,7 @@ from memgan.runtime.progress import ProgressBar
 SETTINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DAMAGE = {"eq14": 0.45, "strong": 0.25, "aged": 0.2, "mild": 0.1}
 """Kinds of damage, with their shares."""
-STRONG = Degradation(blur_sigma=(2, 16), downscale=(2, 20), noise_sigma=(5, 50), jpeg_quality=(20, 90))
+STRONG = Degradation(blur_sigma=(1, 14), downscale=(1.5, 14), noise_sigma=(2, 40), jpeg_quality=(30, 95))
 """So much that many faces do not come out as the same person's."""
 _CHUNK_FACES = 8
 _HELD_OUT = 12  # every twelfth face, by a hash of its name

@@ -57,7 +57,7 @@ def test_the_interval_draws_faces_not_pictures() -> None:
 
 
 def judged(name: str, level: float, distance: float) -> JudgedFace:
-    """Twenty blocks whose error is half as large again as expected in the upper half, and contrast the wrong way."""
+    """Twenty blocks whose error is half as large again as expected in the upper half, and detail the wrong way."""
     expected = level * np.arange(1, 21, dtype=np.float32)
     true = expected * np.where(np.arange(20) < 10, 1.0, 1.5).astype(np.float32)
     return JudgedFace(name, expected, true, -expected, 0.3, distance, distance)
@@ -67,7 +67,7 @@ def test_figures() -> None:
     found = figures_of([judged("a", 1.0, 0.2), judged("a", 1.0, 0.5), judged("b", 1.0, 0.6)])
     assert (found.num_faces, found.num_pictures, found.num_at_risk) == (2, 3, 2)
     assert found.rank_pooled == found.rank_within == pytest.approx(1)
-    assert found.contrast_pooled == found.contrast_within == pytest.approx(-1)
+    assert found.detail_pooled == found.detail_within == pytest.approx(-1)
     assert [tenth.expected for tenth in found.tenths] == pytest.approx([1.5 + 2 * i for i in range(10)])
     assert [tenth.true / tenth.expected for tenth in found.tenths] == pytest.approx([1.0] * 5 + [1.5] * 5)
     assert found.largest_deviation == pytest.approx(0.5)
