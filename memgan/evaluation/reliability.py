@@ -178,8 +178,7 @@ def judge(
 def figures_of(faces: Sequence[JudgedFace]) -> ReliabilityFigures:
     """The figures of judged faces, one or more, each perhaps several times."""
     expected, true, detail = (
-        np.concatenate([getattr(face, field) for face in faces])
-        for field in ("expected_error", "true_error", "detail")
+        np.concatenate([getattr(face, field) for face in faces]) for field in ("expected_error", "true_error", "detail")
     )
     parts = [part for part in np.array_split(np.argsort(expected, kind="stable"), _TENTHS) if len(part)]
     tenths = tuple(Tenth(float(expected[part].mean()), float(true[part].mean())) for part in parts)
