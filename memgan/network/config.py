@@ -219,15 +219,15 @@ def read_fields(cls: type["DataclassInstance"], text: str, former: Mapping[str, 
         raise ConfigError(f"The configuration is no valid JSON: {reason}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
-    values = {(former or {}).get(name, name): value for name, value in values.items()}
+    named: dict[str, Any] = {(former or {}).get(name, name): value for name, value in values.items()}
     known = sorted(field.name for field in dataclasses.fields(cls))
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(named) - set(known))
     if unknown:
         raise ConfigError(
             f"Unknown configuration fields {shown(unknown)}; known: {known}. "
             "The file may have been made by a newer memgan: upgrade it."
         )
-    return values
+    return named
 
 
 PRESETS: dict[str, MemGANConfig] = {
