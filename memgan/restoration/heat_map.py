@@ -39,10 +39,7 @@ def draw_heat_map(face: RestoredFace) -> np.ndarray:
 def _colored(error: np.ndarray, gray: np.ndarray) -> np.ndarray:
     """(H, W) levels and (H, W) uint8 -> (H, W, 3) uint8."""
     place = np.clip(error / LAST_LEVEL, 0, 1).astype(np.float32)
-    palette = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1].astype(
-        np.float32
-    )
-    color = palette[np.rint(place * 255).astype(np.uint8)]
+    color = cv2.applyColorMap(np.rint(place * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     low, high = _SHARES
     share = (low + (high - low) * place)[:, :, None]
     mixed = share * color + (1 - share) * _DARKENED * gray[:, :, None].astype(np.float32)
@@ -68,4 +65,4 @@ def _with_legend(picture: np.ndarray) -> np.ndarray:
         drawing.line((x, top + round(18 * unit), x, top + round(21 * unit)), fill=(200, 200, 200))
         anchor = "la" if level == 0 else "ra" if level == LAST_LEVEL else "ma"
         drawing.text((x, top + round(24 * unit)), text, fill=(225, 225, 225), font=font, anchor=anchor)
-    return np.asarray(drawn).copy()
+    return np.array(drawn)

@@ -205,14 +205,14 @@ def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | Non
     path = hub.resolve(parts.weights, offline=offline)
     found = {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
     spec = spec_of(parts.weights)
-    further = {
-        "faithful": (not is_everywhere(options.fidelity, 0), spec and spec.faithful, NO_DIAL),
-        "reliability": (options.reliability, spec and spec.reliability, NO_ESTIMATOR),
-    }
-    for role, (is_asked_for, name, problem) in further.items():
-        if is_asked_for:
-            if name is None:
-                raise ConfigError(problem)
+    further: dict[str, tuple[str | None, str]] = {}
+    if not is_everywhere(options.fidelity, 0):
+        further["faithful"] = None if spec is None else spec.faithful, NO_DIAL
+    if options.reliability:
+        further["reliability"] = None if spec is None else spec.reliability, NO_ESTIMATOR
+    for role, (name, problem) in further.items():
+        if name is None:
+            raise ConfigError(problem)
             found |= {role: name, f"{role}_sha256": hub.sha256_of(hub.resolve(name, offline=offline))}
     return found
 
