@@ -213,7 +213,7 @@ def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | Non
     for role, (name, problem) in further.items():
         if name is None:
             raise ConfigError(problem)
-            found |= {role: name, f"{role}_sha256": hub.sha256_of(hub.resolve(name, offline=offline))}
+        found |= {role: name, f"{role}_sha256": hub.sha256_of(hub.resolve(name, offline=offline))}
     return found
 
 
