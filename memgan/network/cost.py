@@ -96,10 +96,12 @@ def count_cost(config: MemGANConfig | ReliabilityConfig) -> list[ComponentCost]:
         network.eval().requires_grad_(False)
     operations = count_operations(network, config.image_size).operations
     costs = []
-    for name, component in network.named_children():
-        parameters, buffers = (sum(x.numel() for x in part) for part in (component.parameters(), component.buffers()))
+    for name, component in [*network.named_children(), ("", network)]:
+        tensors = component.parameters(recurse=name != ""), component.buffers(recurse=name != "")
+        parameters, buffers = (sum(x.numel() for x in part) for part in tensors)
         flops = sum(operation.flops for operation in operations if operation.component == name)
-        costs.append(ComponentCost(name, parameters, buffers, flops // 2))
+        if name or parameters or buffers or flops:
+            costs.append(ComponentCost(name or "between them", parameters, buffers, flops // 2))
     total = (sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))
     return [*costs, ComponentCost("total", *total)]
 
