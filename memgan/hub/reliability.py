@@ -93,7 +93,7 @@ def load_reliability_of(spec: WeightSpec) -> ReliabilityCheckpoint:
     """The estimator that belongs to registered weights.
 
     Raises:
-        WeightsError: if there is none; if it was calibrated for other weights than the registered ones of these names;
+        WeightsError: if there is none; if it was calibrated for other weights than these and their faithful partner;
             and all that :func:`load_reliability` raises.
     """
     if spec.reliability is None:
@@ -101,7 +101,7 @@ def load_reliability_of(spec: WeightSpec) -> ReliabilityCheckpoint:
     found = load_reliability(spec.reliability)
     known = found.calibrated_for
     for one in filter(None, (spec, REGISTRY.get(spec.faithful or ""))):
-        if known.get(one.name) != one.sha256:
+        if one.sha256 not in known.values():  # names of files may change
             raise WeightsError(
                 f"{spec.reliability} was not calibrated for the registered weights {one.name!r} (SHA-256 "
                 f"{one.sha256}) but for {known}: its numbers would be wrong. Install one version of memgan with all of "
