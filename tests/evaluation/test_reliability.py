@@ -1,5 +1,6 @@
 """How true estimates of errors are: ranks, areas, tenths, and what is measured of faces."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from tiny import write_faces
 from torch import Tensor
 
-from memgan.degradation import Degradation
+from memgan import hub
+from memgan.degradation import Degradation, DegradationParameters, apply_degradation
 from memgan.errors import ConfigError
 from memgan.evaluation.metrics.regions import region_mask
 from memgan.evaluation.reliability import (
@@ -22,6 +24,11 @@ from memgan.evaluation.reliability import (
     reliability_table,
     roc_area,
 )
+from memgan.hub.reliability import load_reliability_of
+from memgan.hub.resolver import embedded_dir
+from memgan.image import load_picture, to_tensor
+from memgan.network.fast import prepare_for_inference
+from memgan.network.model import build_memgan
 from memgan.network.reliability import ReliabilityConfig, ReliabilityEstimate, ReliabilityNet, block_error
 
 
@@ -138,3 +145,32 @@ def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
             measure_reliability(Knowing(), restorers, faces, seeds=seeds, describe=described)
     with pytest.raises(ConfigError, match="In a face of 32 px is no block"):
         measure_reliability(Knowing(32), {0.0: brightened}, faces, describe=described)
+
+
+EMBEDDED = hub.REGISTRY[hub.DEFAULT_NAME]
+NO_DAMAGE = DegradationParameters(blur_sigma=0, downscale=1, noise_sigma=0, jpeg_quality=95)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(EMBEDDED.reliability is None, reason="no weights that estimate errors are registered")
+@pytest.mark.parametrize(
+    ("field", "strengths"),
+    [("blur_sigma", (0.5, 3, 8, 16)), ("noise_sigma", (1, 10, 25, 50)), ("downscale", (1.5, 4, 8, 16))],
+)
+@torch.inference_mode()
+def test_the_embedded_weights_expect_more_of_more_damage(field: str, strengths: tuple[float, ...]) -> None:
+    """Mean error inside the face, identity distance and risk rise with blur, noise and shrinking."""
+    checkpoint = hub.load(EMBEDDED.name)
+    network = prepare_for_inference(build_memgan(checkpoint.config, checkpoint.state).eval())
+    estimator = load_reliability_of(EMBEDDED).build()
+    face = to_tensor(load_picture(embedded_dir() / "self_check" / f"{EMBEDDED.name}.png").rgb)
+    inside = region_mask("face", 32, 32)
+    found = []
+    for strength in strengths:
+        parameters = dataclasses.replace(NO_DAMAGE, **{field: strength})
+        degraded = apply_degradation(face, parameters, torch.Generator().manual_seed(0))[None]
+        restored = network(degraded)[0].clamp(-1, 1)
+        error, distance, risk = estimator(degraded, restored, torch.zeros(1))
+        found.append([float(error[0, inside].mean()), float(distance), float(risk)])
+    rises = np.diff(np.array(found), axis=0)
+    assert (rises > 0).all(), found
