@@ -120,7 +120,7 @@ def measure_reliability(
         describe: ``None``: dlib's.
 
     Raises:
-        ConfigError: if there is no restorer, seed or face, or a setting is outside of its range.
+        ConfigError: if there is no restorer or seed, a setting is outside of its range, or faces are too small.
         MissingDependencyError: if dlib is not installed.
         DataError, ShapeError: as :func:`memgan.evaluation.evaluate`.
     """
@@ -128,8 +128,10 @@ def measure_reliability(
         raise ConfigError(
             f"settings are {list(restorers)} and seeds {list(seeds)}; give at least one each, settings from 0 to 1."
         )
-    describe = IdentityDistance().describe if describe is None else describe
     size_px = estimator.config.image_size
+    if not region_mask("face", size_px // BLOCK_PX, size_px // BLOCK_PX).any():
+        raise ConfigError(f"In a face of {size_px} px is no block of {BLOCK_PX} px; take an estimator of larger faces.")
+    describe = IdentityDistance().describe if describe is None else describe
     ranges = Degradation().at_size(size_px) if settings is None else settings
     clean = FaceBatches(faces, limit, size_px, batch_size, half)
     judged: dict[float, list[JudgedFace]] = {setting: [] for setting in restorers}

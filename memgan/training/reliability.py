@@ -308,7 +308,7 @@ def held_out_faces(network: ReliabilityNet, folder: Path) -> list[tuple[str, Jud
     return judged
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def calibrate(network: ReliabilityNet, folder: Path) -> None:
     """Fit the calibration of an estimator to all pairs of a folder, for blocks of the face.
 
@@ -369,7 +369,7 @@ def platt(odds: np.ndarray, is_positive: np.ndarray) -> tuple[float, float]:
     negatives = len(odds) - positives
     targets = torch.from_numpy(np.where(is_positive, (positives + 1) / (positives + 2), 1 / (negatives + 2)))
     given = torch.from_numpy(odds)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([numbers], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -9,6 +9,7 @@ import torch
 from tiny import write_faces
 from torch import Tensor
 
+from memgan.degradation import Degradation
 from memgan.errors import ConfigError
 from memgan.evaluation.metrics.regions import region_mask
 from memgan.evaluation.reliability import (
@@ -92,8 +93,8 @@ def test_the_order_within_a_picture_is_not_that_of_all() -> None:
 class Knowing(ReliabilityNet):
     """Expects of a brightened picture the very brightening, and a distance and risk by the dial."""
 
-    def __init__(self) -> None:
-        super().__init__(ReliabilityConfig(image_size=64, stem_channels=2, channels=2, blocks=1))
+    def __init__(self, size_px: int = 64) -> None:
+        super().__init__(ReliabilityConfig(image_size=size_px, stem_channels=2, channels=2, blocks=1))
 
     def forward(self, degraded: Tensor, restored: Tensor, fidelity: Tensor) -> ReliabilityEstimate:
         return ReliabilityEstimate(2 * block_error(restored, degraded) + 1e-3, fidelity, fidelity)
@@ -109,8 +110,6 @@ def described(faces: Tensor) -> Tensor:
 
 def test_what_is_measured(tmp_path: Path) -> None:
     """Faces that are hardly degraded: what was added to them is the error, and half of what is expected."""
-    from memgan.degradation import Degradation
-
     hardly = Degradation(blur_sigma=(0, 0), downscale=(1, 1), noise_sigma=(0, 0), jpeg_quality=(100, 100))
     faces = write_faces(tmp_path / "faces", count=4)
     restorers = {0.0: lambda x: x, 0.5: brightened}
@@ -137,3 +136,5 @@ def test_nothing_to_measure_is_refused(tmp_path: Path) -> None:
     for restorers, seeds in (({}, [0]), ({0.0: brightened}, []), ({1.5: brightened}, [0])):
         with pytest.raises(ConfigError, match="at least one each, settings from 0 to 1"):
             measure_reliability(Knowing(), restorers, faces, seeds=seeds, describe=described)
+    with pytest.raises(ConfigError, match="In a face of 32 px is no block"):
+        measure_reliability(Knowing(32), {0.0: brightened}, faces, describe=described)
