@@ -3,12 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError, shown
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 FAMILIES = {
     "stylegan2": "memgan.network.stylegan2.StyleGAN2Synthesis",
@@ -205,7 +202,7 @@ class MemGANConfig:
         return cls(**read_fields(cls, text, _FORMER_NAMES))
 
 
-def read_fields(cls: type["DataclassInstance"], text: str, former: Mapping[str, str] | None = None) -> dict[str, Any]:
+def read_fields(cls: type[Any], text: str, former: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The fields of a configuration of type ``cls`` that a JSON object has; ``former``: new names by old ones.
 
     Raises:
