@@ -380,11 +380,10 @@ def _measure_reliability(
     device: "torch.device",
 ) -> int:
     """Measure the estimates of errors, and print the table; the exit status."""
-    from memgan.evaluation.plots import write_reliability_plot
-    from memgan.evaluation.reliability import measure_reliability, reliability_table
+    from memgan import evaluation
     from memgan.runtime.atomic_file import write_json
 
-    figures = measure_reliability(
+    figures = evaluation.measure_reliability(
         estimator,
         restorers,
         args.faces,
@@ -397,9 +396,9 @@ def _measure_reliability(
         is_aged=args.aged,
         show_progress=True,
     )
-    print(reliability_table({_text(setting): one for setting, one in figures.items()}, "fidelity"))
+    print(evaluation.reliability_table({_text(setting): one for setting, one in figures.items()}, "fidelity"))
     if args.plot:
-        write_reliability_plot(figures, args.plot)
+        evaluation.write_reliability_plot(figures, args.plot)
     if args.json:
         report: dict[str, Any] = {"estimator": estimator.config.name, "seeds": seeds, "half": args.half}
         report |= {"aged": args.aged, "self_ensemble": args.self_ensemble}
