@@ -204,8 +204,8 @@ class Calibration(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.error = MonotoneMap(torch.linspace(-1.0, 4.5, ERROR_KNOTS))
-        self.distance = MonotoneMap(torch.linspace(0.1, 0.6, DISTANCE_KNOTS))
+        self.error = MonotoneMap(torch.linspace(-1.0, 4.5, ERROR_KNOTS, dtype=torch.float32))
+        self.distance = MonotoneMap(torch.linspace(0.1, 0.6, DISTANCE_KNOTS, dtype=torch.float32))
         self.slope: Tensor
         self.offset: Tensor
         self.register_buffer("slope", torch.ones(len(KNOT_SETTINGS)))
@@ -258,13 +258,13 @@ def piecewise_linear(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
 
 def setting_shares(fidelity: Tensor) -> Tensor:
     """(B,) settings in [0, 1] -> (B, 3) shares of :data:`KNOT_SETTINGS`, linear between neighbors."""
-    settings = torch.tensor(KNOT_SETTINGS, device=fidelity.device)
+    settings = torch.tensor(KNOT_SETTINGS, dtype=torch.float32, device=fidelity.device)
     return (1 - (fidelity.float()[:, None] - settings).abs() / (settings[1] - settings[0])).clamp_min(0)
 
 
 def luma(image: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in [-1, 1] -> (B, 1, H, W) float32 brightness by BT.601 in levels of 255."""
-    weights = torch.tensor(_LUMA, device=image.device).view(1, 3, 1, 1)
+    weights = torch.tensor(_LUMA, dtype=torch.float32, device=image.device).view(1, 3, 1, 1)
     return (image.float() * weights).sum(1, keepdim=True) * 127.5 + 127.5
 
 

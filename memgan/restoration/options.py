@@ -119,7 +119,7 @@ class RestoreOptions:
     reliability: bool = option(
         False,
         "estimate how far each face is from the unknown truth: maps beside the faces' files, figures in the record",
-        group="looks",
+        group="files",
     )
     max_batch: int = option(
         8,
