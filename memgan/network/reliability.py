@@ -99,7 +99,8 @@ class ReliabilityNet(nn.Module):
         self.metadata: dict[str, str] = {}
         stem, width = config.stem_channels, config.channels
         clues = 3 * (_BANDS + 1)
-        self.stem = nn.Conv2d(6 * 64, stem, 1)
+        self.look_at_given = nn.Conv2d(3, stem, 8, stride=8)  # two, so that nobody has to write the pictures together
+        self.look_at_made = nn.Conv2d(3, stem, 8, stride=8, bias=False)
         self.fine = _Residual(stem)
         self.enter = nn.Conv2d(4 * stem + clues + 1, width, 1)
         self.place = nn.Parameter(torch.zeros(1, width, *[-(-config.image_size // 64)] * 2))
@@ -143,7 +144,7 @@ class ReliabilityNet(nn.Module):
         with torch.autocast(degraded.device.type, enabled=False):
             given, made, setting = degraded.float(), restored.float(), fidelity.float()
             clues = band_clues(given, made)
-            x = self.fine(F.relu(self.stem(F.pixel_unshuffle(torch.cat([given, made], 1), 8))))
+            x = self.fine(F.relu(self.look_at_given(given) + self.look_at_made(made)))
             dial = (setting * 2 - 1).view(-1, 1, 1, 1)
             x = torch.cat([F.pixel_unshuffle(x, 2), clues, dial.expand(-1, 1, *clues.shape[2:])], 1)
             x = self.enter(x)
@@ -264,8 +265,8 @@ def setting_shares(fidelity: Tensor) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """(B, 3, H, W) RGB in [-1, 1] -> (B, 1, H, W) float32 brightness by BT.601 in levels of 255."""
-    weights = torch.tensor(_LUMA, dtype=torch.float32, device=image.device).view(1, 3, 1, 1)
-    return (image.float() * weights).sum(1, keepdim=True) * 127.5 + 127.5
+    red, green, blue = (image[:, channel : channel + 1].float() for channel in range(3))
+    return (red * (_LUMA[0] * 127.5)).add_(green, alpha=_LUMA[1] * 127.5).add_(blue, alpha=_LUMA[2] * 127.5).add_(127.5)
 
 
 def block_error(restored: Tensor, truth: Tensor) -> Tensor:
@@ -279,15 +280,16 @@ def band_clues(degraded: Tensor, restored: Tensor) -> Tensor:
     The detail is the mean magnitude of each band of a Laplacian pyramid (Burt and Adelson, 1983), in that of the
     degraded faces, of the restored ones, and of what was changed.
     """
-    given, made = luma(degraded), luma(restored)
-    level = torch.cat([given, made, made - given], 1)
+    level = torch.cat([luma(degraded), luma(restored)], 1)
     maps = []
     for band in range(_BANDS):
         below = F.avg_pool2d(level, 2)
-        detail = (level - F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)).abs()
-        maps.append(F.avg_pool2d(detail, BLOCK_PX >> band).add(_FLOOR).log() - 1)
+        detail = level - F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)
+        energies = F.avg_pool2d(torch.cat([detail, detail[:, 1:] - detail[:, :1]], 1).abs(), BLOCK_PX >> band)
+        maps.append(energies.add(_FLOOR).log() - 1)
         level = below
-    return torch.cat([*maps, level / 127.5 - level.new_tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)], 1)
+    level = level / 127.5 - 1
+    return torch.cat([*maps, level, level[:, 1:] - level[:, :1]], 1)
 
 
 _HEADS = 4  # places that the summary may look at

@@ -123,9 +123,9 @@ def test_files_of_other_kinds_are_named() -> None:
 
 def test_loading_is_strict() -> None:
     state = network().state_dict()
-    assert torch.equal(build_reliability(TINY, state).stem.weight, state["stem.weight"])
-    del state["stem.weight"]
-    with pytest.raises(StateMismatchError, match=r"do not fit tiny: 1 missing \['stem.weight'\]"):
+    assert torch.equal(build_reliability(TINY, state).look_at_made.weight, state["look_at_made.weight"])
+    del state["look_at_made.weight"]
+    with pytest.raises(StateMismatchError, match=r"do not fit tiny: 1 missing \['look_at_made.weight'\]"):
         build_reliability(TINY, state)
 
 
