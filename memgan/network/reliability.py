@@ -216,7 +216,7 @@ class Calibration(nn.Module):
         """Calibrated estimates; ``fidelity`` is (B,) in [0, 1]."""
         shares = setting_shares(fidelity)
         return ReliabilityEstimate(
-            self.error(raw.log_error, shares).exp(),
+            self.error(raw.log_error, shares).exp().clamp_max(255),
             self.distance(raw.distance, shares).clamp_min(0),
             torch.sigmoid((shares @ self.slope) * raw.odds + shares @ self.offset),
         )

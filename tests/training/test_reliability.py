@@ -16,6 +16,7 @@ from torch import Tensor
 from memgan import hub
 from memgan.degradation.random_draw import RandomDraw
 from memgan.errors import ConfigError, DataError
+from memgan.evaluation.reliability import rank_correlation
 from memgan.hub import weight_file
 from memgan.image import load_picture, to_tensor
 from memgan.network.model import build_memgan
@@ -153,7 +154,7 @@ def test_fit_and_calibration(
     assert found.calibrated_for == {"vivid": "a", "faithful": "b"} and found.metadata["license"] == "free"
     judged = [face for _, face in held_out_faces(found.build(), pairs)]
     expected, true = (np.concatenate([getattr(face, f) for face in judged]) for f in ("expected_error", "true_error"))
-    assert len(judged) > 3 and np.corrcoef(expected, true)[0, 1] > 0.9
+    assert len(judged) > 3 and rank_correlation(expected, true) > 0.8
 
     others = made_up(tmp_path / "others", scale=3.0)
     monkeypatch.setattr(sys, "argv", ["reliability", "calibrate", str(weights), str(others)])
