@@ -71,6 +71,7 @@ class OptimizerSettings(Settings, path="optimizer."):
 class MemorySettings(Settings, path="memory."):
     """Updates of the memory banks (Eq. 5)."""
 
+    frozen: bool = setting(False, "leave the memory as it is, such as for weights that share it with those they start from")
     warmup: bool = setting(False, "let the slots follow up to ten times faster during the first thousand steps")
     positions: int | None = setting(
         None, "positions per face, on a random grid, from which each bank is updated; null: all (Eq. 5)", least=1
