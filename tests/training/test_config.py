@@ -72,7 +72,8 @@ def test_recipes_keep_the_paper_for_memgan_512() -> None:
     assert (optimizer.learning_rate, optimizer.beta1, optimizer.beta2) == (0.002, 0, 0.99)
     assert (paper.run.batch_size, paper.run.steps, paper.discriminator.r1_every) == (12, 300_000, 16)
     assert (losses.l1, losses.perceptual, losses.adversarial) == (0.1, 1.0, 0.1)
-    assert set(recipe_names()) == {"memgan-512", *(f"memgan-mobile-512{end}" for end in ("", "-cpu", "-gpu", "-faithful"))}
+    ends = "", "-cpu", "-gpu", "-faithful"
+    assert set(recipe_names()) == {"memgan-512", *(f"memgan-mobile-512{end}" for end in ends)}
     assert all(recipe(name).preset in PRESETS and name.startswith(recipe(name).preset) for name in recipe_names())
 
 
