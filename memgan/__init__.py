@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from memgan.faces.align import Face
     from memgan.hub.pretrained import MemGAN, build_memgan
     from memgan.network.config import MemGANConfig, preset
+    from memgan.restoration.heat_map import draw_heat_map
     from memgan.restoration.restorer import MemGANRestorer
     from memgan.restoration.result import Restoration
 
@@ -52,6 +53,7 @@ __all__ = [
     "WeightsNotFoundError",
     "__version__",
     "build_memgan",
+    "draw_heat_map",
     "errors",
     "preset",
 ]
@@ -63,6 +65,7 @@ _LAZY = {
     "MemGANRestorer": "memgan.restoration.restorer",
     "Restoration": "memgan.restoration.result",
     "build_memgan": "memgan.hub.pretrained",
+    "draw_heat_map": "memgan.restoration.heat_map",
     "preset": "memgan.network.config",
 }
 

@@ -1,5 +1,6 @@
 """Tiny networks, weight files, faces and training settings that many tests share."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from memgan import MemGAN, build_memgan, hub
 from memgan.hub import weight_file as checkpoint
 from memgan.network.config import PRESETS, MemGANConfig
+from memgan.network.reliability import ReliabilityConfig, ReliabilityNet
 from memgan.training.config import TrainConfig
 
 TINY = MemGANConfig(
@@ -116,6 +118,50 @@ def trained(config: MemGANConfig = FAST_CONFIG) -> MemGAN:
             network.conditioning.leave.weight.normal_(std=0.1)
             network.conditioning.leave.bias.normal_(std=0.3)
     return network.eval()
+
+
+FAITHFUL_CONFIG = dataclasses.replace(FAST_CONFIG, name="small-faithful")
+
+
+def faithful_state() -> dict[str, torch.Tensor]:
+    """The state of ``trained()`` trained further, so to say: all but the memory moved."""
+    torch.manual_seed(3)
+    state = trained().state_dict()
+    return {n: t if n.startswith("memory.") else t + 0.1 * torch.randn_like(t) for n, t in state.items()}
+
+
+ESTIMATOR_CONFIG = ReliabilityConfig(name="small-reliability", image_size=32, stem_channels=4, channels=8)
+
+
+def estimator() -> ReliabilityNet:
+    """An estimator of which every number counts: none is at a starting value, and the calibration changes something."""
+    torch.manual_seed(4)
+    network = ReliabilityNet(ESTIMATOR_CONFIG)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for name, buffer in network.calibration.named_buffers():
+            buffer.add_(0.0 if "knots" in name else 0.05 * torch.rand_like(buffer))
+    return network.eval()
+
+
+def register_small(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path, Path]:
+    """Register the weights ``small``, with a faithful partner and an estimator; their three files in the cache."""
+    monkeypatch.setenv("MEMGAN_HOME", str(home))
+    vivid = hub.save(home / "small.safetensors", FAST_CONFIG, trained().state_dict(), half=True)
+    faithful = hub.save(home / "small-faithful.safetensors", FAITHFUL_CONFIG, faithful_state(), half=True)
+    path = home / f"{ESTIMATOR_CONFIG.name}.safetensors"
+    digests = {file.stem: hub.sha256_of(file) for file in (vivid, faithful)}
+    network = estimator()
+    hub.save_reliability(path, network.config, network.state_dict(), digests, {"license": "none"}, half=True)
+    for file, further in (
+        (vivid, {"faithful": faithful.stem, "reliability": path.stem}),
+        (faithful, {}),
+        (path, {"kind": "reliability"}),
+    ):
+        spec = hub.WeightSpec(file.stem, file.name, hub.sha256_of(file), "none", **further)
+        monkeypatch.setitem(hub.REGISTRY, file.stem, spec)
+    return vivid, faithful, path
 
 
 def random_faces(count: int = 2) -> torch.Tensor:

@@ -15,6 +15,7 @@ from memgan.errors import ConfigError, MissingDependencyError
 from memgan.evaluation import import_restorer
 from memgan.network.config import PRESETS
 from memgan.network.model import build_memgan
+from memgan.network.reliability import ReliabilityConfig, ReliabilityNet
 from memgan.restoration.inference import run_network
 from memgan.restoration.restorer import MemGANRestorer
 
@@ -35,7 +36,8 @@ _ARCHITECTURES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
 _PUBLISHED_SIZE_PX = 512
 _SELF_ENSEMBLE = "self-ensemble"
 _UNPACKAGED = {"gpen": "GPEN's network is in no package of PyPI; "}
-BASELINES = (*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE)
+_RELIABILITY = "reliability"
+BASELINES = (*_ARCHITECTURES, *PRESETS, _SELF_ENSEMBLE, _RELIABILITY)
 """Names that :func:`build_baseline` knows."""
 
 
@@ -66,7 +68,8 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
     Args:
         requested: one of :data:`BASELINES` (random weights; but ``self-ensemble`` is the restorer's own network as
             :func:`memgan.restoration.inference.run_network` runs it), ``module:callable`` or ``NAME=module:callable``
-            as for :func:`memgan.evaluation.import_restorer`.
+            as for :func:`memgan.evaluation.import_restorer`. ``reliability`` is what estimates the errors of a
+            restorer, by itself: so much of a run of the network does ``reliability=True`` add.
         device: where it is put, if it is a module of torch.
         size_px: side of the faces that a callable is given; the known networks have their own.
         weights: of ``self-ensemble``, as :class:`memgan.MemGANRestorer` takes them.
@@ -76,13 +79,20 @@ def build_baseline(requested: str, device: torch.device, size_px: int = 512, wei
         MissingDependencyError: if the package that has the network is not installed.
         WeightsError: if the weights are missing or damaged.
     """
-    name, run = requested, None
+    name: str = requested
+    run: Callable[[Tensor], Any] | None = None
     if ":" in requested:
         name, network = import_restorer(requested)
     elif requested == _SELF_ENSEMBLE:
         restorer = MemGANRestorer(weights, device=str(device))
         network, size_px = restorer.network, restorer.pipeline.size_px
         run = functools.partial(run_network, network, self_ensemble=True)
+    elif requested == _RELIABILITY:
+        estimator = network = ReliabilityNet(ReliabilityConfig(image_size=size_px))
+
+        def run(faces: Tensor) -> Any:
+            return estimator(faces, faces, faces.new_zeros(len(faces)))
+
     elif requested in PRESETS:
         network, size_px = build_memgan(PRESETS[requested]), PRESETS[requested].image_size
     elif requested in _ARCHITECTURES:

@@ -9,7 +9,8 @@ from memgan.evaluation.metrics.registry import METRICS, Metric, MetricInfo, Metr
 from memgan.evaluation.metrics.set_distances import frechet_distance, kernel_distance
 from memgan.evaluation.networks.pooled import alex_features, enlite0_features
 from memgan.evaluation.networks.stlpips import STLPIPS
-from memgan.evaluation.plots import check_dial_metrics, new_figure, write_dial_plot
+from memgan.evaluation.plots import check_dial_metrics, new_figure, write_dial_plot, write_reliability_plot
+from memgan.evaluation.reliability import ReliabilityFigures, Tenth, measure_reliability, reliability_table
 from memgan.evaluation.results import EvaluationResult, FaceScores, Spread, result_table
 from memgan.evaluation.run import EvaluatedFace, evaluate, evaluate_real, face_seed, import_restorer
 from memgan.evaluation.sheets import write_contact_sheet, write_memory_sheet
@@ -27,7 +28,9 @@ __all__ = [
     "Metric",
     "MetricInfo",
     "MetricSet",
+    "ReliabilityFigures",
     "Spread",
+    "Tenth",
     "alex_features",
     "check_dial_metrics",
     "choose_metrics",
@@ -40,12 +43,15 @@ __all__ = [
     "import_restorer",
     "kernel_distance",
     "measure_harm",
+    "measure_reliability",
     "new_figure",
     "niqe",
     "psnr",
+    "reliability_table",
     "result_table",
     "ssim",
     "write_contact_sheet",
     "write_dial_plot",
     "write_memory_sheet",
+    "write_reliability_plot",
 ]

@@ -1,10 +1,11 @@
-"""Plots figures, among them how the settings of the fidelity dial trade perception for distortion."""
+"""Plots figures, such as how the settings of the fidelity dial trade perception for distortion."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgan.errors import ConfigError, MissingDependencyError, OutputError
+from memgan.evaluation.reliability import ReliabilityFigures
 from memgan.evaluation.results import EvaluationResult
 from memgan.hub.cache import cache_folder
 from memgan.runtime.privacy import keep_private
@@ -102,4 +103,26 @@ def write_dial_plot(
         axes.set(xlabel="PSNR, dB", ylabel=f"{metric}, {better} is better")
         axes.grid(color="0.85")
         axes.legend()
+    save_figure(figure, path)
+
+
+def write_reliability_plot(figures: Mapping[float, ReliabilityFigures], path: Path) -> None:
+    """Plot the true error of each tenth of the blocks over the expected one: on the diagonal they are equal.
+
+    Args:
+        figures: by setting of the dial, a curve each.
+
+    Raises:
+        MissingDependencyError: if matplotlib is not installed.
+        OutputError: if the file cannot be written.
+    """
+    figure = new_figure()
+    axes = figure.subplots()
+    for setting, one in figures.items():
+        points = [(tenth.expected, tenth.true) for tenth in one.tenths]
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"fidelity {setting:g}")
+    axes.axline((0, 0), slope=1, color="0.6", linestyle="--", label="as expected")
+    axes.set(xlabel="expected error of a tenth of the blocks, levels of 255", ylabel="true error, levels of 255")
+    axes.grid(color="0.85")
+    axes.legend()
     save_figure(figure, path)

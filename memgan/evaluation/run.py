@@ -16,7 +16,7 @@ from memgan.errors import ConfigError, DataError, ShapeError
 from memgan.evaluation.accumulator import ScoreAccumulator
 from memgan.evaluation.metrics.registry import MetricSet, choose_metrics
 from memgan.evaluation.results import INPUT, EvaluationResult
-from memgan.image.collection import PictureSource, Sources, read_face, spread_evenly
+from memgan.image.collection import Half, PictureSource, Sources, read_face, spread_evenly
 from memgan.runtime.checks import check_int
 from memgan.runtime.progress import ProgressBar
 
@@ -166,10 +166,12 @@ def evaluate_real(
 class FaceBatches:
     """Faces of some sources, read in batches; none of ``None``."""
 
-    def __init__(self, sources: Sources | None, limit: int | None, size_px: int, batch_size: int) -> None:
+    def __init__(
+        self, sources: Sources | None, limit: int | None, size_px: int, batch_size: int, half: Half = "all"
+    ) -> None:
         check_int("batch_size", batch_size, 1)
         self._source = None if sources is None else PictureSource(sources)
-        self._order = [] if self._source is None else spread_evenly(self._source, limit)
+        self._order = [] if self._source is None else spread_evenly(self._source, limit, half)
         self._size_px, self._batch_size = size_px, batch_size
 
     def __len__(self) -> int:

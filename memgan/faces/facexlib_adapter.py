@@ -32,7 +32,7 @@ from memgan.runtime.checks import check_choice
 from memgan.runtime.isolation import unfilled
 from memgan.runtime.path_rules import expand_home
 
-FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind != "restorer")
+FACEXLIB_WEIGHTS = tuple(name for name, spec in hub.REGISTRY.items() if spec.kind in ("detector", "parser"))
 """Names of facexlib's weight files in :data:`memgan.hub.registry.REGISTRY`: two face detectors and two face parsers."""
 DETECTORS = tuple(name for name in FACEXLIB_WEIGHTS if hub.REGISTRY[name].kind == "detector")
 _REMEDY = "Use facexlib's own file, as `memgan download` fetches it; delete this one if it is damaged."

@@ -36,9 +36,11 @@ class WeightSpec:
     """Addresses of the file itself, tried in this order after the hub and the mirrors of ``MEMGAN_MIRRORS``."""
     size: int | None = None
     """In bytes, for what has to be downloaded."""
-    kind: Literal["restorer", "detector", "parser"] = "restorer"
+    kind: Literal["restorer", "detector", "parser", "reliability"] = "restorer"
     faithful: str | None = None
     """Name of the same network trained further for fidelity: the other end of the fidelity dial."""
+    reliability: str | None = None
+    """Name of the weights that estimate the errors of its pictures, and of those of its faithful partner."""
 
 
 REGISTRY: dict[str, WeightSpec] = {
@@ -99,5 +101,11 @@ REGISTRY: dict[str, WeightSpec] = {
 
 def faithful_partner(name: object) -> str | None:
     """The name of the faithful weights that belong to registered ones; ``None``: there are none, or it is no name."""
-    spec = REGISTRY.get(DEFAULT_NAME if name is None else name) if name is None or isinstance(name, str) else None
+    spec = spec_of(name)
     return None if spec is None else spec.faithful
+
+
+def spec_of(name: object) -> WeightSpec | None:
+    """The record of registered weights, ``None`` being the name of the default; ``None``: what is given is no name."""
+    given = DEFAULT_NAME if name is None else name
+    return REGISTRY.get(given) if isinstance(given, str) else None

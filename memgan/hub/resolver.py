@@ -11,7 +11,7 @@ from typing import Literal
 from memgan.errors import ChecksumError, ConfigError, WeightsError, WeightsNotFoundError, shown
 from memgan.hub.cache import HOME, MIRRORS, cache_folder, is_offline, mirrors
 from memgan.hub.download import fetch, sha256_of
-from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec
+from memgan.hub.registry import DEFAULT_NAME, REGISTRY, WeightSpec, spec_of
 from memgan.hub.repository import Repository
 from memgan.hub.tensor_file import read_metadata
 from memgan.hub.weight_file import Checkpoint, model_in, read
@@ -70,7 +70,7 @@ def resolve(
         ConfigError: if the name is empty or no text, or the arguments contradict each other.
     """
     given = DEFAULT_NAME if name_or_path is None else name_or_path
-    spec = _spec_of(given)
+    spec = spec_of(given)
     if spec is not None and revision is None:
         return _registered(spec, cache_dir, is_offline(offline), token, also_in, may_be_converted)
     if spec is not None:
@@ -110,10 +110,10 @@ def load(
     Raises:
         WeightsError: if the file is damaged or of another kind; and all that :func:`resolve` raises.
     """
-    spec = _spec_of(name_or_path)
+    spec = spec_of(name_or_path)
     if spec is not None and spec.kind != "restorer":
         restorers = ", ".join(sorted(name for name, one in REGISTRY.items() if one.kind == "restorer"))
-        raise WeightsError(f"{spec.name!r} is a face {spec.kind}; restorers are: {restorers}.")
+        raise WeightsError(f"{spec.name!r} is of the kind {spec.kind!r}; restorers are: {restorers}.")
     return read(resolve(name_or_path, cache_dir=cache_dir, offline=offline, revision=revision, token=token))
 
 
@@ -198,11 +198,6 @@ def _by_hand(spec: WeightSpec, place: Path) -> str:
         f"Get {spec.filename} {source}on another machine and put it at {place} (or set {HOME} to a folder that has "
         f"it), or set {MIRRORS} to an address that serves it."
     )
-
-
-def _spec_of(given: str | os.PathLike[str] | None) -> WeightSpec | None:
-    """The registered weights of this name; a path is no name."""
-    return REGISTRY.get(given) if isinstance(given, str) else None
 
 
 def _is_hub_name(given: str | os.PathLike[str]) -> bool:

@@ -8,9 +8,9 @@ torch is imported when tensors are read or written, so that looking for a file s
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from memgan.errors import ConfigError, WeightsError, WeightsNotFoundError
 from memgan.hub.tensor_file import (
@@ -29,15 +29,20 @@ from memgan.runtime.short_repr import short_repr
 if TYPE_CHECKING:
     from torch import Tensor
 
+Config = TypeVar("Config", bound=Hashable)
+
 CONFIG_KEY = "config"
 """Header entry that holds the configuration as JSON."""
+KIND_KEY = "kind"
+"""Header entry that says what network it is; files of restorers have none."""
+RESTORER = "restorer"
 HEADER_TENSOR = "header_json"
 """Tensor (N,) uint8: the header's entries, texts by name, as a JSON object in ASCII."""
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """Names the files over which the tensors of a large model are spread."""
-_RESERVED_KEYS = (CONFIG_KEY, "format")
+_RESERVED_KEYS = (CONFIG_KEY, KIND_KEY, "format")
 _MAX_HEADER_BYTES = 2**20
 """Of the entries as JSON; those of a training run take a few thousand."""
 # As the first weight files spell them.
@@ -70,9 +75,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     Raises:
         WeightsError: if the file is no safetensors file, is cut off, does not describe a MemGAN, or describes two.
     """
-    path = Path(path)
-    header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
-    return checkpoint_of(path, header, state)
+    return Checkpoint(*read_kind(Path(path), RESTORER, MemGANConfig.from_json))
 
 
 def checkpoint_of(path: Path, header: Mapping[str, str], state: "Mapping[str, Tensor]") -> Checkpoint:
@@ -81,8 +84,34 @@ def checkpoint_of(path: Path, header: Mapping[str, str], state: "Mapping[str, Te
     Raises:
         WeightsError: if they describe no MemGAN, or two; the message names ``path``.
     """
+    return Checkpoint(*_described(path, header, state, RESTORER, MemGANConfig.from_json))
+
+
+def read_kind(
+    path: Path, kind: str, parse: Callable[[str], Config]
+) -> "tuple[Config, dict[str, Tensor], dict[str, str], Path]":
+    """What :func:`read` finds in the file of a network of another kind: configuration, tensors, metadata and the path.
+
+    Args:
+        kind: what the file's header must say.
+        parse: makes the configuration of its JSON; a ConfigError if it is none.
+
+    Raises:
+        WeightsError: as :func:`read`; if the file is of another kind.
+    """
+    header, state = read_index(path) if path.name.endswith(".index.json") else read_tensors(path)
+    return _described(path, header, state, kind, parse)
+
+
+def _described(
+    path: Path, header: Mapping[str, str], state: "Mapping[str, Tensor]", kind: str, parse: Callable[[str], Config]
+) -> "tuple[Config, dict[str, Tensor], dict[str, str], Path]":
+    """What :func:`read_kind` gives of a file that is read already."""
     copy = _entries_in(path, state[HEADER_TENSOR]) if HEADER_TENSOR in state else {}
-    config = _config_of(path, header, copy)
+    found = kind_of(_completed(header, copy))
+    if found != kind and (CONFIG_KEY in header or CONFIG_KEY in copy):
+        raise WeightsError(f"{path} holds a network of the kind {found!r}; give one of the kind {kind!r}.")
+    config = _config_of(path, header, copy, parse)
     tensors = {
         name.replace(*_FORMER_BUFFER): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
@@ -90,7 +119,12 @@ def checkpoint_of(path: Path, header: Mapping[str, str], state: "Mapping[str, Te
     }
     entries = _completed(header, copy)
     metadata = {_FORMER_KEYS.get(key, key): text for key, text in entries.items() if key not in _RESERVED_KEYS}
-    return Checkpoint(config, tensors, metadata, path)
+    return config, tensors, metadata, path
+
+
+def kind_of(header: Mapping[str, str]) -> str:
+    """What network a file holds, by the entries of its header."""
+    return header.get(KIND_KEY, RESTORER)
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -127,7 +161,18 @@ def save(
         WeightsError: if a tensor has values that are not finite, or the metadata are not text, or too long.
         OutputError: if the file cannot be written.
     """
-    path = Path(path)
+    return write_kind(Path(path), RESTORER, config.to_json(), state, metadata, half)
+
+
+def write_kind(
+    path: Path,
+    kind: str,
+    config: str,
+    state: "Mapping[str, Tensor]",
+    metadata: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> Path:
+    """As :func:`save`, for a network of any kind, whose configuration is JSON."""
     metadata = dict(metadata or {})
     for key, value in metadata.items():
         if key in _RESERVED_KEYS or not _is_text(key) or not _is_text(value):
@@ -135,7 +180,7 @@ def save(
                 f"The metadata entry {key!r}: {value!r} cannot be stored; keys and values must be text, "
                 f"and the keys {', '.join(_RESERVED_KEYS)} are taken."
             )
-    entries = {**metadata, CONFIG_KEY: config.to_json()}
+    entries = {**metadata, CONFIG_KEY: config} | ({} if kind == RESTORER else {KIND_KEY: kind})
     tensors = {name: _storable(name, tensor, half) for name, tensor in state.items()}
     tensors[HEADER_TENSOR] = _as_tensor(entries)
     write_tensors(path, tensors, {**entries, "format": "pt"})
@@ -174,14 +219,16 @@ def files_of(path: Path) -> list[Path]:
     return [config, *files] if path.name in (MODEL_FILE, INDEX_FILE) and config.is_file() else files
 
 
-def _config_of(path: Path, header: Mapping[str, str], copy: Mapping[str, str]) -> MemGANConfig:
+def _config_of(
+    path: Path, header: Mapping[str, str], copy: Mapping[str, str], parse: Callable[[str], Config]
+) -> Config:
     """The configuration, which may be stated in several places: those that do must agree.
 
     Strict loading would not show a wrong choice: the memory's temperature, for one, shapes no tensor.
     """
     neighbor = path.parent / CONFIG_FILE
     try:
-        stated = [MemGANConfig.from_json(entries[CONFIG_KEY]) for entries in (header, copy) if CONFIG_KEY in entries]
+        stated = [parse(entries[CONFIG_KEY]) for entries in (header, copy) if CONFIG_KEY in entries]
         if len(set(stated)) > 1:
             raise WeightsError(
                 f"{path} has two configurations: that of its header differs from that of its tensor "
@@ -189,7 +236,7 @@ def _config_of(path: Path, header: Mapping[str, str], copy: Mapping[str, str]) -
                 "or write it anew with memgan.hub.save and the right one."
             )
         if path.name in (MODEL_FILE, INDEX_FILE) and neighbor.is_file():
-            other = MemGANConfig.from_json(neighbor.read_text(encoding="utf-8"))
+            other = parse(neighbor.read_text(encoding="utf-8"))
             if stated and stated[0] != other:
                 raise WeightsError(
                     f"{neighbor} differs from the configuration in {path}, which describes the tensors: delete "

@@ -4,7 +4,7 @@ import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,8 @@ from memgan.errors import DataError, ImageError
 from memgan.image import IMAGE_SUFFIXES, decode_picture, resize, to_tensor, visible_8bit
 from memgan.runtime.checks import check_int
 
+Half = Literal["all", "even", "odd"]
+"""Which pictures of an order: all, or those of even or odd numbers from 0."""
 Sources = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
@@ -70,9 +72,13 @@ class PictureSource:
             raise DataError(f"{place.path}: {error}") from error
 
 
-def spread_evenly(source: PictureSource, limit: int | None = None) -> list[int]:
-    """Numbers of the pictures in the order of their names; at most ``limit`` (1 or more) of them, spread evenly."""
-    order = sorted(range(len(source)), key=source.names.__getitem__)
+def spread_evenly(source: PictureSource, limit: int | None = None, half: Half = "all") -> list[int]:
+    """Numbers of the pictures in the order of their names; at most ``limit`` (1 or more) of them, spread evenly.
+
+    With ``half`` only every second picture counts, before ``limit``.
+    """
+    part = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}[half]
+    order = sorted(range(len(source)), key=source.names.__getitem__)[part]
     count = len(order) if limit is None else min(check_int("limit", limit, 1), len(order))
     return [order[step * len(order) // count] for step in range(count)]
 

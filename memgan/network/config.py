@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from memgan.errors import ConfigError, shown
@@ -198,23 +199,32 @@ class MemGANConfig:
     @classmethod
     def from_json(cls, text: str) -> "MemGANConfig":
         """Inverse of :meth:`to_json`; ConfigError if ``text`` is no JSON object or has unknown fields or values."""
-        try:
-            values: Any = json.loads(text)
-        except (ValueError, TypeError, RecursionError) as error:
-            depth = "it is nested too deeply, or has a number of thousands of digits"
-            reason = error if isinstance(error, json.JSONDecodeError) else depth
-            raise ConfigError(f"The configuration is no valid JSON: {reason}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
-        values = {_FORMER_NAMES.get(name, name): value for name, value in values.items()}
-        known = sorted(field.name for field in dataclasses.fields(cls))
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"Unknown configuration fields {shown(unknown)}; known: {known}. "
-                "The file may have been made by a newer memgan: upgrade it."
-            )
-        return cls(**values)
+        return cls(**read_fields(cls, text, _FORMER_NAMES))
+
+
+def read_fields(cls: type[Any], text: str, former: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The fields of a configuration of type ``cls`` that a JSON object has; ``former``: new names by old ones.
+
+    Raises:
+        ConfigError: if ``text`` is no JSON object, or has unknown fields.
+    """
+    try:
+        values: Any = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        depth = "it is nested too deeply, or has a number of thousands of digits"
+        reason = error if isinstance(error, json.JSONDecodeError) else depth
+        raise ConfigError(f"The configuration is no valid JSON: {reason}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"The configuration is a JSON {type(values).__name__}; an object is needed.")
+    named: dict[str, Any] = {(former or {}).get(name, name): value for name, value in values.items()}
+    known = sorted(field.name for field in dataclasses.fields(cls))
+    unknown = sorted(set(named) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"Unknown configuration fields {shown(unknown)}; known: {known}. "
+            "The file may have been made by a newer memgan: upgrade it."
+        )
+    return named
 
 
 PRESETS: dict[str, MemGANConfig] = {

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from memgan.network.config import MemGANConfig
 from memgan.network.model import build_memgan
+from memgan.network.reliability import ReliabilityConfig, ReliabilityEstimate, ReliabilityNet
 
 if TYPE_CHECKING:
     from torch.utils.module_tracker import ModuleTracker
@@ -88,18 +89,28 @@ def count_operations(network: nn.Module, size_px: int, dtype: torch.dtype = torc
     )
 
 
-def count_cost(config: MemGANConfig) -> list[ComponentCost]:
+def count_cost(config: MemGANConfig | ReliabilityConfig) -> list[ComponentCost]:
     """Cost of each component for one face of ``config.image_size``, in their order, then their ``total``."""
     with FakeTensorMode():
-        network = build_memgan(config).eval().requires_grad_(False)
+        network = build_memgan(config) if isinstance(config, MemGANConfig) else _EstimatorOfOne(config)
+        network.eval().requires_grad_(False)
     operations = count_operations(network, config.image_size).operations
     costs = []
-    for name, component in network.named_children():
-        parameters, buffers = (sum(x.numel() for x in part) for part in (component.parameters(), component.buffers()))
+    for name, component in [*network.named_children(), ("", network)]:
+        tensors = component.parameters(recurse=name != ""), component.buffers(recurse=name != "")
+        parameters, buffers = (sum(x.numel() for x in part) for part in tensors)
         flops = sum(operation.flops for operation in operations if operation.component == name)
-        costs.append(ComponentCost(name, parameters, buffers, flops // 2))
+        if name or parameters or buffers or flops:
+            costs.append(ComponentCost(name or "between them", parameters, buffers, flops // 2))
     total = (sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True))
     return [*costs, ComponentCost("total", *total)]
+
+
+class _EstimatorOfOne(ReliabilityNet):
+    """An estimator that takes one picture, as restorers do, for the face before and after."""
+
+    def forward(self, image: Tensor) -> ReliabilityEstimate:  # type: ignore[override]
+        return super().forward(image, image, image.new_zeros(len(image)))
 
 
 _ATEN = torch.ops.aten

@@ -11,6 +11,7 @@ from memgan.network.config import MemGANConfig
 from memgan.network.decoder import Decoder, Window
 from memgan.network.encoder import Encoder, LatentEncoder
 from memgan.network.memory import MemoryBank
+from memgan.network.state import load_checked
 
 
 class Encoded(NamedTuple):
@@ -162,19 +163,7 @@ class MemGAN(nn.Module):
         Raises:
             StateMismatchError: naming missing, unexpected and misshapen tensors.
         """
-        own, given = ({n: tuple(t.shape) for n, t in tensors.items()} for tensors in (self.state_dict(), state))
-        faults = {
-            "missing": own.keys() - given.keys(),
-            "unexpected": given.keys() - own.keys(),
-            "misshapen": {f"{n}: {given[n]} instead of {own[n]}" for n in own.keys() & given if own[n] != given[n]},
-        }
-        if any(faults.values()):
-            named = "; ".join(f"{len(names)} {fault} {sorted(names)[:5]}" for fault, names in faults.items())
-            raise StateMismatchError(
-                f"The weights do not fit {self.config.name}: {named}. Use weights saved by memgan for this "
-                "configuration."
-            )
-        self.load_state_dict(state)
+        load_checked(self, self.config.name, state)
 
 
 def build_memgan(config: MemGANConfig, state: Mapping[str, Tensor] | None = None) -> MemGAN:

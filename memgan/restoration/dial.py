@@ -1,10 +1,7 @@
 """Gives a restorer its network at any setting of the fidelity dial, between two sets of weights."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from typing import Generic, NamedTuple, TypeVar, cast
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -16,9 +13,7 @@ from memgan.network.model import MemGAN, build_memgan
 from memgan.restoration.self_check import SelfCheck
 from memgan.runtime.device import to_device
 from memgan.runtime.isolation import unfilled
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+from memgan.runtime.kept import Kept
 
 KEPT_NETWORKS = 3
 """Settings besides 0 whose networks a dial keeps, those used last; each takes the memory of the weights in float32."""
@@ -54,8 +49,8 @@ class FidelityDial:
         self.network = network
         self._trained = cast("MemGAN", getattr(network, "trained", network))
         self._load, self._finish, self._check = load, finish, check
-        self._ends: _Kept[None, tuple[hub.Checkpoint, hub.Checkpoint]] = _Kept(1)
-        self._networks: _Kept[tuple[float, torch.device], DialedNetwork] = _Kept(KEPT_NETWORKS)
+        self._ends: Kept[None, tuple[hub.Checkpoint, hub.Checkpoint]] = Kept(1)
+        self._networks: Kept[tuple[float, torch.device], DialedNetwork] = Kept(KEPT_NETWORKS)
 
     def at(self, fidelity: float, device: torch.device) -> DialedNetwork:
         """The network of a setting above 0, on a device; bit for bit what a new dial would give.
@@ -82,32 +77,3 @@ class FidelityDial:
         vivid = hub.Checkpoint(self._trained.config, state)
         check_partner(vivid, faithful)
         return vivid, faithful
-
-
-class _Kept(Generic[Key, Value]):
-    """Things that take long to make, those used last; threads that ask for the same one wait for the first of them.
-
-    No lock is held while one is made. What fails is tried again by the next one who asks.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self._found: OrderedDict[Key, Future[Value]] = OrderedDict()
-
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        own: Future[Value] = Future()
-        with self._lock:
-            found = self._found.setdefault(key, own)
-            self._found.move_to_end(key)
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-        if found is own:
-            try:
-                own.set_result(make())
-            except BaseException as error:
-                with self._lock:
-                    if self._found.get(key) is own:
-                        del self._found[key]
-                own.set_exception(error)
-        return found.result()

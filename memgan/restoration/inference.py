@@ -15,6 +15,7 @@ from memgan.network.model import MemGAN
 from memgan.runtime.checks import check_int
 from memgan.runtime.device import release_memory
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 NOT_FINITE = (
@@ -118,7 +119,8 @@ def restore_crops(
         WeightsError: if the network's picture is not finite even in float32.
     """
 
-    def restored(batch: Tensor) -> list[np.ndarray]:
+    def restored(some: Sequence[np.ndarray]) -> list[np.ndarray]:
+        batch = to_batch(some, device)
         output = run_network(network, batch, dtype=dtype, self_ensemble=self_ensemble).float()
         bad = ~torch.isfinite(output).flatten(1).all(dim=1)
         if dtype != torch.float32 and bad.any():
@@ -128,7 +130,7 @@ def restore_crops(
             raise WeightsError(NOT_FINITE)
         return list(to_uint8(output))
 
-    return _in_batches(restored, crops, device, max_batch)
+    return in_batches(restored, crops, device, max_batch)
 
 
 @torch.inference_mode()
@@ -148,27 +150,27 @@ def memory_evidence(
     if not isinstance(trained, MemGAN) or not trained.memory:
         raise ConfigError("evidence=True needs a network with memory, and this one has none; leave it out.")
 
-    def maps(batch: Tensor) -> list[dict[int, np.ndarray]]:
-        features = trained.encoder(batch.to(next(trained.encoder.parameters()).dtype))
+    def maps(some: Sequence[np.ndarray]) -> list[dict[int, np.ndarray]]:
+        features = trained.encoder(to_batch(some, device).to(next(trained.encoder.parameters()).dtype))
         cosines = {
             int(scale): bank.assign(features[int(scale)]).cosine.float().cpu().numpy()
             for scale, bank in trained.memory.items()
         }
-        return [{scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(batch))]
+        return [{scale: cosine[i] for scale, cosine in cosines.items()} for i in range(len(some))]
 
-    return _in_batches(maps, crops, device, max_batch)
+    return in_batches(maps, crops, device, max_batch)
 
 
-def _in_batches(
-    work: Callable[[Tensor], list[Result]], crops: Sequence[np.ndarray], device: torch.device, max_batch: int
+def in_batches(
+    work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], device: torch.device, max_batch: int
 ) -> list[Result]:
-    """What ``work`` makes of each crop; batches are halved as often as needed when a CUDA device runs out of memory."""
+    """What ``work`` makes of each item; batches are halved as often as needed when a CUDA device runs out of memory."""
     results: list[Result] = []
     step = max_batch
-    while len(results) < len(crops):
-        batch = crops[len(results) : len(results) + step]
+    while len(results) < len(items):
+        batch = items[len(results) : len(results) + step]
         try:
-            results += work(to_batch(batch, device))
+            results += work(batch)
             continue
         except torch.cuda.OutOfMemoryError:
             if len(batch) == 1:

@@ -11,6 +11,14 @@ from memgan.runtime.options import check_options, option
 from memgan.runtime.per_face import Setting, parse_setting
 
 MAX_UPSCALE = 16.0
+NO_DIAL = (
+    "fidelity is not 0, and this network has no second set of weights: leave fidelity out, or use registered weights "
+    "with a faithful partner, see `memgan models`."
+)
+NO_ESTIMATOR = (
+    "reliability is True, and for this network there are no weights that estimate its errors: leave reliability out, "
+    "or use registered weights that have them, see `memgan models`."
+)
 
 
 def _indices(text: str) -> tuple[int, ...]:
@@ -107,6 +115,11 @@ class RestoreOptions:
     )
     self_ensemble: bool = option(
         False, "average with the restored mirror image: truer, calmer, softer, twice the network's time", group="work"
+    )
+    reliability: bool = option(
+        False,
+        "estimate how far each face is from the unknown truth: maps beside the faces' files, figures in the record",
+        group="files",
     )
     max_batch: int = option(
         8,

@@ -26,9 +26,10 @@ from memgan.restoration.choice import choose_faces
 from memgan.restoration.dial import FidelityDial
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
-from memgan.restoration.options import RestoreOptions
+from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
 from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
 from memgan.restoration.provenance import with_provenance
+from memgan.restoration.reliability import FaceReliability, ReliabilityEstimator
 from memgan.restoration.result import LeftAlone, Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.isolation import own_settings
@@ -91,6 +92,7 @@ class _Task:
     fidelities: list[float]
     left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
+    reliability: list[FaceReliability | None] = dataclasses.field(default_factory=list)
     evidence: Sequence[dict[int, np.ndarray] | None] = ()
 
     @property
@@ -119,6 +121,8 @@ class Pipeline:
     """Of ``network``; ``None``: it runs unchecked."""
     dial: FidelityDial | None = None
     """Gives ``network`` at other settings of ``fidelity`` than 0; ``None``: it has no second set of weights."""
+    estimator: ReliabilityEstimator | None = None
+    """Estimates the errors of ``network``, at all settings of its dial; ``None``: there are no weights for that."""
     made_in: int = dataclasses.field(default_factory=os.getpid)
     """The process."""
 
@@ -163,17 +167,21 @@ class Pipeline:
         return check if check is not None and check.network is self.network else None
 
     def check_options(self, options: RestoreOptions) -> None:
-        """Raise ConfigError for a setting of ``fidelity`` that takes a second set of weights where there is none."""
+        """Raise ConfigError for settings of ``fidelity`` and ``reliability`` that take weights which are not there."""
         if not is_everywhere(options.fidelity, 0):
             self._check_dial()
+        if options.reliability:
+            self._check_estimator()
 
     def _check_dial(self) -> FidelityDial:
         if self.dial is None or self.dial.network is not self.network:
-            raise ConfigError(
-                "fidelity is not 0, and this network has no second set of weights: leave fidelity out, or use "
-                "registered weights with a faithful partner, see `memgan models`."
-            )
+            raise ConfigError(NO_DIAL)
         return self.dial
+
+    def _check_estimator(self) -> ReliabilityEstimator:
+        if self.estimator is None or self.estimator.network is not self.network:
+            raise ConfigError(NO_ESTIMATOR)
+        return self.estimator
 
     def restore(self, image: AnyImage, options: RestoreOptions, faces: Iterable[AnyFace] | None = None) -> Restoration:
         """Restore one picture; ``faces``: instead of detecting any."""
@@ -268,6 +276,7 @@ class Pipeline:
         device, size = self.device, options.max_batch
         for task in tasks:
             task.outputs = [face.crop for face in task.faces]
+            task.reliability = [None] * len(task.faces)
         # By setting, whatever picture they are in: each network runs once.
         groups: dict[float, list[tuple[_Task, int]]] = {}
         for task in tasks:
@@ -279,16 +288,17 @@ class Pipeline:
                 network, check = self._check_dial().at(fidelity, device)
                 # Between the ends the same layers compute on numbers of the same size: nothing new about the device.
                 dtype = check.settled(device, self.dtype) if fidelity == 1 else dtype
+            crops = [task.faces[number].crop for task, number in group]
             outputs = restore_crops(
-                network,
-                [task.faces[number].crop for task, number in group],
-                device=device,
-                max_batch=size,
-                dtype=dtype,
-                self_ensemble=options.self_ensemble,
+                network, crops, device=device, max_batch=size, dtype=dtype, self_ensemble=options.self_ensemble
             )
             for (task, number), output in zip(group, outputs, strict=True):
                 task.outputs[number] = output
+            if options.reliability:
+                estimator = self._check_estimator()
+                found = estimator.estimate(crops, outputs, fidelity, device=device, max_batch=size)
+                for (task, number), estimate in zip(group, found, strict=True):
+                    task.reliability[number] = estimate
         crops = [face.crop for task in tasks for face in task.faces]
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
@@ -302,14 +312,15 @@ class Pipeline:
         """Enlarge the picture and paste its faces."""
         parts = is_colorless(task.picture), self.mask, self.identity
         done = [
-            postprocess(face, output, options, *parts, evidence, sharp, weight, fidelity)
-            for face, output, evidence, sharp, weight, fidelity in zip(
+            postprocess(face, output, options, *parts, evidence, sharp, weight, fidelity, reliability)
+            for face, output, evidence, sharp, weight, fidelity, reliability in zip(
                 task.faces,
                 task.outputs,
                 task.evidence,
                 task.sharpness,
                 task.weights,
                 task.fidelities,
+                task.reliability,
                 strict=True,
             )
         ]

@@ -12,6 +12,7 @@ from memgan.faces.paste import paste, soft_mask
 from memgan.image import Picture, gray_of
 from memgan.restoration.identity_gate import IdentityGate, blend
 from memgan.restoration.options import RestoreOptions
+from memgan.restoration.reliability import FaceReliability
 from memgan.restoration.result import RestoredFace
 
 _SPARSE = 16  # pixels from one to the next of a first comparison
@@ -28,6 +29,7 @@ def postprocess(
     sharpness: float | None = None,
     weight: float = 1.0,
     fidelity: float = 0.0,
+    reliability: FaceReliability | None = None,
 ) -> tuple[RestoredFace, np.ndarray]:
     """One face with its result at the strength that was asked for and allowed, and its result at full strength.
 
@@ -41,7 +43,7 @@ def postprocess(
         evidence: handed on.
         sharpness: of the face as it was, 0 to 1: as much of it stays; ``None``: nothing, as for 0.
         weight: the strength asked for, 0 to 1.
-        fidelity: handed on.
+        fidelity, reliability: handed on.
 
     Raises:
         ConfigError: if ``mask`` makes no mask.
@@ -78,6 +80,7 @@ def postprocess(
         fidelity=fidelity,
         identity_distance=distance,
         evidence=evidence,
+        **({} if reliability is None else reliability._asdict()),
     )
     return done, full
 

@@ -15,7 +15,8 @@ from memgan.errors import ChecksumError, ConfigError
 from memgan.faces.align import Face
 from memgan.faces.detect import FaceDetector, create_detector
 from memgan.faces.parsing import MaskMaker, mask_maker
-from memgan.hub.registry import faithful_partner
+from memgan.hub.registry import spec_of
+from memgan.hub.reliability import load_reliability_of
 from memgan.image import Picture, open_picture, to_array, visible_8bit
 from memgan.network.fast import prepare_for_inference
 from memgan.network.model import build_memgan
@@ -28,6 +29,7 @@ from memgan.restoration.inference import check_network
 from memgan.restoration.named_weights import NamedWeights
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import AnyFace, AnyImage, Pipeline, WorkItem, check_several
+from memgan.restoration.reliability import ReliabilityEstimator
 from memgan.restoration.result import Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.checks import check_exclusive, check_int, check_number
@@ -88,6 +90,11 @@ class MemGANRestorer:
             index of a face to its number (other faces: 0). Between them the two sets of weights are interpolated, and
             the network runs once all the same; those of the last three settings are kept. Above 0 only for weights
             with a faithful partner, see ``memgan models``. Calls may give another setting.
+        reliability: estimate of each face how far the network's picture may be from the truth:
+            :attr:`~memgan.restoration.result.RestoredFace.expected_error` and two more, see
+            :func:`memgan.draw_heat_map`. Only for weights for which there is an estimator, see ``memgan models``. What
+            is estimated holds for the network's picture, before color lock, strength and grain. Calls of
+            :meth:`restore` may say otherwise; :meth:`enhance` gives no estimates, and makes none.
         threads: of torch, onnxruntime, OpenVINO and OpenCV for the work of this restorer; ``None``: as many as the
             program has set or the process may use, and one in worker processes, see
             :func:`memgan.runtime.threads.default_threads`.
@@ -129,6 +136,7 @@ class MemGANRestorer:
         provider: str | None = None,
         self_ensemble: bool = False,
         fidelity: AnySetting = 0.0,
+        reliability: bool = False,
         threads: int | None = None,
     ) -> None:
         check_exclusive(weights=weights, model_path=model_path, network=network)
@@ -146,6 +154,7 @@ class MemGANRestorer:
             grain=grain,
             self_ensemble=self_ensemble,
             fidelity=own_fidelity,
+            reliability=reliability,
             max_batch=max_batch,
             color=color,
         )
@@ -189,16 +198,19 @@ class MemGANRestorer:
             check_network(network)
             finish = functools.partial(with_backend, backend=backend, device=home, dtype=number_type, provider=provider)
             network = to_device(finish(network.eval()), home)
-        check, dial = None, None
+        check, dial, estimator = None, None, None
         if self._given["network"] is None:  # the caller knows what a network of theirs bears
             checks = functools.partial(
                 SelfCheck, backend=backend, provider=provider, falls_back=is_auto(dtype) and not half
             )
             check = checks(network)
-            if (partner := faithful_partner(source)) is not None:
-                dial = FidelityDial(network, functools.partial(hub.load, partner), finish, checks)
+            spec = spec_of(source)
+            if spec is not None and spec.faithful is not None:
+                dial = FidelityDial(network, functools.partial(hub.load, spec.faithful), finish, checks)
+            if spec is not None and spec.reliability is not None:
+                estimator = ReliabilityEstimator(network, functools.partial(load_reliability_of, spec))
         self._pipeline: Pipeline | None = Pipeline(
-            network, detector, home, number_type, maker, gate, bg_upsampler, threads, check, dial
+            network, detector, home, number_type, maker, gate, bg_upsampler, threads, check, dial, estimator
         )
         self._pipeline.check_options(self.options)
         self._built = vars(self._pipeline).copy()
@@ -303,6 +315,7 @@ class MemGANRestorer:
             paste_back=paste_back,
             weight=weight,
             fidelity=fidelity,
+            reliability=False,
         )
         return _gfpgan_results(result, img)
 
@@ -327,6 +340,7 @@ class MemGANRestorer:
             paste_back=paste_back,
             weight=weight,
             fidelity=fidelity,
+            reliability=False,
         )
         return [_gfpgan_results(result, image) for result, image in zip(results, images, strict=True)]
 
@@ -341,6 +355,7 @@ class MemGANRestorer:
         paste_back: bool = True,
         weight: AnySetting = 1.0,
         fidelity: AnySetting | None = None,
+        reliability: bool | None = None,
         evidence: bool = False,
     ) -> Restoration:
         """As :meth:`enhance`, with everything that is known about the faces.
@@ -349,6 +364,8 @@ class MemGANRestorer:
             img: as for :meth:`enhance`; a picture from a file keeps its profile and EXIF notes.
             faces: to restore instead of detecting any; each a :class:`memgan.faces.Face`, a box (left, top, right,
                 bottom), or five landmarks (5, 2), in pixels of the picture. They are not filtered.
+            reliability: give :attr:`~memgan.restoration.result.RestoredFace.expected_error`, ``reliability`` and
+                ``expected_identity_distance`` too; ``None``: the restorer's setting.
             evidence: give :attr:`~memgan.restoration.result.RestoredFace.evidence` too.
 
         Raises:
@@ -362,6 +379,7 @@ class MemGANRestorer:
             paste_back=paste_back,
             weight=weight,
             fidelity=fidelity,
+            reliability=reliability,
             evidence=evidence,
         )
         return self.pipeline.restore(img, options, faces)
@@ -376,6 +394,7 @@ class MemGANRestorer:
         paste_back: bool = True,
         weight: AnySetting = 1.0,
         fidelity: AnySetting | None = None,
+        reliability: bool | None = None,
         evidence: bool = False,
         overlap: bool | None = None,
         raise_errors: bool = True,
@@ -406,6 +425,7 @@ class MemGANRestorer:
             paste_back=paste_back,
             weight=weight,
             fidelity=fidelity,
+            reliability=reliability,
             evidence=evidence,
             overlap=overlap,
         )
@@ -440,6 +460,8 @@ class MemGANRestorer:
         given = call.pop("fidelity")
         if given is not None:
             call["fidelity"] = with_rest(given, self.options.fidelity)
+        if call["reliability"] is None:
+            del call["reliability"]
         changed = {k: value for k, value in call.items() if type(value) is not type(known[k]) or value != known[k]}
         if not changed:
             return self.options

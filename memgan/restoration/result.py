@@ -28,6 +28,14 @@ class RestoredFace(AlignedFace):
     """Setting of the fidelity dial at which it was restored, 0 vivid to 1 faithful."""
     identity_distance: float | None = None
     """Between the face before and fully restored; ``None`` without an identity gate, or if it sees no face."""
+    expected_error: np.ndarray | None = None
+    """With ``reliability=True``: (S, S) float32, expected absolute error of the network's picture in brightness
+    (BT.601) to the unknown truth, in levels of 255, as a mean over 16 x 16 pixels. Of the picture before color lock,
+    strength and grain. ``None`` too for a face that the network did not restore."""
+    reliability: float | None = None
+    """The same way: probability, 0 to 1, that the dlib distance of that picture to the true face is at most 0.45."""
+    expected_identity_distance: float | None = None
+    """The same way: that distance as it is expected; 0.6 is dlib's limit between one person and another."""
     evidence: dict[int, np.ndarray] | None = None
     """On request: scale r to (r, r) float32 in [-1, 1], how well the memory recognizes each part of the face."""
 

@@ -22,6 +22,7 @@ from memgan.errors import ConfigError, MissingDependencyError
 from memgan.faces.detect import create_detector
 from memgan.network.cost import Operation, OperationCount, count_cost, count_operations
 from memgan.network.model import build_memgan
+from memgan.network.reliability import ReliabilityConfig
 from memgan.restoration.inference import run_network
 
 CPU = torch.device("cpu")
@@ -133,6 +134,14 @@ class TestContenders:
         once, both = (count_operations(each, TINY.image_size) for each in (network, baseline))
         assert both.multiply_adds == 2 * once.multiply_adds
         assert both.num_parameters == once.num_parameters and both.least_bytes == once.least_bytes
+
+    def test_reliability_is_the_estimator_alone(self):
+        baseline = build_baseline("reliability", CPU, TINY.image_size)
+        faces = torch.rand(2, 3, TINY.image_size, TINY.image_size) * 2 - 1
+        assert baseline(faces).expected_error.shape == (2, 2, 2) and baseline.size_px == TINY.image_size
+        cost = count_cost(ReliabilityConfig(image_size=TINY.image_size))[-1]
+        counted = count_operations(baseline, TINY.image_size)
+        assert (counted.num_parameters, counted.multiply_adds) == (cost.num_parameters, cost.multiply_adds)
 
     def test_memory_of_self_ensemble_is_measured_with_the_same_weights(self, tiny):
         call = prepare_baseline("self-ensemble", Setup(tiny, device="cpu"), TINY.image_size, 2)

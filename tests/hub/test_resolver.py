@@ -179,7 +179,7 @@ class TestNames:
         assert len({spec.filename for spec in hub.REGISTRY.values()}) == len(hub.REGISTRY)  # they share a folder
 
     def test_a_detector_is_no_restorer(self) -> None:
-        with pytest.raises(WeightsError, match=r"is a face detector; restorers are: memgan-mobile-512"):
+        with pytest.raises(WeightsError, match=r"is of the kind 'detector'; restorers are: memgan-mobile-512"):
             hub.load("retinaface_resnet50")
 
 

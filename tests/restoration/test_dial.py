@@ -14,7 +14,7 @@ import pytest
 import torch
 from fakes import FakeDetector, FakeNetwork, face_at, scene
 from PIL import Image
-from tiny import FAST_CONFIG, trained
+from tiny import FAITHFUL_CONFIG, FAST_CONFIG, faithful_state, register_small, trained
 
 from memgan import MemGANRestorer, hub
 from memgan.apps.cli.main import main
@@ -28,27 +28,12 @@ from memgan.restoration.dial import KEPT_NETWORKS
 from memgan.restoration.self_check import SelfCheck, weights_digest
 
 LARGE, SMALL = face_at(50, 60, 60), face_at(115, 60, 44)
-FAITHFUL_CONFIG = dataclasses.replace(FAST_CONFIG, name="small-faithful")
-
-
-def faithful_state() -> dict[str, torch.Tensor]:
-    """The vivid state trained further, so to say: all but the memory moved."""
-    torch.manual_seed(3)
-    state = trained().state_dict()
-    return {n: t if n.startswith("memory.") else t + 0.1 * torch.randn_like(t) for n, t in state.items()}
 
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """The files of the registered weights ``small``, which have a faithful partner."""
-    monkeypatch.setenv("MEMGAN_HOME", str(tmp_path / "home"))
-    files = tmp_path / "home" / "small.safetensors", tmp_path / "home" / "small-faithful.safetensors"
-    hub.save(files[0], FAST_CONFIG, trained().state_dict(), half=True)
-    hub.save(files[1], FAITHFUL_CONFIG, faithful_state(), half=True)
-    for path, partner in zip(files, ("small-faithful", None), strict=True):
-        spec = hub.WeightSpec(path.stem, path.name, hub.sha256_of(path), "none", faithful=partner)
-        monkeypatch.setitem(hub.REGISTRY, path.stem, spec)
-    return files
+    return register_small(tmp_path / "home", monkeypatch)[:2]
 
 
 def restorer(weights: Any = "small", **options: Any) -> MemGANRestorer:

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NETWORK",
         help="gfpgan, codeformer, restoreformer, a preset (random weights), self-ensemble (these weights with the "
-        "mirror image), or [NAME=]MODULE:CALLABLE on (B, 3, 512, 512) RGB in [-1, 1], alternately with the restorer's",
+        "mirror image), reliability (the estimator of errors alone), or [NAME=]MODULE:CALLABLE on (B, 3, 512, 512) RGB "
+        "in [-1, 1], alternately with the restorer's",
     )
     add(
         "--compare",

@@ -11,9 +11,11 @@ from memgan.apps.cli.ranges import add_range_arguments, degradation_of
 if TYPE_CHECKING:
     import torch
 
+    from memgan.degradation import Degradation
     from memgan.evaluation import EvaluatedFace
     from memgan.evaluation.run import Restorer
     from memgan.network.model import MemGAN
+    from memgan.network.reliability import ReliabilityNet
 
 _MEMORY_SHEET_FACES = 4  # three rows each
 
@@ -67,7 +69,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --fidelity, which then needs 0 and 1: also measure blends of the two ends' pictures, and the mean "
         "with the mirror image at every setting",
     )
-    add("--plot", type=Path, metavar="FILE", help="plot every metric over PSNR for --fidelity: .png, .pdf or .svg")
+    add(
+        "--reliability",
+        action="store_true",
+        help="instead of metrics, measure how true the errors are that are expected of restored faces, at each setting "
+        "of --fidelity (default: 0)",
+    )
+    add(
+        "--reliability-weights",
+        metavar="WEIGHTS",
+        help="what estimates them (default: the registered partner of the weights)",
+    )
+    add("--half", choices=("all", "even", "odd"), default="all", help="with --reliability: every second face by name")
+    add("--aged", action="store_true", help="with --reliability: old photographs of the faces")
+    add(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="plot every metric over PSNR for --fidelity, or true errors over expected ones: .png, .pdf or .svg",
+    )
     add("--self-ensemble", action="store_true", help="average the restored face and its restored mirror image")
     add("--skip-sharp", action="store_true", help="leave what is sharp already, as `memgan restore` does by default")
     add(
@@ -130,7 +150,11 @@ def run(args: argparse.Namespace) -> int:
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
     fidelities = None if args.fidelity is None else _fidelities(args.fidelity)
-    if fidelities is None and (args.faithful or args.plot or args.alternatives):
+    if args.reliability:
+        _check_reliability(args)
+    elif args.reliability_weights or args.aged or args.half != "all":
+        raise ConfigError("--reliability-weights, --aged and --half are for --reliability: give that too.")
+    if fidelities is None and (args.faithful or args.alternatives or (args.plot and not args.reliability)):
         raise ConfigError(
             "--faithful, --alternatives and --plot are for --fidelity: give that too, such as --fidelity 0,0.5,1."
         )
@@ -140,10 +164,15 @@ def run(args: argparse.Namespace) -> int:
         if args.real or args.clean:
             raise ConfigError("--plot draws metrics over PSNR to the truth: leave --real and --clean out.")
         evaluation.new_figure()  # that matplotlib is there is known before the work
+    if args.reliability:
+        estimator = _estimator(args)
     networks, dials = _networks(args.weights or [None], args.faithful, fidelities, device)
     restorers = _restorers(args, networks, dials, fidelities or [])
     first = next(iter(networks.values()))
     size_px = first.config.image_size
+    if args.reliability:
+        by_setting = dict(zip(fidelities or [0.0], restorers.values(), strict=True))
+        return _measure_reliability(args, estimator.to(device), by_setting, seeds, degradation.at_size(size_px), device)
     metrics = evaluation.choose_metrics(
         None if args.metrics is None else args.metrics.split(","),
         regions=cast(Any, args.region.split(",")),
@@ -297,6 +326,86 @@ def _restorers(
 def _blended(vivid: "Restorer", faithful: "Restorer", fidelity: float, faces: "torch.Tensor") -> "torch.Tensor":
     """The two ends' pictures, mixed."""
     return vivid(faces).lerp(faithful(faces), fidelity)
+
+
+def _check_reliability(args: argparse.Namespace) -> None:
+    """A ConfigError for what has no meaning with ``--reliability``."""
+    from memgan.errors import ConfigError
+
+    others = {
+        "--real": args.real,
+        "--clean": args.clean,
+        "--reference": args.reference,
+        "--restorer": args.restorer,
+        "--metrics": args.metrics,
+        "--region": args.region != "whole",
+        "--alternatives": args.alternatives,
+        "--skip-sharp": args.skip_sharp,
+        "--sheet": args.sheet,
+        "--memory-sheet": args.memory_sheet,
+        "--memory-health": args.memory_health,
+        "--published": args.published,
+    }
+    if given := [name for name, value in others.items() if value]:
+        raise ConfigError(f"--reliability measures the estimates of errors alone: leave {', '.join(given)} out.")
+    if len(args.weights or ()) > 1:
+        raise ConfigError("--reliability measures one restorer at a time: give one of the --weights.")
+
+
+def _estimator(args: argparse.Namespace) -> "ReliabilityNet":
+    """The estimator asked for, or that of the weights."""
+    from memgan import hub
+    from memgan.errors import ConfigError
+    from memgan.hub.registry import spec_of
+    from memgan.hub.reliability import load_reliability_of
+
+    if args.reliability_weights:
+        return hub.load_reliability(args.reliability_weights).build()
+    weights = (args.weights or [None])[0]
+    spec = spec_of(weights)
+    if spec is None or spec.reliability is None:
+        raise ConfigError(
+            f"{weights or 'The embedded file'} has no registered weights that estimate its errors; give some by "
+            "--reliability-weights WEIGHTS."
+        )
+    return load_reliability_of(spec).build()
+
+
+def _measure_reliability(
+    args: argparse.Namespace,
+    estimator: "ReliabilityNet",
+    restorers: "dict[float, Restorer]",
+    seeds: list[int],
+    settings: "Degradation",
+    device: "torch.device",
+) -> int:
+    """Measure the estimates of errors, and print the table; the exit status."""
+    from memgan import evaluation
+    from memgan.runtime.atomic_file import write_json
+
+    figures = evaluation.measure_reliability(
+        estimator,
+        restorers,
+        args.faces,
+        seeds=seeds,
+        half=args.half,
+        limit=args.limit,
+        batch_size=args.batch_size,
+        device=device,
+        settings=settings,
+        is_aged=args.aged,
+        show_progress=True,
+    )
+    print(evaluation.reliability_table({_text(setting): one for setting, one in figures.items()}, "fidelity"))
+    if args.plot:
+        evaluation.write_reliability_plot(figures, args.plot)
+    if args.json:
+        report: dict[str, Any] = {"estimator": estimator.config.name, "seeds": seeds, "half": args.half}
+        report |= {"aged": args.aged, "self_ensemble": args.self_ensemble}
+        report |= {"degradation": dataclasses.asdict(settings)}
+        report["settings"] = {_text(setting): dataclasses.asdict(one) for setting, one in figures.items()}
+        write_json(args.json, report)
+    return 0
 
 
 def _text(fidelity: float) -> str:

@@ -5,10 +5,13 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memgan.network.config import PRESETS, MemGANConfig
 from memgan.runtime.tables import text_table
+
+if TYPE_CHECKING:
+    from memgan.network.reliability import ReliabilityConfig
 
 PACKAGES = (
     "torch",
@@ -37,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.preset and args.weights:
         raise ConfigError(f"Both the weights {args.weights!r} and --preset {args.preset} are given: give one of them.")
     report: dict[str, Any] = {"versions": _versions(), "device": _device()}
+    config: MemGANConfig | ReliabilityConfig | None
     config = PRESETS[args.preset] if args.preset else _describe_weights(args.weights, report)
     if config is not None:
         report["config"] = dataclasses.asdict(config)
@@ -45,11 +49,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe_weights(name: str | None, report: dict[str, Any]) -> MemGANConfig | None:
+def _describe_weights(name: str | None, report: dict[str, Any]) -> "MemGANConfig | ReliabilityConfig | None":
     """Add weights to the report; the configuration unless it is a network of facexlib's."""
     from memgan import hub
     from memgan.hub.card import METRICS_KEY, metrics_of
-    from memgan.hub.weight_file import files_of
+    from memgan.hub.reliability import KIND, read_reliability
+    from memgan.hub.weight_file import RESTORER, files_of, kind_of, read_header
 
     path = hub.resolve(name)
     size = sum(file.stat().st_size for file in files_of(path))
@@ -59,11 +64,11 @@ def _describe_weights(name: str | None, report: dict[str, Any]) -> MemGANConfig 
     spec = hub.REGISTRY.get(name or hub.DEFAULT_NAME)
     if spec is not None:
         about |= {"kind": spec.kind, "license": spec.license}
-        if spec.faithful is not None:
-            about["faithful"] = spec.faithful
-        if spec.kind != "restorer":
-            return None
-    checkpoint = hub.load(path)
+        about |= {name: value for name in ("faithful", "reliability") if (value := getattr(spec, name)) is not None}
+    kind = spec.kind if spec else RESTORER if path.suffix == ".json" else kind_of(read_header(path))
+    if kind not in (RESTORER, KIND):
+        return None
+    checkpoint = read_reliability(path) if kind == KIND else hub.load(path)
     about["tensors"] = len(checkpoint.state)
     about["numbers"] = sum(tensor.numel() for tensor in checkpoint.state.values())
     about["metadata"] = {key: text for key, text in checkpoint.metadata.items() if key != METRICS_KEY}

@@ -38,7 +38,7 @@ def _entry(spec: "WeightSpec") -> dict[str, Any]:
     except WeightsError as error:  # the list is of use with a damaged file too
         problem = str(error)
     return {
-        **{name: getattr(spec, name) for name in ("name", "kind", "input", "license", "faithful")},
+        **{name: getattr(spec, name) for name in ("name", "kind", "input", "license", "faithful", "reliability")},
         "bytes": path.stat().st_size if path else spec.size,
         "where": place,
         "path": str(path) if path else None,
@@ -59,6 +59,8 @@ def _described(entry: dict[str, Any], is_default: bool) -> str:
     ]
     if entry["faithful"]:
         rows.append(["fidelity", f"0 to 1; {entry['faithful']} is the faithful end"])
+    if entry["reliability"]:
+        rows.append(["reliability", f"{entry['reliability']} estimates the error of its pictures"])
     if entry["metrics"]:
         values = ", ".join(f"{name} {value:g}" for name, value in entry["metrics"].items())
         rows.append(["metrics", f"{values}  ({entry['measured_on']})"])

@@ -36,6 +36,12 @@ def face_name(folder: str, name: PurePath, index: int | None, page: str = "", en
     return PurePath(folder, name.with_name(f"{name.name}{page}_{index:02d}{end}.png"))
 
 
+def map_name(name: PurePath, index: int | None, page: str = "", end: str = "") -> PurePath:
+    """Name of the map of a face's expected error, beside its restored file: ``a.jpg_00_map.png``, ``a.jpg_map.png``."""
+    number = "" if index is None else f"_{index:02d}"
+    return PurePath(RESTORED, name.with_name(f"{name.name}{page}{number}_map{end}.png"))
+
+
 def _marked(name: PurePath, suffix: str, mark: str) -> PurePath:
     marked = f"{name.stem}{mark}{name.suffix}"
     return name.with_name(marked if has_same_type(name, suffix) else f"{marked}{suffix}")

@@ -13,7 +13,7 @@ from memgan.apps.cli.foreign_options import refuse_foreign_options
 from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED
 from memgan.apps.cli.restore_options import FileOptions, PartOptions, path_given
 from memgan.errors import ConfigError, OutputError
-from memgan.restoration.options import RestoreOptions
+from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
 
 if TYPE_CHECKING:
     from memgan.apps.cli.inputs import Inputs
@@ -193,16 +193,27 @@ def _planner(
 
 
 def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | None = None) -> dict[str, str]:
-    """Name and SHA-256 of the weights, and of their faithful partner if the dial is moved."""
+    """Name and SHA-256 of the weights, of their faithful partner if the dial is moved, and of their estimator.
+
+    Raises:
+        ConfigError: if they have none of what the options ask for.
+    """
     from memgan import hub
-    from memgan.hub.registry import faithful_partner
+    from memgan.hub.registry import spec_of
     from memgan.runtime.per_face import is_everywhere
 
     path = hub.resolve(parts.weights, offline=offline)
     found = {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
-    partner = None if is_everywhere(options.fidelity, 0) else faithful_partner(parts.weights)
-    if partner is not None:
-        found |= {"faithful": partner, "faithful_sha256": hub.sha256_of(hub.resolve(partner, offline=offline))}
+    spec = spec_of(parts.weights)
+    further: dict[str, tuple[str | None, str]] = {}
+    if not is_everywhere(options.fidelity, 0):
+        further["faithful"] = None if spec is None else spec.faithful, NO_DIAL
+    if options.reliability:
+        further["reliability"] = None if spec is None else spec.reliability, NO_ESTIMATOR
+    for role, (name, problem) in further.items():
+        if name is None:
+            raise ConfigError(problem)
+        found |= {role: name, f"{role}_sha256": hub.sha256_of(hub.resolve(name, offline=offline))}
     return found
 
 
@@ -233,7 +244,6 @@ def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestor
         half=parts.half,
         dtype=parts.dtype,
         score_threshold=options.score_threshold,  # the detector needs it too
-        fidelity=options.fidelity,  # refused before the work where there is one set of weights only
         mask=parts.mask,
         backend=parts.backend,
         provider=parts.provider,

@@ -7,7 +7,7 @@ import itertools
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -16,7 +16,16 @@ import torch
 
 from memgan.apps.cli.inputs import InputPicture
 from memgan.apps.cli.jobs import in_order
-from memgan.apps.cli.names import COMPARED, CROPPED, RESTORED, face_name, has_same_type, page_mark, picture_name
+from memgan.apps.cli.names import (
+    COMPARED,
+    CROPPED,
+    RESTORED,
+    face_name,
+    has_same_type,
+    map_name,
+    page_mark,
+    picture_name,
+)
 from memgan.apps.cli.restore_options import page_range
 from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
 from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face, json_of_left_alone
@@ -24,6 +33,7 @@ from memgan.apps.cli.restore_report import RESTORED as DONE
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
 from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages
+from memgan.restoration.heat_map import draw_heat_map
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
@@ -236,6 +246,8 @@ class _Work:
             index = None if self._options.has_aligned else number
             images = {CROPPED: face.crop, RESTORED: face.restored, COMPARED: np.hstack([face.crop, face.restored])}
             faces |= {face_name(folder, name, index, page, self._end): image for folder, image in images.items()}
+            if face.expected_error is not None:
+                faces[map_name(name, index, page, self._end)] = draw_heat_map(face)
         for output in faces:
             self._claim(output)
         self._changed = self._changed or result.changed
@@ -243,8 +255,8 @@ class _Work:
             self._write_whole(result, result.picture, page)
         for output, crop in faces.items():
             self._written(output, functools.partial(_write, Picture(crop)))
-        if not (self._files.no_faces or self._options.has_aligned):
-            self._remove_faces_from(len(result.faces), page)
+        if not self._files.no_faces:
+            self._remove_others(faces, len(result.faces), page)
         self._faces += map(json_of_face, result.faces)
         self._left_alone += map(json_of_left_alone, result.left_alone)
 
@@ -334,18 +346,24 @@ class _Work:
         write(path)
         self._outputs.append(Output(output.as_posix(), path.stat().st_size))
 
-    def _remove_faces_from(self, count: int, page: str) -> None:
-        """Remove files of faces that an earlier run found in this input and this one does not."""
-        state = self._plan.state
-        for folder in (CROPPED, RESTORED, COMPARED):
-            for index in itertools.count(count):
-                output = face_name(folder, self._plan.item.name, index, page, self._end)
-                owned = self._records.owner(output.as_posix())
-                if owned is None or state is None or not is_same_input(owned[0].input, state):
-                    break
-                if self._records.is_unchanged(owned[1]):  # not one that was edited since
-                    with contextlib.suppress(OSError):
-                        (self._files.output / output).unlink()
+    def _remove_others(self, written: Container[PurePath], count: int, page: str) -> None:
+        """Remove files of faces, and maps, that an earlier run has made of this input and this one does not."""
+        name = self._plan.item.name
+        for number in range(1) if self._options.has_aligned else itertools.count():
+            index = None if self._options.has_aligned else number
+            outputs = [face_name(folder, name, index, page, self._end) for folder in (CROPPED, RESTORED, COMPARED)]
+            outputs = [one for one in (*outputs, map_name(name, index, page, self._end)) if one not in written]
+            owned = [one for one in map(self._owned, outputs) if one is not None]
+            if number >= count and not owned:
+                break
+            for output in filter(self._records.is_unchanged, owned):  # not those that were edited since
+                with contextlib.suppress(OSError):
+                    (self._files.output / output.path).unlink()
+
+    def _owned(self, output: PurePath) -> Output | None:
+        """A file as an earlier row of this input names it."""
+        state, found = self._plan.state, self._records.owner(output.as_posix())
+        return found[1] if found is not None and state is not None and is_same_input(found[0].input, state) else None
 
 
 def _write(picture: Picture, path: Path) -> None:

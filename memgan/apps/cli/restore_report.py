@@ -132,8 +132,25 @@ def json_of_face(face: Any) -> dict[str, Any]:
         "strength": face.strength,
         "sharpness": face.sharpness,
         "fidelity": face.fidelity,
+        "expected_error": _json_of_error(face.expected_error),
+        "reliability": _rounded(face.reliability),
+        "expected_identity_distance": _rounded(face.expected_identity_distance),
         "crop_from_image": face.crop_from_image.tolist(),
     }
+
+
+def _json_of_error(error: Any) -> dict[str, Any] | None:
+    """What is expected inside the oval of the face, in levels of 255: the mean, and the most."""
+    if error is None:
+        return None
+    from memgan.evaluation.metrics.regions import region_mask
+
+    inside = error[region_mask("face", *error.shape).numpy()]
+    return {"mean": round(float(inside.mean()), 2), "largest": round(float(inside.max()), 2)}
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
 def json_of_left_alone(left: Any) -> dict[str, Any]:

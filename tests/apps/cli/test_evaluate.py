@@ -8,10 +8,12 @@ import torch
 from tiny import TINY_MOBILE as TINY
 from tiny import write_faces
 
+from memgan import hub
 from memgan.apps.cli.main import main
 from memgan.hub import weight_file
 from memgan.image import load_picture
 from memgan.network.model import build_memgan
+from memgan.network.reliability import ReliabilityConfig, ReliabilityNet
 
 QUICK = "--metrics psnr,ssim --device cpu"
 
@@ -283,4 +285,56 @@ def test_dials_that_cannot_be_measured(
     pytest.importorskip("matplotlib")
     words = words.format(faithful, faithful.parent)
     assert main(f"evaluate {faces} --weights {weights} {QUICK} {words}".split()) == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.fixture
+def estimator(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = ReliabilityNet(ReliabilityConfig(name="tiny", image_size=64, stem_channels=4, channels=8))
+    return hub.save_reliability(tmp_path / "estimator.safetensors", network.config, network.state_dict(), {})
+
+
+def test_estimates_of_errors(
+    weights: Path, faithful: Path, estimator: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    figures, plot = tmp_path / "all.json", tmp_path / "tenths.svg"
+    command = f"evaluate {faces} --weights {weights} --reliability --reliability-weights {estimator} --device cpu"
+    dial = f"--faithful {faithful} --fidelity 0,1 --seeds 0,1 --plot {plot} --json {figures}"
+    assert main(f"{command} {dial}".split()) == 0
+    table = capsys.readouterr().out
+    assert table.split()[:3] == ["fidelity", "0", "1"] and "6, 3" in table
+    both = json.loads(figures.read_text())
+    assert list(both["settings"]) == ["0", "1"] and both["seeds"] == [0, 1] and both["half"] == "all"
+    assert both["settings"]["0"]["true_error"] != both["settings"]["1"]["true_error"]
+    assert plot.read_text().count("<svg") == 1
+    assert main(f"{command} --half odd --aged --blur-sigma 0,1 --json {figures}".split()) == 0
+    alone = json.loads(figures.read_text())
+    assert alone["settings"]["0"]["num_faces"] == 1 and alone["aged"] is True
+    assert alone["degradation"]["blur_sigma"] == [0.0, 0.125]
+    main(f"evaluate {faces} --weights {weights} --metrics psnr --region face --seeds 0,1 --json {figures}".split())
+    psnr = [face["scores"]["tiny"]["psnr_face"] for face in json.loads(figures.read_text())["faces"]]
+    rms = sum(255 * 10 ** (-one / 20) for one in psnr) / len(psnr)
+    assert 0.5 * rms < both["settings"]["0"]["true_error"] < rms  # of the same pictures
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--reliability", "has no registered weights that estimate its errors"),
+        ("--aged", "are for --reliability"),
+        ("--half odd", "are for --reliability"),
+        ("--reliability-weights {0}", "are for --reliability"),
+        ("--reliability --reliability-weights {0} --metrics psnr --skip-sharp", "leave --metrics, --skip-sharp out"),
+        ("--reliability --reliability-weights {0} --weights {1}", "one restorer at a time"),
+        ("--reliability --reliability-weights {1}", "tiny.safetensors"),
+        ("--reliability --reliability-weights {0} --faithful {1}", "for --fidelity"),
+    ],
+)
+def test_estimates_that_cannot_be_measured(
+    words: str, named: str, weights: Path, estimator: Path, faces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = words.format(estimator, weights)
+    assert main(f"evaluate {faces} --weights {weights} --device cpu {words}".split()) == 2
     assert named in capsys.readouterr().err

@@ -66,7 +66,7 @@ class TestModels:
         assert status == 0 and list(entries) == list(hub.REGISTRY)
         for name, spec in hub.REGISTRY.items():
             entry = entries[name]
-            assert entry["license"] == spec.license and entry["bytes"] > 1e6
+            assert entry["license"] == spec.license and entry["bytes"] > 1e5
             assert (entry["where"], entry["path"] is None) == (
                 ("embedded", False) if spec.embedded else ("remote", True)
             )

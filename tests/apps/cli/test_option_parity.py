@@ -136,6 +136,9 @@ def test_report(restore, weights, tmp_path):
         "strength",
         "sharpness",
         "fidelity",
+        "expected_error",
+        "reliability",
+        "expected_identity_distance",
         "crop_from_image",
     }
     assert np.shape(good["faces"][0]["landmarks"]) == (5, 2) and good["faces"][0]["strength"] == 0.5
