@@ -71,6 +71,7 @@ class OptimizerSettings(Settings, path="optimizer."):
 class MemorySettings(Settings, path="memory."):
     """Updates of the memory banks (Eq. 5)."""
 
+    frozen: bool = setting(False, "leave the memory as it is, for weights that share it with those they start from")
     warmup: bool = setting(False, "let the slots follow up to ten times faster during the first thousand steps")
     positions: int | None = setting(
         None, "positions per face, on a random grid, from which each bank is updated; null: all (Eq. 5)", least=1
@@ -110,6 +111,7 @@ class LossSettings(Settings, path="losses."):
         1, "resolutions over which it is averaged, each half of the one before; 1: the full one alone (Eq. 9)", above=0
     )
     l1_finest: float = setting(1.0, "weight of the two finest of these resolutions relative to the others", least=0)
+    rms: float = setting(0.0, "weight of each face's root mean square error, which PSNR measures", least=0)
     perceptual: float = setting(1.0, "weight of the perceptual loss (Eq. 10)", least=0)
     perceptual_network: Literal["vgg19", "stlpips_vgg"] = setting("vgg19", "its feature network")
     perceptual_taps: int | None = setting(

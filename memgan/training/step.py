@@ -158,7 +158,8 @@ class Trainer:
             return {"skipped": torch.ones(())}
         self.skipped_in_a_row = 0
         self.generator_optimizer.step()
-        self._update_memory(features)
+        if not self.config.memory.frozen:
+            self._update_memory(features)
         self.averaged.update(self.generator)
         if discriminator is not None:
             optimizer.step()

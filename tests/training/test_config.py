@@ -72,7 +72,8 @@ def test_recipes_keep_the_paper_for_memgan_512() -> None:
     assert (optimizer.learning_rate, optimizer.beta1, optimizer.beta2) == (0.002, 0, 0.99)
     assert (paper.run.batch_size, paper.run.steps, paper.discriminator.r1_every) == (12, 300_000, 16)
     assert (losses.l1, losses.perceptual, losses.adversarial) == (0.1, 1.0, 0.1)
-    assert set(recipe_names()) == {"memgan-512", *(f"memgan-mobile-512{end}" for end in ("", "-cpu", "-gpu"))}
+    ends = "", "-cpu", "-gpu", "-faithful"
+    assert set(recipe_names()) == {"memgan-512", *(f"memgan-mobile-512{end}" for end in ends)}
     assert all(recipe(name).preset in PRESETS and name.startswith(recipe(name).preset) for name in recipe_names())
 
 
@@ -97,6 +98,8 @@ def test_a_recipe_can_be_based_on_another(tmp_path: Path) -> None:
         "losses.perceptual_size",
         "window.size",
     }
+    faithful = recipe("memgan-mobile-512-faithful")
+    assert faithful.memory.frozen and not faithful.losses.use_perceptual_features and not faithful.losses.adversarial
     (tmp_path / "first.json").write_text('{"based_on": "memgan-mobile-512-cpu", "window": {"size": null}}')
     (tmp_path / "second.json").write_text('{"based_on": "first.json", "run": {"steps": 7}}')
     changed = cpu.differences(recipe(tmp_path / "second.json", {"run.workers": 1}))

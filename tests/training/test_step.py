@@ -54,6 +54,15 @@ def test_a_step_updates_every_part() -> None:
     assert any(name.startswith("memory.") and name.endswith("slots") for name in changed_names(made, before))
 
 
+def test_a_frozen_memory_stays_as_it_is_while_the_rest_learns() -> None:
+    made = trainer({"memory.frozen": True})
+    before = {"generator": {name: value.clone() for name, value in made.generator.state_dict().items()}}
+    made.step(*batch())
+    changed = changed_names(made, before)
+    assert any(name.startswith("encoder.") for name in changed)
+    assert not any(name.startswith("memory.") for name in changed)
+
+
 @pytest.mark.parametrize("kind", ["picture", "features"])
 @pytest.mark.parametrize("place", ["clean", "degraded", "gradient"])
 def test_a_step_that_is_not_finite_changes_nothing(kind: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from memgan.training.losses.deep_features import VARIANT, DeepFeatureLoss, prior
 from memgan.training.losses.detail import KNOWN_MIN_PX, TEXTURE_MIN_PX, known_detail_distance, texture_distance
 from memgan.training.losses.identity import IdentityLoss, identity_network
 from memgan.training.losses.perceptual import PerceptualLoss, feature_network
-from memgan.training.losses.pixel import checkerboard_distance, l1_loss
+from memgan.training.losses.pixel import checkerboard_distance, l1_loss, rms_loss
 from memgan.training.window import Area, Focus, random_area, smallest_side
 
 TapPair = tuple[list[Tensor], list[Tensor]]
@@ -85,6 +85,7 @@ def make_terms(losses: LossSettings, networks: LossNetworks, random: torch.Gener
     perceptual, identity, deep_feature, prior_features = networks
     terms: dict[str, Term | None] = {
         "l1": lambda run: l1_loss(run.restored, run.target, losses.l1_levels, losses.l1_finest),
+        "rms": lambda run: rms_loss(run.restored, run.target),
         "perceptual": None if perceptual is None else lambda run: perceptual.distance(*run.taps),
         "adversarial": lambda run: (
             None if run.fake_logits is None else generator_adversarial_loss(run.fake_logits, run.real_logits)

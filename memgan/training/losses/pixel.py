@@ -10,6 +10,7 @@ PERIODS = (4, 8, 16)
 CELLS = 4
 """Side, in periods, of the squares within which the strength of a grid may differ: edges show it, flat parts do not."""
 _MIN_SIDE_PX = 32
+_TINY = 1e-8  # the root of zero has no gradient
 
 
 def check_images(a: Tensor, b: Tensor) -> None:
@@ -37,6 +38,19 @@ def l1_loss(restored: Tensor, target: Tensor, levels: int = 1, finest: float = 1
             error = F.avg_pool2d(error, 2)
         total = total + (finest if level == 1 else 1.0) * error.abs().mean()
     return total / levels
+
+
+def rms_loss(restored: Tensor, target: Tensor) -> Tensor:
+    """Root of each face's mean squared difference, averaged over the faces; scalar float32, 0 to 2.
+
+    Its best answer is the mean of all faces that fit, not their median as with :func:`l1_loss`; PSNR is its logarithm.
+
+    Args:
+        restored, target: (B, 3, H, W) in [-1, 1].
+    """
+    check_images(restored, target)
+    squares = (restored.float() - target.float()).square().flatten(1).mean(1)
+    return (squares + _TINY).sqrt().mean()
 
 
 def checkerboard_distance(restored: Tensor, target: Tensor) -> Tensor:

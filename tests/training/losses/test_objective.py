@@ -75,7 +75,7 @@ def test_losses_have_enough_to_look_at(changes: dict[str, object], message: str)
 
 def test_every_weight_has_its_term_and_zero_builds_none() -> None:
     networks = LossNetworks(PerceptualLoss(OneConvolution()), prior_features=random_prior_faces().features)  # type: ignore[arg-type]
-    weights = ("l1", "perceptual", "adversarial", "checkerboard", "known_detail", "texture", "prior_match")
+    weights = ("l1", "rms", "perceptual", "adversarial", "checkerboard", "known_detail", "texture", "prior_match")
     ones = TrainConfig().changed({"data.synthetic": 1.0, **{f"losses.{name}": 1.0 for name in weights}})
     assert set(make_terms(ones.losses, networks, None)) == set(weights)  # type: ignore[arg-type]
     none = ones.changed({f"losses.{name}": 0.0 for name in weights})

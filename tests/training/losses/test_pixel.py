@@ -1,9 +1,9 @@
-"""The pixel loss (Eq. 9)."""
+"""The pixel losses: Eq. 9, and the root mean square error."""
 
 import pytest
 import torch
 
-from memgan.training.losses.pixel import l1_loss
+from memgan.training.losses.pixel import l1_loss, rms_loss
 
 
 def test_l1() -> None:
@@ -32,3 +32,27 @@ def test_l1_can_mind_the_finest_detail_less() -> None:
     assert l1_loss(checks, flat, levels=4, finest=0.25).item() == pytest.approx(0.25 * 0.5 / 4)
     assert l1_loss(blocks, flat, levels=3, finest=0.0).item() == pytest.approx(blocks.mean().item() / 3)
     assert l1_loss(checks, flat, finest=0.5).item() == pytest.approx(0.25)
+
+
+def test_rms_is_the_mean_of_each_faces_root() -> None:
+    truth = torch.zeros(2, 3, 32, 32)
+    restored = truth.clone()
+    restored[0] = 0.5
+    restored[1, :, :16] = 1.0  # half of the pixels
+    assert rms_loss(restored, truth).item() == pytest.approx((0.5 + 0.5**0.5) / 2, rel=1e-5)
+    assert rms_loss(restored.half(), truth.half()).dtype == torch.float32
+
+
+def test_rms_has_a_gradient_where_nothing_is_wrong() -> None:
+    truth = torch.zeros(1, 3, 32, 32)
+    restored = truth.clone().requires_grad_()
+    rms_loss(restored, truth).backward()
+    assert restored.grad is not None and torch.equal(restored.grad, truth)
+
+
+def test_rms_prefers_the_mean_and_l1_the_median() -> None:
+    truths = torch.zeros(1, 3, 40, 40)
+    truths[..., :10] = 1.0  # one truth in four
+    guesses = [torch.full_like(truths, value) for value in (0.0, 0.25)]
+    assert rms_loss(guesses[1], truths) < rms_loss(guesses[0], truths)
+    assert l1_loss(guesses[0], truths) < l1_loss(guesses[1], truths)
