@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny import save_tiny_weights
 
+from memgan import draw_heat_map
 from memgan.faces import create_detector
 from memgan.image import load_picture
 
@@ -31,7 +32,14 @@ def run(weights, monkeypatch):
 
 
 def test_every_script_is_tested_and_short():
-    assert SCRIPTS == ["contact_sheet.py", "custom_detector.py", "faces_only.py", "gfpgan_style.py", "restore.py"]
+    assert SCRIPTS == [
+        "contact_sheet.py",
+        "custom_detector.py",
+        "faces_only.py",
+        "fidelity_and_map.py",
+        "gfpgan_style.py",
+        "restore.py",
+    ]
     for name in SCRIPTS:
         assert len((EXAMPLES / name).read_text(encoding="utf-8").splitlines()) <= 40, name
 
@@ -81,6 +89,25 @@ def test_contact_sheet_shows_every_face_before_and_after(monkeypatch, tmp_path, 
     kept = load_picture(EXAMPLES / "before_after.jpg").rgb
     after = np.r_[256:512, 768:1024]
     assert np.abs(sheet[after].astype(float) - kept[after]).mean() < 1.45
+
+
+@pytest.mark.slow
+def test_the_sheet_of_the_dial_and_the_map(monkeypatch, tmp_path, capsys):
+    photo = EXAMPLES / "photos" / "prints_on_a_table.jpg"
+    monkeypatch.setattr("sys.argv", ["fidelity_and_map.py", str(photo), str(tmp_path / "sheet.png")])
+    script = runpy.run_path(str(EXAMPLES / "fidelity_and_map.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("expected identity distance 0.") == 3
+    sheet = load_picture(tmp_path / "sheet.png").rgb.astype(float)
+    assert sheet.shape == (768, 1280, 3)
+    faces = script["vivid"].faces
+    for row, face in enumerate(faces):
+        before, vivid, _, faithful, drawn = np.split(sheet[256 * row : 256 * (row + 1)], 5, axis=1)
+        for shown, wanted in ((before, face.crop), (vivid, face.restored), (drawn, draw_heat_map(face))):
+            assert np.abs(shown - wanted.reshape(256, 2, 256, 2, 3).mean((1, 3))).max() <= 1
+        assert np.abs(np.diff(faithful, axis=1)).mean() < np.abs(np.diff(vivid, axis=1)).mean()  # softer
+    # The one that the README shows is of the embedded weights: else draw it again.
+    kept = load_picture(EXAMPLES / "fidelity_and_map.jpg").rgb
+    assert np.abs(sheet[:, 256:] - kept[:, 256:]).mean() < 1.45
 
 
 def test_custom_detector_points_at_the_face_that_the_embedded_one_finds(run, tmp_path):
