@@ -26,9 +26,9 @@ class PerFace:
         numbers = [self.rest] * count
         for index, value in self.values:
             if index >= count:
-                there = f"faces 0 to {count - 1}" if count > 1 else "face 0" if count else "no face"
+                there = f"the faces 0 to {count - 1}" if count > 1 else "face 0 alone" if count else "no face"
                 raise FaceIndexError(
-                    f"{name} names face {index}, and in this picture there is {there} to restore: leave the index out, "
+                    f"{name} names face {index}, and this picture has {there} to restore: leave the index out, "
                     "or give one number for all faces."
                 )
             numbers[index] = value
