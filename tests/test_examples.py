@@ -71,6 +71,7 @@ def test_faces_only(run, tmp_path):
     assert width == 3 * height
 
 
+@pytest.mark.slow
 def test_contact_sheet_shows_every_face_before_and_after(monkeypatch, tmp_path, capsys):
     photos = [EXAMPLES / "photos" / name for name in sorted(PHOTOS)]
     monkeypatch.setattr("sys.argv", ["contact_sheet.py", str(tmp_path / "sheet.png"), *map(str, photos)])

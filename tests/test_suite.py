@@ -35,6 +35,7 @@ def test_network(): pass
         (("-m", "network"), "1 passed, 2 deselected"),
     ],
 )
+@pytest.mark.slow
 def test_which_tests_run(options: tuple[str, ...], outcome: str, tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     shutil.copy(CONFTEST, tmp_path / "tests")
@@ -45,6 +46,7 @@ def test_which_tests_run(options: tuple[str, ...], outcome: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("options", "expected"), [((), "None"), (("--fuzz-seconds", "2.5"), "2.5")])
+@pytest.mark.slow
 def test_how_long_fuzzers_run(options: tuple[str, ...], expected: str, tmp_path: Path) -> None:
     shutil.copy(CONFTEST, tmp_path)
     (tmp_path / "test_sample.py").write_text(f"def test_it(fuzz_seconds): assert fuzz_seconds == {expected}")

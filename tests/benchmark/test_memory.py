@@ -96,6 +96,7 @@ class TestScaling:
         scaling = Scaling((Mark(1, 2.0, None), Mark(3, 3.0, None)), ())
         assert scaling.seconds_per_picture == [(1, 2.0), (3, 0.5)]
 
+    @pytest.mark.slow
     def test_a_run(self, tmp_path, capsys):
         figures, plot = tmp_path / "scaling.json", tmp_path / "scaling.png"
         arguments = ["--only", "scaling", "--pictures", "4", "--threads", "1", "-o", str(figures), "--plot", str(plot)]

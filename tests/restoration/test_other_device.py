@@ -93,6 +93,7 @@ def test_degradations_and_changes_of_clean_faces() -> None:
             assert found.is_cuda and found.isfinite().all(), name
 
 
+@pytest.mark.slow
 def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accelerate import Accelerator
 
@@ -151,6 +152,7 @@ def test_a_whole_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert list((tmp_path / "run" / "samples").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_papers_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accelerate import Accelerator
 
@@ -189,6 +191,7 @@ def test_a_restorer(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cuda")
+@pytest.mark.slow
 def test_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     weights = save_tiny_weights(tmp_path / "tiny.safetensors")
     faces = write_faces(tmp_path / "faces", size=32)

@@ -17,6 +17,7 @@ from memgan.training.ablation import CASES, CaseResult, ablate, ablation_table
 from memgan.training.step import Trainer
 
 
+@pytest.mark.slow
 def test_the_command_trains_all_cases_and_prints_them_beside_the_paper_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

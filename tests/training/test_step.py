@@ -211,6 +211,7 @@ def test_window_training_reaches_all_parts() -> None:
         assert parameter.grad is not None, name
 
 
+@pytest.mark.slow
 def test_matching_the_prior_teaches_its_latent_code_and_features() -> None:
     torch.manual_seed(0)
     prior = random_prior_faces()
