@@ -108,7 +108,8 @@ def _described(
 ) -> "tuple[Config, dict[str, Tensor], dict[str, str], Path]":
     """What :func:`read_kind` gives of a file that is read already."""
     copy = _entries_in(path, state[HEADER_TENSOR]) if HEADER_TENSOR in state else {}
-    found = kind_of(_completed(header, copy))
+    entries = _completed(header, copy)
+    found = kind_of(entries)
     if found != kind and (CONFIG_KEY in header or CONFIG_KEY in copy):
         raise WeightsError(f"{path} holds a network of the kind {found!r}; give one of the kind {kind!r}.")
     config = _config_of(path, header, copy, parse)
@@ -117,7 +118,6 @@ def _described(
         for name, tensor in state.items()
         if name != HEADER_TENSOR
     }
-    entries = _completed(header, copy)
     metadata = {_FORMER_KEYS.get(key, key): text for key, text in entries.items() if key not in _RESERVED_KEYS}
     return config, tensors, metadata, path
 

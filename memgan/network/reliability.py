@@ -165,14 +165,6 @@ class ReliabilityNet(nn.Module):
             log_error = self.error(x) + self.direct(clues) + 2
             return RawEstimate(log_error[:, 0], F.softplus(distance - 1), odds - 2)
 
-    def load_checked(self, state: Mapping[str, Tensor]) -> None:
-        """Load a full state strictly.
-
-        Raises:
-            StateMismatchError: naming missing, unexpected and misshapen tensors.
-        """
-        load_checked(self, self.config.name, state)
-
 
 def build_reliability(config: ReliabilityConfig, state: Mapping[str, Tensor] | None = None) -> ReliabilityNet:
     """An estimator with the tensors of a weight file, or fresh ones.
@@ -182,7 +174,7 @@ def build_reliability(config: ReliabilityConfig, state: Mapping[str, Tensor] | N
     """
     network = ReliabilityNet(config)
     if state is not None:
-        network.load_checked(state)
+        load_checked(network, config.name, state)
     return network
 
 

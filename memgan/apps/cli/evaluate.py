@@ -306,8 +306,11 @@ def _restorers(
     restorers: dict[str, Restorer] = {name: functools.partial(run, network) for name, network in networks.items()}
     if args.alternatives:
         for dial, names in list(dials.items()):
-            vivid, faithful = (restorers[names[fidelities.index(end)]] for end in (0, 1))
-            blends = {f"{dial} blend {_text(f)}": functools.partial(_blended, vivid, faithful, f) for f in fidelities}
+            ends = {end: restorers[names[fidelities.index(end)]] for end in (0.0, 1.0)}
+            blends = {
+                f"{dial} blend {_text(f)}": ends.get(f) or functools.partial(_blended, ends[0], ends[1], f)
+                for f in fidelities
+            }
             means = {
                 f"{name} mirror": functools.partial(run_network, networks[name], self_ensemble=True) for name in names
             }
