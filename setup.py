@@ -33,6 +33,10 @@ OPENVINO = [
     "openvino>=2026.4",  # some before give wrong pictures, or end the process where a kept network opens
 ]
 HEIC = ["pillow-heif>=1"]  # earlier ones take over AVIF too where another library asks them to
+VIDEO = [
+    "av>=17.1",  # colors of 10 bit and full range are right from 17 on; 17.1 writes rotations
+    "scipy>=1.11",
+]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
     "scipy>=1.11",
@@ -105,7 +109,8 @@ setup(
         "heic": HEIC,
         "onnx": ONNX,
         "openvino": OPENVINO,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *OPENVINO, *TEST],
+        "video": VIDEO,
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *OPENVINO, *VIDEO, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.apps.cli.main:main"]},
 )

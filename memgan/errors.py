@@ -24,6 +24,10 @@ class ImageError(MemGANError, ValueError):
     """A picture cannot be read, is empty, too large, not finite or of an unsupported type."""
 
 
+class FilmError(ImageError):
+    """A film cannot be read, or has nothing that can be restored."""
+
+
 class OutputError(MemGANError, OSError):
     """A result cannot be written where it was asked for."""
 

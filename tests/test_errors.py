@@ -18,6 +18,7 @@ PARENTS = {
     "FaceIndexError": (errors.ConfigError,),
     "ShapeError": (errors.MemGANError, ValueError),
     "ImageError": (errors.MemGANError, ValueError),
+    "FilmError": (errors.ImageError,),
     "OutputError": (errors.MemGANError, OSError),
     "DataError": (errors.MemGANError, ValueError),
     "DeviceError": (errors.MemGANError, RuntimeError),
