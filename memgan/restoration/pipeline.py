@@ -236,6 +236,34 @@ class Pipeline:
         return check.run(self.device, self.dtype)
 
     @_isolated
+    def restore_crops(
+        self, crops: Sequence[np.ndarray], fidelities: Sequence[float], options: RestoreOptions
+    ) -> list[np.ndarray]:
+        """What the network makes of aligned faces, (S, S, 3) uint8 RGB each, at the setting of the dial of each."""
+        outputs: dict[int, np.ndarray] = {}
+        for fidelity in dict.fromkeys(fidelities):  # each network runs once
+            network, dtype = self._network_at(fidelity)
+            some = [number for number, own in enumerate(fidelities) if own == fidelity]
+            found = restore_crops(
+                network,
+                [crops[number] for number in some],
+                device=self.device,
+                max_batch=options.max_batch,
+                dtype=dtype,
+                self_ensemble=options.self_ensemble,
+            )
+            outputs.update(zip(some, found, strict=True))
+        return [outputs[number] for number in range(len(crops))]
+
+    def _network_at(self, fidelity: float) -> tuple[nn.Module, torch.dtype]:
+        """The network at a setting of the dial, and what it runs in."""
+        if fidelity == 0:
+            return self.network, self.settled_dtype
+        network, check = self._check_dial().at(fidelity, self.device)
+        # Between the ends the same layers compute on numbers of the same size: nothing new about the device.
+        return network, check.settled(self.device, self.dtype) if fidelity == 1 else self.settled_dtype
+
+    @_isolated
     def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
@@ -277,28 +305,19 @@ class Pipeline:
         for task in tasks:
             task.outputs = [face.crop for face in task.faces]
             task.reliability = [None] * len(task.faces)
-        # By setting, whatever picture they are in: each network runs once.
-        groups: dict[float, list[tuple[_Task, int]]] = {}
-        for task in tasks:
-            for number in task.degraded:
-                groups.setdefault(task.fidelities[number], []).append((task, number))
-        for fidelity, group in groups.items():
-            network, dtype = self.network, self.settled_dtype
-            if fidelity > 0:
-                network, check = self._check_dial().at(fidelity, device)
-                # Between the ends the same layers compute on numbers of the same size: nothing new about the device.
-                dtype = check.settled(device, self.dtype) if fidelity == 1 else dtype
-            crops = [task.faces[number].crop for task, number in group]
-            outputs = restore_crops(
-                network, crops, device=device, max_batch=size, dtype=dtype, self_ensemble=options.self_ensemble
-            )
-            for (task, number), output in zip(group, outputs, strict=True):
-                task.outputs[number] = output
-            if options.reliability:
-                estimator = self._check_estimator()
-                found = estimator.estimate(crops, outputs, fidelity, device=device, max_batch=size)
-                for (task, number), estimate in zip(group, found, strict=True):
-                    task.reliability[number] = estimate
+        places = [(task, number) for task in tasks for number in task.degraded]
+        crops = [task.faces[number].crop for task, number in places]
+        fidelities = [task.fidelities[number] for task, number in places]
+        outputs = self.restore_crops(crops, fidelities, options)
+        for (task, number), output in zip(places, outputs, strict=True):
+            task.outputs[number] = output
+        for fidelity in dict.fromkeys(fidelities) if options.reliability else ():
+            some = [number for number, own in enumerate(fidelities) if own == fidelity]
+            before, after = ([pictures[number] for number in some] for pictures in (crops, outputs))
+            found = self._check_estimator().estimate(before, after, fidelity, device=device, max_batch=size)
+            for number, estimate in zip(some, found, strict=True):
+                task, place = places[number]
+                task.reliability[place] = estimate
         crops = [face.crop for task in tasks for face in task.faces]
         maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
         if options.evidence:
