@@ -31,7 +31,7 @@ def choose_faces(
     left_alone = [LeftAlone(face, "doubtful") for face in doubtful]
     faces = []
     for face in found:
-        reason = _reason_against(face, options)
+        reason = reason_against(face, options)
         if reason is None:
             faces.append(face)
         else:
@@ -44,7 +44,8 @@ def choose_faces(
     return chosen, left_alone + [LeftAlone(face, "not chosen") for face in faces if face not in chosen]
 
 
-def _reason_against(face: Face, options: RestoreOptions) -> str | None:
+def reason_against(face: Face, options: RestoreOptions) -> str | None:
+    """Why the options leave out a face, in the words of :class:`LeftAlone`; ``None``: they do not."""
     if options.score_threshold is not None and face.score < options.score_threshold:
         return "doubtful"
     if face.eye_distance < options.min_eye_distance or face.size < options.min_face_size:
