@@ -52,6 +52,7 @@ def paste(
     grain: float = 0.0,
     grain_seed: int = 0,
     inplace: bool = False,
+    exact: bool = True,
 ) -> np.ndarray:
     """Blend one restored face into a picture.
 
@@ -76,6 +77,7 @@ def paste(
             :func:`~memgan.faces.harmonize.missing_grain`.
         grain_seed: of that noise.
         inplace: change ``canvas`` itself, so that a large one is not copied for every face.
+        exact: see :func:`~memgan.faces.warp.warp`; for films ``False``.
 
     Returns:
         An array like ``canvas``, rounded and clipped; pixels outside the crop's square are unchanged.
@@ -107,7 +109,7 @@ def paste(
         planes = (red * weight, green * weight, blue * weight, amount)
     base = (restored if crop is None else crop).astype(np.float32)
     seen = None if alpha is None else alpha[top:bottom, left:right] > 0
-    _blend(canvas[top:bottom, left:right], cv2.merge(planes), base, matrix, grain, grain_seed, seen)
+    _blend(canvas[top:bottom, left:right], cv2.merge(planes), base, matrix, grain, grain_seed, seen, exact=exact)
     return canvas
 
 
@@ -127,6 +129,8 @@ def _blend(
     grain: float,
     grain_seed: int,
     seen: np.ndarray | None,
+    *,
+    exact: bool,
 ) -> None:
     """Put the face into the part of the canvas under it, strip by strip.
 
@@ -135,7 +139,7 @@ def _blend(
         layers: (S, S, 4) float32: the masked change of the channels, and how much of ``patch`` gives way to ``base``.
         base: (S, S, 3) float32, the crop in levels of 255.
         matrix: (2, 3), from the crop's coordinates to those of ``patch``.
-        grain, grain_seed: see :func:`paste`.
+        grain, grain_seed, exact: see :func:`paste`.
         seen: (H, W) bool, where the surroundings can be seen; ``None``: everywhere.
     """
     height, width = patch.shape[:2]
@@ -144,8 +148,8 @@ def _blend(
     @functools.lru_cache(maxsize=1)  # a small face is one strip, made once
     def part(first: int, last: int) -> _Part:
         moved = matrix - [[0, 0, 0], [0, 0, first]]
-        change = warp(layers, moved, width, last - first, cv2.BORDER_CONSTANT)
-        below = warp(base, moved, width, last - first, cv2.BORDER_REPLICATE)
+        change = warp(layers, moved, width, last - first, cv2.BORDER_CONSTANT, exact=exact)
+        below = warp(base, moved, width, last - first, cv2.BORDER_REPLICATE, exact=exact)
         if seen is not None:
             change *= seen[first:last, :, None]
         return _blended(patch[first:last], change, below, unit)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 
 _SUPERSAMPLING = 2
+_FILTER = 0.5  # standard deviation, in target pixels, of what a filter takes away besides the interpolation
+_LEAST_FILTER = 0.2  # in source pixels: a narrower one is no filter any more
 
 
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
@@ -36,13 +38,22 @@ def square_bounds(matrix: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndar
     return np.floor(corners.min(axis=0)).astype(np.int64), np.ceil(corners.max(axis=0)).astype(np.int64)
 
 
-def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height: int, border: int) -> np.ndarray:
+def warp(
+    source: np.ndarray,
+    target_from_source: np.ndarray,
+    width: int,
+    height: int,
+    border: int,
+    *,
+    exact: bool = True,
+) -> np.ndarray:
     """Resample ``source`` on a grid of ``width`` x ``height`` pixels; shrinking averages, enlarging is bicubic.
 
     Args:
         source: (H, W) or (H, W, C), C at most 4, uint8, uint16 or float32.
         target_from_source: (2, 3) matrix that sends source coordinates to target coordinates.
         border: OpenCV border mode for what lies outside the source (constant: zero).
+        exact: average over target pixels. ``False``: filter the source instead, which takes a third of the time.
 
     Returns:
         (height, width) or (height, width, C) of the source's type.
@@ -59,8 +70,14 @@ def warp(source: np.ndarray, target_from_source: np.ndarray, width: int, height:
             shrink = rescale_affine(np.eye(2, 3), small_width / source.shape[1], small_height / source.shape[0])
             source = cv2.resize(source, (small_width, small_height), interpolation=cv2.INTER_AREA)
             matrix = compose_affine(matrix, invert_affine(shrink))
-        fine = _SUPERSAMPLING
-        matrix = rescale_affine(matrix, fine, fine)
+        if exact:
+            fine = _SUPERSAMPLING
+            matrix = rescale_affine(matrix, fine, fine)
+        else:
+            scale = min(math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))), 1.0)
+            sigma = _FILTER * math.sqrt(1 / scale**2 - 1)
+            if sigma >= _LEAST_FILTER:
+                source = cv2.GaussianBlur(source, (0, 0), sigma)
     height_one, width_one = (int(side == 1) for side in source.shape[:2])
     if border == cv2.BORDER_REFLECT_101 and (height_one or width_one):
         # OpenCV 5 never returns from mirroring a single row or column; two equal ones are the same picture.
