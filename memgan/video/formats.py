@@ -1,5 +1,7 @@
 """Lists the endings of films. Loads nothing."""
 
+from memgan.video.options import VideoOptions
+
 FILM_SUFFIXES = frozenset(
     (
         *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2"),
@@ -9,3 +11,19 @@ FILM_SUFFIXES = frozenset(
     )
 )
 """In lower case, with dot. GIF, WebP and APNG are pictures with several pages."""
+
+WRITTEN_SUFFIXES = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2"),
+        *(".mkv", ".webm", ".avi"),
+        *(".mts", ".m2ts", ".ts"),
+    )
+)
+"""Of the films that can be written; others become Matroska files."""
+
+
+def result_suffix(suffix: str, options: VideoOptions) -> str:
+    """Ending of a result's name, of a film with this ending (in lower case, with dot)."""
+    if options.container != "auto":
+        return f".{options.container}"
+    return suffix if suffix in WRITTEN_SUFFIXES else ".mkv"

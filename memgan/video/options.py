@@ -67,6 +67,15 @@ class VideoOptions:
     frames: str | None = option(
         None, "restore frame A, counted from 0, to the one before B, and write only these", group="films", metavar="A:B"
     )
+    steadiness: float = option(
+        0.0,
+        "how much of a restored face is kept from frame to frame where only motion changes it, from 0, each frame for "
+        "itself, to 1 (default: 0)",
+        group="films",
+        metavar="S",
+        low=0,
+        high=1,
+    )
     every: int = option(
         1,
         "run the network on every Nth frame of a face and carry its detail to those between (default: 1)",

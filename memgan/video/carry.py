@@ -1,0 +1,125 @@
+"""Carries the restored picture of a face from frame to frame, along with the face's own motion."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+_FLOW_SIDE = 256  # pixels of the pictures in which motion is looked for: finer ones only add noise to it
+_FLOW_SMOOTH = 2.0  # of them: what stands still between noisy pixels has no motion of its own
+_CHANGE = 10.0  # levels of 255 by which a frame may differ from what was carried before that counts for little
+_NEIGHBORHOOD = 1 / 32  # of the crop's side, over which that is averaged
+_LOW = 16  # blocks along a side of the crop: of light and color, what varies over so many follows the frame
+_LEAST = 1e-3
+
+
+class KeyFace(NamedTuple):
+    """A face of a frame that the network saw."""
+
+    frame: int
+    """Its number."""
+    crop: np.ndarray
+    """(S, S, 3) uint8 RGB, aligned, before."""
+    output: np.ndarray
+    """(S, S, 3) uint8 RGB, after."""
+
+
+def carry(crop: np.ndarray, frame: int, keys: Sequence[KeyFace]) -> np.ndarray:
+    """What the network would make of a face, from what it made of the same face shortly before and after.
+
+    Each of the restored pictures is moved along with the face's motion, and counts the more, pixel by pixel, the nearer
+    it is in time and the more its own input, moved the same way, looks like this one. Where none does (a mouth has
+    opened, a hand has come), the input stays.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB, aligned.
+        frame: its number.
+        keys: one or two.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    total = np.full(crop.shape[:2], _LEAST, np.float32)
+    picture = _LEAST * crop.astype(np.float32)
+    alike = np.zeros(crop.shape[:2], np.float32)
+    for key in keys:
+        moved, trust = _moved(key, crop, _places(crop, key.crop))
+        share = trust / max(abs(frame - key.frame), 1)
+        total += share
+        picture += share[:, :, None] * moved
+        alike = np.maximum(alike, trust)
+    picture /= total[:, :, None]
+    return _rounded(crop + alike[:, :, None] * (picture - crop))
+
+
+def steadied(output: np.ndarray, crop: np.ndarray, before: KeyFace, steadiness: float) -> np.ndarray:
+    """A restored face with as much as can be of what was shown before: what the network draws anew is averaged out.
+
+    Args:
+        output: (S, S, 3) uint8 RGB, the network's picture.
+        crop: (S, S, 3) uint8 RGB, what it was made of.
+        before: the face as it was, and as it was shown.
+        steadiness: share of that, 0 to below 1, where nothing has changed but by motion.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    # Motion shows better in the restored pictures: they have no noise.
+    moved, trust = _moved(before, crop, _places(output, before.output))
+    share = np.float32(steadiness) * trust
+    return _rounded(output + share[:, :, None] * (moved - output))
+
+
+def _moved(key: KeyFace, crop: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The restored picture of a key face as it looks in another frame, and how far to believe that.
+
+    Args:
+        key: what is moved.
+        crop: (S, S, 3) uint8 RGB, the other frame's face.
+        places: see :func:`_places`.
+
+    Returns:
+        moved: (S, S, 3) float32 RGB, with the light of the other frame.
+        trust: (S, S) float32, 0 to 1: how much the other frame looks as the key face's own, moved the same way.
+    """
+    before, after = (
+        cv2.remap(one, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101) for one in (key.crop, key.output)
+    )
+    size = len(crop)
+    side = max(3, round(size * _NEIGHBORHOOD))
+    change = cv2.subtract(crop, before, dtype=cv2.CV_32F)
+    differs = cv2.blur(cv2.transform(np.abs(change), np.full((1, 3), 1 / 3, np.float32)), (side, side))
+    light = cv2.resize(cv2.resize(change, (_LOW, _LOW), interpolation=cv2.INTER_AREA), (size, size))
+    return after + light, np.exp(-np.square(differs / np.float32(_CHANGE)))
+
+
+def _places(now: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of a face was in another frame: x and y, (S, S) float32 each.
+
+    They are found by dense inverse search (Kroeger et al., 2016, "Fast optical flow using dense inverse search").
+
+    Args:
+        now, before: (S, S, 3) uint8 RGB.
+    """
+    size = len(now)
+    first, second = (
+        cv2.resize(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY), (_FLOW_SIDE, _FLOW_SIDE), interpolation=cv2.INTER_AREA)
+        for one in (now, before)
+    )
+    still = np.zeros((_FLOW_SIDE, _FLOW_SIDE, 2), np.float32)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(first, second, still)
+    flow = cv2.resize(cv2.GaussianBlur(flow, (0, 0), _FLOW_SMOOTH), (size, size)) * np.float32(size / _FLOW_SIDE)
+    x, y = cv2.split(flow + _grid(size))
+    return x, y
+
+
+def _grid(size: int) -> np.ndarray:
+    """(size, size, 2) float32: x and y of each pixel."""
+    line = np.arange(size, dtype=np.float32)
+    return np.stack(np.meshgrid(line, line), axis=-1)
+
+
+def _rounded(picture: np.ndarray) -> np.ndarray:
+    result: np.ndarray = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return result
