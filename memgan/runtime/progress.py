@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, cast
 from memgan.runtime.streams import LenientStream, one_line
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 # The least time between lines of a log file; a run of a day has no more than one a minute.
 _SECONDS, _SHARE, _LONG_SECONDS = 10.0, 0.05, 60.0
@@ -18,8 +18,9 @@ _shown: "Progress | None" = None  # the bar on the terminal: two at a time would
 class ProgressBar:
     """Progress of one task, written to standard error while the ``with`` block runs.
 
-    On a terminal it is a bar; a second one that starts while the first runs stays hidden. Elsewhere a plain line is
-    written at most every 10 seconds, when a twentieth of the task or a minute has passed. Use by one thread.
+    On a terminal it is a bar; a second one that starts while the first runs stays hidden, or is shown below it if it
+    is a part of it. Elsewhere a plain line is written at most every 10 seconds, when a twentieth of the task or a
+    minute has passed. Use by one thread.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class ProgressBar:
         title: str = "",
         start: int = 0,
         seconds: float | None = None,
+        is_part: bool = False,
+        is_even: bool = True,
         hidden: bool = False,
     ) -> None:
         """Begin to count.
@@ -40,47 +43,66 @@ class ProgressBar:
             start: items that an earlier run has done.
             seconds: time from now on after which the task ends even if items are left; the total that is shown is what
                 the time will suffice for.
+            is_part: whether this is the progress of one item of the bar that is shown already.
+            is_even: whether the items take about the same time; if not, neither a rate nor the time left is shown.
         """
         self._total, self._unit, self._title, self._start, self._note = total, unit, title, start, ""
-        self._seconds = seconds
+        self._seconds, self._is_part, self._is_even = seconds, is_part, is_even
         self._hidden, self._stream = hidden or sys.stderr is None, LenientStream(sys.stderr)
         self._done = self._done_written = start
         self._began = self._written = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: tuple[Progress, TaskID] | None = None
 
     def __enter__(self) -> "ProgressBar":
         global _shown
         if self._hidden or not self._stream.isatty() or os.environ.get("TERM") == "dumb":
             return self
-        self._hidden = _shown is not None
+        self._is_part = self._is_part and _shown is not None
+        self._hidden = _shown is not None and not self._is_part
         if not self._hidden:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            title, status = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[status]}"))
-            to_terminal = LenientStream(sys.stdout).isatty()  # a pipe gets what is printed
-            columns = (title, BarColumn(), status, TimeElapsedColumn())
-            self._bar = _shown = Progress(
-                *columns, console=Console(file=cast(IO[str], self._stream)), redirect_stdout=to_terminal
-            )
-            self._bar.add_task(self._title, total=self._total, completed=self._done, status=self._status())
-            self._bar.start()
+            if _shown is None:
+                _shown = self._new_bar()
+                _shown.start()
+            title = one_line(self._title)
+            task = _shown.add_task(title, total=self._total, completed=self._done, status=self._status())
+            self._bar = _shown, task
         return self
+
+    def _new_bar(self) -> "Progress":
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        title, status = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[status]}"))
+        to_terminal = LenientStream(sys.stdout).isatty()  # a pipe gets what is printed
+        columns = (title, BarColumn(), status, TimeElapsedColumn())
+        return Progress(*columns, console=Console(file=cast(IO[str], self._stream)), redirect_stdout=to_terminal)
 
     def __exit__(self, *error: object) -> None:
         global _shown
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = _shown = None
+            bar, task = self._bar
+            self._bar = None
+            if self._is_part:
+                bar.remove_task(task)
+            else:
+                bar.stop()
+                _shown = None
         elif self._start < self._done_written < self._done and not self._hidden:
             self._write_line()  # what has lines gets a last one
 
-    def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Count ``count`` items more; ``note`` replaces the words at the end of the line."""
+    def advance(self, count: int = 1, note: str | None = None, *, total: int | None = None) -> None:
+        """Count ``count`` items more.
+
+        Args:
+            note: replaces the words at the end of the line.
+            total: replaces the number of items in all, which was not known, or not right.
+        """
         self._done += count
+        self._total = self._total if total is None else total
         self._note = self._note if note is None else note
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done, total=self._expected(), status=self._status())
+            bar, task = self._bar
+            bar.update(task, completed=self._done, total=self._expected(), status=self._status())
         elif not self._hidden:
             waited, done = time.monotonic() - self._written, self._done - self._done_written
             total = self._expected()
@@ -112,7 +134,7 @@ class ProgressBar:
         in_bytes = self._unit == "B"
         count = "/".join(f"{amount / 1e6:.1f}" if in_bytes else str(amount) for amount in amounts)
         words = [f"{count} {'MB' if in_bytes else self._unit}"]
-        if rate > 0:
+        if rate > 0 and self._is_even:
             slow = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
             words.append(f"{rate / 1e6:.1f} MB/s" if in_bytes else slow)
             if total is not None:

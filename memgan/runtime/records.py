@@ -76,6 +76,8 @@ class Row:
     faces: Sequence[Mapping[str, Any]] = ()
     left_alone: Sequence[Mapping[str, Any]] = ()
     """What looked like a face and was not restored, with the reason."""
+    film: Mapping[str, Any] | None = None
+    """Of a film: ``frames``, ``tracks``, and ``problems``, the damage that was found in it."""
     notes: Sequence[str] = ()
     """What is odd about the input, or was dropped."""
     seconds: float = 0.0

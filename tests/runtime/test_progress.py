@@ -99,6 +99,34 @@ def test_a_terminal_gets_a_bar_and_lines_above_it(monkeypatch: pytest.MonkeyPatc
     assert "tiles" not in text, "one bar at a time"
 
 
+def test_a_part_has_a_bar_below_and_leaves_the_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    with ProgressBar(3, unit="films") as bar:
+        with ProgressBar(20, unit="frames", title="a\n.mp4", is_part=True) as part:
+            part.advance(10)
+            part.advance(10, total=30)
+            shown = module._shown
+            assert shown is not None
+            shown.refresh()
+        assert module._shown is shown and len(shown.tasks) == 1
+        bar.advance(3)
+    text = terminal.getvalue()
+    assert "20/30 frames" in text and "a\\n.mp4" in text and "3/3 films" in text
+    assert module._shown is None
+
+
+def test_a_part_of_nothing_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_terminal(monkeypatch)
+    with ProgressBar(2, unit="frames", is_part=True) as bar:
+        bar.advance(2)
+    assert "2/2 frames" in terminal.getvalue() and module._shown is None
+
+
+def test_items_that_differ_have_no_rate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    count_to(1, tick=11.0, monkeypatch=monkeypatch, unit="films", is_even=False)
+    assert capsys.readouterr().err == "1/1 films, 0:11 elapsed\n"
+
+
 def test_a_bar_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = on_terminal(monkeypatch)
     with pytest.raises(ValueError, match="x"), ProgressBar(3):

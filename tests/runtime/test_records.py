@@ -35,6 +35,14 @@ def test_a_row_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert Row.from_line(line) == written
 
 
+def test_what_is_known_of_a_film_comes_back_and_older_rows_know_nothing() -> None:
+    film = {"frames": 9, "tracks": [{"number": 0, "frames": [0, 8]}], "problems": ["cut off"]}
+    values = row("a.mp4", film=film).as_json()
+    assert Row.from_line(json.dumps(values).encode()) == row("a.mp4", film=film)
+    del values["film"]
+    assert Row.from_line(json.dumps(values).encode()) == row("a.mp4")
+
+
 def test_done_means_that_the_outputs_are_there_and_still_its_own(tmp_path: Path) -> None:
     records = Records(tmp_path)
     first = row(outputs=(write(tmp_path, "r", "12"), write(tmp_path, "f", "123")))

@@ -11,7 +11,7 @@ _REASONS = {
     ("--draw_box",): "would draw into the result; --report FILE gives the boxes of all faces",
     ("--face_upsample",): "would enlarge faces by a second network; here they have the detail that theirs draws, up to "
     "512 px",
-    ("--save_video_fps",): "is for videos, which are not read; restore their frames as pictures",
+    ("--save_video_fps",): "would give all frames the same time; here the frames of a film keep theirs",
 }
 """What each of these options does there, and what to do here."""
 FOREIGN_WORDS = tuple(word for words in _REASONS for word in words)

@@ -1,4 +1,4 @@
-"""Finds the pictures that a command works on, and says which files it leaves out and why."""
+"""Finds the pictures and films that a command works on, and says which files it leaves out and why."""
 
 import heapq
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from memgan.apps.cli.film_content import SHARED_SUFFIXES, has_film
 from memgan.apps.cli.names import FOLDERS, labels
 from memgan.runtime.records import RECORDS_NAME, is_records_folder
 
@@ -37,13 +38,14 @@ _KINDS = {
 }
 
 
-class InputPicture(NamedTuple):
+class InputFile(NamedTuple):
     """A file to work on."""
 
     path: Path
     """As it was given."""
     name: PurePath
     """Relative path that the names of its results are made of."""
+    is_film: bool = False
 
 
 class LeftOut(NamedTuple):
@@ -54,7 +56,7 @@ class LeftOut(NamedTuple):
     kind: str = ""
     """Its suffix, if that is why."""
     is_problem: bool = False
-    """It was named on purpose, or should be a picture."""
+    """It was named on purpose, or should be a picture or a film."""
     is_usual: bool = False
     """Nobody expects it to be taken: it is only listed."""
 
@@ -67,19 +69,22 @@ class _Root(NamedTuple):
     """Absolute: the folder given, or that of the file given."""
     file: str | None = None
     """Name of the file given."""
+    is_film: bool = False
 
 
 class Inputs:
-    """The pictures that the arguments of a command mean; looked for anew by each loop, so that none has to be kept.
+    """The files that the arguments of a command mean; looked for anew by each loop, so that none has to be kept.
 
-    Files are taken whatever their suffix (they were named on purpose); of folders those with ``suffixes``, but no
-    hidden ones, no caches of file managers and no results of earlier runs. Each counts once, under the name that was
-    given, also if it is a link. A picture's name is its path relative to the folder that was given; if another one
-    that was given has the same, the names of the folders come in front.
+    Files are taken whatever their suffix (they were named on purpose); of folders those with ``suffixes`` or
+    ``films``, but no hidden ones, no caches of file managers and no results of earlier runs. Each counts once, under
+    the name that was given, also if it is a link. A file's name is its path relative to the folder that was given; if
+    another one that was given has the same, the names of the folders come in front.
 
     Args:
         paths: files and folders.
-        suffixes: in lower case, with dot.
+        suffixes: of pictures, in lower case, with dot.
+        films: suffixes of films. A file that was named is a film too if it has none of all these and its content is.
+        film_problem: why films are left out; ``None``: they are taken.
         recursive: also look into folders of folders. Links to folders outside are followed once.
         own: folders of this command's results, which are no inputs.
     """
@@ -89,10 +94,13 @@ class Inputs:
         paths: Iterable[Path],
         suffixes: Collection[str],
         *,
+        films: Collection[str] = (),
+        film_problem: str | None = None,
         recursive: bool = False,
         own: Sequence[Path] = (),
     ) -> None:
         self._suffixes, self._recursive = frozenset(suffixes), recursive
+        self._films, self._film_problem = frozenset(films), film_problem
         self._own = {os.path.realpath(folder) for folder in own}
         self._arguments: list[_Root | LeftOut] = list(map(self._argument, dict.fromkeys(paths)))
         roots = [one for one in self._arguments if isinstance(one, _Root)]
@@ -102,7 +110,7 @@ class Inputs:
         every = list(map(PurePath, dict.fromkeys(root.folder for root in roots)))
         self._labels = labels(every) if len(every) > 1 else {}
 
-    def __iter__(self) -> Iterator[InputPicture | LeftOut]:
+    def __iter__(self) -> Iterator[InputFile | LeftOut]:
         """In the order of ``paths``; within a folder sorted, its files before its folders."""
         seen: set[tuple[str, str | None]] = set()
         for root in self._arguments:
@@ -114,16 +122,21 @@ class Inputs:
                 continue  # given twice, or a part of another folder that is given
             seen.add((root.folder, root.file))
             if root.file is not None:
-                yield InputPicture(root.given, self._name(root, PurePath(root.file)))
+                if root.is_film and self._film_problem is not None:
+                    yield LeftOut(root.given, self._film_problem, is_problem=True)
+                else:
+                    yield InputFile(root.given, self._name(root, PurePath(root.file)), root.is_film)
                 continue
             found = False
             for one in self._walk(root):
-                found = found or isinstance(one, InputPicture)
+                found = found or isinstance(one, InputFile)
                 yield one
             if not found:
                 hint = "" if self._recursive else "; --recursive looks into its folders too"
-                known = " ".join(sorted(self._suffixes))
-                yield LeftOut(root.given, f"no pictures in this folder ({known}){hint}", is_problem=True)
+                has_films = bool(self._films) and self._film_problem is None
+                known = " ".join(sorted(self._suffixes | (self._films if has_films else frozenset())))
+                kinds = "pictures or films" if has_films else "pictures"
+                yield LeftOut(root.given, f"no {kinds} in this folder ({known}){hint}", is_problem=True)
 
     def _argument(self, path: Path) -> _Root | LeftOut:
         """What one argument is."""
@@ -139,7 +152,9 @@ class Inputs:
         if stat.S_ISDIR(mode):
             return _Root(path, absolute)
         if stat.S_ISREG(mode):
-            return _Root(path, *os.path.split(absolute))
+            suffix = _suffix(absolute)
+            is_film = suffix in self._films or (bool(self._films) and suffix not in self._suffixes and has_film(path))
+            return _Root(path, *os.path.split(absolute), is_film)
         return LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; copy what it gives into a file", "", True)
 
     def _takes(self, folder: str, path: str) -> bool:
@@ -152,7 +167,15 @@ class Inputs:
             folders, name = [*folders, name], ""
         if (folders and not self._recursive) or any(_is_passed_over(part) for part in folders):
             return False
-        return is_folder or (not _is_passed_over(name) and PurePath(name).suffix.lower() in self._suffixes)
+        if is_folder or _is_passed_over(name):
+            return is_folder
+        is_film = self._is_film(path)
+        return (is_film and self._film_problem is None) or (not is_film and _suffix(name) in self._suffixes)
+
+    def _is_film(self, path: str) -> bool:
+        """Whether a file of a folder is one."""
+        suffix = _suffix(path)
+        return suffix in self._films and (suffix not in SHARED_SUFFIXES or has_film(path))
 
     def _name(self, root: _Root, relative: PurePath) -> PurePath:
         """The path relative to the root; if another root has the same one, with the root's name in front."""
@@ -165,7 +188,7 @@ class Inputs:
             elsewhere = any(os.path.isfile(os.path.join(folder, name)) for folder in others)
         return self._labels[PurePath(root.folder)] / relative if elsewhere else relative
 
-    def _walk(self, root: _Root) -> Iterator[InputPicture | LeftOut]:
+    def _walk(self, root: _Root) -> Iterator[InputFile | LeftOut]:
         """What lies in a folder that was given."""
         followed = [os.path.realpath(root.folder)]  # nothing in them is looked at through a link
         waiting = [PurePath()]
@@ -191,21 +214,24 @@ class Inputs:
                 reason = f"cannot be listed ({error.strerror}); check its permissions"
                 yield LeftOut(here, reason, is_problem=True)
 
-    def _file(self, root: _Root, folder: PurePath, entry: "os.DirEntry[str]") -> InputPicture | LeftOut:
-        path, suffix = root.given / folder / entry.name, PurePath(entry.name).suffix.lower()
+    def _file(self, root: _Root, folder: PurePath, entry: "os.DirEntry[str]") -> InputFile | LeftOut:
+        path, suffix = root.given / folder / entry.name, _suffix(entry.name)
         if (
             _is_passed_over(entry.name) or entry.name == RECORDS_NAME
         ):  # other programs' notes about pictures, not pictures
             return LeftOut(path, "hidden, or of a file manager", is_usual=True)
-        if suffix not in self._suffixes:
+        is_film = self._is_film(entry.path)
+        if not is_film and suffix not in self._suffixes:
             return LeftOut(path, "file of another type", suffix or "without suffix")
+        if is_film and self._film_problem is not None:
+            return LeftOut(path, self._film_problem)
         try:
             mode = entry.stat().st_mode
         except OSError as error:
             return LeftOut(path, _why_unreadable(entry.path, error), is_problem=True)
         if not stat.S_ISREG(mode):
             return LeftOut(path, f"is {_KINDS.get(stat.S_IFMT(mode), 'no file')}")
-        return InputPicture(path, self._name(root, folder / entry.name))
+        return InputFile(path, self._name(root, folder / entry.name), is_film)
 
     def _folder_problem(self, entry: "os.DirEntry[str]", followed: list[str], has_results: bool) -> str | None:
         """Why a folder is not looked into; remembers a link that is followed."""
@@ -256,6 +282,10 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
+
+
+def _suffix(path: str) -> str:
+    return PurePath(path).suffix.lower()
 
 
 def _is_passed_over(name: str) -> bool:

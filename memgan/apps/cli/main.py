@@ -14,7 +14,7 @@ from memgan.runtime.streams import drop_what_is_left, lenient_streams, open_miss
 from memgan.version import __version__
 
 COMMANDS = {
-    "restore": "restore the faces of photographs",
+    "restore": "restore the faces of photographs and films",
     "models": "list the published weights: size, license, metrics, and where they are",
     "download": "fetch published weights, or a model of the Hugging Face hub",
     "check": "find out whether a device restores faces right: a stored one against its stored answer",

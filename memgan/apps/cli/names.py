@@ -5,8 +5,9 @@ from pathlib import PurePath
 from memgan.runtime.path_rules import folded
 from memgan.runtime.picture_formats import PICTURE_FORMATS
 
-PICTURES, RESTORED, CROPPED, COMPARED = "restored_imgs", "restored_faces", "cropped_faces", "cmp"
-FOLDERS = (PICTURES, RESTORED, CROPPED, COMPARED)
+PICTURES, VIDEOS = "restored_imgs", "restored_videos"
+RESTORED, CROPPED, COMPARED = "restored_faces", "cropped_faces", "cmp"
+FOLDERS = (PICTURES, VIDEOS, RESTORED, CROPPED, COMPARED)
 """Of the results."""
 
 
@@ -24,6 +25,11 @@ def picture_name(name: PurePath, suffix: str, mark: str = "") -> PurePath:
     ``a.jpg`` stays ``a.jpg``; as a PNG file it is ``a.jpg.png``, so that it cannot be taken for that of ``a.png``.
     """
     return PurePath(PICTURES, _marked(name, suffix, mark))
+
+
+def film_name(name: PurePath, suffix: str, mark: str = "") -> PurePath:
+    """Name of a film, by the rule of :func:`picture_name`: ``a.mp4`` stays ``a.mp4``, or becomes ``a.mp4.mkv``."""
+    return PurePath(VIDEOS, _marked(name, suffix, mark))
 
 
 def face_name(folder: str, name: PurePath, index: int | None, page: str = "", end: str = "") -> PurePath:
@@ -49,8 +55,8 @@ def _marked(name: PurePath, suffix: str, mark: str) -> PurePath:
 
 def has_same_type(name: PurePath, suffix: str) -> bool:
     """Whether the name of a file and another suffix say the same type."""
-    own = _format(name.suffix.lower())
-    return own is not None and own == _format(suffix)
+    own = name.suffix.lower()
+    return own == suffix or (_format(own) is not None and _format(own) == _format(suffix))
 
 
 def page_mark(number: int) -> str:

@@ -1,4 +1,4 @@
-"""``memgan restore``: restore the faces of picture files."""
+"""``memgan restore``: restore the faces of pictures and films."""
 
 import argparse
 import contextlib
@@ -6,14 +6,15 @@ import secrets
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memgan.apps.cli.arguments import add_options, options_from
 from memgan.apps.cli.foreign_options import refuse_foreign_options
-from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED
+from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, VIDEOS
 from memgan.apps.cli.restore_options import FileOptions, PartOptions, path_given
 from memgan.errors import ConfigError, OutputError
 from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
+from memgan.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from memgan.apps.cli.inputs import Inputs
@@ -23,20 +24,31 @@ if TYPE_CHECKING:
     from memgan.runtime.stop_signals import StopSignals
 
 _PROBE, _OTHER_FORM = ".memgan-\N{LATIN SMALL LETTER E WITH ACUTE}", ".memgan-e\N{COMBINING ACUTE ACCENT}"
+_NO_FILMS = "film, for which `pip install 'memgan[video]'` is needed"
+
+
+class _Asked(NamedTuple):
+    """The options of a run."""
+
+    files: FileOptions
+    restore: RestoreOptions
+    parts: PartOptions
+    video: VideoOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments to ``parser``."""
     parser.epilog = (
         f"Results: DIR/{PICTURES} (whole pictures), DIR/{RESTORED}, DIR/{CROPPED} (aligned faces before), "
-        f"DIR/{COMPARED} (before and after, side by side), and what was done in DIR/records.jsonl. Options of GFPGAN's "
-        "and CodeFormer's programs may be spelled as there."
+        f"DIR/{COMPARED} (before and after, side by side), DIR/{VIDEOS} (films), and what was done in "
+        "DIR/records.jsonl. Options of GFPGAN's and CodeFormer's programs may be spelled as there."
     )
     parser.set_defaults(usage_error=parser.error)
     parser.add_argument(
-        "inputs", nargs="*", type=path_given, metavar="INPUT", help="picture file or folder of pictures"
+        "inputs", nargs="*", type=path_given, metavar="INPUT", help="picture, film, or folder of pictures and films"
     )
-    add_options(parser, FileOptions, RestoreOptions, PartOptions, groups=("files", "faces", "looks", "work"))
+    groups = ("files", "faces", "looks", "films", "work")
+    add_options(parser, FileOptions, RestoreOptions, PartOptions, VideoOptions, groups=groups)
     refuse_foreign_options(parser)
 
 
@@ -45,28 +57,37 @@ def run(args: argparse.Namespace) -> int:
     from memgan.apps.cli.inputs import Inputs
     from memgan.apps.cli.restore_report import check_report
     from memgan.runtime.picture_formats import installed_suffixes
+    from memgan.video import is_available
+    from memgan.video.formats import FILM_SUFFIXES
 
     args.inputs = [*args.inputs, *args.input]
     if not args.inputs:
         args.usage_error("the following arguments are required: INPUT (or -i INPUT)")
     files, options = options_from(args, FileOptions), options_from(args, RestoreOptions)
-    parts = options_from(args, PartOptions)
+    asked = _Asked(files, options, options_from(args, PartOptions), options_from(args, VideoOptions))
     _check_together(files, options)
     if files.report is not None:
         check_report(files.report, files.output)
     own = [files.output / name for name in FOLDERS]
-    inputs = Inputs(args.inputs, installed_suffixes(), recursive=files.recursive, own=own)
+    inputs = Inputs(
+        args.inputs,
+        installed_suffixes(),
+        films=FILM_SUFFIXES,
+        film_problem=None if is_available() else _NO_FILMS,
+        recursive=files.recursive,
+        own=own,
+    )
     if files.dry_run:
-        return _print_plan(inputs, files, options, parts)
-    return _restore(inputs, files, options, parts, vars(args))
+        return _print_plan(inputs, asked)
+    return _restore(inputs, asked, vars(args))
 
 
-def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions) -> int:
+def _print_plan(inputs: "Inputs", asked: _Asked) -> int:
     """Print what would be done: one line for each input and for what is left out."""
     from memgan.apps.cli.inputs import LeftOut
     from memgan.runtime.streams import one_line
 
-    planner = _planner(files, options, parts, _weights(parts, options, offline=True), folds=False)
+    planner = _planner(asked, _weights(asked.parts, asked.restore, offline=True), folds=False)
     has_problems = False
     for one in inputs:
         problem = None
@@ -77,30 +98,30 @@ def _print_plan(inputs: "Inputs", files: FileOptions, options: RestoreOptions, p
             plan = planner.plan(one)
             problem = plan.problem
             left_out = problem or ("there already" if plan.done is not None else None)
-            what = f" -> {files.output / plan.expected}" if left_out is None else f": left out: {left_out}"
+            what = f" -> {asked.files.output / plan.expected}" if left_out is None else f": left out: {left_out}"
             print(one_line(f"{one.path}{what}"))
         has_problems = has_problems or problem is not None
     return 1 if has_problems else 0
 
 
-def _restore(
-    inputs: "Inputs", files: FileOptions, options: RestoreOptions, parts: PartOptions, args: dict[str, Any]
-) -> int:
-    from memgan.apps.cli.inputs import InputPicture, LeftOut, left_out_line
-    from memgan.apps.cli.restore_report import EXISTING, Report, Summary
+def _restore(inputs: "Inputs", asked: _Asked, args: dict[str, Any]) -> int:
+    from memgan.apps.cli.inputs import InputFile, LeftOut, left_out_line
+    from memgan.apps.cli.restore_report import EXISTING, INTERRUPTED, Report, Summary
     from memgan.runtime.progress import ProgressBar, print_line
     from memgan.runtime.records import FAILED
     from memgan.runtime.stop_signals import StopSignals
 
+    files = asked.files
     folds = _prepare(files.output)
     problems: list[str] = []
-    total = 0
+    num_pictures = num_films = 0
 
     def left_out() -> Iterator[LeftOut]:
-        nonlocal total
+        nonlocal num_pictures, num_films
         for one in inputs:
-            if isinstance(one, InputPicture):
-                total += 1
+            if isinstance(one, InputFile):
+                num_films += one.is_film
+                num_pictures += not one.is_film
             elif one.is_problem:
                 problems.append(f"{one.path}: {one.reason}")
             else:
@@ -112,12 +133,16 @@ def _restore(
     if line is not None and not files.quiet:
         print_line(f"memgan: {line}")
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopSignals("the pictures in hand are finished", lets_finish=False))
+        in_hand = ["the pictures in hand are finished"] * bool(num_pictures or not num_films)
+        in_hand += ["a film stops after the frame in hand"] * bool(num_films)
+        stop = stack.enter_context(StopSignals(", ".join(in_hand), lets_finish=False))
         report = None if files.report is None else stack.enter_context(Report(files.report, args, problems))
         summary, trouble = Summary(), bool(problems)
         try:
-            work = _work(inputs, total, files, options, parts, folds, stop)
-            bar = stack.enter_context(ProgressBar(total, unit="pictures", hidden=files.quiet))
+            work = _work(inputs, num_pictures, num_films, asked, folds, stop)
+            unit = "pictures" if not num_films else "films" if not num_pictures else "files"
+            total, is_even = num_pictures + num_films, not num_films
+            bar = stack.enter_context(ProgressBar(total, unit=unit, is_even=is_even, hidden=files.quiet))
             for given, row in stack.enter_context(contextlib.closing(work)):
                 summary.add(row)
                 if report is not None:
@@ -125,14 +150,18 @@ def _restore(
                 if row.reason is not None:
                     trouble = True
                     print_line(f"memgan: {given}: {'skipped: ' * (row.status == FAILED)}{row.reason}")
+                if row.film is not None and row.status != EXISTING:
+                    for damage in row.film["problems"]:
+                        trouble = True
+                        print_line(f"memgan: {given}: {damage}")
                 for note in () if files.quiet or row.status == EXISTING else row.notes:
                     print_line(f"memgan: {given}: {note}")
-                bar.advance()
+                bar.advance(row.status != INTERRUPTED)
         except KeyboardInterrupt:
             if stop.received is None:
                 raise
-    if total and not files.quiet:
-        print(summary.line(total, files.output))
+    if num_pictures + num_films and not files.quiet:
+        print(summary.line(num_pictures, files.output, num_films))
     if report is not None and report.problem is not None:
         print_line(f"memgan: {report.problem}")
     if stop.received is not None:
@@ -142,26 +171,28 @@ def _restore(
 
 
 def _work(
-    inputs: "Inputs",
-    total: int,
-    files: FileOptions,
-    options: RestoreOptions,
-    parts: PartOptions,
-    folds: bool,
-    stop: "StopSignals",
+    inputs: "Inputs", num_pictures: int, num_films: int, asked: _Asked, folds: bool, stop: "StopSignals"
 ) -> "Generator[tuple[Path, Row], None, None]":
-    """What becomes of each input, with its path as it was given."""
-    from memgan.apps.cli.inputs import InputPicture
+    """What becomes of each input, with its path as it was given: first of films that fail, and of films at last."""
+    from memgan.apps.cli.inputs import InputFile
     from memgan.apps.cli.jobs import cores_shared, number_of_jobs
     from memgan.apps.cli.restore_files import FileRestorer
     from memgan.runtime.progress import print_line
 
-    if not total:
+    if not num_pictures + num_films:
         return
-    jobs = number_of_jobs(files.jobs, total)
+    files, options, parts, video = asked
+    jobs = number_of_jobs(files.jobs, num_pictures)
+
+    def stops() -> bool:
+        return stop.received is not None
+
+    def inputs_of(*, films: bool) -> Iterator[InputFile]:
+        return (one for one in inputs if isinstance(one, InputFile) and one.is_film == films)
+
     with cores_shared(jobs):
         weights = _weights(parts, options)
-        planner = _planner(files, options, parts, weights, folds=folds)
+        planner = _planner(asked, weights, folds=folds)
         planner.records.load()
         restorer = _make_restorer(parts, options)
         known = {
@@ -170,26 +201,41 @@ def _work(
             "device": str(restorer.device),
             "backend": parts.backend,
         }
-        restore = FileRestorer(restorer, options, planner, jobs, known, lambda: stop.received is not None)
+        pictures = FileRestorer(restorer, options, planner, jobs, known, stops)
+        films = None
+        if num_films:
+            from memgan.apps.cli.restore_films import FilmRestorer
+
+            films = FilmRestorer(restorer, video, options, planner, known, stops, quiet=files.quiet)
         stop.lets_finish = True
-        yield from restore.run(one for one in inputs if isinstance(one, InputPicture))
-        planner.records.sync()
-        if planner.num_unrecorded and not files.quiet:
-            print_line(
-                "memgan: results that were there without a record of how they were made, so that --skip-existing made "
-                f"them again: {planner.num_unrecorded}"
-            )
+        if films is not None:
+            yield from films.check(inputs_of(films=True))
+        if num_pictures:
+            yield from pictures.run(inputs_of(films=False))
+    if films is not None:  # one at a time, with all cores
+        yield from films.run()
+    planner.records.sync()
+    if planner.num_unrecorded and not files.quiet:
+        print_line(
+            "memgan: results that were there without a record of how they were made, so that --skip-existing made "
+            f"them again: {planner.num_unrecorded}"
+        )
 
 
-def _planner(
-    files: FileOptions, options: RestoreOptions, parts: PartOptions, weights: dict[str, str], *, folds: bool
-) -> "Planner":
+def _planner(asked: _Asked, weights: dict[str, str], *, folds: bool) -> "Planner":
     from memgan.apps.cli.restore_plan import Planner, options_digest
     from memgan.runtime.records import Records
 
-    records = Records(files.output, folds=folds)
-    digest = options_digest(files, options, parts, weights)
-    return Planner(records, files, digest, has_whole=not options.has_aligned, folds=folds)
+    files, options, parts, video = asked
+    return Planner(
+        Records(files.output, folds=folds),
+        files,
+        options_digest(files, options, parts, weights),
+        has_whole=not options.has_aligned,
+        folds=folds,
+        video=video,
+        film_options=options_digest(files, options, parts, weights, video),
+    )
 
 
 def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | None = None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from memgan.apps.cli.inputs import InputPicture
+from memgan.apps.cli.inputs import InputFile
 from memgan.apps.cli.jobs import in_order
 from memgan.apps.cli.names import (
     COMPARED,
@@ -41,7 +41,7 @@ from memgan.runtime.atomic_file import atomic_write, copy_modification_time
 from memgan.runtime.device import dtype_name
 from memgan.runtime.records import FAILED, FileState, Output, Row
 
-_OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
+OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
 
 
 class FileRestorer:
@@ -72,7 +72,7 @@ class FileRestorer:
             options = dataclasses.replace(options, max_batch=1)
         self._options = options
 
-    def run(self, inputs: Iterable[InputPicture]) -> Iterator[tuple[Path, Row]]:
+    def run(self, inputs: Iterable[InputFile]) -> Iterator[tuple[Path, Row]]:
         """Each input's path and what became of it, in their order, until ``stops``; what has begun is completed."""
         # Planned one after the other whatever the number of jobs: of two inputs with one result the first one gets it.
         plans = map(self._planner.plan, itertools.takewhile(lambda _: not self._stops(), inputs))
@@ -90,7 +90,8 @@ class FileRestorer:
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
             if row.status != EXISTING:
                 dtype = dtype_name(self._restorer.dtype)  # a self-check may have changed it meanwhile
-                row = self._recorded(dataclasses.replace(row, seconds=round(seconds, 3), dtype=dtype, **self._known))
+                row = dataclasses.replace(row, seconds=round(seconds, 3), dtype=dtype, **self._known)
+                row = self._planner.record(row)
             return work.given, row
 
         begun: _Work | None = None  # some of its pages are done, others not
@@ -132,13 +133,6 @@ class FileRestorer:
                 work.fail(str(error))
                 waiting.append(_Step(work, has_picture=False))
 
-    def _recorded(self, row: Row) -> Row:
-        try:
-            self._planner.records.append(row)
-        except OutputError as error:
-            return dataclasses.replace(row, reason="; ".join(filter(None, (row.reason, f"not recorded: {error}"))))
-        return row
-
 
 class _Step(NamedTuple):
     """What is to be done with the next result."""
@@ -178,7 +172,7 @@ class _Work:
         self._notes.update(dict.fromkeys(result.problems))
         if self._problem is None and result.error is not None:
             is_memory = isinstance(result.error, torch.cuda.OutOfMemoryError)
-            self._problem = _OUT_OF_MEMORY if is_memory else str(result.error)
+            self._problem = OUT_OF_MEMORY if is_memory else str(result.error)
         if self._problem is None:
             try:
                 self._write(result, "" if page is None else page_mark(page))
@@ -271,7 +265,7 @@ class _Work:
         if is_page:
             if self._writer is None:
                 path = self._files.output / whole
-                _make_folder(path.parent)
+                make_folder(path.parent)
                 quality, provenance = self._files.quality, self._files.provenance
                 self._writer = PagesWriter(path, self._timing, quality, provenance).__enter__()
             try:
@@ -318,14 +312,14 @@ class _Work:
         return real
 
     def _save(self, picture: Picture, path: Path) -> None:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         problems = save_picture(picture, path, self._files.quality, self._files.provenance)
         self._notes.update(dict.fromkeys(problems))
         self._date(path)
 
     def _copy(self, path: Path) -> None:
         """Byte for byte: what did not change is not encoded again."""
-        _make_folder(path.parent)
+        make_folder(path.parent)
         with atomic_write(path) as temporary:
             shutil.copyfile(self._plan.item.path, temporary)
         if self._notes:  # of what reading has dropped, nothing is missing in the copy
@@ -367,11 +361,12 @@ class _Work:
 
 
 def _write(picture: Picture, path: Path) -> None:
-    _make_folder(path.parent)
+    make_folder(path.parent)
     save_picture(picture, path)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, unless it is there; an OutputError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

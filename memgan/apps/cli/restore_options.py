@@ -104,7 +104,8 @@ class FileOptions:
     jobs: int = option(
         1,
         "pictures worked on at the same time, by threads that share the cores and the weights; 0: one per core, at "
-        "most 4; each more than one takes about 300 MB, for pictures of over 8 megapixels more (default: 1)",
+        "most 4; each more than one takes about 300 MB, for pictures of over 8 megapixels more (default: 1); films are "
+        "done one after the other",
         group="work",
         words=("-j", "--jobs"),
         metavar="N",

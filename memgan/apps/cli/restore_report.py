@@ -14,6 +14,7 @@ from memgan.runtime.records import FAILED, RECORDS_NAME, Row
 from memgan.version import __version__
 
 RESTORED, UNCHANGED, EXISTING, NO_SUCH_FACE = "restored", "unchanged", "existing", "no such face"
+INTERRUPTED = "interrupted"
 """Statuses of rows besides ``failed``."""
 _BEGIN = b'{\n "memgan": '  # of every report
 
@@ -104,26 +105,36 @@ class Summary:
     """Counts what became of the inputs."""
 
     def __init__(self) -> None:
-        self.num_faces = 0
+        self.num_faces = self.num_pictures = self.num_films = 0
+        """What was restored."""
         self.by_status: dict[str, int] = {}
 
     def add(self, row: Row) -> None:
         """Count a row."""
         self.by_status[row.status] = self.by_status.get(row.status, 0) + 1
-        if row.status == RESTORED:
+        if row.status == RESTORED and row.film is not None:
+            self.num_films += 1
+        elif row.status == RESTORED:
+            self.num_pictures += 1
             self.num_faces += sum(face["strength"] > 0 for face in row.faces)  # not those that were left as they are
 
-    def line(self, num_inputs: int, output: Path) -> str:
-        """One line for people."""
+    def line(self, num_pictures: int, output: Path, num_films: int = 0) -> str:
+        """One line for people on so many inputs."""
         counts = [
             (self.by_status.get(UNCHANGED, 0), "left as they were"),
             (self.by_status.get(EXISTING, 0), "were there already"),
             (self.by_status.get(FAILED, 0), "failed"),
+            (self.by_status.get(INTERRUPTED, 0), "interrupted"),
         ]
-        done, notes = self.by_status.get(RESTORED, 0), [f"{count} {words}" for count, words in counts if count]
-        more = "".join(f"; {note}" for note in notes)
-        faces = f"{self.num_faces} face{'s' * (self.num_faces != 1)}"
-        return f"{faces} in {done} of {num_inputs} pictures restored{more}; see {output}"
+        more = "".join(f"; {count} {words}" for count, words in counts if count)
+        parts = []
+        if num_pictures or not num_films:
+            faces = f"{self.num_faces} face{'s' * (self.num_faces != 1)}"
+            parts.append(f"{faces} in {self.num_pictures} of {num_pictures} pictures")
+        if num_films:
+            of = f"{self.num_films} of " * (self.num_films < num_films)
+            parts.append(f"{of}{num_films} film{'s' * (num_films != 1)}")
+        return f"{', '.join(parts)} restored{more}; see {output}"
 
 
 def json_of_face(face: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ CODEFORMER = {
     "--draw_box": "--report FILE gives the boxes",
     "--detection_model retinaface_resnet50": "detector",
     "--face_upsample": "up to 512 px",
-    "--save_video_fps 24": "restore their frames",
+    "--save_video_fps 24": "frames of a film keep theirs",
 }
 BEGINNING = ["restore", "a.png", "-o", "out"]
 

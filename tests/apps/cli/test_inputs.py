@@ -7,12 +7,16 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from PIL import Image, features
 
 from memgan.apps.cli import inputs as module
-from memgan.apps.cli.inputs import CACHES, InputPicture, Inputs, LeftOut, left_out_line
+from memgan.apps.cli.film_content import has_film
+from memgan.apps.cli.inputs import CACHES, InputFile, Inputs, LeftOut, left_out_line
 from memgan.runtime.records import FileState, Records, Row
 
 SUFFIXES = (".jpg", ".png")
+FILMS = (".mp4", ".ts")
+PACKETS = (b"G" + bytes(187)) * 4
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -24,7 +28,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 def taken(*paths: Path, recursive: bool = False, own: tuple[Path, ...] = ()) -> list[str]:
     found = Inputs(paths, SUFFIXES, recursive=recursive, own=own)
-    return [one.name.as_posix() for one in found if isinstance(one, InputPicture)]
+    return [one.name.as_posix() for one in found if isinstance(one, InputFile)]
 
 
 def left_out(*paths: Path, recursive: bool = False, own: tuple[Path, ...] = ()) -> list[LeftOut]:
@@ -62,7 +66,7 @@ def test_links_are_taken_under_their_own_names(tmp_path: Path) -> None:
         (tmp_path / "in" / name).symlink_to(".store/0a1b")
     assert taken(tmp_path / "in") == ["1944-05.jpg", "oma.jpg"]
     assert taken(tmp_path / "in" / "oma.jpg") == ["oma.jpg"]
-    paths = [one.path for one in Inputs([tmp_path / "in"], SUFFIXES) if isinstance(one, InputPicture)]
+    paths = [one.path for one in Inputs([tmp_path / "in"], SUFFIXES) if isinstance(one, InputFile)]
     assert paths == [tmp_path / "in" / "1944-05.jpg", tmp_path / "in" / "oma.jpg"]
 
 
@@ -167,7 +171,7 @@ def test_of_a_large_folder_only_a_part_is_held_in_memory(tmp_path: Path, monkeyp
         expected = iter(names)
         tracemalloc.start()
         assert all(
-            isinstance(one, InputPicture) and one.name.name == next(expected) for one in Inputs([tmp_path], SUFFIXES)
+            isinstance(one, InputFile) and one.name.name == next(expected) for one in Inputs([tmp_path], SUFFIXES)
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
@@ -189,3 +193,96 @@ def test_the_time_for_a_name_does_not_grow_with_the_number_of_names(tmp_path: Pa
     finally:
         sys.setprofile(None)
     assert calls < 1000 * 300
+
+
+# -- films -----------------------------------------------------------------------------------------------------------
+
+
+def kinds(*paths: Path, problem: str | None = None) -> list[tuple[str, str]]:
+    """Name and kind of what is found."""
+    return [
+        (one.path.name, f"left out{': problem' * one.is_problem}")
+        if isinstance(one, LeftOut)
+        else (one.name.as_posix(), "film" if one.is_film else "picture")
+        for one in Inputs(paths, SUFFIXES, films=FILMS, film_problem=problem)
+    ]
+
+
+def test_films_of_a_folder_are_found_by_their_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "a.MP4", "b.jpg", "c.webm", "d.mp4.txt")
+    assert kinds(tmp_path) == [
+        ("a.MP4", "film"),
+        ("b.jpg", "picture"),
+        ("c.webm", "left out"),
+        ("d.mp4.txt", "left out"),
+    ]
+    assert taken(tmp_path) == ["b.jpg"], "no films where none are asked for"
+
+
+def test_a_suffix_of_films_and_programs_needs_the_content_of_a_film(tmp_path: Path) -> None:
+    touch(tmp_path, "program.ts")
+    (tmp_path / "film.ts").write_bytes(PACKETS)
+    os.mkfifo(tmp_path / "pipe.ts")
+    program = tmp_path / "program.ts"
+    found = [("film.ts", "film"), ("pipe.ts", "left out"), ("program.ts", "left out")]
+    assert kinds(tmp_path) == found
+    assert kinds(program, tmp_path) == [("program.ts", "film"), *found], "a file that is named is never passed over"
+
+
+def test_the_content_of_a_named_file_of_unknown_suffix_decides(tmp_path: Path) -> None:
+    for name in ("film", "film.bak", "film.jpg"):
+        (tmp_path / name).write_bytes(PACKETS)
+    touch(tmp_path, "odd.bak")
+    names = ("film", "film.bak", "film.jpg", "odd.bak")
+    found = dict(kinds(*(tmp_path / name for name in names)))
+    assert found == {"film": "film", "film.bak": "film", "film.jpg": "picture", "odd.bak": "picture"}
+    assert dict(kinds(tmp_path))["film.bak"] == "left out", "of folders suffixes alone decide"
+
+
+def test_where_films_cannot_be_read_those_that_are_named_are_problems(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.jpg")
+    film = tmp_path / "a.mp4"
+    assert kinds(tmp_path, problem="no") == [("a.mp4", "left out"), ("b.jpg", "picture")]
+    for paths in ((film, tmp_path), (tmp_path, film)):
+        assert ("a.mp4", "left out: problem") in kinds(*paths, problem="no")
+    assert kinds(film, tmp_path) == [("a.mp4", "film"), ("b.jpg", "picture")], "taken once"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"\0\0\0\x20ftypisom",
+        b"\0\0\0\x14ftypqt  ",
+        b"\0\0\0\x08wide\0\0\0\0mdat",
+        b"\x1a\x45\xdf\xa3\x9fB\x86\x81\x01",
+        b"RIFF\0\0\0\0AVI LIST",
+        PACKETS,
+        (bytes(4) + b"G" + bytes(187)) * 4,
+        b"\0\0\x01\xba\x44",
+        b"\0\0\x01\xb3\x14",
+        b"0&\xb2u\x8ef\xcf\x11\xa6\xd9",
+        b"FLV\x01\x05",
+        b"OggS\0\x02",
+        b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d",
+    ],
+)
+def test_films_by_their_first_bytes(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "file").write_bytes(begin)
+    assert has_film(tmp_path / "file")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000"])
+def test_pictures_are_no_films(tmp_path: Path, kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    Image.new("RGB", (64, 64), (71, 71, 71)).save(tmp_path / "file", kind)
+    assert not has_film(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"G", b"Good morning", b"\0\0\0\x18ftypheic", b"\0\0\0\x20ftypM4A ", b"RIFF\0\0\0\0WAVE"]
+)
+def test_other_files_are_no_films(tmp_path: Path, begin: bytes) -> None:
+    (tmp_path / "file").write_bytes(begin)
+    assert not has_film(tmp_path / "file")
+    assert not any(map(has_film, (tmp_path, tmp_path / "missing", "a\0b")))

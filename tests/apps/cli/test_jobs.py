@@ -14,7 +14,7 @@ from tiny import save_tiny_weights
 from memgan import MemGANRestorer
 from memgan.apps.cli import jobs, restore_files
 from memgan.apps.cli import main as cli
-from memgan.apps.cli.inputs import InputPicture
+from memgan.apps.cli.inputs import InputFile
 from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
 from memgan.apps.cli.restore_options import FileOptions
 from memgan.apps.cli.restore_plan import Planner
@@ -196,7 +196,7 @@ def test_faces_of_several_files_share_the_batches_of_a_gpu(folder, tmp_path, mon
     monkeypatch.setattr(MemGANRestorer, "device", torch.device(device))
     network = FakeNetwork(0.5)
     restorer = MemGANRestorer(network=network, detector=FakeDetector(face_at(50, 40, 50)), device="cpu")
-    inputs = [InputPicture(path, PurePath(path.name)) for path in sorted(folder.iterdir())]
+    inputs = [InputFile(path, PurePath(path.name)) for path in sorted(folder.iterdir())]
     options, files = RestoreOptions(upscale=1, max_batch=4), FileOptions(tmp_path / "out")
     files.output.mkdir()
     planner = Planner(Records(files.output), files, "digest", has_whole=True, folds=False)

@@ -4,7 +4,7 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from memgan.apps.cli.names import face_name, labels, page_mark, picture_name, result_suffix
+from memgan.apps.cli.names import face_name, film_name, labels, page_mark, picture_name, result_suffix
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ from memgan.apps.cli.names import face_name, labels, page_mark, picture_name, re
 def test_whole_pictures(name: str, ext: str, mark: str, expected: str) -> None:
     path = PurePath(name)
     assert picture_name(path, result_suffix(path, ext), mark) == PurePath("restored_imgs", expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "mark", "expected"),
+    [
+        ("a.mp4", ".mp4", "", "a.mp4"),
+        ("sub/A.MOV", ".mov", "_new", "sub/A_new.MOV"),
+        ("a.mp4", ".mkv", "", "a.mp4.mkv"),
+        ("a.m4v", ".mp4", "_new", "a_new.m4v.mp4"),
+        ("clip", ".mkv", "", "clip.mkv"),
+        ("a.jpeg", ".mp4", "", "a.jpeg.mp4"),
+    ],
+)
+def test_films(name: str, suffix: str, mark: str, expected: str) -> None:
+    assert film_name(PurePath(name), suffix, mark) == PurePath("restored_videos", expected)
 
 
 def test_faces_of_inputs_that_differ_in_their_suffix_stay_apart() -> None:
