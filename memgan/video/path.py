@@ -212,8 +212,6 @@ class Path:
         for link in self._links:
             if start <= link.start and link.stop <= last:
                 tie(*link)
-            elif link.start < start < link.stop <= last and link.start in self._curve:
-                pull(link.stop, self._curve[link.start] + link.shift, link.noise)
         for frame, state in enumerate(np.linalg.solve(matrix, target), start):
             self._curve[frame] = state.reshape(7, 2)
 

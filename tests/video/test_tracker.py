@@ -292,7 +292,8 @@ def test_a_gap_is_filled_that_the_flow_cannot_bridge() -> None:
 
 def test_what_slides_over_a_face_is_not_followed() -> None:
     scene = Scene([Actor(0, MIDDLE, unseen=range(8, 60))])
-    board = np.ascontiguousarray(photo("prints_on_a_table.jpg")[:120, -160:])
+    board = np.random.default_rng(0).integers(0, 256, (15, 20, 3)).astype(np.uint8)
+    board = cv2.resize(board, (160, 120), interpolation=cv2.INTER_CUBIC)
     frames = scene.frames(15)
     for frame, rgb in enumerate(frames):
         right = 190 + 8 * frame  # the face begins at 204 and ends at 276
@@ -330,7 +331,7 @@ def test_faces_are_told_apart_by_their_looks() -> None:
 
     # They go towards each other, turn back while nobody can see them, and are where the other one would be.
     hidden = range(16, 20)
-    actors = [Actor(0, turning_back(120, 5), hidden=hidden), Actor(1, turning_back(330, -5), hidden=hidden)]
+    actors = [Actor(2, turning_back(120, 5), hidden=hidden), Actor(3, turning_back(330, -5), hidden=hidden)]
     scene = Scene(actors)
     for track in scene.tracks(34):
         seen = np.isin(track.frames, hidden, invert=True)
@@ -477,7 +478,7 @@ def test_memory_does_not_grow_with_the_film() -> None:
     tracemalloc.start()
     try:
         peak(24)
-        assert peak(40) < 1.03 * peak(16)
+        assert peak(60) < 1.01 * peak(16)
     finally:
         tracemalloc.stop()
 

@@ -20,6 +20,7 @@ from memgan.video.encoders import Look
 from memgan.video.film import open_film
 from memgan.video.options import VideoOptions
 from memgan.video.plan import FirstFrame, Plan
+from memgan.video.planes import layout_of
 from memgan.video.pyav import fraction
 from memgan.video.writer import FilmWriter, check_output
 
@@ -593,3 +594,28 @@ def test_what_frames_carry_and_an_encoder_does_not_write_is_named(tmp_path: Path
             assert not list(FirstFrame.of(next(iter(film.frames())), plan).losses(plan))
     assert all("Dolby Vision" in each and "HDR10+" in each for each in told.values())
     assert [codec for codec, each in told.items() if "captions" in each] == ["av1", "ffv1"]
+
+
+@pytest.mark.parametrize(("codec", "pix_fmt", "colors"), [("h264", "yuv420p", SDR), ("hevc", "yuv420p10le", HLG)])
+def test_only_what_was_changed_is_changed(tmp_path: Path, codec: str, pix_fmt: str, colors: Mapping[str, int]) -> None:
+    source = make_clip(tmp_path / "in.mp4", 3, codec=codec, pix_fmt=pix_fmt, colors=colors)
+    target = tmp_path / "out.mp4"
+    changed = np.zeros((64, 96), bool)
+    changed[20:40, 30:60] = True
+    with open_film(source) as film, FilmWriter(film, target, LOSSLESS) as writer:
+        for frame in film.frames():
+            rgb = frame.rgb()
+            rgb[changed] //= 2
+            writer.write(frame.with_changes(rgb, changed))
+        writer.finish()
+    with open_film(source) as film, open_film(target) as result:
+        pairs = [
+            [layout_of(pix_fmt).views(frame.av_frame) for frame in pair]
+            for pair in zip(film.frames(), result.frames(), strict=True)
+        ]
+    assert len(pairs) == 3
+    for before, after in pairs:
+        for step, one, other in zip((1, 2, 2), before, after, strict=True):
+            inside = changed[::step, ::step]
+            assert np.array_equal(one[~inside], other[~inside])
+        assert (after[0][changed] < before[0][changed]).mean() > 0.9
