@@ -272,7 +272,9 @@ class FilmWriter:
             end=self._end * base if self._is_cut_after else None,
         )
 
-    def _film_packets(self, stream: Any, span: Span, progress: Callable[[int], object]) -> Iterator[tuple[Fraction, Any]]:
+    def _film_packets(
+        self, stream: Any, span: Span, progress: Callable[[int], object]
+    ) -> Iterator[tuple[Fraction, Any]]:
         av = load_av()
         base = self._plan.time_base
         shift = span.shift(base)
