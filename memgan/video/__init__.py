@@ -12,8 +12,9 @@ from memgan.video.options import VideoOptions
 TYPE_CHECKING = False  # as typing's, whose import takes longer than all of this
 if TYPE_CHECKING:
     from memgan.video.film import Film, FilmInfo, open_film
+    from memgan.video.film_work import FilmProgress, FilmResult
     from memgan.video.frame import Frame
-    from memgan.video.restorer import FilmProgress, FilmResult, VideoRestorer
+    from memgan.video.restorer import VideoRestorer
     from memgan.video.tracker import Tracker, track_faces
     from memgan.video.writer import FilmWriter
 
@@ -36,8 +37,8 @@ __all__ = [
 _PLACES = {
     "Film": "film",
     "FilmInfo": "film",
-    "FilmProgress": "restorer",
-    "FilmResult": "restorer",
+    "FilmProgress": "film_work",
+    "FilmResult": "film_work",
     "FilmWriter": "writer",
     "Frame": "frame",
     "Tracker": "tracker",

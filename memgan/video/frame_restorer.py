@@ -70,6 +70,7 @@ class FrameRestorer:
         view: how the frames are seen.
         max_batch: most faces that run through the network at once.
         steadiness: 0 (each frame for itself) to 1, see :func:`memgan.video.carry.steadied`.
+        threads: for what may be done to several frames at a time; ``None``: as for pictures.
     """
 
     def __init__(
@@ -80,14 +81,15 @@ class FrameRestorer:
         *,
         max_batch: int = 1,
         steadiness: float = 0.0,
+        threads: int | None = None,
     ) -> None:
-        self._pipeline, self._view = pipeline, view
+        self._pipeline, self._view, self._threads = pipeline, view, threads
         self._max_batch, self._steadiness = max_batch, _MOST_STEADY * steadiness
         self._options = dataclasses.replace(options, max_batch=max_batch)
 
     def prepare(self, work: FrameWork[Source], rgb: np.ndarray) -> None:
         """Cut the faces out of the frame, (H, W, 3) uint8 or uint16 RGB in the film's pixels."""
-        with own_settings(self._pipeline.threads):
+        with own_settings(self._threads):
             work.size = self._view.size(rgb.shape[1], rgb.shape[0])
             faces = [face for face in work.faces if face.runs]
             seen = self._view.seen(rgb) if faces else rgb
@@ -131,7 +133,7 @@ class FrameRestorer:
                 del last_keys[track]
                 for face in carried.pop(track, ()):
                     face.waits = False
-            with own_settings(self._pipeline.threads):
+            with own_settings(self._pipeline.threads):  # frame after frame, so with all threads
                 for face in work.faces:
                     if face.aligned is not None:
                         self._hand_on(work.index, face, face.aligned, last_keys, carried)
@@ -179,7 +181,7 @@ class FrameRestorer:
             changed: (H, W) bool, where.
             faces: what was pasted.
         """
-        with own_settings(self._pipeline.threads):
+        with own_settings(self._threads):
             colorless = bool(work.faces) and is_colorless(Picture(rgb))
             done = [
                 self.finished(work.index, face, face.aligned, colorless)

@@ -39,7 +39,7 @@ def lag(every: int) -> int:
 class Shot:
     """The faces from one cut to the next."""
 
-    def __init__(self, start: int, every: int, scale: float, find: Callable[[np.ndarray], Finds], first_number: int):
+    def __init__(self, start: int, every: int, scale: float, find: Callable[[Frame], Finds], first_number: int):
         """``find`` looks for faces in every ``every``-th frame, from the first frame, number ``start``, on.
 
         Args:
@@ -76,7 +76,7 @@ class Shot:
         return self._give(self._newest)
 
     def _look(self, frame: Frame) -> None:
-        finds, doubtful = self._find(frame.rgb)
+        finds, doubtful = self._find(frame)
         self._num_looks += 1
         alive = [path for path in self._paths if path.end is None]
         pairs = match(alive, finds, frame.rgb)

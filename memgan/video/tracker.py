@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -43,14 +43,24 @@ class Tracker:
     tracks, bit for bit.
     """
 
-    def __init__(self, detector: FaceDetector, options: TrackingOptions | None = None) -> None:
-        """``detector`` is what finds faces in pictures; what it finds doubtful supports tracks but begins none.
+    def __init__(
+        self,
+        detector: FaceDetector,
+        options: TrackingOptions | None = None,
+        on_finds: Callable[[int, np.ndarray, Sequence[Face]], object] | None = None,
+    ) -> None:
+        """Begin a film.
+
+        Args:
+            detector: finds faces in pictures; what it finds doubtful supports tracks but begins none.
+            options: how faces are followed.
+            on_finds: is told the number of a frame that was looked at, the frame, and the faces in it.
 
         Raises:
             MissingDependencyError: if scipy is not installed.
         """
         assignment()  # fails now rather than in the middle of a film
-        self._detector = detector
+        self._detector, self._on_finds = detector, on_finds
         self.options = TrackingOptions() if options is None else options
         self._cuts = CutFinder()
         self._waiting: deque[Frame] = deque()
@@ -111,11 +121,15 @@ class Tracker:
             self._shot = Shot(frame.index, self.options.every, scale, self._find, number)
         return settled + self._shot.add(frame)
 
-    def _find(self, rgb: np.ndarray) -> Finds:
+    def _find(self, frame: Frame) -> Finds:
         if isinstance(self._detector, RetinaFaceDetector):
-            return self._detector.find(rgb)
-        faces = detected_faces(self._detector.detect(rgb), rgb)
-        return Finds([face for face in faces if _has_place(face)], [])
+            finds = self._detector.find(frame.rgb)
+        else:
+            faces = detected_faces(self._detector.detect(frame.rgb), frame.rgb)
+            finds = Finds([face for face in faces if _has_place(face)], [])
+        if self._on_finds is not None:
+            self._on_finds(frame.index, frame.rgb, finds.faces)
+        return finds
 
 
 def track_faces(

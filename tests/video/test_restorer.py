@@ -296,5 +296,5 @@ def test_progress_tells_the_stages_in_order(tmp_path: Path) -> None:
     _, video = made(LARGE)
     restored(video, path, progress=seen.append)
     stages = list(dict.fromkeys(one.stage for one in seen))
-    assert stages == ["faces", "looks", "restoring", "joining"]
+    assert stages == ["faces", "restoring", "joining"]
     assert [one.done for one in seen if one.stage == "restoring"] == list(range(13))

@@ -20,8 +20,9 @@ from memgan.runtime.atomic_file import copy_modification_time
 from memgan.runtime.device import dtype_name
 from memgan.runtime.progress import ProgressBar
 from memgan.runtime.records import FAILED, FileState, Output, Row
+from memgan.video.film_work import FilmProgress
 from memgan.video.options import VideoOptions
-from memgan.video.restorer import FilmProgress, VideoRestorer
+from memgan.video.restorer import VideoRestorer
 
 _FAILURES = (ImageError, ConfigError, OutputError, MissingDependencyError, torch.cuda.OutOfMemoryError)
 _STAGES = {"faces": "finding faces", "looks": "looking at faces"}

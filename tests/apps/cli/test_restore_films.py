@@ -23,8 +23,8 @@ from memgan.errors import ConfigError, FilmError, OutputError
 from memgan.restoration.options import RestoreOptions
 from memgan.runtime import progress as progress_module
 from memgan.runtime.records import FileState, Records, Row
+from memgan.video.film_work import FilmProgress, FilmResult
 from memgan.video.options import VideoOptions
-from memgan.video.restorer import FilmProgress, FilmResult
 
 Run = Callable[..., int]
 TRACK = {"number": 0, "frames": [0, 9], "strength": 1.0}
