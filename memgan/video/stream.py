@@ -96,8 +96,7 @@ class Stream:
         # A track that is not in this frame is not carried on.
         self._tracks = {number: known for number, known in self._tracks.items() if known.last == found.index}
         work = FrameWork(found.index, picture, faces, width * height)
-        if faces:
-            self._frames.prepare(work, picture.rgb)
+        self._frames.prepare(work, picture.rgb)
         return work
 
     def _face_work(self, face: TrackedFace, picture: Picture) -> FaceWork:

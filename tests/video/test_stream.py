@@ -34,6 +34,12 @@ def test_every_frame_comes_back_in_order_with_its_face_restored() -> None:
         assert change.mean() == pytest.approx(0.2 * 127.5, abs=1.5)
 
 
+def test_frames_without_a_face_come_back_as_they_are() -> None:
+    restorer = MemGANRestorer(network=FakeNetwork(), detector=FakeDetector(), device="cpu", upscale=1)
+    results = list(VideoRestorer(restorer).stream([FRAME] * 20))
+    assert len(results) == 20 and all(np.array_equal(result, FRAME) for result in results)
+
+
 @pytest.mark.parametrize("every", [1, 4])
 def test_the_delay_is_what_it_says(every: int) -> None:
     network, video = made(every)
