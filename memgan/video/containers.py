@@ -258,8 +258,9 @@ def file_metadata(metadata: Mapping[str, str], added: Mapping[str, str], contain
 def _fixed_options(container: Container) -> dict[str, str]:
     options = {"fflags": "+bitexact"}  # no random numbers, no names of programs
     options["max_interleave_delta"] = "1000000"  # packets come in order: no need to keep 10 s of them in memory
-    if container.is_matroska:
+    if container.is_matroska or container.muxer == "avi":
         options["avoid_negative_ts"] = "disabled"  # which would move all tracks
+    if container.is_matroska:
         options["default_mode"] = "passthrough"
     if container.ending in (".mts", ".m2ts"):
         options["mpegts_m2ts_mode"] = "1"
@@ -356,9 +357,12 @@ def open_result(
         abandon(output)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
             raise
+        remedy = "write another one, with --container mkv or another --video-codec"
+        if container.muxer == "matroska":
+            remedy = "choose another --video-codec, such as h264"
         raise FilmError(
             f"{_path(source)}: its tracks do not go together into a file of the type {container.ending} "
-            f"({brief(error)}); write another one, with --container mkv or another --video-codec."
+            f"({brief(error)}); {remedy}."
         ) from error
     return output, streams
 
@@ -376,7 +380,8 @@ def _film_stream(output: Any, film: Any, container: Container, track: FilmTrack)
         context = stream.codec_context
         prepare(context, track.encoder, track.size, track.rate, track.look)
         context.time_base = 1 / track.rate
-    stream.time_base = track.time_base
+    # AVI counts frames: of a finer time base it would make a rate of hundreds, and empty frames between.
+    stream.time_base = 1 / track.rate if container.muxer == "avi" else track.time_base
     if container.is_mp4 and track.encoder.codec == "hevc":
         context.codec_tag = "hvc1"  # which Apple's players want; it says that the header has all that a decoder needs
     elif container.is_mp4 and track.encoder.codec == "prores" and _is_mp4(film.container):

@@ -17,7 +17,7 @@ def frame_range(frames: str) -> tuple[int, int | None]:
     """
     try:
         start, stop = (int(part) if part else None for part in frames.split(":"))
-    except ValueError:
+    except (AttributeError, ValueError):
         start, stop = -1, None
     start = 0 if start is None else start
     if start < 0 or (stop is not None and stop <= start):

@@ -40,6 +40,8 @@ class Plan:
     has_same_codec: bool
     says_rate: bool
     """Whether the result is to name its rate, steady or not, since the input does so in a file of the same type."""
+    begins_at_zero: bool
+    """Whether the first frame is shown at zero whatever the input says, with what is heard from then on."""
     end: int | None
     """When the input ends, in its time base, if it says so."""
     aspect: Fraction | None
@@ -89,6 +91,7 @@ class Plan:
             rate=rate,
             has_same_codec=has_same_codec,
             says_rate=says_rate,
+            begins_at_zero=container.muxer == "avi" and not has_same_type,
             end=end,
             aspect=aspect,
             chroma_place=info.chroma_location,

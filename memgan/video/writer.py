@@ -27,6 +27,9 @@ from memgan.video.segments import FRAMES, SegmentFolder, disk_errors, timed
 
 _REPORT = "nothing is lost: its segments stay; try --container mkv, and report it."
 
+_MOST_UNEVEN = Fraction(1, 4)
+"""Of a frame's time, in frames, where a container has no times."""
+
 
 def check_output(
     film: Film, path: str | os.PathLike[str], options: VideoOptions, size: tuple[int, int] | None = None
@@ -111,6 +114,8 @@ class FilmWriter:
         self._num_found = sum(segment.frames for segment in self._segments)
         self._count = 0
         self._end = 0
+        self._first_place: Fraction | None = None
+        self._last_place = -1
         self._first: FirstFrame | None = None
         self._encoding: SegmentEncoder | None = None
 
@@ -156,10 +161,13 @@ class FilmWriter:
 
         Raises:
             OutputError: if the disk is full; the segments that are done stay.
+            FilmError: if the container has no times of frames, and they come unevenly.
         """
         if self._first is None:
             self._first = FirstFrame.of(frame, self._plan)
             self.notes += self._first.losses(self._plan)
+        if self._plan.container.muxer == "avi":
+            self._check_even(frame)
         self._end = self._plan.end_of(frame.pts)
         if not self.next_is_written:
             with disk_errors(self._path):
@@ -169,6 +177,18 @@ class FilmWriter:
                 if self._encoding.frames == FRAMES:
                     self._close_segment(self._encoding)
         self._count += 1
+
+    def _check_even(self, frame: Frame) -> None:
+        """Refuse a frame that AVI, which counts frames, could not show at its own time."""
+        exact = frame.pts * self._plan.time_base * self._plan.rate
+        self._first_place = exact if self._first_place is None else self._first_place
+        place = round(exact - self._first_place)
+        if place <= self._last_place or abs(exact - self._first_place - place) > _MOST_UNEVEN:
+            raise FilmError(
+                f"{self._plan.source} does not show its frames evenly (frame {self._count}), and AVI has no times of "
+                "frames; write another type of file, with --container mkv."
+            )
+        self._last_place = place
 
     def _close_segment(self, encoding: SegmentEncoder) -> None:
         segment = encoding.close()
@@ -268,7 +288,7 @@ class FilmWriter:
     def _span(self) -> Span:
         base = self._plan.time_base
         return Span(
-            begin=self._segments[0].first * base if self._is_cut_before else None,
+            begin=self._segments[0].first * base if self._is_cut_before or self._plan.begins_at_zero else None,
             end=self._end * base if self._is_cut_after else None,
         )
 

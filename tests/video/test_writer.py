@@ -166,6 +166,28 @@ def test_other_containers(tmp_path: Path, ending: str, codec: str) -> None:
     assert others(target) == others(source) and len(others(target)) == 1
 
 
+def test_avi_counts_frames_from_the_first_one_on(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", codec="mpeg4", audio=1, pts=range(100, 112), time_base=Fraction(1, 25))
+    target = tmp_path / "out.avi"
+    assert write(source, target)[0] == 0
+    assert film_times(target) == [Fraction(number, 25) for number in range(12)]
+    with av.open(str(target)) as result:
+        assert result.streams.video[0].average_rate == 25
+
+
+def test_avi_refuses_uneven_frames_at_the_first_one(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", pts=UNEVEN, time_base=UNIT)
+    with pytest.raises(FilmError, match=r"does not show its frames evenly \(frame 1\).*--container mkv"):
+        write(source, tmp_path / "out.avi")
+    assert not (tmp_path / "out.avi").exists()
+
+
+def test_the_remedy_for_a_codec_is_not_the_container_that_refused_it(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.avi", codec="wmv2", container="avi")
+    with pytest.raises(FilmError, match=r"'wmv2' codec\); choose another --video-codec, such as h264\.$"):
+        write(source, tmp_path / "out.mkv")
+
+
 def test_tracks_of_matroska_are_copied(tmp_path: Path) -> None:
     files = [("a.ttf", "font/ttf", bytes(range(256))), ("b.txt", "text/plain", b"hello")]
     source = make_clip(
