@@ -6,6 +6,7 @@ import errno
 import io
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from memgan.video.pyav import fraction, load_av, open_container
 
 _REBUILT = frozenset(("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"))
 """Keys that containers write by themselves, or that were true of the input only."""
-_STALE = ("encoder", "duration", "bps", "number_of_", "_statistics_")
+_STALE = ("encoder", "duration", "bps", "number_of_", "_statistics_", "alpha_mode")
 """Beginnings of keys that were true of the input's video only."""
 _PLAIN_KEYS = frozenset(
     (
@@ -173,6 +174,11 @@ def choose_copies(source: Any, container: Container) -> Copies:
             raise FilmError(
                 f"{path}: {what} does not go into a file of the type {container.ending} ({refused}); leave "
                 f"--container out, so that it becomes {own.ending} as the input."
+            )
+        elif stream.type == "audio":
+            raise FilmError(
+                f"{path}: {what} does not go into a file of the type {container.ending} ({refused}); convert the "
+                f"sound first, for example by ffmpeg -i {shlex.quote(path.name)} -map 0 -c copy -c:a flac new.mkv."
             )
         else:
             notes.append(f"{what} is left out: no type of file that can be written holds it.")

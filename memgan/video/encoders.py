@@ -30,6 +30,8 @@ class _Kind:
     """Default of ``crf``: hardly any loss. ``None``: the encoder has no such dial."""
     quality_option: str = "crf"
     """Its name; ``qscale``: the scale of FFmpeg's own encoders, 1 to 31."""
+    worst: float = 51
+    """Greatest ``crf``."""
     preset: str | None = None
     """Default; ``None``: it has none."""
     fixed: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -45,10 +47,11 @@ class _Kind:
 
 
 _KINDS = {
-    "libx264": _Kind(16, "crf", "medium", {}, {"qp": "0"}, 10, "x264-params", ("mastering-display", "cll")),
+    "libx264": _Kind(16, "crf", 51, "medium", {}, {"qp": "0"}, 10, "x264-params", ("mastering-display", "cll")),
     "libx265": _Kind(
         18,
         "crf",
+        51,
         "medium",
         {"x265-params": "log-level=none:pools=4:frame-threads=3:wpp=1"},
         {"x265-params": "lossless=1"},
@@ -59,6 +62,7 @@ _KINDS = {
     "libsvtav1": _Kind(
         20,
         "crf",
+        63,
         "8",
         {"svtav1-params": "lp=4"},
         {"svtav1-params": "lossless=1", "crf": "1"},
@@ -66,17 +70,17 @@ _KINDS = {
         "svtav1-params",
         ("mastering-display", "content-light"),
     ),
-    "libvpx-vp9": _Kind(20, "crf", None, {"b": "0", "row-mt": "1", "cpu-used": "2"}, {"lossless": "1"}),
-    "libvpx": _Kind(8, "crf", None, {"b": "20M", "cpu-used": "2"}),
+    "libvpx-vp9": _Kind(20, "crf", 63, None, {"b": "0", "row-mt": "1", "cpu-used": "2"}, {"lossless": "1"}),
+    "libvpx": _Kind(8, "crf", 63, None, {"b": "20M", "cpu-used": "2"}),
     "ffv1": _Kind(fixed={"level": "3", "g": "1", "slicecrc": "1"}),
-    "h264_nvenc": _Kind(18, "cq", "p5", {"rc": "vbr", "b": "0"}, {"tune": "lossless"}),
-    "hevc_nvenc": _Kind(18, "cq", "p5", {"rc": "vbr", "b": "0"}, {"tune": "lossless"}),
-    "av1_nvenc": _Kind(20, "cq", "p5", {"rc": "vbr", "b": "0"}),
+    "h264_nvenc": _Kind(18, "cq", 51, "p5", {"rc": "vbr", "b": "0"}, {"tune": "lossless"}),
+    "hevc_nvenc": _Kind(18, "cq", 51, "p5", {"rc": "vbr", "b": "0"}, {"tune": "lossless"}),
+    "av1_nvenc": _Kind(20, "cq", 51, "p5", {"rc": "vbr", "b": "0"}),
     "prores_ks": _Kind(),
     "dnxhd": _Kind(),
     **{name: _Kind() for name in ("huffyuv", "ffvhuff", "utvideo", "v210", "rawvideo", "png", "qtrle")},
 }
-_ANY = _Kind(2, "qscale")
+_ANY = _Kind(2, "qscale", 31)
 _BETTER = {"prores": "prores_ks"}
 """Where a codec has several encoders, and the first is not the best."""
 
@@ -126,6 +130,8 @@ def choose_encoder(codec: str, pixel_format: str, options: VideoOptions, tag: st
     settings = dict(kind.fixed)
     if options.crf is not None and kind.quality is None:
         raise ConfigError(f"--crf is {options.crf:g}, but {found.name} has no such dial; leave it out.")
+    if options.crf is not None and options.crf > kind.worst:
+        raise ConfigError(f"--crf is {options.crf:g}; {found.name} allows 0 to {kind.worst:g}: lower is better.")
     quality = kind.quality if options.crf is None else options.crf
     bits = max(component.bits for component in load_av().VideoFormat(pixel_format).components)
     if quality == 0 and kind.lossless and bits > kind.lossless_bits:

@@ -86,6 +86,10 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        for name in ("encoder", "preset"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise ConfigError(f"{name} is {value!r}; give its name as a string, or leave it out.")
         if self.frames is not None:
             frame_range(self.frames)
 

@@ -72,7 +72,11 @@ class Plan:
             rate = _plain_rate(fraction(stream.average_rate) or fraction(stream.guessed_rate) or _DEFAULT_RATE)
             has_same_type = container.muxer in source.format.name.split(",")
             says_rate = container.is_matroska and has_same_type and bool(stream.average_rate)
+            tags = {key.lower(): value for key, value in stream.metadata.items()}
+            has_hidden_alpha = tags.get("alpha_mode") == "1" and not info.pixel_format.startswith("yuva")
         notes = list(copies.notes)
+        if has_hidden_alpha:
+            notes.append(f"transparency is left out: the decoder of {context.codec.canonical_name} does not read it.")
         if container.muxer == "avi":  # which knows the order of frames, not their times
             encoder = dataclasses.replace(encoder, options={**encoder.options, "bf": "0"})
             container = dataclasses.replace(container, unit=1 / rate)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from memgan.errors import FilmError, OutputError, brief
 from memgan.runtime.records import FileState, digest
@@ -20,6 +20,7 @@ from memgan.video.encoders import Look
 from memgan.video.encoding import SegmentEncoder
 from memgan.video.film import Film
 from memgan.video.frame import Frame
+from memgan.video.matroska import tell_aspect
 from memgan.video.options import VideoOptions
 from memgan.video.plan import FirstFrame, Plan
 from memgan.video.pyav import fraction, load_av
@@ -242,7 +243,7 @@ class FilmWriter:
         track = dataclasses.replace(track, has_dolby_vision=first.has_dolby_vision)
         span = self._span()
         problems: list[str] = []
-        with opened(plan.source) as source, open(part, "wb") as file:
+        with opened(plan.source) as source, open(part, "w+b") as file:
             output, streams = open_result(
                 file,
                 source,
@@ -270,9 +271,19 @@ class FilmWriter:
                 raise
             finally:
                 abandon(output)
+            self._tell_aspect(file)
             file.flush()
             os.fsync(file.fileno())
         return problems
+
+    def _tell_aspect(self, file: BinaryIO) -> None:
+        """Say the shape of pixels in the container: not every codec does."""
+        plan = self._plan
+        if not plan.container.is_matroska or plan.aspect in (None, 1):
+            return
+        is_webm = plan.container.muxer == "webm"
+        if not tell_aspect(file, *plan.size, plan.aspect or Fraction(1), is_webm=is_webm):
+            self.notes.append(f"the shape of pixels, {plan.aspect}, is left out: the file has no room for it.")
 
     def _is_steady(self) -> bool:
         """Whether frames follow each other at one rate, as well as the time base can say it."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,12 +62,27 @@ def test_formats_that_say_the_same(encoder: str, given: str, written: str) -> No
         ("h264", "yuva420p", VideoOptions(), "yuva420p without loss"),
         ("ffv1", "yuv420p", VideoOptions(crf=18), "--crf is 18, but ffv1 has no such dial; leave it out"),
         ("vp9", "yuv420p", VideoOptions(preset="fast"), "--preset is 'fast', but libvpx-vp9 has no presets"),
+        ("h264", "yuv420p", VideoOptions(crf=99), "--crf is 99; libx264 allows 0 to 51"),
+        ("mjpeg", "yuvj420p", VideoOptions(crf=32), "--crf is 32; mjpeg allows 0 to 31"),
         ("av1", "yuv420p10le", VideoOptions(crf=0), "libsvtav1 loses something of 10 bit.*ffv1"),
     ],
 )
 def test_what_cannot_be_is_refused(codec: str, pixel_format: str, options: VideoOptions, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         choose_encoder(codec, pixel_format, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": 5}, "preset is 5; give its name as a string"),
+        ({"encoder": ""}, "encoder is ''; give its name as a string"),
+        ({"frames": (0, 5)}, r"--frames is \(0, 5\); give two numbers of frames, A:B"),
+    ],
+)
+def test_options_of_the_wrong_type(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        VideoOptions(**options)
 
 
 def test_settings_that_an_encoder_does_not_take() -> None:

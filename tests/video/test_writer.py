@@ -188,6 +188,54 @@ def test_the_remedy_for_a_codec_is_not_the_container_that_refused_it(tmp_path: P
         write(source, tmp_path / "out.mkv")
 
 
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("mkv", VideoOptions(codec="ffv1")),
+        ("mkv", VideoOptions(encoder="libvpx-vp9", crf=60)),
+        ("mkv", FAST),
+        ("webm", VideoOptions(encoder="libvpx-vp9", crf=60)),
+    ],
+)
+def test_matroska_tells_the_shape_of_pixels(tmp_path: Path, ending: str, options: VideoOptions) -> None:
+    source = make_clip(tmp_path / "in.mp4", size=(88, 66), aspect=Fraction(16, 11), colors=PQ)
+    target = tmp_path / f"out.{ending}"
+    write(source, target, options)
+    with av.open(str(target)) as result:
+        stream = result.streams.video[0]
+        assert fraction(stream.sample_aspect_ratio) == Fraction(16, 11)
+        result.seek(200_000)
+        assert next(result.decode(stream)).width == 88
+    assert film_times(target) == film_times(source) and len(film_times(target)) == 12
+    again = tmp_path / f"again.{ending}"
+    write(source, again, options)
+    assert again.read_bytes() == target.read_bytes()
+
+
+def test_sound_that_no_file_takes_is_not_left_out(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "my film.wmv", audio=1, audio_codec="adpcm_ms", container="avi")
+    with (
+        open_film(source) as film,
+        pytest.raises(FilmError, match=r"\(audio, adpcm_ms\) does not go into .*-i 'my film.wmv'"),
+    ):
+        check_output(film, tmp_path / "out.mkv", AUTO)
+
+
+def test_transparency_that_the_decoder_does_not_read_is_not_promised(tmp_path: Path) -> None:
+    plain, source, target = make_clip(tmp_path / "a.webm", codec="vp9"), tmp_path / "in.webm", tmp_path / "out.webm"
+    with av.open(str(plain)) as film, av.open(str(source), "w") as output:
+        stream = output.add_stream_from_template(film.streams.video[0])
+        stream.metadata["alpha_mode"] = "1"
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    notes = write(source, target, VideoOptions(crf=60))[1]
+    assert notes == ["transparency is left out: the decoder of vp9 does not read it."]
+    with av.open(str(target)) as result:
+        assert "alpha_mode" not in {key.lower() for key in result.streams.video[0].metadata}
+
+
 def test_tracks_of_matroska_are_copied(tmp_path: Path) -> None:
     files = [("a.ttf", "font/ttf", bytes(range(256))), ("b.txt", "text/plain", b"hello")]
     source = make_clip(
