@@ -296,7 +296,8 @@ def _is_cover(stream: Any) -> bool:
 def _decoded(container: Any, stream: Any, count: _Count) -> Iterator[Any]:
     """Frames of PyAV in the order in which they are shown. What cannot be read is counted and left out."""
     av = load_av()
-    packets = container.demux(stream)  # the last one is empty: the decoder then gives what it still holds
+    # The last one is empty: the decoder then gives what it still holds.
+    packets = _whole_end(container.demux(stream), count)
     while count.error is None:
         try:
             packet = next(packets, None)
@@ -317,6 +318,22 @@ def _decoded(container: Any, stream: Any, count: _Count) -> Iterator[Any]:
             count.damaged += frame.is_corrupt
             count.is_interlaced |= frame.interlaced_frame
             yield frame
+
+
+def _whole_end(packets: Iterator[Any], count: _Count) -> Iterator[Any]:
+    """Packets without one at the end that is damaged: cut off, it would take the frames before it along.
+
+    Decoders that work in threads give up what they still hold at an error in the last packet.
+    """
+    damaged = None
+    for packet in packets:
+        if damaged is not None and packet.size:
+            yield damaged
+        elif damaged is not None:
+            count.unreadable += 1
+        damaged = packet if packet.is_corrupt and packet.size else None
+        if damaged is None:
+            yield packet
 
 
 def _missing_end(container: Any, stream: Any, count: _Count) -> Fraction | None:

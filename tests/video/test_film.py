@@ -238,6 +238,18 @@ def test_what_is_there_of_a_truncated_film_is_read(tmp_path: Path, ending: str) 
     assert read(path, 0, 3)[0].problems == [], "nobody has looked at its end"
 
 
+def test_a_frame_that_is_cut_off_takes_none_along(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "film.mp4", 20, container_options={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        last = max(packet.pos + packet.size for packet in packets)
+        shown = [packet.pts * packet.time_base for packet in packets if packet.pos + packet.size < last]
+    path.write_bytes(path.read_bytes()[: last - 20])
+    film, frames = read(path)
+    assert seconds(frames) == sorted(shown) and len(shown) == 19
+    assert film.problems[0] == "1 frame is unreadable and left out"
+
+
 def test_broken_packets_are_left_out_and_counted(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "film.mkv", 40, codec="ffv1")
     with av.open(str(path)) as container:
