@@ -26,13 +26,16 @@ class PerFace:
         numbers = [self.rest] * count
         for index, value in self.values:
             if index >= count:
-                there = f"the faces 0 to {count - 1}" if count > 1 else "face 0 alone" if count else "no face"
+                there = f"are faces 0 to {count - 1}" if count > 1 else "is face 0 alone" if count else "is no face"
                 raise FaceIndexError(
-                    f"{name} names face {index}, and this picture has {there} to restore: leave the index out, "
+                    f"{name} names face {index}, and there {there} to restore: leave the index out, "
                     "or give one number for all faces."
                 )
             numbers[index] = value
         return numbers
+
+    def __str__(self) -> str:
+        return ", ".join([*(f"{index}={value:g}" for index, value in self.values), f"others {self.rest:g}"])
 
 
 Setting: TypeAlias = float | PerFace

@@ -114,6 +114,8 @@ class FilmWork:
                 shutil.copyfile(self._film.path, temporary)
             self._writer.discard()
             return self._result(faces, ["no face changes: the result is a copy of the file"])
+        if not faces.changes:
+            self._writer.metadata.clear()  # it would say that faces were restored
         self._progress(FilmProgress("restoring", self._writer.num_written, faces.num_frames))
         for done, frame in enumerate(self._restored(faces, size), 1):
             self._writer.write(frame)
@@ -134,7 +136,7 @@ class FilmWork:
         is_complete: bool = True,
     ) -> FilmResult:
         notes = [*self._film.notes, *self._writer.notes, *notes]
-        if self._curve is not None:
+        if self._curve is not None and faces is not None and faces.changes:
             notes.append(f"faces went through the network by {self._curve.name}, and back")
         return FilmResult(
             0 if faces is None else faces.num_frames,
@@ -148,7 +150,7 @@ class FilmWork:
 
     def _is_copied(self, output: Path) -> bool:
         """Whether a film in which nothing changes is the file as it is."""
-        asked = dataclasses.replace(self._video, every=1)
+        asked = dataclasses.replace(self._video, every=1, steadiness=0.0)
         return asked == VideoOptions() and output.suffix.lower() == self._film.path.suffix.lower()
 
     def _faces(self) -> FilmFaces | None:

@@ -106,7 +106,8 @@ class FilmWriter:
     ) -> None:
         self._path = Path(path)
         self._plan = Plan.of(film, path, options, size)
-        self._metadata = dict(metadata or {})
+        self.metadata = dict(metadata or {})
+        """What is added to that of the file when it is finished."""
         self._is_cut_before, self._is_cut_after = cut and start > 0, cut and stop is not None
         self.notes = list(self._plan.notes)
         """What is lost or changed, in sentences."""
@@ -250,7 +251,7 @@ class FilmWriter:
                 plan.container,
                 plan.copies,
                 track,
-                metadata=file_metadata(source.metadata, self._metadata, plan.container),
+                metadata=file_metadata(source.metadata, self.metadata, plan.container),
                 chapters=span.chapters(source.chapters()),
             )
             film = streams[film_stream(source).index]

@@ -14,7 +14,7 @@ from memgan import MemGANRestorer
 from memgan.errors import ConfigError, FaceIndexError, FilmError, OutputError
 from memgan.video import FilmProgress, FilmResult, VideoOptions, VideoRestorer, open_film
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 pytest.importorskip("scipy")
 
 LARGE, SMALL = face_at(60, 60, 48), face_at(130, 30, 30)
@@ -206,6 +206,29 @@ def test_a_range_of_frames(tmp_path: Path) -> None:
         restored(video, path)
 
 
+def test_a_film_without_faces_does_not_say_that_they_were_restored(tmp_path: Path) -> None:
+    path = clip(tmp_path, "clip.mkv", pix_fmt="yuv444p10le", colors=HLG, metadata={"comment": "mine"})
+    _, video = made(video=VideoOptions(frames="0:5"))
+    result, told = restored(video, path)
+    assert not told.changed and told.num_frames == 5
+    assert not any("through the network" in note for note in told.notes)
+    with av.open(str(result)) as container:
+        known = {key.lower(): value for key, value in container.metadata.items()}
+        assert known["comment"] == "mine"
+    _, video = made(video=VideoOptions(steadiness=0.5, every=2))
+    result, _ = restored(video, path)
+    assert result.read_bytes() == path.read_bytes()
+
+
+def test_the_comment_says_the_strength_of_each_track(tmp_path: Path) -> None:
+    _, video = made(LARGE)
+    options = dataclasses.replace(video.restorer.options, weight={0: 0.5})
+    result, _ = restored(video, clip(tmp_path), options=options)
+    with av.open(str(result)) as container:
+        comment = next(value for key, value in container.metadata.items() if key.lower() == "comment")
+    assert "strength: 0=0.5, others 1, fidelity: 0.0," in comment
+
+
 def test_hdr_stays_hdr(tmp_path: Path) -> None:
     deep = (frame.astype(np.uint16) * 150 for frame in frames(6))
     path = make_clip(tmp_path / "hlg.mkv", deep, codec="ffv1", pix_fmt="yuv444p10le", colors=HLG)
@@ -270,8 +293,6 @@ def test_a_film_that_breaks_off_is_restored_as_far_as_it_goes(tmp_path: Path) ->
 
 
 def test_the_file_says_that_faces_were_restored(tmp_path: Path) -> None:
-    import av
-
     path = clip(tmp_path, "clip.mp4", codec="h264", pix_fmt="yuv420p", metadata={"title": "A film"})
     _, video = made(LARGE)
     for provenance in (True, False):
