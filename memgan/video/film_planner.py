@@ -156,6 +156,6 @@ class FilmPlanner:
         work = FaceWork(face, planned.track.number, 1.0, planned.fidelity)
         with own_settings(self._pipeline.threads):
             aligned = self._frames.aligned(index, work, seen)
-        (work.output,) = self._pipeline.restore_crops([aligned.crop], [work.fidelity], self._options)
+        self._frames.see([(work, aligned)])
         with own_settings(self._pipeline.threads):
             return gate.strength(aligned.crop, self._frames.finished(index, work, aligned)[1])

@@ -150,8 +150,8 @@ class FilmWork:
 
     def _is_copied(self, output: Path) -> bool:
         """Whether a film in which nothing changes is the file as it is."""
-        asked = dataclasses.replace(self._video, every=1, steadiness=0.0)
-        return asked == VideoOptions() and output.suffix.lower() == self._film.path.suffix.lower()
+        usual = VideoOptions(every=self._video.every, steadiness=self._video.steadiness)
+        return self._video == usual and output.suffix.lower() == self._film.path.suffix.lower()
 
     def _faces(self) -> FilmFaces | None:
         """The plan, as it was made before or made now; ``None``: the work was stopped."""

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from memgan.faces.align import AlignedFace, Face, align
+from memgan.faces.harmonize import lock_color
 from memgan.image import Picture
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import Pipeline
@@ -20,7 +21,7 @@ from memgan.video.view import FilmView
 Source = TypeVar("Source")
 
 _SEEDS_PER_TRACK = 2**32
-_MOST_STEADY = 0.9  # share of what was shown before, at most: some of what is new has to come in
+_MOST_STEADY = 0.95  # share of what was shown before, at most: some of what is new has to come in
 _MAX_WAITING_PIXELS = 2**25  # of frames that wait for others to fill a batch of faces
 
 
@@ -85,7 +86,8 @@ class FrameRestorer:
     ) -> None:
         self._pipeline, self._view, self._threads = pipeline, view, threads
         self._max_batch, self._steadiness = max_batch, _MOST_STEADY * steadiness
-        self._options = dataclasses.replace(options, max_batch=max_batch)
+        self._network_options = dataclasses.replace(options, max_batch=max_batch)
+        self._options = dataclasses.replace(options, color_lock=False)
 
     def prepare(self, work: FrameWork[Source], rgb: np.ndarray) -> None:
         """Cut the faces out of the frame, (H, W, 3) uint8 or uint16 RGB in the film's pixels."""
@@ -105,11 +107,16 @@ class FrameRestorer:
         """Frames that are prepared, in their order, once the network has seen their key faces."""
         for batch in self._batches(works):
             faces = [face for work in batch for face in work.faces if face.aligned is not None and face.is_key]
-            crops = [face.aligned.crop for face in faces if face.aligned is not None]
-            outputs = self._pipeline.restore_crops(crops, [face.fidelity for face in faces], self._options)
-            for face, output in zip(faces, outputs, strict=True):
-                face.output = output
+            self.see([(face, face.aligned) for face in faces if face.aligned is not None])
             yield from batch
+
+    def see(self, faces: Sequence[tuple[FaceWork, AlignedFace]]) -> None:
+        """Run the network on faces. Their colors are locked here already, so that these become steady too."""
+        crops = [aligned.crop for _, aligned in faces]
+        outputs = self._pipeline.restore_crops(crops, [face.fidelity for face, _ in faces], self._network_options)
+        with own_settings(self._pipeline.threads):
+            for (face, aligned), output in zip(faces, outputs, strict=True):
+                face.output = lock_color(output, aligned.crop) if self._network_options.color_lock else output
 
     def settle(
         self,

@@ -68,9 +68,9 @@ class VideoOptions:
         None, "restore frame A, counted from 0, to the one before B, and write only these", group="films", metavar="A:B"
     )
     steadiness: float = option(
-        0.0,
+        0.9,
         "how much of a restored face is kept from frame to frame where only motion changes it, from 0, each frame for "
-        "itself, to 1 (default: 0)",
+        "itself, to 1 (default: 0.9)",
         group="films",
         metavar="S",
         low=0,
