@@ -4,11 +4,19 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
+from memgan.errors import DataError
 from memgan.faces.warp import invert_affine, warp
+from memgan.image import resize, to_uint8
+from memgan.image.collection import PictureSource, Sources
+from memgan.network.config import preset
+from memgan.training.data.clean_faces import PriorFaces
+from memgan.training.priors import load_prior
 from memgan.video.pyav import load_av
 
 SIZE = (640, 480)
@@ -17,8 +25,10 @@ NUM_FRAMES = 48
 FACE_PX = 512
 """Side of a face's own square."""
 _WORLD_PX = 1024  # side of the scene that the camera looks at: the face's square lies in its middle
-_ZOOM = 0.7  # of the scene in a frame
+_ZOOM = 0.9  # of the scene in a frame
 _RATE = Fraction(25)
+_NUM_FACES = 6  # of photographs, in all clips
+_WALK = 0.35  # of the way from one drawn face to another
 _BORDER = 24.0  # pixels over which a face's square goes over into what is around it
 
 # In a face's square, of FFHQ's template: where the mouth is, and how far it opens.
@@ -34,6 +44,8 @@ class KnownClip:
     name: str
     truth: list[np.ndarray]
     """(480, 640, 3) uint8 RGB each."""
+    faces: list[np.ndarray]
+    """(512, 512, 3) uint8 RGB each: the face of each frame, in its own square."""
     frame_from_face: list[np.ndarray]
     """Of each frame, the (2, 3) matrix from the face's square of 512 pixels to the frame."""
     changing: list[np.ndarray | None]
@@ -47,6 +59,11 @@ class KnownClip:
             warp(frame, invert_affine(matrix), FACE_PX, FACE_PX, cv2.BORDER_REFLECT_101)
             for frame, matrix in zip(frames, self.frame_from_face, strict=True)
         ]
+
+    def true_faces(self) -> list[np.ndarray]:
+        """The faces with as much detail as the frames have, and nothing of how frames sample them: (512, 512, 3)."""
+        small = round(FACE_PX * _ZOOM)
+        return [resize(resize(face, small, small), FACE_PX, FACE_PX) for face in self.faces]
 
 
 def still(name: str, face: np.ndarray, seed: int) -> KnownClip:
@@ -131,7 +148,7 @@ def _clip(name: str, faces: Sequence[np.ndarray], seed: int) -> KnownClip:
         truth.append(warp(world, frame_from_world, *SIZE, cv2.BORDER_REFLECT_101))
         shift = frame_from_world[:, :2] @ (start, start)
         matrices.append(np.column_stack([frame_from_world[:, :2], frame_from_world[:, 2] + shift]))
-    return KnownClip(name, truth, matrices, [None] * len(faces))
+    return KnownClip(name, truth, list(faces), matrices, [None] * len(faces))
 
 
 def _in_world(face: np.ndarray, around: np.ndarray, start: int) -> np.ndarray:
@@ -200,5 +217,51 @@ def _encoded(frames: Iterable[np.ndarray], crf: int) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
 
 
-MAKERS: dict[str, Callable[[str, np.ndarray, int], KnownClip]] = {"still": still, "mouth": mouth, "bar": bar}
-"""Kinds of clips that are made of one photograph."""
+def known_clips(
+    faces: Sources, seed: int, *, prior: str | Path | None = None
+) -> Iterator[tuple[KnownClip, list[np.ndarray]]]:
+    """Clips of every kind, made one after the other, and what poor films show of them.
+
+    Args:
+        faces: folders or tar files of aligned faces of 512 pixels; some of them, drawn by ``seed``, are taken.
+        seed: of the choice, the motion and the noise.
+        prior: weights of a generator of faces; with them there are also faces that change slowly.
+
+    Raises:
+        DataError: if there are fewer than six faces.
+    """
+    found = PictureSource(faces)
+    if len(found) < _NUM_FACES:
+        raise DataError(f"{len(found)} faces in {faces!r:.200}; {_NUM_FACES} are needed: give more.")
+    chosen = np.random.default_rng(seed).choice(len(found), _NUM_FACES, replace=False)
+    pictures = [resize(found.read(int(place)), FACE_PX, FACE_PX) for place in chosen]
+    makers: list[Callable[[int], KnownClip]] = [
+        lambda number: still("still a", pictures[0], number),
+        lambda number: still("still b", pictures[1], number),
+        lambda number: mouth("mouth", pictures[2], number),
+        lambda number: bar("bar", pictures[3], number),
+        lambda number: cut("cut", pictures[4], pictures[5], number),
+    ]
+    if prior is not None:
+        walks = _walks(prior, seed)
+        makers += [
+            lambda number: walk("walk a", next(walks), number),
+            lambda number: walk("walk b", next(walks), number),
+        ]
+    for number, make in enumerate(makers):
+        clip = make(1000 * seed + number)
+        yield clip, degraded(clip, 1000 * seed + number)
+
+
+def _walks(prior: str | Path, seed: int) -> Iterator[list[np.ndarray]]:
+    """Faces on the way from one that a generator draws towards another, a third of it."""
+    state = load_prior(prior)
+    generator = PriorFaces(preset("memgan-mobile-512"), state)
+    source = torch.Generator().manual_seed(seed)
+    while True:
+        _, latents = generator.draw(2, source)
+        with torch.inference_mode():
+            yield [
+                to_uint8(generator.synthesis(latents[:1].lerp(latents[1:], share), generator.autocast).clamp(-1, 1))[0]
+                for share in np.linspace(0, _WALK, NUM_FRAMES).tolist()
+            ]

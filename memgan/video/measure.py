@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +15,10 @@ from memgan.evaluation.metrics.regions import region_mask
 from memgan.evaluation.networks.stlpips import STLPIPS
 from memgan.faces.align import Face
 from memgan.faces.detect import RetinaFaceDetector
-from memgan.image import to_tensor
+from memgan.image import Picture, encode_picture, to_tensor
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import Pipeline
+from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.tables import text_table
 from memgan.video.frame_restorer import FaceWork, FrameRestorer, FrameWork
 from memgan.video.known_motion import FACE_PX, KnownClip
@@ -46,8 +48,9 @@ class ClipScores:
     temporal_error: float
     """Mean difference between how the film and how the truth change from frame to frame along the camera's motion, in
     levels of 255; without what changes otherwise, and without a cut."""
-    jitter: float
-    """Median second difference of the detector's landmarks without the camera's motion, in pixels of the frame."""
+    jitter: float | None
+    """Median second difference of the embedded detector's landmarks without the camera's motion, in pixels of the
+    frame; ``None`` for other detectors."""
     psnr: float
     """To the truth, in dB."""
     st_lpips: float
@@ -158,7 +161,7 @@ class SteadinessMeter:
             st_lpips = float(self._st_lpips(*few).mean())
             identity = float(self._identity(*few).mean())
         return ClipScores(
-            temporal_error=self._temporal_error(clip, faces, truth),
+            temporal_error=self._temporal_error(clip, faces),
             jitter=self._jitter(clip, frames),
             psnr=float(10 * np.log10(255**2 / max(float(np.mean(squares)), 1e-6))),
             st_lpips=st_lpips,
@@ -167,8 +170,8 @@ class SteadinessMeter:
             cut_error=float(np.mean([error[self._oval].mean() for error in after_cut])) if after_cut else None,
         )
 
-    def _temporal_error(self, clip: KnownClip, faces: Sequence[np.ndarray], truth: Sequence[np.ndarray]) -> float:
-        found = []
+    def _temporal_error(self, clip: KnownClip, faces: Sequence[np.ndarray]) -> float:
+        found, truth = [], clip.true_faces()
         for number in range(1, len(faces)):
             if number == clip.cut:
                 continue
@@ -180,10 +183,10 @@ class SteadinessMeter:
             found.append(np.abs(change - true_change)[where].mean())
         return float(np.mean(found))
 
-    def _jitter(self, clip: KnownClip, frames: Sequence[np.ndarray]) -> float:
+    def _jitter(self, clip: KnownClip, frames: Sequence[np.ndarray]) -> float | None:
         detector = self._pipeline.detector
         if not isinstance(detector, RetinaFaceDetector):
-            return float("nan")
+            return None
         box = np.array([[150, 130], [362, 430]], np.float64)
         curve = []
         for frame, matrix in zip(frames, clip.frame_from_face, strict=True):
@@ -223,6 +226,19 @@ def strip(clip: MeasuredClip, row: int = 250, height: int = 4) -> np.ndarray:
     for faces in clip.faces.values():
         parts += [np.repeat(np.stack([face[row] for face in faces]), height, axis=0), gap]
     return np.hstack(parts[:-1])
+
+
+def write_strips(clips: Sequence[MeasuredClip], folder: Path) -> None:
+    """Write the strips of a row through the hair and of one through the eyes of every clip.
+
+    Raises:
+        OutputError: if they cannot be written.
+    """
+    for number, clip in enumerate(clips):
+        for name, row in (("hair", 90), ("eyes", 245)):
+            path = folder / f"{number:02d} {clip.name}, {name}.png"
+            with atomic_write(path, make_folders=True) as temporary:
+                temporary.write_bytes(encode_picture(Picture(strip(clip, row)), ".png"))
 
 
 def _means(scores: Sequence[ClipScores]) -> ClipScores:

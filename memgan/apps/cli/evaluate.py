@@ -80,6 +80,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="what estimates them (default: the registered partner of the weights)",
     )
+    add(
+        "--video",
+        action="store_true",
+        help="instead of metrics of pictures, measure films of FACES that move in known ways: how steady they are, and "
+        "how true, at each setting of --steadiness (needs memgan[video])",
+    )
+    add("--steadiness", default="0,0.9", metavar="S,S", help="settings for --video (default: 0,0.9)")
+    add("--every", type=int, default=1, metavar="N", help="for --video: the network sees every Nth frame (default: 1)")
+    add("--prior", type=Path, metavar="FILE", help="for --video: also faces of this generator that change slowly")
+    add("--strips", type=Path, metavar="DIR", help="for --video: write a row of pixels over time of every film")
     add("--half", choices=("all", "even", "odd"), default="all", help="with --reliability: every second face by name")
     add("--aged", action="store_true", help="with --reliability: old photographs of the faces")
     add(
@@ -149,7 +159,9 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"There is no folder {file.parent} for {file.name}; make it first.")
     seeds = parse_ints("--seeds", args.seeds)
     device = choose_device(args.device)
-    fidelities = None if args.fidelity is None else _fidelities(args.fidelity)
+    if args.video:
+        return _measure_films(args, seeds, device)
+    fidelities = None if args.fidelity is None else _numbers("--fidelity", args.fidelity)
     if args.reliability:
         _check_reliability(args)
     elif args.reliability_weights or args.aged or args.half != "all":
@@ -245,16 +257,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _fidelities(text: str) -> list[float]:
-    """Settings of the dial, each once."""
+def _numbers(name: str, text: str) -> list[float]:
+    """Settings of a dial, from 0 to 1, each once."""
     from memgan.errors import ConfigError
     from memgan.runtime.checks import check_number
 
     try:
         given = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise ConfigError(f"--fidelity is {text!r}; give numbers from 0 to 1 such as 0,0.5,1.") from error
-    return list(dict.fromkeys(check_number("--fidelity", value, 0, 1) for value in given))
+        raise ConfigError(f"{name} is {text!r}; give numbers from 0 to 1 such as 0,0.5,1.") from error
+    return list(dict.fromkeys(check_number(name, value, 0, 1) for value in given))
 
 
 def _networks(
@@ -407,6 +419,44 @@ def _measure_reliability(
         report |= {"aged": args.aged, "self_ensemble": args.self_ensemble}
         report |= {"degradation": dataclasses.asdict(settings)}
         report["settings"] = {_text(setting): dataclasses.asdict(one) for setting, one in figures.items()}
+        write_json(args.json, report)
+    return 0
+
+
+def _measure_films(args: argparse.Namespace, seeds: list[int], device: "torch.device") -> int:
+    """Measure films of known motion, and print the table; the exit status."""
+    from memgan.errors import ConfigError
+    from memgan.restoration.restorer import MemGANRestorer
+    from memgan.runtime.atomic_file import write_json
+    from memgan.runtime.checks import check_int
+    from memgan.video.known_motion import known_clips
+    from memgan.video.measure import SteadinessMeter, steadiness_table, write_strips
+
+    if args.real or args.clean or args.reliability or args.restorer or len(args.weights or ()) > 1:
+        raise ConfigError(
+            "--video measures films of FACES, restored by one set of weights: leave --real, --clean, --reliability, "
+            "--restorer and further --weights out."
+        )
+    settings = _numbers("--steadiness", args.steadiness)
+    fidelity = _numbers("--fidelity", args.fidelity or "0")
+    if len(fidelity) > 1:
+        raise ConfigError(f"--fidelity is {args.fidelity}; with --video give one number.")
+    restorer = MemGANRestorer((args.weights or [None])[0], upscale=1, device=device, fidelity=fidelity[0])
+    meter = SteadinessMeter(restorer.pipeline, restorer.options, check_int("--every", args.every, 1))
+    measured = [
+        meter.measure(clip, film, settings)
+        for seed in seeds
+        for clip, film in known_clips(args.faces, seed, prior=args.prior)
+    ]
+    print(steadiness_table(measured))
+    if args.strips:
+        write_strips(measured, args.strips)
+    if args.json:
+        report: dict[str, Any] = {"seeds": seeds, "every": args.every, "fidelity": fidelity[0]}
+        report["clips"] = [
+            {"name": one.name, "films": {name: dataclasses.asdict(scores) for name, scores in one.scores.items()}}
+            for one in measured
+        ]
         write_json(args.json, report)
     return 0
 
