@@ -27,6 +27,8 @@ from memgan.video.view import FilmView
 
 _METRICS_EVERY = 4  # frames, of those that take a network
 _AFTER_CUT = 2  # frames
+_ROWS = {"hair": 90, "eyes": 245}  # of the face's square, in strips
+_LINE_PX, _GAP_PX = 4, 6  # of a strip: height of a frame, and what is between films
 TITLES = {
     "temporal_error": "temporal error",
     "jitter": "landmark jitter, px",
@@ -65,13 +67,14 @@ class ClipScores:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MeasuredClip:
-    """The scores of a clip, and the films themselves as the face's square sees them."""
+    """The scores of a clip, and what its films look like over time."""
 
     name: str
     scores: dict[str, ClipScores]
     """Of the ``truth``, of the ``input``, and of each setting."""
-    faces: dict[str, list[np.ndarray]]
-    """(512, 512, 3) uint8 RGB of each frame, by the same names."""
+    strips: dict[str, np.ndarray]
+    """By place (``hair``, ``eyes``), a row of pixels of the face over time, downwards, of each film side by side:
+    (H, W, 3) uint8 RGB."""
 
 
 class SteadinessMeter:
@@ -106,7 +109,7 @@ class SteadinessMeter:
             films[setting_name(steadiness)] = self._restored(works, film, steadiness)
         faces = {name: clip.in_face(frames) for name, frames in films.items()}
         scores = {name: self._scores(clip, films[name], faces[name], faces["truth"]) for name in films}
-        return MeasuredClip(clip.name, scores, faces)
+        return MeasuredClip(clip.name, scores, {place: _strip(faces, row) for place, row in _ROWS.items()})
 
     def _seen_by_network(self, film: Sequence[np.ndarray]) -> list[FrameWork[np.ndarray]]:
         restorer = FrameRestorer(self._pipeline, self._options, FilmView())
@@ -219,26 +222,24 @@ def steadiness_table(clips: Sequence[MeasuredClip]) -> str:
     return text_table(["clip", "film", *TITLES.values()], rows, left=2)
 
 
-def strip(clip: MeasuredClip, row: int = 250, height: int = 4) -> np.ndarray:
-    """One row of pixels of the face over time, downwards, of each film side by side: (frames * height, W, 3) uint8."""
-    gap = np.full((len(clip.faces["truth"]) * height, 6, 3), 255, np.uint8)
+def _strip(films: Mapping[str, Sequence[np.ndarray]], row: int) -> np.ndarray:
     parts: list[np.ndarray] = []
-    for faces in clip.faces.values():
-        parts += [np.repeat(np.stack([face[row] for face in faces]), height, axis=0), gap]
+    for faces in films.values():
+        lines = np.repeat(np.stack([face[row] for face in faces]), _LINE_PX, axis=0)
+        parts += [lines, np.full((len(lines), _GAP_PX, 3), 255, np.uint8)]
     return np.hstack(parts[:-1])
 
 
 def write_strips(clips: Sequence[MeasuredClip], folder: Path) -> None:
-    """Write the strips of a row through the hair and of one through the eyes of every clip.
+    """Write the strips of every clip into a folder.
 
     Raises:
         OutputError: if they cannot be written.
     """
     for number, clip in enumerate(clips):
-        for name, row in (("hair", 90), ("eyes", 245)):
-            path = folder / f"{number:02d} {clip.name}, {name}.png"
-            with atomic_write(path, make_folders=True) as temporary:
-                temporary.write_bytes(encode_picture(Picture(strip(clip, row)), ".png"))
+        for place, strip in clip.strips.items():
+            with atomic_write(folder / f"{number:02d} {clip.name}, {place}.png", make_folders=True) as temporary:
+                temporary.write_bytes(encode_picture(Picture(strip), ".png"))
 
 
 def _means(scores: Sequence[ClipScores]) -> ClipScores:
