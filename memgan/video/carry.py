@@ -15,6 +15,9 @@ _NEIGHBORHOOD = 1 / 32  # of the crop's side, over which that is averaged
 _LIGHT, _STEADY_LIGHT = 16, 2  # blocks along a side of the crop over which light is followed
 _NEAR = 1 / 24  # of the crop's side, over which what the network draws anew has to cancel out
 _DRIFT = 8.0  # levels that may be left of it
+_FINE = 2.0  # pixels: standard deviation of the filter that tells fine detail
+_MOST_GAIN = 1.5  # of it
+_CRISP = 0.4  # share of what it lacks that is given back
 _LEAST = 1e-3
 
 
@@ -78,7 +81,23 @@ def steadied(output: np.ndarray, crop: np.ndarray, before: KeyFace, steadiness: 
     left = cv2.blur(change, (side, side))
     trust *= np.exp(-np.square(cv2.transform(np.abs(left), np.full((1, 3), 1 / (3 * _DRIFT), np.float32))))
     share = np.float32(steadiness) * trust
-    return _rounded(output + share[:, :, None] * change)
+    return _rounded(_as_crisp(output + share[:, :, None] * change, output))
+
+
+def _as_crisp(picture: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """A mean of pictures with as much fine detail as one of them has: what differs between them cancels out.
+
+    Args:
+        picture: (S, S, 3) float32.
+        output: (S, S, 3) uint8.
+    """
+    side = max(3, round(len(picture) * _NEIGHBORHOOD))
+    fine, wanted = (one - cv2.GaussianBlur(one, (0, 0), _FINE) for one in (picture, output.astype(np.float32)))
+    of_colors = np.ones((1, 3), np.float32)
+    energy, own = (cv2.blur(cv2.transform(one * one, of_colors), (side, side)) for one in (wanted, fine))
+    gain = np.sqrt(np.clip((energy + 1) / (own + 1), 1, _MOST_GAIN**2))
+    result: np.ndarray = picture + (_CRISP * (gain - 1))[:, :, None] * fine
+    return result
 
 
 def _moved(
