@@ -102,7 +102,7 @@ def test_a_steadier_film_has_better_scores(tmp_path: Path) -> None:
     assert len(network.batches) == 20  # once for both
     truth, given, alone, held = measured.scores.values()
     assert truth == given and truth.psnr > 90 and truth.st_lpips < 1e-4 and truth.identity < 1e-4
-    assert held.temporal_error < 0.6 * alone.temporal_error and held.psnr > alone.psnr + 1
+    assert held.temporal_error < 0.75 * alone.temporal_error and held.psnr > alone.psnr + 1
     assert truth.ghost_error is None and truth.cut_error is None and held.jitter is None
     assert {strip.shape for strip in measured.strips.values()} == {(20 * 4, 4 * 512 + 3 * 6, 3)}
     write_strips([measured], tmp_path)
