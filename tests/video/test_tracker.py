@@ -394,7 +394,7 @@ def test_one_doubtful_find_makes_no_track(score: float, seen: list[int], count: 
 
 def test_one_doubtful_find_is_all_there_is_in_a_short_shot() -> None:
     (track,) = Scene([Actor(0, MIDDLE, score=0.93)]).tracks(6)
-    assert track.frames.tolist() == list(range(6)) and track.score == np.float32(0.93)
+    assert track.frames.tolist() == list(range(6)) and track.score == pytest.approx(0.93)
 
 
 def test_what_is_doubtful_keeps_a_track_and_begins_none() -> None:
