@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from memgan import hub
 from memgan.errors import WeightsError
@@ -53,7 +54,12 @@ class NamedWeights:
 
 def weights_digest(network: MemGAN) -> str:
     """SHA-256 of a network's configuration and tensors, in lower-case hexadecimal."""
-    found = hashlib.sha256(network.config.to_json().encode())
+    return state_digest(network, network.config.to_json())
+
+
+def state_digest(network: nn.Module, about: str = "") -> str:
+    """SHA-256 of what is said about any network, and of its tensors, in lower-case hexadecimal."""
+    found = hashlib.sha256(about.encode())
     for name, tensor in sorted(network.state_dict().items()):
         found.update(f"{name} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -143,3 +143,13 @@ class RestoreOptions:
         if self.face_index is not None:
             given = self.face_index if isinstance(self.face_index, Iterable) else (self.face_index,)
             object.__setattr__(self, "face_index", tuple(check_int("face_index", index, 0) for index in given))
+
+    @property
+    def stated(self) -> dict[str, object]:
+        """The settings that shape every face, as files say them."""
+        return {
+            "upscale": f"{self.upscale:g}",
+            "color lock": "on" if self.color_lock else "off",
+            "grain": f"{self.grain:g}",
+            "self-ensemble": "on" if self.self_ensemble else "off",
+        }

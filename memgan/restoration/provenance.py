@@ -21,11 +21,5 @@ def with_provenance(picture: Picture, faces: Sequence[RestoredFace], options: Re
         values = sorted(getattr(face, name) for face in changed)
         low, high = f"{values[0]:.2g}", f"{values[-1]:.2g}"
         settings[name] = low if low == high else f"{low} to {high}"
-    settings |= {
-        "upscale": f"{options.upscale:g}",
-        "color lock": "on" if options.color_lock else "off",
-        "grain": f"{options.grain:g}",
-        "self-ensemble": "on" if options.self_ensemble else "off",
-    }
-    text = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    text = ", ".join(f"{name}: {value}" for name, value in (settings | options.stated).items())
     return dataclasses.replace(picture, notes=dataclasses.replace(picture.notes, restoration=text))

@@ -1,16 +1,15 @@
 """Restores films: every frame, every track of faces; everything else of the file is carried along."""
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from memgan.errors import FilmError
+from memgan.restoration.named_weights import state_digest
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import Pipeline
 from memgan.restoration.restorer import MemGANRestorer
@@ -155,7 +154,7 @@ class VideoRestorer:
                 **chosen,
                 "every": self.options.every,
                 "steadiness": self.options.steadiness,
-                "weights": _network_digest(pipeline.network),
+                "weights": state_digest(pipeline.network),
                 "network": type(pipeline.network).__name__,
                 "dtype": str(pipeline.settled_dtype),
                 "device": pipeline.device.type,
@@ -173,21 +172,9 @@ def _comment(options: RestoreOptions) -> str:
     settings = {
         "strength": options.weight,
         "fidelity": options.fidelity,
-        "upscale": f"{options.upscale:g}",
-        "color lock": "on" if options.color_lock else "off",
-        "grain": f"{options.grain:g}",
     }
-    text = ", ".join(f"{name}: {value}" for name, value in settings.items())
+    text = ", ".join(f"{name}: {value}" for name, value in (settings | options.stated).items())
     return f"Faces restored by memgan {__version__}, a trained network (compositeWithTrainedAlgorithmicMedia). {text}"
-
-
-def _network_digest(network: torch.nn.Module) -> str:
-    """Of all tensors of a network."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def _name_of(part: Any) -> str | None:
