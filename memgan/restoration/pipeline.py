@@ -38,6 +38,7 @@ from memgan.runtime.prefetch import prefetch
 from memgan.runtime.threads import check_fork
 
 Step = TypeVar("Step", bound=Callable[..., Any])
+Item = TypeVar("Item")
 
 AnyImage: TypeAlias = (
     np.ndarray
@@ -369,7 +370,7 @@ class Pipeline:
         self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, attempt: Callable[..., Any]
     ) -> Generator[list[_Task | Restoration], None, None]:
         """Pictures whose faces went through the network together."""
-        for batch in _grouped(tasks, options.max_batch):
+        for batch in grouped(tasks, options.max_batch, _load):
             failed = attempt(self._run_network, [task for task in batch if isinstance(task, _Task)], options)
             if failed is not None:  # not even one of their faces is small enough
                 batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
@@ -397,20 +398,30 @@ def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., An
         return Restoration([], None, options.color, error=error.with_traceback(None))
 
 
-def _grouped(tasks: Iterable[_Task | Restoration], max_batch: int) -> Iterator[list[_Task | Restoration]]:
-    """Pictures whose faces fill a batch; those without any to restore do not wait."""
-    waiting: list[_Task | Restoration] = []
+def _load(task: _Task | Restoration) -> tuple[int, int]:
+    """Faces that the network will see, and pixels that wait; none where a picture has failed."""
+    return (len(task.degraded), task.picture.rgb.size // 3) if isinstance(task, _Task) else (0, 0)
+
+
+def grouped(items: Iterable[Item], max_batch: int, load: Callable[[Item], tuple[int, int]]) -> Iterator[list[Item]]:
+    """Items whose faces fill a batch of the network; those without any do not wait.
+
+    Args:
+        items: pictures or frames.
+        max_batch: faces in a batch.
+        load: how many faces and pixels an item brings. No more than about 2**25 pixels wait.
+    """
+    waiting: list[Item] = []
     num_faces = num_pixels = 0
     try:
-        for task in tasks:
-            waiting.append(task)
-            if isinstance(task, _Task):
-                num_faces += len(task.degraded)
-                num_pixels += task.picture.rgb.size // 3
+        for item in items:
+            waiting.append(item)
+            faces, pixels = load(item)
+            num_faces, num_pixels = num_faces + faces, num_pixels + pixels
             if not 0 < num_faces < max_batch or num_pixels >= _MAX_WAITING_PIXELS:
                 yield waiting
                 waiting, num_faces, num_pixels = [], 0, 0
-    except Exception:  # of a picture: those before it are not lost
+    except Exception:  # of an item: those before it are not lost
         if waiting:
             yield waiting
         raise

@@ -101,7 +101,7 @@ def paste_faces_(
         grain: share of lost noise to give back, 0 to 1.
         alpha: (H, W) of the canvas's type; ``None``: opaque.
     """
-    for face, full in sorted(faces, key=lambda pair: (-pair[0].area, *pair[0].box_xyxy.tolist())):
+    for face, full in sorted(faces, key=pasting_rank):
         if face.strength > 0:
             matrix, seed, crop = face.crop_from_image, face.grain_seed, face.crop
             paste(
@@ -116,6 +116,11 @@ def paste_faces_(
                 grain_seed=seed,
                 inplace=True,
             )
+
+
+def pasting_rank(face: tuple[RestoredFace, np.ndarray]) -> tuple[float, ...]:
+    """Key by which faces of :func:`postprocess` are sorted to be pasted: larger ones first, each in its own place."""
+    return -face[0].area, *face[0].box_xyxy.tolist()
 
 
 def is_colorless(picture: Picture) -> bool:

@@ -11,7 +11,7 @@ from memgan.faces.align import AlignedFace, Face, align
 from memgan.faces.harmonize import lock_color
 from memgan.image import Picture
 from memgan.restoration.options import RestoreOptions
-from memgan.restoration.pipeline import Pipeline
+from memgan.restoration.pipeline import Pipeline, grouped
 from memgan.restoration.postprocess import is_colorless, postprocess
 from memgan.restoration.result import RestoredFace
 from memgan.runtime.isolation import own_settings
@@ -22,7 +22,6 @@ Source = TypeVar("Source")
 
 _SEEDS_PER_TRACK = 2**32
 _MOST_STEADY = 0.95  # share of what was shown before, at most: some of what is new has to come in
-_MAX_WAITING_PIXELS = 2**25  # of frames that wait for others to fill a batch of faces
 
 
 @dataclasses.dataclass(eq=False)
@@ -105,7 +104,7 @@ class FrameRestorer:
 
     def run(self, works: Iterable[FrameWork[Source]]) -> Iterator[FrameWork[Source]]:
         """Frames that are prepared, in their order, once the network has seen their key faces."""
-        for batch in self._batches(works):
+        for batch in grouped(works, self._max_batch, _load):
             faces = [face for work in batch for face in work.faces if face.aligned is not None and face.is_key]
             self.see([(face, face.aligned) for face in faces if face.aligned is not None])
             yield from batch
@@ -214,15 +213,7 @@ class FrameRestorer:
             fidelity=face.fidelity,
         )
 
-    def _batches(self, works: Iterable[FrameWork[Source]]) -> Iterator[list[FrameWork[Source]]]:
-        batch: list[FrameWork[Source]] = []
-        num_faces = num_pixels = 0
-        for work in works:
-            batch.append(work)
-            num_faces += sum(face.aligned is not None and face.is_key for face in work.faces)
-            num_pixels += work.num_pixels
-            if not 0 < num_faces < self._max_batch or num_pixels >= _MAX_WAITING_PIXELS:
-                yield batch
-                batch, num_faces, num_pixels = [], 0, 0
-        if batch:
-            yield batch
+
+def _load(work: FrameWork[Source]) -> tuple[int, int]:
+    """Faces that the network will see, and pixels that wait."""
+    return sum(face.aligned is not None and face.is_key for face in work.faces), work.num_pixels

@@ -11,6 +11,7 @@ import numpy as np
 from memgan.faces.paste import paste
 from memgan.faces.warp import invert_affine, rescale_affine, square_bounds
 from memgan.image import resize
+from memgan.restoration.postprocess import pasting_rank
 from memgan.restoration.result import RestoredFace
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FilmView:
         square_width = self.size(width, height)[0]
         scales = square_width / size[0], height / size[1]
         changed = np.zeros((height, width), bool)
-        for face, full in sorted(faces, key=lambda pair: (-pair[0].area, *pair[0].box_xyxy.tolist())):
+        for face, full in sorted(faces, key=pasting_rank):
             if face.strength == 0:
                 continue
             matrix = rescale_affine(invert_affine(face.crop_from_image), *scales)
