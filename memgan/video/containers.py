@@ -14,6 +14,7 @@ from typing import Any
 
 from memgan.errors import FilmError, brief
 from memgan.video.encoders import Encoder, Look, prepare
+from memgan.video.formats import result_suffix
 from memgan.video.options import VideoOptions
 from memgan.video.pyav import fraction, load_av, open_container
 
@@ -76,8 +77,7 @@ _MATROSKA = _CONTAINERS[".mkv"]
 
 def container_of(path: str | os.PathLike[str], options: VideoOptions) -> Container:
     """The type of the result of the film at ``path``: the input's, or Matroska where that cannot be written."""
-    ending = Path(path).suffix.lower() if options.container == "auto" else f".{options.container}"
-    return _CONTAINERS.get(ending, _MATROSKA)
+    return _CONTAINERS[result_suffix(Path(path).suffix.lower(), options)]
 
 
 def chosen_container(film: Path, path: Path, options: VideoOptions) -> Container:
@@ -85,16 +85,6 @@ def chosen_container(film: Path, path: Path, options: VideoOptions) -> Container
     if options.container == "auto" and path.suffix.lower() in _CONTAINERS:
         return _CONTAINERS[path.suffix.lower()]
     return container_of(film, options)
-
-
-def result_ending(film: Any, options: VideoOptions) -> str:
-    """Ending of a result's name, in lower case with dot.
-
-    Args:
-        film: a ``Film``, or the path of one.
-        options: of the film.
-    """
-    return container_of(getattr(film, "path", film), options).ending
 
 
 def opened(path: Path) -> Any:

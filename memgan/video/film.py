@@ -14,6 +14,7 @@ import numpy as np
 
 from memgan.errors import FilmError, brief
 from memgan.video.coding import FULL, LIMITED, RESIZE_FLAGS, Coding, colors_of, siting_of
+from memgan.video.formats import PICTURE_BRANDS
 from memgan.video.frame import Frame
 from memgan.video.orientation import Orientation, orientation_of
 from memgan.video.planes import known_layout, layout_of
@@ -21,8 +22,6 @@ from memgan.video.pyav import fraction, load_av, open_container, reformatted
 
 PICTURES = ("gif", "apng", "ico", "image2")
 """FFmpeg's names of what is no film, besides those that end in ``_pipe``."""
-PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "heim", "heis", "mif1")
-"""Of files that are built as MP4 is, and are pictures."""
 LISTS = ("concat", "hls", "dash", "imf", "sdp", "rtsp")
 """FFmpeg's names of texts that name films elsewhere: a file must not make others be read."""
 

@@ -1,5 +1,7 @@
 """Plans a film before it is restored: finds and follows its faces, and looks at each track."""
 
+import bisect
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
@@ -22,6 +24,7 @@ from memgan.video.tracker import Tracker
 from memgan.video.tracks import FrameFaces, Track, collect_tracks
 from memgan.video.view import FilmView
 
+_frame_of = operator.itemgetter(0)
 _SAME_FACE = 0.25  # of its size: mean distance of landmarks between a find and the track that it belongs to
 
 
@@ -115,7 +118,9 @@ class FilmPlanner:
     def _looks_at(self, track: Track) -> list[tuple[int, float]]:
         """What was noted of a track."""
         found = []
-        for index, face, sharp in self._looks:
+        start = bisect.bisect_left(self._looks, track.first, key=_frame_of)
+        stop = bisect.bisect_right(self._looks, track.last, key=_frame_of)
+        for index, face, sharp in self._looks[start:stop]:
             own = track.face_at(index)
             if own is not None:
                 distance = np.linalg.norm(own.landmarks - face.landmarks, axis=1).mean()

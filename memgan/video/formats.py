@@ -21,6 +21,9 @@ WRITTEN_SUFFIXES = frozenset(
 )
 """Of the films that can be written; others become Matroska files."""
 
+PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "mif1", "msf1")
+"""Of files that are built as MP4 is, and are pictures: AVIF and HEIF."""
+
 
 def result_suffix(suffix: str, options: VideoOptions) -> str:
     """Ending of a result's name, of a film with this ending (in lower case, with dot)."""

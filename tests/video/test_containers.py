@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memgan.video.containers import chosen_container, container_of, file_metadata, film_metadata, result_ending
+from memgan.video.containers import chosen_container, container_of, file_metadata, film_metadata
 from memgan.video.options import VideoOptions
 
 AUTO = VideoOptions()
@@ -20,7 +20,7 @@ AUTO = VideoOptions()
     ],
 )
 def test_endings(name: str, options: VideoOptions, ending: str) -> None:
-    assert result_ending(name, options) == result_ending(Path("folder", name), options) == ending
+    assert container_of(name, options).ending == container_of(Path("folder", name), options).ending == ending
 
 
 def test_a_name_says_what_a_result_is() -> None:

@@ -2,6 +2,8 @@
 
 import os
 
+from memgan.video.formats import PICTURE_BRANDS
+
 SHARED_SUFFIXES = frozenset((".ts", ".mts"))
 """Suffixes of films that other files have too (TypeScript, Qt): their content decides."""
 _BEGINNINGS = (
@@ -16,8 +18,8 @@ _BEGINNINGS = (
 _QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"pnot")  # with which files begin that are older than ftyp
 # Brands of ISO 14496-12 files that are no films.
 _STILL_BRANDS = (
-    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),  # HEIF
-    *(b"avif", b"avis", b"jp2 ", b"jpx ", b"crx "),  # AVIF, JPEG 2000, Canon's raw files
+    *(brand.encode() for brand in PICTURE_BRANDS),
+    *(b"jp2 ", b"jpx ", b"crx "),  # JPEG 2000, Canon's raw files
     *(b"M4A ", b"M4B "),  # sound
 )
 _PACKET, _STAMPED_PACKET = 188, 192  # bytes of MPEG transport streams; with 4 bytes of time in front: AVCHD, Blu-ray
