@@ -42,6 +42,7 @@ TEST = [
     "scipy>=1.11",
     "pytest>=8",
     "pytest-xdist>=3.5",  # tests in one process per core
+    "pytest-timeout>=2.3.1",  # one that hangs is named, with what each thread does
     "hypothesis>=6.100",
     "mypy>=1.11",
     "ruff>=0.6",

@@ -12,7 +12,11 @@ OLDEST = (17, 1)
 
 
 def load_av() -> Any:
-    """The module ``av``.
+    """The module ``av``, which passes on nothing of what FFmpeg logs, as is its default.
+
+    Its handler of messages takes Python's lock, in threads of FFmpeg too. One who frees an encoder holds that lock until
+    those threads end, so that a message at that moment stops both for good. Some versions of torchvision switch the
+    handler on when they are imported.
 
     Raises:
         MissingDependencyError: if it is not installed or too old; the message names the extra that brings it.
@@ -21,11 +25,14 @@ def load_av() -> Any:
     try:
         import av
         import av.filter
+        import av.logging
         import av.video.reformatter
     except ImportError as error:
         raise MissingDependencyError(f"{wanted}: pip install 'memgan[video]'") from error
     if tuple(int(part) for part in av.__version__.split(".")[:2]) < OLDEST:
         raise MissingDependencyError(f"{wanted}; {av.__version__} is installed: pip install -U 'memgan[video]'")
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
     return av
 
 

@@ -349,6 +349,12 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         load_av()
 
 
+def test_ffmpeg_never_waits_for_python_to_take_its_messages() -> None:
+    """Freeing an encoder whose threads have something to say would never end; torchvision switches messages on."""
+    av.logging.set_level(av.logging.ERROR)
+    assert load_av().logging.get_level() is None
+
+
 def test_ffprobe_agrees(tmp_path: Path) -> None:
     """Another program counts the same frames at the same times."""
     path = make_clip(tmp_path / "film.mkv", 12, codec="hevc", pts=[3, 4, 5, 9, 10, 11, 20, 21, 22, 23, 24, 40])
