@@ -14,9 +14,9 @@ OLDEST = (17, 1)
 def load_av() -> Any:
     """The module ``av``, which passes on nothing of what FFmpeg logs, as is its default.
 
-    Its handler of messages takes Python's lock, in threads of FFmpeg too. One who frees an encoder holds that lock until
-    those threads end, so that a message at that moment stops both for good. Some versions of torchvision switch the
-    handler on when they are imported.
+    Its handler of messages takes Python's lock, in threads of FFmpeg too. Whoever frees an encoder holds that lock
+    until those threads end, so that a message at that moment stops both for good. Some versions of torchvision switch
+    the handler on when they are imported.
 
     Raises:
         MissingDependencyError: if it is not installed or too old; the message names the extra that brings it.
