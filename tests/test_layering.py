@@ -22,8 +22,9 @@ FLOORS = (
     {"apps"},
     {"__init__", "__main__"},
 )
-# The same within the two rooms that have folders: "" is what lies in the room itself.
+# The same within the rooms that have folders: "" is what lies in the room itself.
 INNER_FLOORS = {
+    "apps": ({"files"}, {"cli"}, {"web"}, {""}),
     "evaluation": ({"networks"}, {"metrics"}, {""}),
     "training": ({"settings"}, {"config", "window", "sync"}, {"data", "discriminators"}, {"priors", "losses"}, {""}),
 }

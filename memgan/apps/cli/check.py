@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memgan.apps.cli.arguments import add_options, options_from
-from memgan.apps.cli.restore_options import PartOptions, path_given
+from memgan.apps.files.restore_options import PartOptions, path_given
 from memgan.runtime.options import option_of
 from memgan.runtime.tables import text_table
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memgan.apps.cli.arguments import add_options, options_from
 from memgan.apps.cli.foreign_options import refuse_foreign_options
-from memgan.apps.cli.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, VIDEOS
-from memgan.apps.cli.restore_options import FileOptions, PartOptions, path_given
+from memgan.apps.files.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, VIDEOS
+from memgan.apps.files.restore_options import FileOptions, PartOptions, path_given
 from memgan.errors import ConfigError, OutputError
 from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
 from memgan.video.options import VideoOptions
 
 if TYPE_CHECKING:
-    from memgan.apps.cli.inputs import Inputs
-    from memgan.apps.cli.restore_plan import Planner
+    from memgan.apps.files.inputs import Inputs
+    from memgan.apps.files.restore_plan import Planner
     from memgan.restoration.restorer import MemGANRestorer
     from memgan.runtime.records import Row
     from memgan.runtime.stop_signals import StopSignals
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Restore all inputs; 0 if all went well, 1 if some were skipped, 128 and a signal's number if that ended it."""
-    from memgan.apps.cli.inputs import Inputs
-    from memgan.apps.cli.restore_report import check_report
+    from memgan.apps.files.inputs import Inputs
+    from memgan.apps.files.restore_report import check_report
     from memgan.runtime.picture_formats import installed_suffixes
     from memgan.video import is_available
     from memgan.video.formats import FILM_SUFFIXES
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_plan(inputs: "Inputs", asked: _Asked) -> int:
     """Print what would be done: one line for each input and for what is left out."""
-    from memgan.apps.cli.inputs import LeftOut
+    from memgan.apps.files.inputs import LeftOut
     from memgan.runtime.streams import one_line
 
     planner = _planner(asked, _weights(asked.parts, asked.restore, offline=True), folds=False)
@@ -105,8 +105,8 @@ def _print_plan(inputs: "Inputs", asked: _Asked) -> int:
 
 
 def _restore(inputs: "Inputs", asked: _Asked, args: dict[str, Any]) -> int:
-    from memgan.apps.cli.inputs import InputFile, LeftOut, left_out_line
-    from memgan.apps.cli.restore_report import EXISTING, INTERRUPTED, Report, Summary
+    from memgan.apps.files.inputs import InputFile, LeftOut, left_out_line
+    from memgan.apps.files.restore_report import EXISTING, INTERRUPTED, Report, Summary
     from memgan.runtime.progress import ProgressBar, print_line
     from memgan.runtime.records import FAILED
     from memgan.runtime.stop_signals import StopSignals
@@ -174,9 +174,9 @@ def _work(
     inputs: "Inputs", num_pictures: int, num_films: int, asked: _Asked, folds: bool, stop: "StopSignals"
 ) -> "Generator[tuple[Path, Row], None, None]":
     """What becomes of each input, with its path as it was given: first of films that fail, and of films at last."""
-    from memgan.apps.cli.inputs import InputFile
-    from memgan.apps.cli.jobs import cores_shared, number_of_jobs
-    from memgan.apps.cli.restore_files import FileRestorer
+    from memgan.apps.files.inputs import InputFile
+    from memgan.apps.files.jobs import cores_shared, number_of_jobs
+    from memgan.apps.files.restore_files import FileRestorer
     from memgan.runtime.progress import print_line
 
     if not num_pictures + num_films:
@@ -204,7 +204,7 @@ def _work(
         pictures = FileRestorer(restorer, options, planner, jobs, known, stops)
         films = None
         if num_films:
-            from memgan.apps.cli.restore_films import FilmRestorer
+            from memgan.apps.files.restore_films import FilmRestorer
 
             films = FilmRestorer(restorer, video, options, planner, known, stops, quiet=files.quiet)
         stop.lets_finish = True
@@ -223,7 +223,7 @@ def _work(
 
 
 def _planner(asked: _Asked, weights: dict[str, str], *, folds: bool) -> "Planner":
-    from memgan.apps.cli.restore_plan import Planner, options_digest
+    from memgan.apps.files.restore_plan import Planner, options_digest
     from memgan.runtime.records import Records
 
     files, options, parts, video = asked

@@ -12,7 +12,7 @@ import pytest
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.apps.cli.arguments import add_options, options_from
-from memgan.apps.cli.restore_options import FileOptions, PartOptions
+from memgan.apps.files.restore_options import FileOptions, PartOptions
 from memgan.errors import ConfigError
 from memgan.image.formats import FORMATS
 from memgan.restoration.options import RestoreOptions

@@ -12,7 +12,7 @@ from fakes import FakeDetector, face_at, restorer_options, scene
 from tiny import save_tiny_weights
 
 from memgan.apps.cli import main as cli
-from memgan.apps.cli import restore_files
+from memgan.apps.files import restore_files
 from memgan.image import load_picture
 
 

@@ -13,7 +13,7 @@ from tiny import register_small
 
 from memgan import MemGANRestorer, draw_heat_map, hub
 from memgan.apps.cli.main import main
-from memgan.apps.cli.names import map_name, page_mark
+from memgan.apps.files.names import map_name, page_mark
 from memgan.evaluation.metrics.regions import region_mask
 
 FACES = face_at(50, 60, 60), face_at(115, 60, 44)

@@ -17,8 +17,8 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.apps.cli import restore as command
-from memgan.apps.cli import restore_files, restore_films
-from memgan.apps.cli.restore_report import Summary
+from memgan.apps.files import restore_files, restore_films
+from memgan.apps.files.restore_report import Summary
 from memgan.errors import ConfigError, FilmError, OutputError
 from memgan.restoration.options import RestoreOptions
 from memgan.runtime import progress as progress_module
@@ -171,7 +171,7 @@ def test_films_have_all_cores_while_pictures_share_them(
     restore: Run, video: type[FakeVideo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, seen = torch.get_num_threads(), dict[str, int]()
-    monkeypatch.setattr("memgan.apps.cli.jobs.usable_cores", lambda: 4)
+    monkeypatch.setattr("memgan.apps.files.jobs.usable_cores", lambda: 4)
     real = restore_files.open_pages
 
     def opened(path: Path, **how: Any) -> Any:

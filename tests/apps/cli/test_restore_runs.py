@@ -20,10 +20,10 @@ from PIL import Image
 from memgan import MemGANRestorer
 from memgan.apps.cli import main as cli
 from memgan.apps.cli import restore as command
-from memgan.apps.cli import restore_files
-from memgan.apps.cli.restore_options import FileOptions, PartOptions
-from memgan.apps.cli.restore_plan import WITHOUT_EFFECT
-from memgan.apps.cli.restore_report import Summary
+from memgan.apps.files import restore_files
+from memgan.apps.files.restore_options import FileOptions, PartOptions
+from memgan.apps.files.restore_plan import WITHOUT_EFFECT
+from memgan.apps.files.restore_report import Summary
 from memgan.errors import ImageError, OutputError
 from memgan.image import load_picture
 from memgan.image.pages import open_pages
@@ -127,7 +127,7 @@ def test_names_that_are_one_file_on_another_file_system(
 def test_names_that_windows_does_not_take_are_refused_before_the_work(
     restore: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("memgan.apps.cli.restore_plan.name_problem", lambda path: "Windows reserves the name")
+    monkeypatch.setattr("memgan.apps.files.restore_plan.name_problem", lambda path: "Windows reserves the name")
     save("in/con.png")
     assert restore("in") == 1 and "Windows reserves" in capsys.readouterr().err and not Path("out/cmp").exists()
 
@@ -298,7 +298,7 @@ def test_a_report_on_a_full_disk_loses_no_work(
             return super().write(text)
 
     save("in/a.png")
-    monkeypatch.setattr("memgan.apps.cli.restore_report.open", lambda *_, **__: Full(), raising=False)
+    monkeypatch.setattr("memgan.apps.files.restore_report.open", lambda *_, **__: Full(), raising=False)
     assert restore("in", "--report", "r.json") == 1 and results() == ["a.png"]
     assert "memgan: the report r.json cannot be written (No space left on device)" in capsys.readouterr().err
     assert not Path("r.json").exists()

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from memgan.apps.cli.inputs import InputFile
-from memgan.apps.cli.restore_files import OUT_OF_MEMORY, make_folder
-from memgan.apps.cli.restore_plan import Plan, Planner, absolute
-from memgan.apps.cli.restore_report import EXISTING, INTERRUPTED, NO_SUCH_FACE, RESTORED, UNCHANGED
+from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.restore_files import OUT_OF_MEMORY, make_folder
+from memgan.apps.files.restore_plan import Plan, Planner, absolute
+from memgan.apps.files.restore_report import EXISTING, INTERRUPTED, NO_SUCH_FACE, RESTORED, UNCHANGED
 from memgan.errors import ConfigError, ImageError, MissingDependencyError, OutputError
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.restorer import MemGANRestorer

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from memgan.apps.cli.names import PICTURES
+from memgan.apps.files.names import PICTURES
 from memgan.errors import ConfigError
 from memgan.runtime.choices import BACKENDS, DETECTORS, DTYPES, MASKS
 from memgan.runtime.options import check_options, option

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from memgan.apps.cli.film_content import SHARED_SUFFIXES, has_film
-from memgan.apps.cli.names import FOLDERS, labels
+from memgan.apps.files.film_content import SHARED_SUFFIXES, has_film
+from memgan.apps.files.names import FOLDERS, labels
 from memgan.runtime.records import RECORDS_NAME, is_records_folder
 
 CACHES = frozenset(

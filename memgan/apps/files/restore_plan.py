@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from memgan.apps.cli.inputs import InputFile
-from memgan.apps.cli.names import RESTORED, face_name, film_name, picture_name, result_suffix
-from memgan.apps.cli.restore_options import FileOptions, PartOptions
+from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.names import RESTORED, face_name, film_name, picture_name, result_suffix
+from memgan.apps.files.restore_options import FileOptions, PartOptions
 from memgan.errors import OutputError
 from memgan.restoration.options import RestoreOptions
 from memgan.runtime.path_rules import folded, name_problem

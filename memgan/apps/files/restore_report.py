@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from memgan.apps.cli.names import FOLDERS
+from memgan.apps.files.names import FOLDERS
 from memgan.errors import OutputError
 from memgan.runtime.atomic_file import atomic_write
 from memgan.runtime.records import FAILED, RECORDS_NAME, Row

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
-from memgan.apps.cli import inputs as module
-from memgan.apps.cli.film_content import has_film
-from memgan.apps.cli.inputs import CACHES, InputFile, Inputs, LeftOut, left_out_line
+from memgan.apps.files import inputs as module
+from memgan.apps.files.film_content import has_film
+from memgan.apps.files.inputs import CACHES, InputFile, Inputs, LeftOut, left_out_line
 from memgan.runtime.records import FileState, Records, Row
 
 SUFFIXES = (".jpg", ".png")

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from memgan.apps.cli.inputs import InputFile
-from memgan.apps.cli.jobs import in_order
-from memgan.apps.cli.names import (
+from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.jobs import in_order
+from memgan.apps.files.names import (
     COMPARED,
     CROPPED,
     RESTORED,
@@ -26,10 +26,10 @@ from memgan.apps.cli.names import (
     page_mark,
     picture_name,
 )
-from memgan.apps.cli.restore_options import page_range
-from memgan.apps.cli.restore_plan import Plan, Planner, absolute, is_same_input
-from memgan.apps.cli.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face, json_of_left_alone
-from memgan.apps.cli.restore_report import RESTORED as DONE
+from memgan.apps.files.restore_options import page_range
+from memgan.apps.files.restore_plan import Plan, Planner, absolute, is_same_input
+from memgan.apps.files.restore_report import EXISTING, NO_SUCH_FACE, UNCHANGED, json_of_face, json_of_left_alone
+from memgan.apps.files.restore_report import RESTORED as DONE
 from memgan.errors import ImageError, MissingDependencyError, OutputError
 from memgan.image import Picture, save_picture, suffix_for
 from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages

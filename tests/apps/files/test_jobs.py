@@ -12,12 +12,12 @@ from fakes import FakeDetector, FakeNetwork, face_at, scene
 from tiny import save_tiny_weights
 
 from memgan import MemGANRestorer
-from memgan.apps.cli import jobs, restore_files
 from memgan.apps.cli import main as cli
-from memgan.apps.cli.inputs import InputFile
-from memgan.apps.cli.jobs import cores_shared, in_order, number_of_jobs
-from memgan.apps.cli.restore_options import FileOptions
-from memgan.apps.cli.restore_plan import Planner
+from memgan.apps.files import jobs, restore_files
+from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.jobs import cores_shared, in_order, number_of_jobs
+from memgan.apps.files.restore_options import FileOptions
+from memgan.apps.files.restore_plan import Planner
 from memgan.errors import OutputError
 from memgan.faces import retinaface
 from memgan.restoration.options import RestoreOptions

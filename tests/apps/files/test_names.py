@@ -4,7 +4,7 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from memgan.apps.cli.names import face_name, film_name, labels, page_mark, picture_name, result_suffix
+from memgan.apps.files.names import face_name, film_name, labels, page_mark, picture_name, result_suffix
 
 
 @pytest.mark.parametrize(
