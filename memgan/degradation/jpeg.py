@@ -57,7 +57,8 @@ def _tables(quality: int) -> tuple[list[int], list[int]]:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
     with Image.open(file, formats=("JPEG",)) as image:
-        return image.quantization[0], image.quantization[1]
+        tables: dict[int, list[int]] = getattr(image, "quantization")  # noqa: B009 - of JPEG files only: not typed
+        return tables[0], tables[1]
 
 
 def _quantized(planes: Tensor, table: list[int]) -> Tensor:

@@ -334,7 +334,7 @@ def _read(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Pixels (S, S, 3) uint8 RGB, and texts."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
-            return np.array(picture.convert("RGB")), dict(picture.info)
+            return np.array(picture.convert("RGB")), {str(name): text for name, text in picture.info.items()}
     except OSError as error:
         raise WeightsError(
             f"{path}, a file of memgan itself, cannot be read ({error.strerror or error}); install memgan again."
