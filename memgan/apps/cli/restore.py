@@ -3,37 +3,25 @@
 import argparse
 import contextlib
 import secrets
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from memgan.apps.cli.arguments import add_options, options_from
 from memgan.apps.cli.foreign_options import refuse_foreign_options
 from memgan.apps.files.names import COMPARED, CROPPED, FOLDERS, PICTURES, RESTORED, VIDEOS
 from memgan.apps.files.restore_options import FileOptions, PartOptions, path_given
-from memgan.errors import ConfigError, OutputError
-from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
+from memgan.apps.files.run import RunOptions, make_planner, make_restorer, prepare_folder, weights_of
+from memgan.errors import ConfigError
+from memgan.restoration.options import RestoreOptions
 from memgan.video.options import VideoOptions
 
 if TYPE_CHECKING:
     from memgan.apps.files.inputs import Inputs
-    from memgan.apps.files.restore_plan import Planner
-    from memgan.restoration.restorer import MemGANRestorer
     from memgan.runtime.records import Row
     from memgan.runtime.stop_signals import StopSignals
 
-_PROBE, _OTHER_FORM = ".memgan-\N{LATIN SMALL LETTER E WITH ACUTE}", ".memgan-e\N{COMBINING ACUTE ACCENT}"
 _NO_FILMS = "film, for which `pip install 'memgan[video]'` is needed"
-
-
-class _Asked(NamedTuple):
-    """The options of a run."""
-
-    files: FileOptions
-    restore: RestoreOptions
-    parts: PartOptions
-    video: VideoOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.inputs:
         args.usage_error("the following arguments are required: INPUT (or -i INPUT)")
     files, options = options_from(args, FileOptions), options_from(args, RestoreOptions)
-    asked = _Asked(files, options, options_from(args, PartOptions), options_from(args, VideoOptions))
+    asked = RunOptions(files, options, options_from(args, PartOptions), options_from(args, VideoOptions))
     _check_together(files, options)
     if files.report is not None:
         check_report(files.report, files.output)
@@ -82,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     return _restore(inputs, asked, vars(args))
 
 
-def _print_plan(inputs: "Inputs", asked: _Asked) -> int:
+def _print_plan(inputs: "Inputs", asked: RunOptions) -> int:
     """Print what would be done: one line for each input and for what is left out."""
     from memgan.apps.files.inputs import LeftOut
     from memgan.runtime.streams import one_line
 
-    planner = _planner(asked, _weights(asked.parts, asked.restore, offline=True), folds=False)
+    planner = make_planner(asked, weights_of(asked.parts, asked.restore, offline=True), folds=False)
     has_problems = False
     for one in inputs:
         problem = None
@@ -104,7 +92,7 @@ def _print_plan(inputs: "Inputs", asked: _Asked) -> int:
     return 1 if has_problems else 0
 
 
-def _restore(inputs: "Inputs", asked: _Asked, args: dict[str, Any]) -> int:
+def _restore(inputs: "Inputs", asked: RunOptions, args: dict[str, Any]) -> int:
     from memgan.apps.files.inputs import InputFile, LeftOut, left_out_line
     from memgan.apps.files.restore_report import EXISTING, INTERRUPTED, Report, Summary
     from memgan.runtime.progress import ProgressBar, print_line
@@ -112,7 +100,7 @@ def _restore(inputs: "Inputs", asked: _Asked, args: dict[str, Any]) -> int:
     from memgan.runtime.stop_signals import StopSignals
 
     files = asked.files
-    folds = _prepare(files.output)
+    folds = prepare_folder(files.output)
     problems: list[str] = []
     num_pictures = num_films = 0
 
@@ -171,7 +159,7 @@ def _restore(inputs: "Inputs", asked: _Asked, args: dict[str, Any]) -> int:
 
 
 def _work(
-    inputs: "Inputs", num_pictures: int, num_films: int, asked: _Asked, folds: bool, stop: "StopSignals"
+    inputs: "Inputs", num_pictures: int, num_films: int, asked: RunOptions, folds: bool, stop: "StopSignals"
 ) -> "Generator[tuple[Path, Row], None, None]":
     """What becomes of each input, with its path as it was given: first of films that fail, and of films at last."""
     from memgan.apps.files.inputs import InputFile
@@ -191,10 +179,10 @@ def _work(
         return (one for one in inputs if isinstance(one, InputFile) and one.is_film == films)
 
     with cores_shared(jobs):
-        weights = _weights(parts, options)
-        planner = _planner(asked, weights, folds=folds)
+        weights = weights_of(parts, options)
+        planner = make_planner(asked, weights, folds=folds)
         planner.records.load()
-        restorer = _make_restorer(parts, options)
+        restorer = make_restorer(parts, options)
         known = {
             "run": secrets.token_hex(8),
             "weights": weights,
@@ -222,106 +210,9 @@ def _work(
         )
 
 
-def _planner(asked: _Asked, weights: dict[str, str], *, folds: bool) -> "Planner":
-    from memgan.apps.files.restore_plan import Planner, options_digest
-    from memgan.runtime.records import Records
-
-    files, options, parts, video = asked
-    return Planner(
-        Records(files.output, folds=folds),
-        files,
-        options_digest(files, options, parts, weights),
-        has_whole=not options.has_aligned,
-        folds=folds,
-        video=video,
-        film_options=options_digest(files, options, parts, weights, video),
-    )
-
-
-def _weights(parts: PartOptions, options: RestoreOptions, *, offline: bool | None = None) -> dict[str, str]:
-    """Name and SHA-256 of the weights, of their faithful partner if the dial is moved, and of their estimator.
-
-    Raises:
-        ConfigError: if they have none of what the options ask for.
-    """
-    from memgan import hub
-    from memgan.hub.registry import spec_of
-    from memgan.runtime.per_face import is_everywhere
-
-    path = hub.resolve(parts.weights, offline=offline)
-    found = {"name": parts.weights or hub.DEFAULT_NAME, "sha256": hub.sha256_of(path)}
-    spec = spec_of(parts.weights)
-    further: dict[str, tuple[str | None, str]] = {}
-    if not is_everywhere(options.fidelity, 0):
-        further["faithful"] = None if spec is None else spec.faithful, NO_DIAL
-    if options.reliability:
-        further["reliability"] = None if spec is None else spec.reliability, NO_ESTIMATOR
-    for role, (name, problem) in further.items():
-        if name is None:
-            raise ConfigError(problem)
-        found |= {role: name, f"{role}_sha256": hub.sha256_of(hub.resolve(name, offline=offline))}
-    return found
-
-
-def _make_restorer(parts: PartOptions, options: RestoreOptions) -> "MemGANRestorer":
-    from memgan.faces.detect import FaceDetector, create_detector
-    from memgan.restoration.restorer import MemGANRestorer
-    from memgan.runtime.device import choose_device
-
-    detector: str | FaceDetector = parts.detector
-    if parts.detector_weights is not None:
-        device = choose_device(parts.device)
-        detector = create_detector(
-            parts.detector,
-            device=device,
-            weights_dir=parts.detector_weights,
-            score_threshold=options.score_threshold,
-        )
-    upsampler = None
-    if parts.bg_upsampler.lower() != "none":
-        from memgan.restoration.spandrel_upsampler import SpandrelUpsampler
-
-        upsampler = SpandrelUpsampler(parts.bg_upsampler, device=parts.device, tile=parts.bg_tile)
-    return MemGANRestorer(
-        parts.weights,
-        bg_upsampler=upsampler,
-        device=parts.device,
-        detector=detector,
-        half=parts.half,
-        dtype=parts.dtype,
-        score_threshold=options.score_threshold,  # the detector needs it too
-        mask=parts.mask,
-        backend=parts.backend,
-        provider=parts.provider,
-        threads=parts.threads,
-    )
-
-
 def _check_together(files: FileOptions, options: RestoreOptions) -> None:
     if options.has_aligned and files.no_faces:
         raise ConfigError("--aligned gives faces only and --no-faces none: leave one of them out.")
     if options.face_index is not None and (options.has_aligned or options.only_center_face):
         other = "--aligned" if options.has_aligned else "--only-center-face"
         raise ConfigError(f"--face-index and {other} both say which faces to restore: leave one of them out.")
-
-
-def _prepare(folder: Path) -> bool:
-    """Find out before the work that nothing can be written.
-
-    Returns:
-        Whether the folder's file system takes names for equal that differ in case or the form of letters only.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in FOLDERS:
-            if (folder / name).exists() and not (folder / name).is_dir():
-                raise NotADirectoryError(f"{name} in it is a file")
-        with tempfile.NamedTemporaryFile(prefix=f"{_PROBE}A", dir=folder) as file:
-            end = Path(file.name).name.removeprefix(f"{_PROBE}A")
-            return any((folder / f"{probe}{end}").exists() for probe in (f"{_PROBE}a", f"{_OTHER_FORM}A"))
-    except UnicodeError:  # the system has no such letters
-        return False
-    except OSError as error:
-        raise OutputError(
-            f"cannot write into the output folder {folder} ({error.strerror or error}); choose another with -o"
-        ) from error

@@ -102,8 +102,8 @@ def restore(video: type[FakeVideo], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """``memgan restore`` with a network that darkens faces, and which loads no weights."""
     weights = {"name": "fake", "sha256": "0"}
     made = MemGANRestorer(network=FakeNetwork(0.5), detector=FakeDetector(face_at(50, 50)), device="cpu")
-    monkeypatch.setattr(command, "_weights", lambda *given, **how: weights)
-    monkeypatch.setattr(command, "_make_restorer", lambda parts, options: made)
+    monkeypatch.setattr(command, "weights_of", lambda *given, **how: weights)
+    monkeypatch.setattr(command, "make_restorer", lambda parts, options: made)
     monkeypatch.chdir(tmp_path)
     return lambda *words: cli.main(["restore", "-o", "out", *map(str, words)])
 
@@ -403,7 +403,7 @@ def test_a_dry_run_names_films_and_loads_neither_torch_nor_av(tmp_path: Path) ->
     code = (
         "import sys\nfrom memgan.apps.cli import restore\nfrom memgan.apps.cli.main import main\n"
         "import memgan.video\nmemgan.video.is_available = lambda: True\n"
-        "restore._weights = lambda *given, **how: {}\n"
+        "restore.weights_of = lambda *given, **how: {}\n"
         f"status = main(['restore', {str(tmp_path / 'in')!r}, '-o', 'out', '--container', 'mp4', '--dry-run'])\n"
         "print(status, *sorted({'torch', 'av', 'scipy', 'cv2'} & {name.partition('.')[0] for name in sys.modules}))"
     )

@@ -52,8 +52,8 @@ def restore(faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     """``memgan restore`` with a network that darkens faces, and which loads no weights."""
     weights = {"name": "fake", "sha256": "0"}
     made = MemGANRestorer(network=FakeNetwork(0.5), detector=faces, device="cpu")
-    monkeypatch.setattr(command, "_weights", lambda *given, **how: weights)
-    monkeypatch.setattr(command, "_make_restorer", lambda parts, options: made)
+    monkeypatch.setattr(command, "weights_of", lambda *given, **how: weights)
+    monkeypatch.setattr(command, "make_restorer", lambda parts, options: made)
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object) -> int:
@@ -362,7 +362,7 @@ def test_a_signal_while_the_weights_are_loaded_ends_at_once(
     restore: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save("in/a.png")
-    monkeypatch.setattr(command, "_make_restorer", lambda parts, options: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setattr(command, "make_restorer", lambda parts, options: signal.raise_signal(signal.SIGTERM))
     assert restore("in", "--report", "r.json") == 128 + signal.SIGTERM
     assert json.loads(Path("r.json").read_text())["pictures"] == [] and not Path("out/records.jsonl").exists()
 
