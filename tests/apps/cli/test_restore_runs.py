@@ -119,7 +119,7 @@ def test_names_that_are_one_file_on_another_file_system(
     save("in/A.png"), save("in/a.png", seed=1)
     assert restore("in") == 0 and results() == ["A.png", "a.png"]
     shutil.rmtree("out")
-    monkeypatch.setattr(command, "_prepare", lambda folder: folder.mkdir() or True)
+    monkeypatch.setattr(command, "prepare_folder", lambda folder: folder.mkdir() or True)
     assert restore("in") == 1 and results() == ["A.png"]
     assert "in/a.png: skipped" in capsys.readouterr().err
 
