@@ -1,5 +1,7 @@
 """Chooses which of the faces in a picture are restored, and says why others are left alone."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from memgan.faces.align import Face, most_central
@@ -9,10 +11,19 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.result import LeftAlone
 
 
-def choose_faces(
-    detector: FaceDetector, rgb: np.ndarray, options: RestoreOptions
-) -> tuple[list[Face], list[LeftAlone]]:
-    """The faces to restore, in the detector's order, and what else the detector found.
+class Choice(NamedTuple):
+    """The faces of a picture, and which of them are restored."""
+
+    found: list[Face]
+    """In the detector's order, without :attr:`excluded`."""
+    numbers: list[int]
+    """Of those to restore, in the order in which they are wanted; the others are not chosen."""
+    excluded: list[LeftAlone]
+    """What the detector or the options leave out."""
+
+
+def choose_faces(detector: FaceDetector, rgb: np.ndarray, options: RestoreOptions) -> Choice:
+    """The faces that a detector finds, which of them to restore, and what is left out.
 
     Args:
         detector: finds them; doubtful finds are known of :class:`~memgan.faces.RetinaFaceDetector` only.
@@ -28,20 +39,21 @@ def choose_faces(
     else:
         # A copy: some detectors draw into the picture, which may be the caller's.
         found = detected_faces(detector.detect(rgb.copy()), rgb)
-    left_alone = [LeftAlone(face, "doubtful") for face in doubtful]
+    excluded = [LeftAlone(face, "doubtful") for face in doubtful]
     faces = []
     for face in found:
         reason = reason_against(face, options)
         if reason is None:
             faces.append(face)
         else:
-            left_alone.append(LeftAlone(face, reason))
-    chosen = faces
+            excluded.append(LeftAlone(face, reason))
+    numbers = list(range(len(faces)))
     if options.face_index is not None:
-        chosen = [chosen[index] for index in options.face_index if index < len(chosen)]
-    if options.only_center_face and chosen:
-        chosen = [most_central(chosen, rgb.shape[1], rgb.shape[0])]
-    return chosen, left_alone + [LeftAlone(face, "not chosen") for face in faces if face not in chosen]
+        numbers = [index for index in options.face_index if index < len(faces)]
+    if options.only_center_face and numbers:
+        central = most_central([faces[number] for number in numbers], rgb.shape[1], rgb.shape[0])
+        numbers = [faces.index(central)]
+    return Choice(faces, numbers, excluded)
 
 
 def reason_against(face: Face, options: RestoreOptions) -> str | None:

@@ -132,6 +132,7 @@ class RestoreOptions:
     color: Literal["bgr", "rgb"] = option("bgr", "channel order of arrays", choices=COLOR_ORDERS)
     paste_back: bool = option(True, "give the whole picture")
     evidence: bool = option(False, "show what the memory recognizes in each face")
+    keep: bool = option(False, "keep what the networks computed, so that the result can be rendered anew without them")
     overlap: bool | None = option(
         None,
         "find faces in the next pictures, and paste those of the previous ones, while the network is at work, which "

@@ -15,22 +15,22 @@ from PIL import Image
 from torch import nn
 
 from memgan.errors import ConfigError, FaceIndexError, ImageError, MissingDependencyError
-from memgan.faces.align import AlignedFace, Face, align, align_whole
+from memgan.faces.align import Face, align, align_whole
 from memgan.faces.detect import FaceDetector
 from memgan.faces.parsing import MaskMaker
 from memgan.faces.select import given_faces
 from memgan.faces.sharpness import sharpness
 from memgan.image import ColorOrder, Picture, open_picture, visible_8bit
-from memgan.restoration.background import BackgroundUpsampler, enlarge, result_size
-from memgan.restoration.choice import choose_faces
+from memgan.restoration.background import BackgroundUpsampler, result_size
+from memgan.restoration.choice import Choice, choose_faces
+from memgan.restoration.composition import FaceWork, PictureWork
 from memgan.restoration.dial import FidelityDial
 from memgan.restoration.identity_gate import IdentityGate
 from memgan.restoration.inference import memory_evidence, restore_crops
 from memgan.restoration.options import NO_DIAL, NO_ESTIMATOR, RestoreOptions
-from memgan.restoration.postprocess import is_colorless, paste_faces_, postprocess
-from memgan.restoration.provenance import with_provenance
-from memgan.restoration.reliability import FaceReliability, ReliabilityEstimator
-from memgan.restoration.result import LeftAlone, Restoration
+from memgan.restoration.postprocess import is_colorless
+from memgan.restoration.reliability import ReliabilityEstimator
+from memgan.restoration.result import Restoration
 from memgan.restoration.self_check import CheckResult, SelfCheck
 from memgan.runtime.isolation import own_settings
 from memgan.runtime.per_face import PerFace, is_everywhere
@@ -76,30 +76,6 @@ def _isolated(step: Step) -> Step:
             return step(self, *args, **kwargs)
 
     return cast("Step", call)
-
-
-@dataclasses.dataclass(eq=False)
-class _Task:
-    """A picture on its way; the lists are filled step by step."""
-
-    picture: Picture
-    color: ColorOrder
-    size: tuple[int, int] | None
-    """Width and height of the result; ``None``: the whole picture is not wanted."""
-    faces: list[AlignedFace]
-    sharpness: list[float | None]
-    weights: list[float]
-    """Strength of each face, as asked for."""
-    fidelities: list[float]
-    left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
-    outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
-    reliability: list[FaceReliability | None] = dataclasses.field(default_factory=list)
-    evidence: Sequence[dict[int, np.ndarray] | None] = ()
-
-    @property
-    def degraded(self) -> list[int]:
-        """The faces, by number, that the network restores: all but those that are sharp already."""
-        return [number for number, sharp in enumerate(self.sharpness) if sharp != 1]
 
 
 @dataclasses.dataclass(eq=False)
@@ -188,7 +164,7 @@ class Pipeline:
         """Restore one picture; ``faces``: instead of detecting any."""
         task = self._prepare(image, faces, options)
         self._run_network([task], options)
-        return self._compose(task, options)
+        return task.render(self.mask, self.identity, self.bg_upsampler)
 
     def run(
         self, items: Iterable[WorkItem], options: RestoreOptions, *, raise_errors: bool = True
@@ -205,8 +181,10 @@ class Pipeline:
         closed = threading.Event()
         attempt = functools.partial(_attempt, raise_errors, options)
 
-        def finish(task: _Task | Restoration) -> Any:
-            return task if isinstance(task, Restoration) else attempt(self._compose, task, options)
+        def finish(task: PictureWork | Restoration) -> Any:
+            if isinstance(task, Restoration):
+                return task
+            return attempt(task.render, self.mask, self.identity, self.bg_upsampler)
 
         tasks = self._tasks(items, options, closed, attempt)
         if overlaps:
@@ -225,7 +203,8 @@ class Pipeline:
     @_isolated
     def find(self, rgb: np.ndarray, options: RestoreOptions) -> list[Face]:
         """The faces of a picture (H, W, 3) uint8 RGB that would be restored."""
-        return choose_faces(self.detector, rgb, options)[0]
+        choice = choose_faces(self.detector, rgb, options)
+        return [choice.found[number] for number in choice.numbers]
 
     @_isolated
     def check(self, backend: str = "torch", provider: str | None = None, fidelity: float = 0.0) -> CheckResult:
@@ -265,100 +244,76 @@ class Pipeline:
         return network, check.settled(self.device, self.dtype) if fidelity == 1 else self.settled_dtype
 
     @_isolated
-    def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> _Task:
+    def _prepare(self, image: AnyImage, known: Iterable[AnyFace] | None, options: RestoreOptions) -> PictureWork:
         """Open a picture, find its faces and cut them out."""
         if options.has_aligned and known is not None:
             raise ConfigError("has_aligned=True says that the picture is one face; leave it out, or faces.")
         picture = open_picture(image, options.color)
         color: ColorOrder = "rgb" if isinstance(image, Image.Image) else options.color  # PIL pictures are RGB
         rgb, size_px = visible_8bit(picture), self.size_px
-        if options.has_aligned:
-            return self._task(picture, color, None, [align_whole(rgb, size_px)], options)
         # Before the work: what cannot be given is refused here.
-        size = result_size(picture, options.upscale) if options.paste_back else None
-        left_alone: list[LeftAlone] = []
-        if known is None:
-            faces, left_alone = choose_faces(self.detector, rgb, options)
+        is_whole = options.paste_back and not options.has_aligned
+        size = result_size(picture, options.upscale) if is_whole else None
+        if options.has_aligned:
+            whole = align_whole(rgb, size_px)
+            choice = Choice([whole], [0], [])
+            aligned = [whole]
         else:
-            faces = given_faces(known, rgb, self.detector)
-        return self._task(picture, color, size, [align(rgb, face, size_px) for face in faces], options, left_alone)
-
-    @staticmethod
-    def _task(
-        picture: Picture,
-        color: ColorOrder,
-        size: tuple[int, int] | None,
-        faces: list[AlignedFace],
-        options: RestoreOptions,
-        left_alone: Sequence[LeftAlone] = (),
-    ) -> _Task:
+            if known is None:
+                choice = choose_faces(self.detector, rgb, options)
+            else:
+                given = given_faces(known, rgb, self.detector)
+                choice = Choice(given, list(range(len(given))), [])
+            aligned = [align(rgb, choice.found[number], size_px) for number in choice.numbers]
         weights, fidelities = (
-            given.of_each_face(name, len(faces)) if isinstance(given, PerFace) else [given] * len(faces)
+            given.of_each_face(name, len(aligned)) if isinstance(given, PerFace) else [given] * len(aligned)
             for name, given in (("weight", options.weight), ("fidelity", options.fidelity))
         )
-        sharp = [sharpness(face.crop) if options.skip_sharp else None for face in faces]
-        return _Task(picture, color, size, faces, sharp, weights, fidelities, list(left_alone))
+        return PictureWork(
+            options,
+            color,
+            picture,
+            size,
+            (1.0, 1.0) if size is None else (size[0] / rgb.shape[1], size[1] / rgb.shape[0]),
+            is_colorless(picture),
+            picture.problems,
+            choice.found,
+            choice.excluded,
+            [
+                FaceWork(
+                    face, number, sharpness(face.crop) if options.skip_sharp else None, weight, fidelity, face.crop
+                )
+                for face, number, weight, fidelity in zip(aligned, choice.numbers, weights, fidelities, strict=True)
+            ],
+            self.threads,
+        )
 
     @_isolated
-    def _run_network(self, tasks: Sequence[_Task], options: RestoreOptions) -> None:
+    def _run_network(self, tasks: Sequence[PictureWork], options: RestoreOptions) -> None:
         """Restore the faces of pictures together; a sharp face comes out as it was."""
         device, size = self.device, options.max_batch
-        for task in tasks:
-            task.outputs = [face.crop for face in task.faces]
-            task.reliability = [None] * len(task.faces)
-        places = [(task, number) for task in tasks for number in task.degraded]
-        crops = [task.faces[number].crop for task, number in places]
-        fidelities = [task.fidelities[number] for task, number in places]
-        outputs = self.restore_crops(crops, fidelities, options)
-        for (task, number), output in zip(places, outputs, strict=True):
-            task.outputs[number] = output
-        for fidelity in dict.fromkeys(fidelities) if options.reliability else ():
-            some = [number for number, own in enumerate(fidelities) if own == fidelity]
-            before, after = ([pictures[number] for number in some] for pictures in (crops, outputs))
+        degraded = [face for task in tasks for face in task.degraded]
+        outputs = self.restore_crops(
+            [face.aligned.crop for face in degraded], [face.fidelity for face in degraded], options
+        )
+        for face, output in zip(degraded, outputs, strict=True):
+            face.output = output
+        for fidelity in dict.fromkeys(face.fidelity for face in degraded) if options.reliability else ():
+            some = [face for face in degraded if face.fidelity == fidelity]
+            before, after = [face.aligned.crop for face in some], [face.output for face in some]
             found = self._check_estimator().estimate(before, after, fidelity, device=device, max_batch=size)
-            for number, estimate in zip(some, found, strict=True):
-                task, place = places[number]
-                task.reliability[place] = estimate
-        crops = [face.crop for task in tasks for face in task.faces]
-        maps: Sequence[dict[int, np.ndarray] | None] = [None] * len(crops)
+            for face, estimate in zip(some, found, strict=True):
+                face.reliability = estimate
         if options.evidence:
+            faces = [face for task in tasks for face in task.faces]
+            crops = [face.aligned.crop for face in faces]
             maps = memory_evidence(self.network, crops, device=device, max_batch=size)
-        for task in tasks:
-            count = len(task.faces)
-            task.evidence, maps = maps[:count], maps[count:]
-
-    @_isolated
-    def _compose(self, task: _Task, options: RestoreOptions) -> Restoration:
-        """Enlarge the picture and paste its faces."""
-        parts = is_colorless(task.picture), self.mask, self.identity
-        done = [
-            postprocess(face, output, options, *parts, evidence, sharp, weight, fidelity, reliability)
-            for face, output, evidence, sharp, weight, fidelity, reliability in zip(
-                task.faces,
-                task.outputs,
-                task.evidence,
-                task.sharpness,
-                task.weights,
-                task.fidelities,
-                task.reliability,
-                strict=True,
-            )
-        ]
-        faces = [face for face, _ in done]
-        problems = task.picture.problems
-        if task.size is None:
-            return Restoration(faces, None, task.color, task.left_alone, problems=problems)
-        enlarged = enlarge(task.picture, task.size, options.upscale, self.bg_upsampler)
-        canvas = with_provenance(enlarged, faces, options)
-        height, width = task.picture.rgb.shape[:2]
-        scales = task.size[0] / width, task.size[1] / height
-        paste_faces_(canvas.rgb, done, scales, options.grain, canvas.alpha)
-        changed = scales != (1, 1) or self.bg_upsampler is not None or any(face.strength > 0 for face in faces)
-        return Restoration(faces, canvas, task.color, task.left_alone, changed, problems)
+            for face, evidence in zip(faces, maps, strict=True):
+                face.evidence = evidence
 
     def _tasks(
         self, items: Iterable[WorkItem], options: RestoreOptions, closed: threading.Event, attempt: Callable[..., Any]
-    ) -> Generator[_Task | Restoration, None, None]:
+    ) -> Generator[PictureWork | Restoration, None, None]:
         """Pictures that are prepared, or the results of those that cannot be."""
         for item in items:
             if closed.is_set():
@@ -367,13 +322,13 @@ class Pipeline:
             yield attempt(self._prepare, image, faces, options)
 
     def _batches(
-        self, tasks: Iterable[_Task | Restoration], options: RestoreOptions, attempt: Callable[..., Any]
-    ) -> Generator[list[_Task | Restoration], None, None]:
+        self, tasks: Iterable[PictureWork | Restoration], options: RestoreOptions, attempt: Callable[..., Any]
+    ) -> Generator[list[PictureWork | Restoration], None, None]:
         """Pictures whose faces went through the network together."""
         for batch in grouped(tasks, options.max_batch, _load):
-            failed = attempt(self._run_network, [task for task in batch if isinstance(task, _Task)], options)
+            failed = attempt(self._run_network, [task for task in batch if isinstance(task, PictureWork)], options)
             if failed is not None:  # not even one of their faces is small enough
-                batch[:] = [failed if isinstance(task, _Task) and task.faces else task for task in batch]
+                batch[:] = [failed if isinstance(task, PictureWork) and task.faces else task for task in batch]
             yield batch
 
 
@@ -398,9 +353,11 @@ def _attempt(raise_errors: bool, options: RestoreOptions, step: Callable[..., An
         return Restoration([], None, options.color, error=error.with_traceback(None))
 
 
-def _load(task: _Task | Restoration) -> tuple[int, int]:
+def _load(task: PictureWork | Restoration) -> tuple[int, int]:
     """Faces that the network will see, and pixels that wait; none where a picture has failed."""
-    return (len(task.degraded), task.picture.rgb.size // 3) if isinstance(task, _Task) else (0, 0)
+    if isinstance(task, PictureWork) and task.picture is not None:
+        return len(task.degraded), task.picture.rgb.size // 3
+    return 0, 0
 
 
 def grouped(items: Iterable[Item], max_batch: int, load: Callable[[Item], tuple[int, int]]) -> Iterator[list[Item]]:

@@ -1,6 +1,7 @@
 """Turns the network's picture of a face into what is shown: color, identity, strength, mask and paste."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,34 @@ from memgan.restoration.result import RestoredFace
 _SPARSE = 16  # pixels from one to the next of a first comparison
 
 
+class Judged(NamedTuple):
+    """What the identity gate and a mask network say of a face at full strength."""
+
+    allowed: float = 1.0
+    """Share of the strength that keeps the person, 0 to 1."""
+    distance: float | None = None
+    """Of the identities before and after; ``None``: there is no gate, or it sees no face."""
+    mask: np.ndarray | None = None
+    """(S, S) float32 in [0, 1], to multiply the soft mask with; ``None``: the soft mask alone."""
+
+
+def judge(crop: np.ndarray, full: np.ndarray, mask: MaskMaker | None, identity: IdentityGate | None) -> Judged:
+    """Ask gate and mask network, as far as there are any, about a face before and after, (S, S, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: if ``mask`` makes no mask.
+    """
+    allowed, distance = (1.0, None) if identity is None else identity.strength(crop, full)
+    if mask is None:
+        return Judged(allowed, distance)
+    made = np.asarray(mask(full.copy()))
+    if made.shape != full.shape[:2] or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
+        raise ConfigError(
+            f"the mask has shape {made.shape}; allowed are {full.shape[:2]} finite numbers from 0 to 1 for this face."
+        )
+    return Judged(allowed, distance, made.astype(np.float32))
+
+
 def postprocess(
     face: AlignedFace,
     output: np.ndarray,
@@ -30,6 +59,7 @@ def postprocess(
     weight: float = 1.0,
     fidelity: float = 0.0,
     reliability: FaceReliability | None = None,
+    judged: Judged | None = None,
 ) -> tuple[RestoredFace, np.ndarray]:
     """One face with its result at the strength that was asked for and allowed, and its result at full strength.
 
@@ -44,6 +74,7 @@ def postprocess(
         sharpness: of the face as it was, 0 to 1: as much of it stays; ``None``: nothing, as for 0.
         weight: the strength asked for, 0 to 1.
         fidelity, reliability: handed on.
+        judged: of :func:`judge`, with the same ``color_lock``; ``None``: ``mask`` and ``identity`` are asked.
 
     Raises:
         ConfigError: if ``mask`` makes no mask.
@@ -51,20 +82,14 @@ def postprocess(
     full = lock_color(output, face.crop) if options.color_lock else output
     if is_colorless:
         full = np.repeat(gray_of(full)[:, :, None], 3, axis=2)
-    strength, distance = weight * (1 - (sharpness or 0.0)), None
-    left_alone = sharpness == 1
-    if identity is not None and not left_alone:
-        allowed, distance = identity.strength(face.crop, full)
-        strength *= allowed
+    if judged is None:
+        asked = sharpness != 1 and (mask is not None or identity is not None)
+        judged = judge(face.crop, full, mask, identity) if asked else Judged()
+    strength = weight * (1 - (sharpness or 0.0)) * judged.allowed
     restored = full.copy() if strength == 1 else blend(face.crop, full, strength)
     pasted = soft_mask(full.shape[0])
-    if mask is not None and not left_alone:
-        made = np.asarray(mask(full.copy()))
-        if made.shape != pasted.shape or not np.isfinite(made).all() or made.min() < 0 or made.max() > 1:
-            raise ConfigError(
-                f"the mask has shape {made.shape}; allowed are {pasted.shape} finite numbers from 0 to 1 for this face."
-            )
-        pasted = pasted * made.astype(np.float32)  # the soft mask still closes it at the edges of the crop
+    if judged.mask is not None:
+        pasted = pasted * judged.mask  # the soft mask still closes it at the edges of the crop
     done = RestoredFace(
         face.box_xyxy,
         face.landmarks,
@@ -78,7 +103,7 @@ def postprocess(
         strength=strength,
         sharpness=sharpness,
         fidelity=fidelity,
-        identity_distance=distance,
+        identity_distance=judged.distance,
         evidence=evidence,
         **({} if reliability is None else reliability._asdict()),
     )

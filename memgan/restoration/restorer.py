@@ -357,6 +357,7 @@ class MemGANRestorer:
         fidelity: AnySetting | None = None,
         reliability: bool | None = None,
         evidence: bool = False,
+        keep: bool = False,
     ) -> Restoration:
         """As :meth:`enhance`, with everything that is known about the faces.
 
@@ -367,6 +368,8 @@ class MemGANRestorer:
             reliability: give :attr:`~memgan.restoration.result.RestoredFace.expected_error`, ``reliability`` and
                 ``expected_identity_distance`` too; ``None``: the restorer's setting.
             evidence: give :attr:`~memgan.restoration.result.RestoredFace.evidence` too.
+            keep: keep what the networks computed, for :meth:`~memgan.restoration.result.Restoration.rerender`, which
+                says what that costs.
 
         Raises:
             ImageError: if ``img`` is no picture that can be restored, or a face is none.
@@ -381,6 +384,7 @@ class MemGANRestorer:
             fidelity=fidelity,
             reliability=reliability,
             evidence=evidence,
+            keep=keep,
         )
         return self.pipeline.restore(img, options, faces)
 
@@ -396,6 +400,7 @@ class MemGANRestorer:
         fidelity: AnySetting | None = None,
         reliability: bool | None = None,
         evidence: bool = False,
+        keep: bool = False,
         overlap: bool | None = None,
         raise_errors: bool = True,
     ) -> Generator[Restoration, None, None]:
@@ -427,6 +432,7 @@ class MemGANRestorer:
             fidelity=fidelity,
             reliability=reliability,
             evidence=evidence,
+            keep=keep,
             overlap=overlap,
         )
         return self.pipeline.run(images, options, raise_errors=raise_errors)

@@ -1,12 +1,16 @@
 """Holds what a restoration gives back."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
+from memgan.errors import ConfigError, brief
 from memgan.faces.align import AlignedFace, Face
 from memgan.image import ColorOrder, Picture, to_array
+from memgan.runtime.isolation import not_compiled
+from memgan.runtime.per_face import AnySetting
 from memgan.runtime.short_repr import short_repr
 
 
@@ -52,6 +56,19 @@ class LeftAlone:
     chosen``: the options name other faces."""
 
 
+class Kept(Protocol):
+    """What the networks computed for a picture, and never changes."""
+
+    def rerender(
+        self,
+        weights: AnySetting | None,
+        faces: Iterable[int] | None,
+        color_lock: bool | None,
+        grain: float | None,
+    ) -> "Restoration":
+        """See :meth:`Restoration.rerender`."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Restoration:
     """A picture with its restored faces."""
@@ -63,15 +80,59 @@ class Restoration:
     color: ColorOrder = "bgr"
     """Channel order of :attr:`image`."""
     left_alone: list[LeftAlone] = dataclasses.field(default_factory=list)
-    """What the detector found besides :attr:`faces`; empty if the faces were given."""
+    """What the detector found besides :attr:`faces`. If the faces were given, only what :meth:`rerender` leaves out."""
     changed: bool = True
     """``False``: every pixel of the whole picture is the input's."""
     problems: Sequence[str] = ()
     """What is odd about the picture, or was dropped: short sentences."""
     error: Exception | None = None
     """What kept the picture from being restored, where errors are not raised; then there are no faces."""
+    kept: Kept | None = dataclasses.field(default=None, repr=False)
+    """With ``keep=True``: what :meth:`rerender` starts from."""
 
     __repr__ = short_repr
+
+    @not_compiled
+    def rerender(
+        self,
+        *,
+        weights: AnySetting | None = None,
+        faces: Iterable[int] | None = None,
+        color_lock: bool | None = None,
+        grain: float | None = None,
+    ) -> "Restoration":
+        """The restoration with other settings, made of what was computed: no network runs, and no detector.
+
+        It is what the restorer gives with these settings from the start, pixel by pixel, with the picture's notes. What
+        is ``None`` stays as it is in this restoration. Results may be rendered anew again and again: all start from
+        what the networks computed, so nothing adds up, and what was left out can come back. Threads may share one.
+
+        Restore with ``keep=True`` for that. Until the last of these results is gone it keeps, for each face, two
+        pictures of S x S (1.6 MB for 512 px), and the enlarged picture without restored faces, 3 bytes per pixel, 6 of
+        one with 16 bit, and a third more with transparency. Maps of ``reliability`` (1 MB per face), masks of a mask
+        network (2.1 MB) and ``evidence`` come on top. A mask network and an identity gate look at each face twice while
+        it is restored, with locked colors and without, as both may be asked for later. No network is kept, so that
+        results can be pickled and copied.
+
+        Args:
+            weights: strength of the restoration, 0 to 1: a number for all faces, or a mapping from the number of a face
+                to its own; others keep theirs.
+            faces: numbers of the faces to restore, in the order that :attr:`faces` is to have; others are left alone,
+                ``not chosen``.
+            color_lock: keep the low frequencies of the input's colors.
+            grain: share of lost noise to give back, 0 to 1.
+
+        Numbers of faces are always their places in the restoration that the restorer gave, however many are left.
+
+        Raises:
+            ConfigError: if nothing was kept, or a setting is not allowed; a :class:`memgan.FaceIndexError` if it names
+                a face that is not there.
+        """
+        if self.error is not None:
+            raise ConfigError(f"this picture was not restored ({brief(self.error)}): restore one that can be.")
+        if self.kept is None:
+            raise ConfigError("nothing was kept of this restoration (keep is False): restore with keep=True.")
+        return self.kept.rerender(weights, faces, color_lock, grain)
 
     @property
     def image(self) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from memgan.video.options import VideoOptions
 
 WITHOUT_EFFECT = {
     *("output", "input", "recursive", "skip_existing", "dry_run", "report", "quiet", "jobs", "keep_date"),
-    *("max_batch", "threads", "overlap", "color", "evidence", "paste_back", "weights", "device", "provider"),
+    *("max_batch", "threads", "overlap", "color", "evidence", "keep", "paste_back", "weights", "device", "provider"),
 }
 """Options that the outputs do not depend on but for rounding (and ``weights``, whose content counts).
 
