@@ -1,0 +1,1 @@
+"""The page on which people restore their photographs: who may open it, and where their files lie."""
