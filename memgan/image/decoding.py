@@ -98,6 +98,14 @@ class PictureFile:
         """How often an animation plays; 0: for ever."""
         return 0 if self._image is None else num_loops(self._image)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Two sides of the first picture, as its header says: nothing is decoded, nothing turned."""
+        if self._tiff:
+            with _named(self._name):
+                return tiff_size(self._tiff[0][1])
+        return (0, 0) if self._image is None else self._image.size
+
     def picture(self, index: int) -> Picture:
         """Picture number ``index``.
 

@@ -48,6 +48,12 @@ class Pages:
         """How many pictures the file holds; 1 for most."""
         return len(self._file)
 
+    @property
+    def num_pixels(self) -> int:
+        """Of the first picture, by its header: nothing is decoded."""
+        width, height = self._file.size
+        return width * height
+
     def __iter__(self) -> Iterator[Picture]:
         """Each picture in its order. Frames of an animation are whole pictures: what earlier ones leave is composited.
 

@@ -23,10 +23,9 @@ from memgan.video.film_faces import FilmFaces, json_of_left_alone, json_of_track
 from memgan.video.film_planner import FilmPlanner
 from memgan.video.frame import Frame
 from memgan.video.frame_restorer import FrameRestorer, FrameWork
-from memgan.video.hdr import hdr_curve
 from memgan.video.kept_keys import KeptKeys
 from memgan.video.options import VideoOptions
-from memgan.video.view import FilmView
+from memgan.video.view import view_of
 from memgan.video.writer import FilmWriter
 
 _FACES = "faces.json"
@@ -87,9 +86,8 @@ class FilmWork:
         self._stops = stops
         info = film.info
         self._num_pixels = info.width * info.height
-        self._curve = hdr_curve(info)
-        aspect = info.sample_aspect_ratio
-        self._view = FilmView(self._curve, 1 / aspect if info.rotation % 180 else aspect)
+        self._view = view_of(info)
+        self._curve = self._view.curve
         is_cpu = pipeline.device.type == "cpu"
         max_batch = 1 if is_cpu else options.max_batch  # a larger one is no faster on a CPU, and takes more memory
         self._frames = FrameRestorer(

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,18 +12,23 @@ from memgan.faces.warp import invert_affine, rescale_affine, square_bounds
 from memgan.image import resize
 from memgan.restoration.postprocess import pasting_rank
 from memgan.restoration.result import RestoredFace
-
-if TYPE_CHECKING:
-    from memgan.video.hdr import HdrCurve
+from memgan.video.film import FilmInfo
+from memgan.video.hdr import HdrCurve, hdr_curve
 
 _COUNTS_PER_LEVEL = 257  # of 16 bit in one level of 255
+
+
+def view_of(info: FilmInfo) -> "FilmView":
+    """How the frames of a film are shown."""
+    aspect = info.sample_aspect_ratio
+    return FilmView(hdr_curve(info), 1 / aspect if info.rotation % 180 else aspect)
 
 
 @dataclasses.dataclass(frozen=True)
 class FilmView:
     """A film's frames in square pixels, 8 bit and sRGB: faces are found, followed, restored and counted in these."""
 
-    curve: "HdrCurve | None" = None
+    curve: HdrCurve | None = None
     """Of a film in HDR; ``None``: its values are shown as they are."""
     aspect: Fraction = Fraction(1)
     """Width over height of one pixel of the film."""

@@ -44,6 +44,14 @@ from memgan.runtime.records import FAILED, FileState, Output, Row
 OUT_OF_MEMORY = "the GPU's memory is too small for it; use --device cpu, or a smaller --bg-tile or --upscale"
 
 
+def adapted_options(restorer: MemGANRestorer, options: RestoreOptions) -> RestoreOptions:
+    """Options as files are restored with them on the restorer's device."""
+    if restorer.device.type == "cpu":
+        # A larger batch is no faster there: no picture waits for others, and less memory is needed.
+        return dataclasses.replace(options, max_batch=1)
+    return options
+
+
 class FileRestorer:
     """Restores files, writes their results and records them.
 
@@ -67,10 +75,7 @@ class FileRestorer:
         self._known: Mapping[str, Any] = known or {}
         if jobs > 1:
             options = dataclasses.replace(options, overlap=False)  # the jobs overlap each other
-        if restorer.device.type == "cpu":
-            # A larger batch is no faster there: no picture waits for others, and less memory is needed.
-            options = dataclasses.replace(options, max_batch=1)
-        self._options = options
+        self._options = adapted_options(restorer, options)
 
     def run(self, inputs: Iterable[InputFile]) -> Iterator[tuple[Path, Row]]:
         """Each input's path and what became of it, in their order, until ``stops``; what has begun is completed."""
@@ -84,7 +89,7 @@ class FileRestorer:
         waiting: deque[_Step] = deque()  # of the inputs that are begun, in their order
         begin = time.perf_counter()
 
-        def ended(work: _Work) -> tuple[Path, Row]:
+        def ended(work: FileWork) -> tuple[Path, Row]:
             nonlocal begin
             row = work.end()
             seconds, begin = time.perf_counter() - begin, time.perf_counter()
@@ -94,7 +99,7 @@ class FileRestorer:
                 row = self._planner.record(row)
             return work.given, row
 
-        begun: _Work | None = None  # some of its pages are done, others not
+        begun: FileWork | None = None  # some of its pages are done, others not
         results = self._restorer.pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
             try:
@@ -119,7 +124,7 @@ class FileRestorer:
         for plan in plans:
             if self._stops():
                 return
-            work = _Work(plan, self._planner, self._options)
+            work = FileWork(plan, self._planner, self._options)
             if work.is_over:
                 waiting.append(_Step(work, has_picture=False))
                 continue
@@ -137,13 +142,13 @@ class FileRestorer:
 class _Step(NamedTuple):
     """What is to be done with the next result."""
 
-    work: "_Work"
+    work: "FileWork"
     page: int | None = None
     has_picture: bool = True
     is_last: bool = True
 
 
-class _Work:
+class FileWork:
     """One input on its way: writes its files, and ends as a row."""
 
     def __init__(self, plan: Plan, planner: Planner, options: RestoreOptions) -> None:

@@ -118,8 +118,8 @@ class Summary:
             self.num_pictures += 1
             self.num_faces += sum(face["strength"] > 0 for face in row.faces)  # not those that were left as they are
 
-    def line(self, num_pictures: int, output: Path, num_films: int = 0) -> str:
-        """One line for people on so many inputs."""
+    def line(self, num_pictures: int, output: Path | None = None, num_films: int = 0) -> str:
+        """One line for people on so many inputs; ``output``: where they find the results."""
         counts = [
             (self.by_status.get(UNCHANGED, 0), "left as they were"),
             (self.by_status.get(EXISTING, 0), "were there already"),
@@ -134,7 +134,8 @@ class Summary:
         if num_films:
             of = f"{self.num_films} of " * (self.num_films < num_films)
             parts.append(f"{of}{num_films} film{'s' * (num_films != 1)}")
-        return f"{', '.join(parts)} restored{more}; see {output}"
+        where = "" if output is None else f"; see {output}"
+        return f"{', '.join(parts)} restored{more}{where}"
 
 
 def json_of_face(face: Any) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""Restores a film for the page; between its frames those have their turn who wait for a single picture."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memgan.apps.web.job import RUNNING, Job
+from memgan.apps.web.lane import Stopped
+from memgan.apps.web.previews import picture_preview
+from memgan.apps.web.visitors import Visitor
+from memgan.image import from_array
+from memgan.restoration.options import RestoreOptions
+from memgan.video.film import open_film
+from memgan.video.film_work import FilmProgress
+from memgan.video.formats import result_suffix
+from memgan.video.options import VideoOptions
+from memgan.video.restorer import VideoRestorer
+from memgan.video.view import view_of
+
+if TYPE_CHECKING:
+    from memgan.apps.web.studio import Studio
+
+_STAGES = {"faces": "Finding faces", "looks": "Looking at faces", "restoring": "Restoring frames"}
+
+
+class FilmJob(Job):
+    """A film of a visitor.
+
+    Args:
+        path: of the film, in a folder of the visitor's.
+        options, video: as ``memgan restore`` has them.
+    """
+
+    def __init__(
+        self,
+        studio: "Studio",
+        visitor: Visitor,
+        path: Path,
+        options: RestoreOptions,
+        video: VideoOptions,
+    ) -> None:
+        super().__init__(studio, visitor)
+        self.path, self.options, self.video = path, options, video
+        self.result: Path | None = None
+        self.views: tuple[Path, Path] | None = None
+        """A frame of the middle, before and after."""
+        self.notes: list[str] = []
+
+    def _work(self) -> None:
+        studio = self.studio
+        with open_film(self.path) as film:
+            studio.check_size(self.path.name, film.info.width * film.info.height)
+        target = self.folder / "results" / f"{self.path.stem}{result_suffix(self.path.suffix.lower(), self.video)}"
+        target.parent.mkdir()
+        restorer = VideoRestorer(studio.restorer, self.video)
+        options = dataclasses.replace(self.options, reliability=False)
+        self.notes += restorer.plan(self.path, target, options=options)
+        with studio.lane.turn(urgent=False, stops=self.stops, tell=self._in_line):
+            done = restorer.restore(self.path, target, options=options, progress=self._show, stops=self.stops)
+        if not done.is_complete:
+            raise Stopped
+        self.notes += [*done.notes, *done.problems]
+        if not done.tracks:
+            self.notes.append("no face was found that could be restored: the film is as it was")
+        self._tell(RUNNING, "Looking at the result")
+        middle = done.num_frames // 2
+        self.views = self._frame(self.path, middle), self._frame(target, middle)
+        self.result = target
+
+    def _show(self, now: FilmProgress) -> None:
+        text = _STAGES.get(now.stage, "Writing the film")
+        if text != self.progress.text:
+            self._begin_anew()
+        self._tell(RUNNING, text, now.done, now.total or 0)
+        with contextlib.suppress(Stopped):  # the film asks that itself
+            self.studio.lane.give_way(stops=self.stops, tell=self._in_line)
+
+    def _frame(self, path: Path, number: int) -> Path:
+        """A picture of one frame."""
+        with open_film(path) as film:
+            rgb = view_of(film.info).seen(next(film.frames(number, number + 1)).rgb())
+        return picture_preview(from_array(rgb, "rgb"), self.folder / "previews")

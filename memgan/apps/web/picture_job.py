@@ -1,0 +1,294 @@
+"""Restores one picture for the page, keeps what the network computed while it is looked at, and writes its files."""
+
+import dataclasses
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.restore_files import FileWork
+from memgan.apps.files.restore_options import FileOptions
+from memgan.apps.files.run import RunOptions, make_planner
+from memgan.apps.web.archive import zip_folder
+from memgan.apps.web.job import RUNNING, Job
+from memgan.apps.web.lane import Stopped
+from memgan.apps.web.previews import face_preview, map_preview, picture_preview
+from memgan.apps.web.visitors import Visitor
+from memgan.errors import ImageError, OutputError
+from memgan.image import open_pages
+from memgan.restoration.options import RestoreOptions
+from memgan.restoration.result import Restoration, RestoredFace
+from memgan.runtime.per_face import PerFace, Setting
+from memgan.runtime.records import FAILED
+from memgan.video.options import VideoOptions
+
+if TYPE_CHECKING:
+    from memgan.apps.web.studio import Studio
+
+
+class Looks(NamedTuple):
+    """What can be changed without the network."""
+
+    weights: Sequence[float]
+    """Strength of each face, 0 to 1."""
+    chosen: Sequence[int]
+    """Numbers of the faces that are restored."""
+    color_lock: bool
+    grain: float
+
+
+class FaceView(NamedTuple):
+    """A face as the page shows it."""
+
+    number: int
+    before_after: Path
+    error_map: Path | None
+    size_px: int
+    """Longer side of its box in the picture."""
+    reliability: float | None
+    expected_error: float | None
+    """Mean of the map, in levels of 255."""
+    sharpness: float | None
+    weight: float
+    fidelity: float
+
+
+class PictureView(NamedTuple):
+    """A picture as the page shows it."""
+
+    before: Path
+    after: Path
+    size: tuple[int, int]
+    """Width and height of the result."""
+    notes: Sequence[str]
+
+
+class PictureJob(Job):
+    """One picture of a visitor.
+
+    Args:
+        path: of the picture, in a folder of the visitor's.
+        options: as ``memgan restore`` has them.
+        upsampled: enlarge the background with the network that is there.
+    """
+
+    def __init__(
+        self,
+        studio: "Studio",
+        visitor: Visitor,
+        path: Path,
+        options: RestoreOptions,
+        *,
+        upsampled: bool = False,
+    ) -> None:
+        super().__init__(studio, visitor)
+        self.path, self.options, self.upsampled = path, studio.adapted(options), upsampled
+        self.faces: Sequence[FaceView] = ()
+        self.view: PictureView | None = None
+        self.looks: Looks | None = None
+        self._lock = threading.RLock()
+        self._kept: Restoration | None = None
+        self._shown: Restoration | None = None
+        self._before: Path | None = None
+        self._written: Path | None = None
+
+    def _work(self) -> None:
+        with self._lock:
+            self._restore()
+            self._show(self._kept_now)
+
+    def change(self, looks: Looks) -> PictureView:
+        """Show the picture with other looks. The network runs only if what it computed was dropped meanwhile.
+
+        Raises:
+            ConfigError: if the looks are not allowed.
+        """
+        with self._lock:
+            if self._kept is None:
+                self._restore()
+            self.studio.keep(self)
+            chosen, weights = tuple(looks.chosen), dict(enumerate(looks.weights))
+            if not chosen:  # none is left out, and none is changed
+                chosen, weights = tuple(range(len(weights))), dict.fromkeys(weights, 0.0)
+            result = self._kept_now.rerender(
+                weights=weights, faces=chosen, color_lock=looks.color_lock, grain=looks.grain
+            )
+            self.looks = looks
+            self._show(result)
+            if self.view is None:
+                raise Stopped
+            return self.view
+
+    def change_fidelity(self, fidelities: Sequence[float]) -> None:
+        """What the network is to make of the faces the next time that it runs: :meth:`run` does it."""
+        with self._lock:
+            self.options = dataclasses.replace(self.options, fidelity=_setting(fidelities, 0.0))
+            self._kept = None
+
+    def result(self) -> Path:
+        """The file of the whole picture, as ``memgan restore`` writes it with these options.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        with self._lock:
+            return self._write()[0]
+
+    def everything(self) -> Path:
+        """A zip file of all that ``memgan restore`` writes, faces, maps and record too."""
+        with self._lock:
+            folder = self._write()[1]
+            archive = folder.parent / f"{self.path.stem}_memgan.zip"
+            if not archive.exists():
+                zip_folder(folder, archive)
+            return archive
+
+    def forget(self) -> int:
+        """Drop what the network has computed; bytes that this frees. What is shown and written stays."""
+        if not self._lock.acquire(blocking=False):
+            return 0  # somebody is at it just now
+        try:
+            freed = self.size_bytes
+            self._kept = self._shown = None
+            return freed
+        finally:
+            self._lock.release()
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it keeps in memory."""
+        kept, shown = self._kept, self._shown
+        found = 0
+        for result in {id(one): one for one in (kept, shown) if one is not None}.values():
+            found += sum(_bytes_of(face) for face in result.faces)
+            found += 0 if result.picture is None else 2 * result.picture.rgb.nbytes
+        return found
+
+    @property
+    def _kept_now(self) -> Restoration:
+        if self._kept is None:
+            raise Stopped
+        return self._kept
+
+    def _restore(self) -> None:
+        """Run the network, once it is this picture's turn."""
+        studio = self.studio
+        with studio.lane.turn(urgent=True, stops=self.stops, tell=self._in_line):
+            self._tell(RUNNING, "Restoring")
+            pages = open_pages(self.path)
+            if len(pages) > 1:
+                raise ImageError(
+                    f"{self.path.name} holds {len(pages)} pictures; give it under “Many pictures”, "
+                    "where all of them are restored"
+                )
+            studio.check_size(self.path.name, pages.num_pixels)
+            picture = next(iter(pages))
+            if self._before is None:
+                self._before = picture_preview(picture, self._previews)
+            options = dataclasses.replace(self.options, keep=True)
+            result = studio.pipeline(upsampled=self.upsampled).restore(picture, options)
+        self._kept = result
+        weights = self._per_face(self.options.weight, len(result.faces))
+        fidelities = self._per_face(self.options.fidelity, len(result.faces))
+        self.looks = Looks(weights, range(len(result.faces)), self.options.color_lock, self.options.grain)
+        self.faces = [
+            self._face_view(number, face, weights[number], fidelities[number])
+            for number, face in enumerate(result.faces)
+        ]
+        studio.keep(self)
+
+    def _show(self, result: Restoration) -> None:
+        if result.picture is None or self._before is None:
+            raise Stopped
+        old, self._shown = self.view, result
+        height, width = result.picture.rgb.shape[:2]
+        after = picture_preview(result.picture, self._previews)
+        self.view = PictureView(self._before, after, (width, height), result.problems)
+        self._written = None
+        if old is not None:
+            old.after.unlink(missing_ok=True)
+
+    def _write(self) -> tuple[Path, Path]:
+        """Write all files of what is shown, unless they are there: the whole picture's, and the folder of all."""
+        if self._written is not None and self._written.is_file():
+            return self._written, self._output
+        if self._shown is None:  # dropped meanwhile
+            if self.looks is None:
+                raise OutputError(f"{self.path.name} is not restored yet; wait for its result")
+            self.change(self.looks)
+        shutil.rmtree(self._output, ignore_errors=True)
+        for old in self.folder.glob("*.zip"):
+            old.unlink()
+        options = self.options_now
+        asked = RunOptions(FileOptions(output=self._output), options, self.studio.parts, VideoOptions())
+        planner = make_planner(asked, self.studio.weights_of(options), folds=False)
+        work = FileWork(planner.plan(InputFile(self.path, PurePath(self.path.name))), planner, options)
+        if self._shown is not None:
+            work.add(self._shown, None)
+        row = planner.record(dataclasses.replace(work.end(), **self.studio.known(options)))
+        if row.status == FAILED or row.output is None:
+            raise OutputError(row.reason or f"{self.path.name} cannot be written")
+        self._written = self._output / row.output
+        return self._written, self._output
+
+    @property
+    def options_now(self) -> RestoreOptions:
+        """The options with which ``memgan restore`` writes what is shown."""
+        if self.looks is None:
+            return self.options
+        chosen = list(self.looks.chosen)
+        weights, fidelities = self.looks.weights, self._per_face(self.options.fidelity, len(self.looks.weights))
+        face_index = None
+        if not chosen:  # none of them
+            weights = [0.0] * len(weights)
+        elif len(chosen) < len(weights):  # numbers of strengths count those that are chosen
+            face_index = tuple(chosen)
+            weights, fidelities = ([each[number] for number in chosen] for each in (weights, fidelities))
+        return dataclasses.replace(
+            self.options,
+            weight=_setting(weights, 1.0),
+            fidelity=_setting(fidelities, 0.0),
+            face_index=face_index,
+            color_lock=self.looks.color_lock,
+            grain=self.looks.grain,
+        )
+
+    @property
+    def _output(self) -> Path:
+        return self.folder / "results"
+
+    @property
+    def _previews(self) -> Path:
+        return self.folder / "previews"
+
+    def _face_view(self, number: int, face: RestoredFace, weight: float, fidelity: float) -> FaceView:
+        left, top, right, bottom = face.box_xyxy.tolist()
+        return FaceView(
+            number,
+            face_preview(face, self._previews),
+            None if face.expected_error is None else map_preview(face, self._previews),
+            round(max(right - left, bottom - top)),
+            face.reliability,
+            None if face.expected_error is None else float(face.expected_error.mean()),
+            face.sharpness,
+            weight,
+            fidelity,
+        )
+
+    @staticmethod
+    def _per_face(setting: Setting, count: int) -> list[float]:
+        return setting.of_each_face("faces", count) if isinstance(setting, PerFace) else [setting] * count
+
+
+def _setting(numbers: Sequence[float], rest: float) -> Setting:
+    """One number if it is that of all faces."""
+    if len(set(numbers)) == 1:
+        return numbers[0]
+    return PerFace(tuple(enumerate(numbers)), rest) if numbers else rest
+
+
+def _bytes_of(face: RestoredFace) -> int:
+    arrays = (face.crop, face.crop, face.restored, face.mask, face.expected_error)
+    return sum(array.nbytes for array in arrays if array is not None)

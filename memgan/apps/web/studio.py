@@ -1,0 +1,189 @@
+"""Holds what all visitors share: the restorer, the turns at it, the jobs and what is kept of them."""
+
+import dataclasses
+import functools
+import importlib.util
+import re
+import secrets
+import threading
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from memgan.apps.files.restore_files import adapted_options
+from memgan.apps.files.restore_options import PartOptions
+from memgan.apps.files.run import make_restorer, weights_of
+from memgan.apps.web.job import Job
+from memgan.apps.web.lane import Lane
+from memgan.apps.web.picture_job import PictureJob
+from memgan.apps.web.visitors import Visitor, Visitors
+from memgan.errors import ConfigError, ImageError, MemGANError, WeightsError
+from memgan.restoration.background import BackgroundUpsampler
+from memgan.restoration.options import RestoreOptions
+from memgan.restoration.pipeline import Pipeline
+from memgan.restoration.restorer import MemGANRestorer
+from memgan.restoration.spandrel_upsampler import REAL_ESRGAN, SpandrelUpsampler, find_checkpoint
+from memgan.runtime.device import dtype_name
+from memgan.runtime.per_face import is_everywhere
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+class BusyError(MemGANError):
+    """Too many are in line."""
+
+
+_KEPT_BYTES = 2**28  # of what the network has computed for pictures that are looked at
+
+
+class Studio:
+    """Restores for all visitors, with one set of weights.
+
+    Args:
+        parts: of the restorer.
+        visitors: their folders.
+        max_megapixels: of a picture or of a film's frame.
+        queue: jobs that may be waiting or at work.
+
+    Raises:
+        ConfigError, WeightsError: as :class:`memgan.MemGANRestorer`.
+    """
+
+    def __init__(
+        self, parts: PartOptions, visitors: Visitors, *, max_megapixels: float = 64.0, queue: int = 20
+    ) -> None:
+        self.parts, self.visitors = parts, visitors
+        self.max_megapixels, self.queue = max_megapixels, queue
+        self.restorer: MemGANRestorer = make_restorer(parts, RestoreOptions())
+        self.lane = Lane()
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._kept: list[PictureJob] = []  # the one that was looked at last comes last
+        self._weights: dict[tuple[bool, bool], dict[str, str]] = {}
+        self._run = secrets.token_hex(8)
+        self._upsampler: BackgroundUpsampler | None = None
+
+    def adapted(self, options: RestoreOptions) -> RestoreOptions:
+        """Options as ``memgan restore`` would use them here, so that the same options give the same file."""
+        return adapted_options(self.restorer, options)
+
+    def pipeline(self, *, upsampled: bool) -> Pipeline:
+        """The restorer's pipeline, with its background upsampler or without."""
+        pipeline = self.restorer.pipeline
+        if not upsampled:
+            return dataclasses.replace(pipeline, bg_upsampler=None)
+        with self._lock:
+            if self._upsampler is None:
+                self._upsampler = pipeline.bg_upsampler or SpandrelUpsampler(
+                    REAL_ESRGAN, device=self.parts.device, tile=self.parts.bg_tile
+                )
+        return dataclasses.replace(pipeline, bg_upsampler=self._upsampler)
+
+    @functools.cached_property
+    def has_upsampler(self) -> bool:
+        """Whether there is a network on this machine that enlarges backgrounds."""
+        if self.restorer.pipeline.bg_upsampler is not None:
+            return True
+        try:
+            find_checkpoint(REAL_ESRGAN)
+        except WeightsError:
+            return False
+        return importlib.util.find_spec("spandrel") is not None
+
+    @property
+    def has_dial(self) -> bool:
+        """Whether faces can be restored at other settings of fidelity than 0."""
+        return self.restorer.pipeline.dial is not None
+
+    @property
+    def has_estimator(self) -> bool:
+        """Whether it can be said how far a face may be from the truth."""
+        return self.restorer.pipeline.estimator is not None
+
+    def check_size(self, name: str, num_pixels: int) -> None:
+        """Refuse what is too large for the page.
+
+        Raises:
+            ImageError: if it has more than ``max_megapixels``.
+        """
+        if num_pixels > self.max_megapixels * 1e6:
+            raise ImageError(
+                f"{name} has {num_pixels / 1e6:.0f} megapixels; this page takes up to {self.max_megapixels:g}. "
+                "Make it smaller, or restore it with the command `memgan restore`."
+            )
+
+    def start(self, job: Job) -> None:
+        """Let a job run in a thread of its own.
+
+        Raises:
+            BusyError: if as many as allowed are waiting already.
+        """
+        with self._lock:
+            self._jobs = {token: one for token, one in self._jobs.items() if one.is_there}
+            if sum(not one.progress.is_over for one in self._jobs.values()) > self.queue:
+                raise BusyError(
+                    f"There are {self.queue} pictures and folders in line already. Please try again in a few minutes."
+                )
+            self._jobs[job.token] = job
+        threading.Thread(target=job.run, name="memgan-job", daemon=True).start()
+
+    def job(self, visitor: Visitor, token: str | None, kind: type[AnyJob]) -> AnyJob:
+        """A visitor's own job.
+
+        Raises:
+            ConfigError: if there is none: its files were removed, or it is somebody else's.
+        """
+        found = self._jobs.get(token or "")
+        if not isinstance(found, kind) or found.visitor != visitor or not found.is_there:
+            raise ConfigError(
+                "This is not here any more: files are removed when the page is left. Please add it again."
+            )
+        return found
+
+    def last(self, visitor: Visitor, kind: type[AnyJob]) -> AnyJob | None:
+        """The job of this kind that a visitor began last, if it is still there."""
+        own = [job for job in self._jobs.values() if isinstance(job, kind) and job.visitor == visitor and job.is_there]
+        return own[-1] if own else None
+
+    def keep(self, job: PictureJob) -> None:
+        """Keep what the network computed for a picture that is looked at, and drop that of others if it is too much."""
+        with self._lock:
+            self._kept = [one for one in self._kept if one is not job and one.is_there]
+            used = sum(one.size_bytes for one in self._kept) + job.size_bytes
+            for old in list(self._kept):
+                if used <= _KEPT_BYTES:
+                    break
+                used -= old.forget()
+                self._kept.remove(old)
+            self._kept.append(job)
+
+    def weights_of(self, options: RestoreOptions) -> dict[str, str]:
+        """Names and sums of the weights that these options use."""
+        key = is_everywhere(options.fidelity, 0), options.reliability
+        if key not in self._weights:
+            self._weights[key] = weights_of(self.parts, options, offline=True)
+        return self._weights[key]
+
+    def known(self, options: RestoreOptions) -> dict[str, Any]:
+        """Fields of the records of all that is restored here."""
+        return {
+            "run": self._run,
+            "weights": self.weights_of(options),
+            "device": str(self.restorer.device),
+            "backend": self.parts.backend,
+            "dtype": dtype_name(self.restorer.dtype),
+        }
+
+    def explain(self, error: BaseException, folder: Path) -> str:
+        """What went wrong, for people: without the folders of this machine."""
+        if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+            return "There is not enough memory for this picture. Please try a smaller one."
+        if isinstance(error, OSError) and not isinstance(error, MemGANError):
+            return f"The disk of this machine does not take any more ({error.strerror or error})."
+        return self.without_folders(str(error), folder)
+
+    @staticmethod
+    def without_folders(text: str, folder: Path) -> str:
+        """A text in which the files of the visitor whose ``folder`` this is are called by their names alone."""
+        return re.sub(rf"{re.escape(str(folder.parent))}[/\\](?:\w+[/\\])*", "", text)
