@@ -385,6 +385,7 @@ def _make_root(parent: Path) -> tuple[Path, Any]:
         lock.acquire()  # before the folder is there: nobody can take it for abandoned
         root.mkdir(mode=0o700)
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+        _let_go(root, lock)
         raise OutputError(
             f"{parent} cannot take visitors' files ({getattr(error, 'strerror', None) or error}); choose a folder that "
             "may be written, has room and is on a local disk, by the environment variable TMPDIR."
