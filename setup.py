@@ -37,6 +37,12 @@ VIDEO = [
     "av>=17.1",  # colors of 10 bit and full range are right from 17 on; 17.1 writes rotations
     "scipy>=1.11",
 ]
+APP = [
+    "gradio>=6",  # the page, and what it brings:
+    "fastapi",
+    "python-multipart",
+    "uvicorn",
+]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures
     "scipy>=1.11",
@@ -46,6 +52,7 @@ TEST = [
     "hypothesis>=6.100",
     "mypy>=1.11",
     "ruff>=0.6",
+    "playwright>=1.50",  # drives the Chromium of the system in tests of the page
     "setuptools>=70.1",
     "packaging>=24.2",
 ]
@@ -80,6 +87,7 @@ setup(
             "evaluation/metrics/niqe_pristine.npz",
             "faces/sharpness.npz",
             "training/recipes/*.json",
+            "apps/web/assets/*",
         ],
         "memgan._weights": ["*.safetensors", "README.md", "self_check/*.png"],
     },
@@ -111,7 +119,8 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "video": VIDEO,
-        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *OPENVINO, *VIDEO, *TEST],
+        "app": APP,
+        "test": [*TRAIN, *EVAL, *UPSCALE, *BENCHMARK, *PLOT, *HEIC, *OPENVINO, *VIDEO, *APP, *TEST],
     },
     entry_points={"console_scripts": ["memgan = memgan.apps.cli.main:main"]},
 )

@@ -125,7 +125,7 @@ def test_wheel_metadata(wheel: Path) -> None:
     metadata = metadata_of(wheel)
     assert metadata["Name"] == "memgan" and metadata["Requires-Python"] == ">=3.10"
     assert metadata["Version"] == memgan.__version__
-    extras = {"train", "eval", "upscale", "benchmark", "plot", "heic", "onnx", "openvino", "video", "test"}
+    extras = {"train", "eval", "upscale", "benchmark", "plot", "heic", "onnx", "openvino", "video", "app", "test"}
     assert set(metadata.get_all("Provides-Extra")) == extras
 
 
@@ -185,7 +185,7 @@ def test_requirements_cover_every_import(wheel: Path) -> None:
         wanted = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": extra})]
         return {canonical(requirement.name) for requirement in wanted}
 
-    extras = ("", "train", "eval", "upscale", "plot", "heic", "onnx", "openvino", "video")
+    extras = ("", "train", "eval", "upscale", "plot", "heic", "onnx", "openvino", "video", "app")
     everything = set().union(*map(required, extras))
     missing = {name for name in imported_by(ROOT / "memgan") if distribution_of(name) not in everything}
     assert not missing, f"the package imports {sorted(missing)}, which no requirement of setup.py brings"

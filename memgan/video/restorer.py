@@ -21,7 +21,7 @@ from memgan.video.options import VideoOptions
 from memgan.video.stream import Stream
 from memgan.video.writer import FilmWriter, check_output
 
-_WITHOUT_EFFECT = {"max_batch", "overlap", "color", "evidence", "paste_back", "reliability", "has_aligned"}
+_WITHOUT_EFFECT = {"max_batch", "overlap", "color", "evidence", "paste_back", "reliability", "has_aligned", "keep"}
 """Options of pictures that a film's pixels do not depend on."""
 
 

@@ -15,6 +15,7 @@ from memgan.version import __version__
 
 COMMANDS = {
     "restore": "restore the faces of photographs and films",
+    "app": "open a page on which photographs are restored",
     "models": "list the published weights: size, license, metrics, and where they are",
     "download": "fetch published weights, or a model of the Hugging Face hub",
     "check": "find out whether a device restores faces right: a stored one against its stored answer",

@@ -35,6 +35,7 @@ from memgan.image import Picture, save_picture, suffix_for
 from memgan.image.pages import PagesWriter, Timing, holds_pages, open_pages
 from memgan.restoration.heat_map import draw_heat_map
 from memgan.restoration.options import RestoreOptions
+from memgan.restoration.pipeline import Pipeline
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.result import Restoration
 from memgan.runtime.atomic_file import atomic_write, copy_modification_time
@@ -60,6 +61,7 @@ class FileRestorer:
             of a GPU.
         known: fields that all rows of this run share.
         stops: whether to begin no further input.
+        pipeline: instead of the restorer's own.
     """
 
     def __init__(
@@ -70,7 +72,10 @@ class FileRestorer:
         jobs: int = 1,
         known: Mapping[str, Any] | None = None,
         stops: Callable[[], bool] = lambda: False,
+        *,
+        pipeline: Pipeline | None = None,
     ) -> None:
+        self._pipeline = restorer.pipeline if pipeline is None else pipeline
         self._restorer, self._planner, self._jobs, self._stops = restorer, planner, jobs, stops
         self._known: Mapping[str, Any] = known or {}
         if jobs > 1:
@@ -100,7 +105,7 @@ class FileRestorer:
             return work.given, row
 
         begun: FileWork | None = None  # some of its pages are done, others not
-        results = self._restorer.pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
+        results = self._pipeline.run(self._pictures(plans, waiting), self._options, raise_errors=False)
         with contextlib.closing(results):
             try:
                 for result in results:

@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from memgan.apps.web.job import RUNNING, Job
 from memgan.apps.web.lane import Stopped
 from memgan.apps.web.previews import picture_preview
+from memgan.apps.web.studio import Studio
 from memgan.apps.web.visitors import Visitor
 from memgan.image import from_array
 from memgan.restoration.options import RestoreOptions
@@ -17,9 +17,6 @@ from memgan.video.formats import result_suffix
 from memgan.video.options import VideoOptions
 from memgan.video.restorer import VideoRestorer
 from memgan.video.view import view_of
-
-if TYPE_CHECKING:
-    from memgan.apps.web.studio import Studio
 
 _STAGES = {"faces": "Finding faces", "looks": "Looking at faces", "restoring": "Restoring frames"}
 
@@ -34,18 +31,23 @@ class FilmJob(Job):
 
     def __init__(
         self,
-        studio: "Studio",
+        studio: Studio,
         visitor: Visitor,
         path: Path,
         options: RestoreOptions,
         video: VideoOptions,
     ) -> None:
         super().__init__(studio, visitor)
+        self.studio = studio
         self.path, self.options, self.video = path, options, video
         self.result: Path | None = None
         self.views: tuple[Path, Path] | None = None
         """A frame of the middle, before and after."""
         self.notes: list[str] = []
+
+    def file(self, what: str) -> Path | None:
+        """See :meth:`Job.file`."""
+        return self.result if what == "film" else None
 
     def _work(self) -> None:
         studio = self.studio

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
 
 from memgan.apps.files.inputs import InputFile
 from memgan.apps.files.restore_files import FileRestorer
@@ -13,6 +12,7 @@ from memgan.apps.files.run import RunOptions, make_planner
 from memgan.apps.web.archive import zip_folder
 from memgan.apps.web.job import RUNNING, Job
 from memgan.apps.web.lane import Stopped
+from memgan.apps.web.studio import Studio
 from memgan.apps.web.visitors import Visitor
 from memgan.errors import ImageError, MemGANError
 from memgan.image import open_pages
@@ -22,9 +22,6 @@ from memgan.runtime.records import FAILED
 from memgan.video.formats import FILM_SUFFIXES
 from memgan.video.options import VideoOptions
 
-if TYPE_CHECKING:
-    from memgan.apps.web.studio import Studio
-
 
 class FolderJob(Job):
     """Many pictures of a visitor. One that cannot be restored is named and left out.
@@ -32,13 +29,21 @@ class FolderJob(Job):
     Args:
         paths: of the pictures, in folders of the visitor's; of equal names the later ones get a number.
         options: as ``memgan restore`` has them.
+        upsampled: enlarge backgrounds with the network that is there.
     """
 
     def __init__(
-        self, studio: "Studio", visitor: Visitor, paths: Sequence[Path], options: RestoreOptions
+        self,
+        studio: Studio,
+        visitor: Visitor,
+        paths: Sequence[Path],
+        options: RestoreOptions,
+        *,
+        upsampled: bool = False,
     ) -> None:
         super().__init__(studio, visitor)
-        self.options = options
+        self.studio = studio
+        self.options, self.upsampled = options, upsampled
         self._inputs = list(_named(paths))
         self._names = {item.path: item.name for item in self._inputs}
         self.problems: list[str] = []
@@ -47,13 +52,22 @@ class FolderJob(Job):
         self.archive: Path | None = None
         """The zip file of all results; ``None``: there are none yet."""
 
+    def file(self, what: str) -> Path | None:
+        """See :meth:`Job.file`."""
+        return self.archive if what == "all" else None
+
     def _work(self) -> None:
         studio, output = self.studio, self.folder / "results"
         asked = RunOptions(FileOptions(output=output), self.options, studio.parts, VideoOptions())
         output.mkdir()
         planner = make_planner(asked, studio.weights_of(self.options), folds=False)
         restorer = FileRestorer(
-            studio.restorer, self.options, planner, known=studio.known(self.options), stops=self.stops
+            studio.restorer,
+            self.options,
+            planner,
+            known=studio.known(self.options),
+            stops=self.stops,
+            pipeline=studio.pipeline(upsampled=self.upsampled),
         )
         total, summary, was_stopped = len(self._inputs), Summary(), False
         with contextlib.closing(restorer.run(self._accepted())) as rows:  # type: ignore[type-var]

@@ -23,12 +23,10 @@ _MOST_DECODINGS = 4
 _OFF = (
     "accelerometer",
     "autoplay",
-    "bluetooth",
     "browsing-topics",
     "camera",
     "display-capture",
     "encrypted-media",
-    "fullscreen",
     "gamepad",
     "geolocation",
     "gyroscope",
@@ -45,10 +43,10 @@ _OFF = (
     "serial",
     "storage-access",
     "usb",
-    "web-share",
     "xr-spatial-tracking",
 )
-_PERMISSIONS = ", ".join([f"{name}=()" for name in _OFF] + ["clipboard-read=(self)", "clipboard-write=(self)"])
+_ON = ("clipboard-read", "clipboard-write", "fullscreen")
+_PERMISSIONS = ", ".join([f"{name}=()" for name in _OFF] + [f"{name}=(self)" for name in _ON])
 
 
 class VisitorGate:

@@ -2,14 +2,12 @@
 
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from memgan.apps.web.lane import Stopped
-from memgan.apps.web.visitors import Visitor
+from memgan.apps.web.visitors import Visitor, Visitors
 from memgan.errors import MemGANError
-
-if TYPE_CHECKING:
-    from memgan.apps.web.studio import Studio
 
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 
@@ -32,12 +30,21 @@ class Progress(NamedTuple):
         return self.status in (DONE, FAILED, STOPPED)
 
 
+class Host(Protocol):
+    """What a job needs of who runs it."""
+
+    visitors: Visitors
+
+    def explain(self, error: BaseException, folder: Path) -> str:
+        """What went wrong, for people."""
+
+
 class Job:
     """Something that a visitor has asked for. Its files lie in a folder of the visitor's."""
 
-    def __init__(self, studio: "Studio", visitor: Visitor) -> None:
-        self.studio, self.visitor = studio, visitor
-        self.folder = studio.visitors.new_folder(visitor)
+    def __init__(self, host: Host, visitor: Visitor) -> None:
+        self.host, self.visitor = host, visitor
+        self.folder = host.visitors.new_folder(visitor)
         self.progress = Progress(WAITING, "In line")
         self._stop = threading.Event()
         self._over = threading.Event()
@@ -52,6 +59,15 @@ class Job:
     def is_there(self) -> bool:
         """Whether its files were not removed since."""
         return self.folder.is_dir()
+
+    @property
+    def result_name(self) -> str:
+        """How the main result is called where a visitor saves it."""
+        return self.token
+
+    def file(self, what: str) -> Path | None:
+        """A file that can be downloaded; ``None``: there is none of this name."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         """Ask it to end; what is done is kept."""
@@ -70,13 +86,13 @@ class Job:
         self._over.clear()
         self._begin_anew()
         try:
-            with self.studio.visitors.in_use(self.visitor):
+            with self.host.visitors.in_use(self.visitor):
                 self._work()
             self._tell(DONE)
         except Stopped:
             self._tell(STOPPED, "Stopped")
         except (MemGANError, MemoryError, OSError) as error:
-            self._tell(FAILED, self.studio.explain(error, self.folder))
+            self._tell(FAILED, self.host.explain(error, self.folder))
         except BaseException:
             self._tell(FAILED, "Something went wrong inside memgan. The terminal in which it was started says what.")
             raise

@@ -3,11 +3,12 @@
 import dataclasses
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from memgan.apps.files.inputs import InputFile
+from memgan.apps.files.names import result_suffix
 from memgan.apps.files.restore_files import FileWork
 from memgan.apps.files.restore_options import FileOptions
 from memgan.apps.files.run import RunOptions, make_planner
@@ -15,17 +16,19 @@ from memgan.apps.web.archive import zip_folder
 from memgan.apps.web.job import RUNNING, Job
 from memgan.apps.web.lane import Stopped
 from memgan.apps.web.previews import face_preview, map_preview, picture_preview
+from memgan.apps.web.studio import Studio
 from memgan.apps.web.visitors import Visitor
-from memgan.errors import ImageError, OutputError
-from memgan.image import open_pages
+from memgan.errors import ConfigError, ImageError, OutputError
+from memgan.image import open_pages, suffix_for
 from memgan.restoration.options import RestoreOptions
 from memgan.restoration.result import Restoration, RestoredFace
+from memgan.runtime.device import dtype_name
 from memgan.runtime.per_face import PerFace, Setting
 from memgan.runtime.records import FAILED
 from memgan.video.options import VideoOptions
 
-if TYPE_CHECKING:
-    from memgan.apps.web.studio import Studio
+_TOLD = ("status", "reason", "faces", "left_alone", "notes", "weights", "dtype", "device", "backend", "memgan")
+"""Fields of a record that say nothing of the files of this machine."""
 
 
 class Looks(NamedTuple):
@@ -76,7 +79,7 @@ class PictureJob(Job):
 
     def __init__(
         self,
-        studio: "Studio",
+        studio: Studio,
         visitor: Visitor,
         path: Path,
         options: RestoreOptions,
@@ -84,6 +87,7 @@ class PictureJob(Job):
         upsampled: bool = False,
     ) -> None:
         super().__init__(studio, visitor)
+        self.studio = studio
         self.path, self.options, self.upsampled = path, studio.adapted(options), upsampled
         self.faces: Sequence[FaceView] = ()
         self.view: PictureView | None = None
@@ -93,6 +97,10 @@ class PictureJob(Job):
         self._shown: Restoration | None = None
         self._before: Path | None = None
         self._written: Path | None = None
+        self._num_left_alone = 0
+        self._suffix = ""
+        self.record: Mapping[str, Any] = {}
+        """What ``memgan restore`` would record of the faces, once the files are written."""
 
     def _work(self) -> None:
         with self._lock:
@@ -121,6 +129,33 @@ class PictureJob(Job):
                 raise Stopped
             return self.view
 
+    def change_some(
+        self,
+        weights: Sequence[float] | None,
+        chosen: Sequence[int] | None,
+        color_lock: bool | None,
+        grain: float | None,
+    ) -> None:
+        """:meth:`change` what is not ``None``.
+
+        Raises:
+            ConfigError: if the looks are not allowed, or the number of ``weights`` is not that of the faces.
+        """
+        with self._lock:
+            if self.looks is None:
+                raise ConfigError("This picture is not restored yet.")
+            count = len(self.looks.weights)
+            if weights is not None and len(weights) != count:
+                raise ConfigError(f"strengths has {len(weights)} numbers; give {count}, one for each face.")
+            self.change(
+                Looks(
+                    self.looks.weights if weights is None else weights,
+                    self.looks.chosen if chosen is None else chosen,
+                    self.looks.color_lock if color_lock is None else color_lock,
+                    self.looks.grain if grain is None else grain,
+                )
+            )
+
     def change_fidelity(self, fidelities: Sequence[float]) -> None:
         """What the network is to make of the faces the next time that it runs: :meth:`run` does it."""
         with self._lock:
@@ -145,6 +180,10 @@ class PictureJob(Job):
                 zip_folder(folder, archive)
             return archive
 
+    def file(self, what: str) -> Path | None:
+        """See :meth:`Job.file`."""
+        return {"photograph": self.result, "all": self.everything}.get(what, lambda: None)()
+
     def forget(self) -> int:
         """Drop what the network has computed; bytes that this frees. What is shown and written stays."""
         if not self._lock.acquire(blocking=False):
@@ -155,6 +194,16 @@ class PictureJob(Job):
             return freed
         finally:
             self._lock.release()
+
+    @property
+    def result_name(self) -> str:
+        """Of the file of the whole picture, as a download is called."""
+        return f"{self.path.stem}_restored{self._suffix or self.path.suffix}"
+
+    @property
+    def num_left_alone(self) -> int:
+        """Finds that were not restored, besides those that the visitor left out."""
+        return self._num_left_alone
 
     @property
     def size_bytes(self) -> int:
@@ -189,7 +238,9 @@ class PictureJob(Job):
                 self._before = picture_preview(picture, self._previews)
             options = dataclasses.replace(self.options, keep=True)
             result = studio.pipeline(upsampled=self.upsampled).restore(picture, options)
-        self._kept = result
+        self._kept, self._num_left_alone = result, len(result.left_alone)
+        if result.picture is not None:
+            self._suffix = suffix_for(result.picture, result_suffix(PurePath(self.path.name), "auto"))
         weights = self._per_face(self.options.weight, len(result.faces))
         fidelities = self._per_face(self.options.fidelity, len(result.faces))
         self.looks = Looks(weights, range(len(result.faces)), self.options.color_lock, self.options.grain)
@@ -227,10 +278,12 @@ class PictureJob(Job):
         work = FileWork(planner.plan(InputFile(self.path, PurePath(self.path.name))), planner, options)
         if self._shown is not None:
             work.add(self._shown, None)
-        row = planner.record(dataclasses.replace(work.end(), **self.studio.known(options)))
+        dtype = dtype_name(self.studio.restorer.dtype)
+        row = planner.record(dataclasses.replace(work.end(), dtype=dtype, **self.studio.known(options)))
         if row.status == FAILED or row.output is None:
             raise OutputError(row.reason or f"{self.path.name} cannot be written")
         self._written = self._output / row.output
+        self.record = {name: value for name, value in row.as_json().items() if name in _TOLD}
         return self._written, self._output
 
     @property

@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -16,7 +16,6 @@ from memgan.apps.files.restore_options import PartOptions
 from memgan.apps.files.run import make_restorer, weights_of
 from memgan.apps.web.job import Job
 from memgan.apps.web.lane import Lane
-from memgan.apps.web.picture_job import PictureJob
 from memgan.apps.web.visitors import Visitor, Visitors
 from memgan.errors import ConfigError, ImageError, MemGANError, WeightsError
 from memgan.restoration.background import BackgroundUpsampler
@@ -24,7 +23,6 @@ from memgan.restoration.options import RestoreOptions
 from memgan.restoration.pipeline import Pipeline
 from memgan.restoration.restorer import MemGANRestorer
 from memgan.restoration.spandrel_upsampler import REAL_ESRGAN, SpandrelUpsampler, find_checkpoint
-from memgan.runtime.device import dtype_name
 from memgan.runtime.per_face import is_everywhere
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -35,6 +33,21 @@ class BusyError(MemGANError):
 
 
 _KEPT_BYTES = 2**28  # of what the network has computed for pictures that are looked at
+
+
+class Keeping(Protocol):
+    """A job that keeps what the network has computed."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its files were not removed since."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it keeps."""
+
+    def forget(self) -> int:
+        """Drop that; bytes that this frees."""
 
 
 class Studio:
@@ -59,7 +72,7 @@ class Studio:
         self.lane = Lane()
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
-        self._kept: list[PictureJob] = []  # the one that was looked at last comes last
+        self._kept: list[Keeping] = []  # the one that was looked at last comes last
         self._weights: dict[tuple[bool, bool], dict[str, str]] = {}
         self._run = secrets.token_hex(8)
         self._upsampler: BackgroundUpsampler | None = None
@@ -141,12 +154,45 @@ class Studio:
             )
         return found
 
+    def is_own(self, visitor: Visitor, token: str) -> bool:
+        """Whether a visitor has a job of this name."""
+        found = self._jobs.get(token)
+        return found is not None and found.visitor == visitor and found.is_there
+
+    def download(self, visitor: Visitor, token: str, what: str) -> tuple[Path, str]:
+        """A file of a visitor's own job, and how it is called.
+
+        Args:
+            what: ``photograph``, ``film``, or ``all``, a zip file.
+
+        Raises:
+            ConfigError: if there is none.
+            OutputError: if it cannot be written.
+        """
+        found = self.job(visitor, token, Job)
+        with self.visitors.in_use(visitor):
+            path = found.file(what)
+        if path is None:
+            raise ConfigError(f"There is no {what} to download here.")
+        return path, found.result_name if what == "photograph" else path.name
+
+    @property
+    def num_waiting(self) -> int:
+        """Jobs that are not over."""
+        return sum(not job.progress.is_over for job in list(self._jobs.values()))
+
+    def stop(self, visitor: Visitor, token: str | None) -> None:
+        """Ask a visitor's own job to end."""
+        found = self._jobs.get(token or "")
+        if found is not None and found.visitor == visitor:
+            found.stop()
+
     def last(self, visitor: Visitor, kind: type[AnyJob]) -> AnyJob | None:
         """The job of this kind that a visitor began last, if it is still there."""
         own = [job for job in self._jobs.values() if isinstance(job, kind) and job.visitor == visitor and job.is_there]
         return own[-1] if own else None
 
-    def keep(self, job: PictureJob) -> None:
+    def keep(self, job: Keeping) -> None:
         """Keep what the network computed for a picture that is looked at, and drop that of others if it is too much."""
         with self._lock:
             self._kept = [one for one in self._kept if one is not job and one.is_there]
@@ -172,7 +218,6 @@ class Studio:
             "weights": self.weights_of(options),
             "device": str(self.restorer.device),
             "backend": self.parts.backend,
-            "dtype": dtype_name(self.restorer.dtype),
         }
 
     def explain(self, error: BaseException, folder: Path) -> str:

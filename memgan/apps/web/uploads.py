@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -98,7 +98,7 @@ class Uploads:
         with self._visitors.request(visitor):
             form = await asyncio.to_thread(self._open_form, visitor, _boundary(scope), length)
             try:
-                async for data in body:
+                async for data in body.pieces():
                     await asyncio.to_thread(form.feed, data)
                 return await asyncio.to_thread(form.finish)
             except BaseException:
@@ -148,12 +148,12 @@ class _Body:
         self._receive, self._patience_s = receive, patience_s
         self._is_over = False
 
-    def __aiter__(self) -> "_Body":
-        return self
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Each piece as it comes, from where an earlier loop has stopped."""
+        while not self._is_over:
+            yield await self._next()
 
-    async def __anext__(self) -> bytes:
-        if self._is_over:
-            raise StopAsyncIteration
+    async def _next(self) -> bytes:
         try:
             message = await asyncio.wait_for(self._receive(), self._patience_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
@@ -168,7 +168,7 @@ class _Body:
         """Take the rest, for a while: most browsers show an answer only when they have sent everything."""
 
         async def take() -> None:
-            async for _ in self:
+            async for _ in self.pieces():
                 pass
 
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError, _GoneError, _RefusedError):

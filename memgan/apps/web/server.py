@@ -1,0 +1,136 @@
+"""Puts the page together and serves it: routes, gates in front of them, start and end."""
+
+import importlib.util
+import logging
+import socket
+import threading
+import webbrowser
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from memgan.apps.files.restore_options import PartOptions
+from memgan.apps.web.accounts import Accounts
+from memgan.apps.web.gate import LOOPBACK_HOSTS, VisitorGate, answer
+from memgan.apps.web.options import AppOptions
+from memgan.apps.web.uploads import Uploads
+from memgan.apps.web.visitors import Visitors
+from memgan.errors import ConfigError, MemGANError, MissingDependencyError
+from memgan.version import __version__
+
+if TYPE_CHECKING:
+    from memgan.apps.web.studio import Studio
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:",  # gradio's own scripts are written so
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "media-src 'self' data: blob:",
+        "worker-src 'self' blob:",
+        "connect-src 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+    )
+)
+"""What a browser may load and ask for the page: nothing of other hosts."""
+_NO_PROGRESS = 'data: {"msg": "done"}\n\n'
+_MOST_UPLOADED = 4 * 2**30  # bytes of one upload: films are large
+
+
+def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = None) -> App:
+    """The ASGI application of a page."""
+    from fastapi import FastAPI, Request
+    from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+    from memgan.apps.web.page import build_page, mount_page
+
+    inner = FastAPI(title="memgan", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @inner.get("/health")
+    def health() -> JSONResponse:
+        return JSONResponse({"status": "ok", "memgan": __version__, "waiting": studio.num_waiting})
+
+    @inner.get("/download/{token}/{what}")
+    def download(token: str, what: str, request: Request) -> Response:
+        visitor = studio.visitors.of(request.scope)
+        if not studio.is_own(visitor, token):
+            return PlainTextResponse("This file is not yours, or is deleted already. Restore it again.", 403)
+        try:
+            path, name = studio.download(visitor, token, what)
+        except MemGANError as error:
+            return PlainTextResponse(studio.explain(error, studio.visitors.root), 409)
+        return FileResponse(path, filename=name, headers={"cache-control": "private, no-store"})
+
+    mount_page(inner, build_page(studio), root_path=options.root_path)
+    uploads = Uploads(studio.visitors, max_bytes=_MOST_UPLOADED)
+
+    async def routed(scope: Any, receive: Any, send: Any) -> None:
+        path = str(scope.get("path", ""))
+        if scope["type"] == "http" and path.rstrip("/").endswith("/gradio_api/upload"):
+            await uploads(scope, receive, send)
+        elif scope["type"] == "http" and path.endswith("/gradio_api/upload_progress"):
+            # Gradio's own bookkeeping, which knows nothing of these uploads.
+            await answer(scope, send, 200, _NO_PROGRESS, content_type="text/event-stream")
+        else:
+            await inner(scope, receive, send)
+
+    hosts = LOOPBACK_HOSTS if options.is_loopback else None
+    return VisitorGate(routed, studio.visitors, policy=_POLICY, hosts=hosts, root_path=options.root_path)
+
+
+def serve(options: AppOptions, parts: PartOptions) -> int:
+    """Serve the page until a signal ends it; 0.
+
+    Raises:
+        MissingDependencyError: if gradio is not installed; the message names the extra that brings it.
+        ConfigError: if an option is not allowed, or the port is taken.
+        WeightsError: if the weights are missing or damaged.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise MissingDependencyError("The page needs gradio 6 or later: pip install 'memgan[app]'")
+    import uvicorn
+
+    from memgan.apps.web.studio import Studio
+
+    accounts = None if options.auth is None else Accounts.read(options.auth)
+    listener = _listen(options)
+    with listener, Visitors() as visitors:
+        studio = Studio(parts, visitors, max_megapixels=options.max_megapixels, queue=options.queue)
+        app = make_app(options, studio, accounts)
+        host, port = listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}{options.root_path}/"
+        print(f"memgan: the page is at {address} (Ctrl-C ends it)", flush=True)
+        if options.open:
+            threading.Timer(1.0, webbrowser.open, [address]).start()
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+            forwarded_allow_ips="127.0.0.1,::1",
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _listen(options: AppOptions) -> socket.socket:
+    """A socket that listens, before the work of loading begins."""
+    try:
+        found = socket.getaddrinfo(options.host.strip("[]"), options.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(found[0], found[1])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[4])
+        listener.listen(128)
+    except OSError as error:
+        raise ConfigError(
+            f"the page cannot be at {options.host}, port {options.port} ({error.strerror or error}); choose another "
+            "--port (0: any that is free), or end the program that has it."
+        ) from error
+    return listener
