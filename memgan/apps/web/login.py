@@ -263,7 +263,7 @@ async def _redirect(scope: Scope, send: Send, to: str, headers: Iterable[tuple[b
 
 @functools.cache
 def _template() -> string.Template:
-    return string.Template(Path(__file__).with_name("login.html").read_text("utf-8"))
+    return string.Template((Path(__file__).parent / "assets" / "login.html").read_text("utf-8"))
 
 
 def _wait(pause: float) -> str:

@@ -44,6 +44,10 @@ class AppOptions:
         20, "most pictures, folders and films that wait in line (default: 20)", group="page", metavar="N", low=1
     )
     open: bool = option(False, "open the page in the browser", group="page")
+    public: bool = option(
+        False, "let everybody in, wherever they are: something else keeps strangers out, or nobody should"
+    )
+    embeddable: bool = option(False, "let pages of other sites show it in a frame, as a Space of Hugging Face is shown")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -51,7 +55,7 @@ class AppOptions:
             raise ConfigError(f"--port is {self.port}; allowed are whole numbers from 0 to 65535.")
         if self.root_path and not self.root_path.startswith("/"):
             raise ConfigError(f"--root-path is {self.root_path!r}; it begins with a slash, such as /restore.")
-        if not self.is_loopback and self.auth is None:
+        if not self.is_loopback and self.auth is None and not self.public:
             raise ConfigError(
                 f"--host is {self.host}, and so everybody in the network could use this page and this machine. Make a "
                 "file of lines user:hash (`memgan app --hash-password` makes a hash) and give it with --auth; or leave "

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from memgan.apps.files.restore_options import PartOptions
 from memgan.apps.web.accounts import Accounts
 from memgan.apps.web.gate import LOOPBACK_HOSTS, VisitorGate, answer
+from memgan.apps.web.guard import RequestGuard
+from memgan.apps.web.login import LoginGate
 from memgan.apps.web.options import AppOptions
 from memgan.apps.web.uploads import Uploads
 from memgan.apps.web.visitors import Visitors
@@ -79,8 +81,18 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
         else:
             await inner(scope, receive, send)
 
-    hosts = LOOPBACK_HOSTS if options.is_loopback else None
-    return VisitorGate(routed, studio.visitors, policy=_POLICY, hosts=hosts, root_path=options.root_path)
+    visitors, root_path, embeddable = studio.visitors, options.root_path, options.embeddable
+    guarded = RequestGuard(routed, visitors, root_path=root_path)
+    login = LoginGate(guarded, accounts, visitors, root_path=root_path, embeddable=embeddable)
+    return VisitorGate(
+        login,
+        visitors,
+        policy=_POLICY if embeddable else f"{_POLICY}; frame-ancestors 'self'",
+        # A proxy calls it by the name that it has itself.
+        hosts=LOOPBACK_HOSTS if options.is_loopback and not root_path else None,
+        root_path=root_path,
+        embeddable=embeddable,
+    )
 
 
 def serve(options: AppOptions, parts: PartOptions) -> int:
