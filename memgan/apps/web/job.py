@@ -1,5 +1,6 @@
 """What a visitor has asked for, on its way: in line, at work, done; runs in a thread of its own."""
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -49,6 +50,8 @@ class Job:
     def __init__(self, host: Host, visitor: Visitor) -> None:
         self.host, self.visitor = host, visitor
         self.folder = host.visitors.new_folder(visitor)
+        self._mark = self.folder / ".job"
+        self._mark.touch()
         self.progress = Progress(WAITING, "In line")
         self._stop = threading.Event()
         self._over = threading.Event()
@@ -62,7 +65,7 @@ class Job:
     @property
     def is_there(self) -> bool:
         """Whether its files were not removed since."""
-        return self.folder.is_dir()
+        return self._mark.exists()  # whoever writes a result at that moment may make the folder again
 
     @property
     def result_name(self) -> str:
@@ -106,6 +109,8 @@ class Job:
             self._tell(FAILED, "Something went wrong inside memgan. The terminal in which it was started says what.")
             raise
         finally:
+            if not self.is_there:
+                shutil.rmtree(self.folder, ignore_errors=True)
             self._over.set()
 
     def _work(self) -> None:

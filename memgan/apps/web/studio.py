@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -273,6 +273,7 @@ class Studio:
 
 def without_folders(text: str, root: PurePath) -> str:
     """A text in which what lies below ``root`` is called by its name alone."""
-    # Backslashes are twice there in a path within quotation marks.
-    path = r"[/\\]+".join(re.escape(part.strip("/\\")) for part in root.parts)
-    return re.sub(rf"{path}[/\\]+(?:[\w-]+[/\\]+)*", "", text)
+    # Within quotation marks, backslashes are twice there.
+    slashes = r"[/\\]+" if isinstance(root, PureWindowsPath) else "/"
+    path = slashes.join(map(re.escape, re.split(slashes, str(root))))
+    return re.sub(rf"{path}{slashes}(?:[\w-]+{slashes})*", "", text)

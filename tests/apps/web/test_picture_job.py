@@ -71,7 +71,9 @@ FILES = {
 }
 
 
-def job_of(shop: Workshop, name: str = "a.png", data: bytes | None = None, options: RestoreOptions = PLAIN) -> PictureJob:
+def job_of(
+    shop: Workshop, name: str = "a.png", data: bytes | None = None, options: RestoreOptions = PLAIN
+) -> PictureJob:
     path = shop.sent(name, png() if data is None else data)
     return PictureJob(shop.studio, shop.visitor(), path, options)
 
@@ -262,7 +264,11 @@ def test_threads_change_at_once(shop: Workshop) -> None:
 
 def test_before_the_end_nothing_can_be_changed_or_had(shop: Workshop) -> None:
     job = job_of(shop)
-    for ask in (lambda: job.change(Looks([], [], True, 0.5)), lambda: job.change_some(None, [], None, None), job.result):
+    for ask in (
+        lambda: job.change(Looks([], [], True, 0.5)),
+        lambda: job.change_some(None, [], None, None),
+        job.result,
+    ):
         with pytest.raises(MemGANError, match=r"a\.png is not restored yet"):
             ask()
     assert shop.detector.calls == 0
@@ -388,7 +394,11 @@ def test_the_record_of_the_zip_file_names_no_folder(shop: Workshop) -> None:
 
 def test_every_field_of_a_command_is_said_so_that_it_is_read_again() -> None:
     options = RestoreOptions(
-        upscale=1 / 3 + 1, weight=PerFace(((0, 0.1), (1, 1 / 3)), 1.0), fidelity=0.25, grain=0.1234567, face_index=(2, 0)
+        upscale=1 / 3 + 1,
+        weight=PerFace(((0, 0.1), (1, 1 / 3)), 1.0),
+        fidelity=0.25,
+        grain=0.1234567,
+        face_index=(2, 0),
     )
     from memgan.apps.cli import main as cli
     from memgan.apps.cli.arguments import options_from
