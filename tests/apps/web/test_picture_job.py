@@ -419,3 +419,32 @@ def test_every_field_of_a_command_is_said_so_that_it_is_read_again() -> None:
     assert options_from(args, RestoreOptions) == options and options_from(args, PartOptions) == parts
     plain = shlex.split(commands.of_picture("a.png", PLAIN, PartOptions()))
     assert plain == ["memgan", "restore", "a.png", "-o", "results"]
+
+
+@pytest.mark.slow  # the shipped networks, and the whole of a photograph
+def test_the_shipped_weights_give_the_command_s_file(tmp_path: Path) -> None:
+    from memgan.apps.cli import main as cli
+    from memgan.apps.files.restore_options import PartOptions
+    from memgan.apps.web.studio import Studio
+    from memgan.apps.web.visitors import Visitors
+
+    photo = min((Path(__file__).parents[3] / "examples" / "photos").iterdir(), key=lambda path: path.stat().st_size)
+    options = RestoreOptions(upscale=1, fidelity=0.25, reliability=True)
+    with Visitors(tmp_path) as visitors:
+        studio = Studio(PartOptions(device="cpu"), visitors)
+        assert studio.has_dial and studio.has_estimator
+        visitor = visitors.with_secret("anna" * 8)
+        path = visitors.new_folder(visitor) / photo.name
+        shutil.copyfile(photo, path)
+        job = PictureJob(studio, visitor, path, options)
+        studio.start(job)
+        assert job.wait(300) and job.progress.status == "done" and job.faces
+        count = len(job.faces)
+        job.change(Looks([0.5, *[1.0] * (count - 1)], range(count), True, 0.25))
+        words = shlex.split(commands.of_picture(photo.name, job.options_now, studio.parts))
+        words[words.index("-o") + 1] = str(tmp_path / "out")
+        words[2] = str(path)
+        assert cli.main(words[1:]) == 0
+        expected = files_below(tmp_path / "out")
+        assert files_in(job.everything()) == expected
+        assert job.result().read_bytes() in expected.values()
