@@ -5,9 +5,8 @@ import io
 import json
 import shlex
 import shutil
-import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ import numpy as np
 import pytest
 from fakes import scene
 from page_studio import SMALL, Workshop, failed, files_below, files_in, runs, wait_until, workshop
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms
 
 from memgan.apps.web import commands
-from memgan.apps.web.lane import Stopped
 from memgan.apps.web.picture_job import Looks, PictureJob
 from memgan.errors import ConfigError, MemGANError
 from memgan.restoration.options import RestoreOptions
@@ -428,7 +426,7 @@ def test_the_shipped_weights_give_the_command_s_file(tmp_path: Path) -> None:
     from memgan.apps.web.studio import Studio
     from memgan.apps.web.visitors import Visitors
 
-    photo = min((Path(__file__).parents[3] / "examples" / "photos").iterdir(), key=lambda path: path.stat().st_size)
+    photo = Path(__file__).parents[3] / "examples" / "photos" / "video_call.jpg"
     options = RestoreOptions(upscale=1, fidelity=0.25, reliability=True)
     with Visitors(tmp_path) as visitors:
         studio = Studio(PartOptions(device="cpu"), visitors)

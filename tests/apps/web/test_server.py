@@ -51,17 +51,20 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with pytest.MonkeyPatch.context() as patch, workshop(tmp_path_factory.mktemp("site"), patch, queue=3) as shop:
-        with served(make_app(AppOptions(), shop.studio)) as address:
-            made = Site(shop, address)
-            connect = socket.socket.connect
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        workshop(tmp_path_factory.mktemp("site"), patch, queue=3) as shop,
+        served(make_app(AppOptions(), shop.studio)) as address,
+    ):
+        made = Site(shop, address)
+        connect = socket.socket.connect
 
-            def watched(self: socket.socket, to: Any) -> Any:
-                made.reached.add(str(to[0] if isinstance(to, tuple) else to))
-                return connect(self, to)
+        def watched(self: socket.socket, to: Any) -> Any:
+            made.reached.add(str(to[0] if isinstance(to, tuple) else to))
+            return connect(self, to)
 
-            patch.setattr(socket.socket, "connect", watched)
-            yield made
+        patch.setattr(socket.socket, "connect", watched)
+        yield made
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_only_so_many_are_in_line(shop: Workshop) -> None:
         for job in jobs:
             shop.studio.start(job)
         assert shop.studio.num_waiting == 3, "one is at work, two are in line"
-        with pytest.raises(BusyError, match="There are 2 pictures and folders in line already.* in a few minutes"):
+        with pytest.raises(BusyError, match=r"There are 2 pictures and folders in line already.* in a few minutes"):
             shop.studio.start(too_many)
         assert not too_many.folder.exists(), "nothing stays of what is not taken"
     assert all(job.wait(30) for job in jobs) and shop.studio.num_waiting == 0
