@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -98,7 +98,7 @@ class Uploads:
         with self._visitors.request(visitor):
             form = await asyncio.to_thread(self._open_form, visitor, _boundary(scope), length)
             try:
-                async for data in body.pieces():
+                while (data := await body.piece()) is not None:
                     await asyncio.to_thread(form.feed, data)
                 return await asyncio.to_thread(form.finish)
             except BaseException:
@@ -148,12 +148,10 @@ class _Body:
         self._receive, self._patience_s = receive, patience_s
         self._is_over = False
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Each piece as it comes, from where an earlier loop has stopped."""
-        while not self._is_over:
-            yield await self._next()
-
-    async def _next(self) -> bytes:
+    async def piece(self) -> bytes | None:
+        """The next one; ``None``: there is none any more."""
+        if self._is_over:
+            return None
         try:
             message = await asyncio.wait_for(self._receive(), self._patience_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
@@ -168,7 +166,7 @@ class _Body:
         """Take the rest, for a while: most browsers show an answer only when they have sent everything."""
 
         async def take() -> None:
-            async for _ in self.pieces():
+            while await self.piece() is not None:
                 pass
 
         with contextlib.suppress(TimeoutError, asyncio.TimeoutError, _GoneError, _RefusedError):
