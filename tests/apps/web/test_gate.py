@@ -267,6 +267,7 @@ def test_every_way_to_anothers_file_is_closed(visitors, anna, photo, root_path):
 
 
 def test_other_addresses_may_have_any_signs(anna):
+    # The test client decodes twice.
     for address in ("/a%25252520b", "/100%252525", "/profile=x", "/files/x", "/x.file=x", "/file"):
         assert anna.get(address).status_code == 404
 
