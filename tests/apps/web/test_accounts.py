@@ -234,7 +234,7 @@ def test_addresses_that_one_visitor_can_change_count_as_one(guarded):
         checked.check("alice", "wrong", f"::ffff:192.0.2.{number}")
     assert checked.pause("alice", "2001:db8:1:1:ffff::1") > 0
     assert checked.pause("alice", "2001:db8:1:2::1") == 0
-    assert checked.pause("alice", "192.0.2.1") == 0  # those are of six visitors
+    assert checked.pause("alice", "::ffff:192.0.2.1") == 0  # those are of six visitors
 
 
 def test_what_is_remembered_is_bounded_and_forgotten(guarded, monkeypatch):
