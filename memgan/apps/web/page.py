@@ -31,11 +31,15 @@ _ASSETS = Path(__file__).parent / "assets"
 _UNDOCUMENTED = {"api_visibility": "undocumented", "concurrency_limit": None}
 
 
-def build_page(studio: Studio) -> gr.Blocks:
-    """The page of a studio. What gradio itself keeps in files goes into the folder of the visitors'."""
+def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
+    """The page of a studio. What gradio itself keeps in files goes into the folder of the visitors'.
+
+    Args:
+        is_local: it answers the machine on which it runs, and no other one.
+    """
     os.environ["GRADIO_TEMP_DIR"] = str(studio.visitors.root)  # read by each component when it is made
     with gr.Blocks(title="memgan", analytics_enabled=False) as page:
-        gr.HTML(texts.HEADER)
+        gr.HTML(texts.header(is_local=is_local))
         with gr.Tab("Photograph", elem_id="tab-photograph"):
             _PictureTab(studio).draw(page)
         with gr.Tab("Many pictures", elem_id="tab-many"):

@@ -68,7 +68,8 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
             return PlainTextResponse(studio.explain(error, studio.visitors.root), 409)
         return FileResponse(path, filename=name, headers={"cache-control": "private, no-store"})
 
-    mount_page(inner, build_page(studio), root_path=options.root_path)
+    is_local = options.is_loopback and not options.root_path
+    mount_page(inner, build_page(studio, is_local=is_local), root_path=options.root_path)
     uploads = Uploads(studio.visitors, max_bytes=_MOST_UPLOADED)
 
     async def routed(scope: Any, receive: Any, send: Any) -> None:
@@ -89,7 +90,7 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
         visitors,
         policy=_POLICY if embeddable else f"{_POLICY}; frame-ancestors 'self'",
         # A proxy calls it by the name that it has itself.
-        hosts=LOOPBACK_HOSTS if options.is_loopback and not root_path else None,
+        hosts=LOOPBACK_HOSTS if is_local else None,
         root_path=root_path,
         embeddable=embeddable,
     )
