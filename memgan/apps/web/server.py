@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import socket
 import threading
 import webbrowser
@@ -127,7 +128,7 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=3,
-            forwarded_allow_ips="127.0.0.1,::1",
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"),  # uvicorn's own name for it
         )
         uvicorn.Server(config).run(sockets=[listener])
     return 0
