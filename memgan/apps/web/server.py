@@ -41,6 +41,8 @@ _POLICY = "; ".join(
     )
 )
 """What a browser may load and ask for the page: nothing of other hosts."""
+_SPACES = " https://huggingface.co https://*.hf.space"
+"""Whose pages show a Space in a frame."""
 _NO_PROGRESS = 'data: {"msg": "done"}\n\n'
 _MOST_UPLOADED = 4 * 2**30  # bytes of one upload: films are large
 
@@ -89,7 +91,7 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
     return VisitorGate(
         login,
         visitors,
-        policy=_POLICY if embeddable else f"{_POLICY}; frame-ancestors 'self'",
+        policy=f"{_POLICY}; frame-ancestors 'self'{_SPACES if embeddable else ''}",
         # A proxy calls it by the name that it has itself.
         hosts=LOOPBACK_HOSTS if is_local else None,
         root_path=root_path,
