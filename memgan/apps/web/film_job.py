@@ -44,6 +44,7 @@ class FilmJob(Job):
         self.views: tuple[Path, Path] | None = None
         """A frame of the middle, before and after."""
         self.notes: list[str] = []
+        self._stage = ""
 
     def file(self, what: str) -> Path | None:
         """See :meth:`Job.file`."""
@@ -52,7 +53,7 @@ class FilmJob(Job):
     def _work(self) -> None:
         studio = self.studio
         with open_film(self.path) as film:
-            studio.check_size(self.path.name, film.info.width * film.info.height)
+            studio.check_size(self.path.name, film.info.width * film.info.height, self.options.upscale)
         target = self.folder / "results" / f"{self.path.stem}{result_suffix(self.path.suffix.lower(), self.video)}"
         target.parent.mkdir()
         restorer = VideoRestorer(studio.restorer, self.video)
@@ -71,10 +72,10 @@ class FilmJob(Job):
         self.result = target
 
     def _show(self, now: FilmProgress) -> None:
-        text = _STAGES.get(now.stage, "Writing the film")
-        if text != self.progress.text:
+        if now.stage != self._stage:
+            self._stage = now.stage
             self._begin_anew()
-        self._tell(RUNNING, text, now.done, now.total or 0)
+        self._tell(RUNNING, _STAGES.get(now.stage, "Writing the film"), now.done, now.total or 0)
         with contextlib.suppress(Stopped):  # the film asks that itself
             self.studio.lane.give_way(stops=self.stops, tell=self._in_line)
 

@@ -1,6 +1,7 @@
 """Restores many pictures for the page, one after the other, and packs the results."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -63,7 +64,8 @@ class FolderJob(Job):
         planner = make_planner(asked, studio.weights_of(self.options), folds=False)
         restorer = FileRestorer(
             studio.restorer,
-            self.options,
+            # Overlapping work would go on in threads while others have their turn.
+            dataclasses.replace(self.options, overlap=False),
             planner,
             known=studio.known(self.options),
             stops=self.stops,
@@ -84,14 +86,14 @@ class FolderJob(Job):
                 summary.add(row)
                 name = self._names[given]
                 if row.reason is not None:
-                    reason = studio.without_folders(row.reason, self.folder)
+                    reason = studio.without_folders(row.reason)
                     self.problems.append(f"{name}: {'left out: ' * (row.status == FAILED)}{reason}")
                 self.problems += [f"{name}: {note}" for note in row.notes]
         self._tell(RUNNING, "Packing the results", total, total)
         self.summary = summary.line(total)
         if any(output.iterdir()):
             self.archive = self.folder / "restored_by_memgan.zip"
-            zip_folder(output, self.archive)
+            zip_folder(output, self.archive, studio.without_folders)
         if was_stopped or self.stops():
             raise Stopped
 
@@ -101,9 +103,9 @@ class FolderJob(Job):
             try:
                 if item.path.suffix.lower() in FILM_SUFFIXES:
                     raise ImageError(f"{item.name} is a film; give it under “Film”")
-                self.studio.check_size(str(item.name), open_pages(item.path).num_pixels)
+                self.studio.check_size(str(item.name), open_pages(item.path).num_pixels, self.options.upscale)
             except (MemGANError, OSError) as error:
-                self.problems.append(f"{item.name}: left out: {self.studio.explain(error, self.folder)}")
+                self.problems.append(f"{item.name}: left out: {self.studio.explain(error)}")
                 continue
             yield item
 

@@ -5,10 +5,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import torch
+
 from memgan.apps.web.lane import Stopped
 from memgan.apps.web.visitors import Visitor, Visitors
 from memgan.errors import MemGANError
 
+EXPECTED = (MemGANError, MemoryError, OSError, torch.cuda.OutOfMemoryError)
+"""Exceptions for which :meth:`Host.explain` has words; others are mistakes of memgan."""
 WAITING, RUNNING, DONE, FAILED, STOPPED = "waiting", "running", "done", "failed", "stopped"
 
 
@@ -35,7 +39,7 @@ class Host(Protocol):
 
     visitors: Visitors
 
-    def explain(self, error: BaseException, folder: Path) -> str:
+    def explain(self, error: BaseException) -> str:
         """What went wrong, for people."""
 
 
@@ -81,18 +85,23 @@ class Job:
         """Wait for its end; whether it has come."""
         return self._over.wait(seconds)
 
+    def begin(self) -> None:
+        """Say that it is in line; before :meth:`run`, which another thread may only come to later."""
+        self._over.clear()
+        self._tell(WAITING, "In line")
+
     def run(self) -> None:
         """Do it. Whatever goes wrong becomes the job's progress: nobody waits here for an exception."""
-        self._over.clear()
         self._begin_anew()
         try:
-            with self.host.visitors.in_use(self.visitor):
+            with self.host.visitors.room(self.visitor) as ask:
+                ask(0)  # results need room too: who has filled theirs gets no more
                 self._work()
             self._tell(DONE)
         except Stopped:
             self._tell(STOPPED, "Stopped")
-        except (MemGANError, MemoryError, OSError) as error:
-            self._tell(FAILED, self.host.explain(error, self.folder))
+        except EXPECTED as error:
+            self._tell(FAILED, self.host.explain(error))
         except BaseException:
             self._tell(FAILED, "Something went wrong inside memgan. The terminal in which it was started says what.")
             raise

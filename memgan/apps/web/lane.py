@@ -6,11 +6,16 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 
+from memgan.errors import MemGANError
+
 _SECONDS = 0.5  # after which one who waits asks whether it still has to
 
 
-class Stopped(Exception):
+class Stopped(MemGANError):
     """Work was given up before its turn came."""
+
+    def __init__(self) -> None:
+        super().__init__("This was stopped, or its files are deleted already. Please add it again.")
 
 
 class Lane:
@@ -36,14 +41,14 @@ class Lane:
         Raises:
             Stopped: if ``stops`` says so.
         """
-        self._enter(urgent, stops, tell)
+        self._enter((not urgent, next(self._numbers)), stops, tell)
         try:
             yield
         finally:
             self._exit()
 
     def give_way(self, *, stops: Callable[[], bool], tell: Callable[[int], object] = lambda _: None) -> None:
-        """Inside of a turn of long work: let those have theirs who are urgent.
+        """Inside of a turn of long work: let those have theirs who are urgent, and nobody else.
 
         Raises:
             Stopped: if ``stops`` says so meanwhile; the turn is still this thread's then.
@@ -53,14 +58,13 @@ class Lane:
                 return
         self._exit()
         try:
-            self._enter(False, stops, tell)
-        except Stopped:
-            self._enter(True, lambda: False, tell)
+            self._enter((True, -1), stops, tell)  # before all other long work: its turn was only lent
+        except BaseException:
+            self._enter((False, -1), lambda: False, lambda _: None)
             raise
 
-    def _enter(self, urgent: bool, stops: Callable[[], bool], tell: Callable[[int], object]) -> None:
+    def _enter(self, mine: tuple[bool, int], stops: Callable[[], bool], tell: Callable[[int], object]) -> None:
         with self._changed:
-            mine = not urgent, next(self._numbers)
             heapq.heappush(self._waiting, mine)
             told: int | None = None
             try:

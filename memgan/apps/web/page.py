@@ -16,11 +16,11 @@ from gradio.data_classes import FileData
 from memgan.apps.web import commands, texts
 from memgan.apps.web.film_job import FilmJob
 from memgan.apps.web.folder_job import FolderJob
-from memgan.apps.web.job import FAILED, Job
+from memgan.apps.web.job import EXPECTED, FAILED, Job
 from memgan.apps.web.picture_job import FaceView, Looks, PictureJob
 from memgan.apps.web.studio import Studio
 from memgan.apps.web.visitors import Visitor
-from memgan.errors import ConfigError, MemGANError
+from memgan.errors import ConfigError
 from memgan.restoration.options import RestoreOptions
 from memgan.video import VideoOptions, is_available
 
@@ -95,7 +95,7 @@ def mount_page(app: Any, page: gr.Blocks, *, root_path: str = "") -> Any:
         mcp_server=False,
         enable_monitoring=False,
         pwa=False,
-        show_error=True,
+        show_error=False,  # of mistakes of memgan, the terminal shows more, and visitors no paths of this machine
     )
 
 
@@ -236,8 +236,8 @@ class _PictureTab(_Tab):
             options, upsampled = self.settings.options(values)
             job = PictureJob(self.studio, visitor, self.own(visitor, photo), options, upsampled=upsampled)
             self.studio.start(job)
-        except MemGANError as error:
-            yield self._failure(str(error))
+        except EXPECTED as error:
+            yield self._failure(self.studio.explain(error))
             return
         async for shown in self._shown(job):
             yield shown
@@ -254,8 +254,8 @@ class _PictureTab(_Tab):
             job = PictureJob(self.studio, visitor, before.path, options, upsampled=upsampled)
             before.stop()
             self.studio.start(job)
-        except MemGANError as error:
-            yield self._failure(str(error))
+        except EXPECTED as error:
+            yield self._failure(self.studio.explain(error))
             return
         async for shown in self._shown(job):
             yield shown
@@ -336,13 +336,13 @@ class _PictureTab(_Tab):
             chosen += range(len(ticks), len(looks.weights))
             return Looks([*each, *rest], chosen, values[lock], values[grain])
 
-        def change(values: dict[Any, Any], request: gr.Request) -> list[Any]:
+        async def change(values: dict[Any, Any], request: gr.Request) -> list[Any]:
             each = [values[weight] for weight in weights]
-            return self._changed(token, looks_of(values, each), request)
+            return await self._changed(token, looks_of(values, each), request)
 
-        def change_all(values: dict[Any, Any], request: gr.Request) -> list[Any]:
+        async def change_all(values: dict[Any, Any], request: gr.Request) -> list[Any]:
             each = [values[everywhere]] * len(weights)
-            return [*self._changed(token, looks_of(values, each), request), *each]
+            return [*await self._changed(token, looks_of(values, each), request), *each]
 
         async def refine(values: dict[Any, Any], request: gr.Request) -> AsyncIterator[Any]:
             async for shown in self._refined(token, [values[one] for one in fidelities], request):
@@ -377,12 +377,12 @@ class _PictureTab(_Tab):
             **_UNDOCUMENTED,
         )
 
-    def _changed(self, token: str, looks: Looks, request: gr.Request) -> list[Any]:
+    async def _changed(self, token: str, looks: Looks, request: gr.Request) -> list[Any]:
         try:
             job = self.studio.job(self.visitor(request), token, PictureJob)
-            job.change(looks)
-        except MemGANError as error:
-            return [texts.problem(str(error)), gr.skip(), gr.skip()]
+            await self.studio.aside(job.change, looks)
+        except EXPECTED as error:
+            return [texts.problem(self.studio.explain(error)), gr.skip(), gr.skip()]
         return self._views(job)
 
     async def _refined(self, token: str, fidelities: Sequence[float], request: gr.Request) -> AsyncIterator[list[Any]]:
@@ -390,8 +390,8 @@ class _PictureTab(_Tab):
             job = self.studio.job(self.visitor(request), token, PictureJob)
             job.change_fidelity(fidelities)
             self.studio.start(job)
-        except MemGANError as error:
-            yield self._failure(str(error))
+        except EXPECTED as error:
+            yield self._failure(self.studio.explain(error))
             return
         async for shown in self._shown(job):
             yield shown
@@ -442,8 +442,8 @@ class _FolderTab(_Tab):
             options, upsampled = self.settings.options(values)
             job = FolderJob(self.studio, visitor, paths, options, upsampled=upsampled)
             self.studio.start(job)
-        except MemGANError as error:
-            yield [gr.skip(), texts.problem(str(error)), gr.skip(), gr.skip()]
+        except EXPECTED as error:
+            yield [gr.skip(), texts.problem(self.studio.explain(error)), gr.skip(), gr.skip()]
             return
         async for shown in self._shown(job):
             yield shown
@@ -533,8 +533,8 @@ class _FilmTab(_Tab):
             video = VideoOptions(steadiness=steadiness, every=int(every))
             job = FilmJob(self.studio, visitor, self.own(visitor, film), options, video)
             self.studio.start(job)
-        except MemGANError as error:
-            yield [gr.skip(), texts.problem(str(error)), *[gr.skip()] * 3]
+        except EXPECTED as error:
+            yield [gr.skip(), texts.problem(self.studio.explain(error)), *[gr.skip()] * 3]
             return
         async for shown in self._shown(job):
             yield shown
@@ -604,7 +604,7 @@ def _offer_to_programs(studio: Studio) -> None:
         visitor = tab.visitor(request)
         job = PictureJob(studio, visitor, tab.own(visitor, _path(photograph)), options)
         await done(job)
-        return await asyncio.to_thread(_result_of, job)
+        return await studio.aside(_result_of, job)
 
     async def rerender(
         id: str,
@@ -616,8 +616,8 @@ def _offer_to_programs(studio: Studio) -> None:
     ) -> tuple[FileData, dict[str, Any]]:
         """Render a photograph that was restored anew, by its `id`, without running the network again."""
         job = studio.job(tab.visitor(request), id, PictureJob)
-        await asyncio.to_thread(job.change_some, strengths, faces, color_lock, grain)
-        return await asyncio.to_thread(_result_of, job)
+        await studio.aside(job.change_some, strengths, faces, color_lock, grain)
+        return await studio.aside(_result_of, job)
 
     async def restore_many(
         pictures: list[FileData],
@@ -667,18 +667,18 @@ def _offer_to_programs(studio: Studio) -> None:
     if is_available():
         functions.append(restore_film)
     for function in functions:
-        gr.api(_with_errors_shown(function), api_name=function.__name__, concurrency_limit=None)
+        gr.api(_with_errors_shown(studio, function), api_name=function.__name__, concurrency_limit=None)
 
 
-def _with_errors_shown(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_errors_shown(studio: Studio, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function whose errors reach who has called it, as gradio's own do."""
 
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
-        except MemGANError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except EXPECTED as error:
+            raise gr.Error(studio.explain(error), print_exception=False) from error
 
     return call
 

@@ -89,6 +89,7 @@ class PictureJob(Job):
         super().__init__(studio, visitor)
         self.studio = studio
         self.path, self.options, self.upsampled = path, studio.adapted(options), upsampled
+        self._fidelity = options.fidelity
         self.faces: Sequence[FaceView] = ()
         self.view: PictureView | None = None
         self.looks: Looks | None = None
@@ -104,30 +105,27 @@ class PictureJob(Job):
 
     def _work(self) -> None:
         with self._lock:
+            before = self.looks
             self._restore()
-            self._show(self._kept_now)
+            # What was chosen before holds for the new result too.
+            self._show(self._kept_now if self.looks is not before or before is None else self._rendered(before))
 
-    def change(self, looks: Looks) -> PictureView:
+    def change(self, looks: Looks) -> None:
         """Show the picture with other looks. The network runs only if what it computed was dropped meanwhile.
 
         Raises:
-            ConfigError: if the looks are not allowed.
+            ConfigError: if the looks are not allowed, or the picture is not restored yet. All is as before then.
+            Stopped: if the picture's files were removed.
         """
         with self._lock:
-            if self._kept is None:
-                self._restore()
-            self.studio.keep(self)
-            chosen, weights = tuple(looks.chosen), dict(enumerate(looks.weights))
-            if not chosen:  # none is left out, and none is changed
-                chosen, weights = tuple(range(len(weights))), dict.fromkeys(weights, 0.0)
-            result = self._kept_now.rerender(
-                weights=weights, faces=chosen, color_lock=looks.color_lock, grain=looks.grain
-            )
-            self.looks = looks
-            self._show(result)
             if self.view is None:
-                raise Stopped
-            return self.view
+                raise ConfigError(f"{self.path.name} is not restored yet. Please wait for its result.")
+            self._check(looks)
+            if self._kept is None:
+                self._restore_again()
+            self.studio.keep(self)
+            self._show(self._rendered(looks))
+            self.looks = looks
 
     def change_some(
         self,
@@ -143,10 +141,7 @@ class PictureJob(Job):
         """
         with self._lock:
             if self.looks is None:
-                raise ConfigError("This picture is not restored yet.")
-            count = len(self.looks.weights)
-            if weights is not None and len(weights) != count:
-                raise ConfigError(f"strengths has {len(weights)} numbers; give {count}, one for each face.")
+                raise ConfigError(f"{self.path.name} is not restored yet. Please wait for its result.")
             self.change(
                 Looks(
                     self.looks.weights if weights is None else weights,
@@ -157,10 +152,16 @@ class PictureJob(Job):
             )
 
     def change_fidelity(self, fidelities: Sequence[float]) -> None:
-        """What the network is to make of the faces the next time that it runs: :meth:`run` does it."""
-        with self._lock:
-            self.options = dataclasses.replace(self.options, fidelity=_setting(fidelities, 0.0))
-            self._kept = None
+        """What the network is to make of the faces the next time that it runs: :meth:`run` does it. Does not wait.
+
+        Args:
+            fidelities: of the first faces; others keep theirs.
+
+        Raises:
+            ConfigError: if one is not allowed.
+        """
+        rest = [face.fidelity for face in self.faces[len(fidelities) :]]
+        self._fidelity = dataclasses.replace(self.options, fidelity=_setting([*fidelities, *rest], 0.0)).fidelity
 
     def result(self) -> Path:
         """The file of the whole picture, as ``memgan restore`` writes it with these options.
@@ -177,7 +178,7 @@ class PictureJob(Job):
             folder = self._write()[1]
             archive = folder.parent / f"{self.path.stem}_memgan.zip"
             if not archive.exists():
-                zip_folder(folder, archive)
+                zip_folder(folder, archive, self.studio.without_folders)
             return archive
 
     def file(self, what: str) -> Path | None:
@@ -221,9 +222,33 @@ class PictureJob(Job):
             raise Stopped
         return self._kept
 
+    def _check(self, looks: Looks) -> None:
+        for name, numbers in (("strengths", looks.weights), ("faces", looks.chosen)):
+            if not isinstance(numbers, Sequence) or isinstance(numbers, str):
+                raise ConfigError(f"{name} is {numbers!r}; give a list of numbers.")
+        count = len(self.faces)
+        if len(looks.weights) != count:
+            raise ConfigError(f"strengths has {len(looks.weights)} numbers; give {count}, one for each face.")
+        if len(looks.chosen) > count:  # one may be named twice, but not without end
+            raise ConfigError(f"faces has {len(looks.chosen)} numbers; there are {count} faces.")
+
+    def _rendered(self, looks: Looks) -> Restoration:
+        chosen, weights = tuple(looks.chosen), dict(enumerate(looks.weights))
+        if not chosen:  # none is left out, and none is changed
+            chosen, weights = tuple(range(len(weights))), dict.fromkeys(weights, 0.0)
+        return self._kept_now.rerender(weights=weights, faces=chosen, color_lock=looks.color_lock, grain=looks.grain)
+
+    def _restore_again(self) -> None:
+        """Compute what was dropped; the job itself stays over."""
+        before = self.progress
+        try:
+            self._restore()
+        finally:
+            self.progress = before
+
     def _restore(self) -> None:
         """Run the network, once it is this picture's turn."""
-        studio = self.studio
+        studio, options = self.studio, dataclasses.replace(self.options, fidelity=self._fidelity)
         with studio.lane.turn(urgent=True, stops=self.stops, tell=self._in_line):
             self._tell(RUNNING, "Restoring")
             pages = open_pages(self.path)
@@ -232,30 +257,39 @@ class PictureJob(Job):
                     f"{self.path.name} holds {len(pages)} pictures; give it under “Many pictures”, "
                     "where all of them are restored"
                 )
-            studio.check_size(self.path.name, pages.num_pixels)
+            studio.check_size(self.path.name, pages.num_pixels, options.upscale)
             picture = next(iter(pages))
             if self._before is None:
                 self._before = picture_preview(picture, self._previews)
-            options = dataclasses.replace(self.options, keep=True)
-            result = studio.pipeline(upsampled=self.upsampled).restore(picture, options)
+            pipeline = studio.pipeline(upsampled=self.upsampled)
+            result = pipeline.restore(picture, dataclasses.replace(options, keep=True))
+        is_other = self.looks is None or options != self.options or len(result.faces) != len(self.faces)
+        self.options = options
         self._kept, self._num_left_alone = result, len(result.left_alone)
         if result.picture is not None:
             self._suffix = suffix_for(result.picture, result_suffix(PurePath(self.path.name), "auto"))
-        weights = self._per_face(self.options.weight, len(result.faces))
-        fidelities = self._per_face(self.options.fidelity, len(result.faces))
-        self.looks = Looks(weights, range(len(result.faces)), self.options.color_lock, self.options.grain)
-        self.faces = [
-            self._face_view(number, face, weights[number], fidelities[number])
-            for number, face in enumerate(result.faces)
-        ]
+        if is_other:
+            self._show_faces(result.faces)
         studio.keep(self)
+
+    def _show_faces(self, faces: Sequence[RestoredFace]) -> None:
+        count, old = len(faces), self.faces
+        weights = self._per_face(self.options.weight, count)
+        fidelities = self._per_face(self.options.fidelity, count)
+        self.faces = [
+            self._face_view(number, face, weights[number], fidelities[number]) for number, face in enumerate(faces)
+        ]
+        if self.looks is None or len(self.looks.weights) != count:
+            self.looks = Looks(weights, range(count), self.options.color_lock, self.options.grain)
+        for path in (path for view in old for path in (view.before_after, view.error_map) if path is not None):
+            path.unlink(missing_ok=True)
 
     def _show(self, result: Restoration) -> None:
         if result.picture is None or self._before is None:
             raise Stopped
-        old, self._shown = self.view, result
         height, width = result.picture.rgb.shape[:2]
         after = picture_preview(result.picture, self._previews)
+        old, self._shown = self.view, result
         self.view = PictureView(self._before, after, (width, height), result.problems)
         self._written = None
         if old is not None:
@@ -296,7 +330,7 @@ class PictureJob(Job):
         face_index = None
         if not chosen:  # none of them
             weights = [0.0] * len(weights)
-        elif len(chosen) < len(weights):  # numbers of strengths count those that are chosen
+        elif chosen != list(range(len(weights))):  # numbers of strengths count those that are chosen
             face_index = tuple(chosen)
             weights, fidelities = ([each[number] for number in chosen] for each in (weights, fidelities))
         return dataclasses.replace(

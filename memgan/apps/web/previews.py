@@ -48,7 +48,7 @@ def _small(pixels: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _saved(rgb: np.ndarray, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not what it lies in, which is gone if the visitor is
     path = folder / f"{secrets.token_hex(8)}.jpg"  # a name of its own, since browsers keep what an address had
     Image.fromarray(rgb).save(path, "JPEG", quality=_QUALITY)
     return path

@@ -1,12 +1,15 @@
 """Puts the page together and serves it: routes, gates in front of them, start and end."""
 
+import contextlib
 import importlib.util
+import ipaddress
 import logging
 import os
+import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from memgan.apps.files.restore_options import PartOptions
@@ -17,7 +20,8 @@ from memgan.apps.web.login import LoginGate
 from memgan.apps.web.options import AppOptions
 from memgan.apps.web.uploads import Uploads
 from memgan.apps.web.visitors import Visitors
-from memgan.errors import ConfigError, MemGANError, MissingDependencyError
+from memgan.errors import ConfigError, MissingDependencyError
+from memgan.runtime.stop_signals import STOP_SIGNALS
 from memgan.version import __version__
 
 if TYPE_CHECKING:
@@ -52,23 +56,24 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
+    from memgan.apps.web.job import EXPECTED
     from memgan.apps.web.page import build_page, mount_page
 
     inner = FastAPI(title="memgan", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
 
     @inner.get("/health")
-    def health() -> JSONResponse:
+    async def health() -> JSONResponse:
         return JSONResponse({"status": "ok", "memgan": __version__, "waiting": studio.num_waiting})
 
     @inner.get("/download/{token}/{what}")
-    def download(token: str, what: str, request: Request) -> Response:
+    async def download(token: str, what: str, request: Request) -> Response:
         visitor = studio.visitors.of(request.scope)
         if not studio.is_own(visitor, token):
             return PlainTextResponse("This file is not yours, or is deleted already. Restore it again.", 403)
         try:
-            path, name = studio.download(visitor, token, what)
-        except MemGANError as error:
-            return PlainTextResponse(studio.explain(error, studio.visitors.root), 409)
+            path, name = await studio.aside(studio.download, visitor, token, what)
+        except EXPECTED as error:
+            return PlainTextResponse(studio.explain(error), 409)
         return FileResponse(path, filename=name, headers={"cache-control": "private, no-store"})
 
     is_local = options.is_loopback and not options.root_path
@@ -93,7 +98,7 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
         visitors,
         policy=f"{_POLICY}; frame-ancestors 'self'{_SPACES if embeddable else ''}",
         # A proxy calls it by the name that it has itself.
-        hosts=LOOPBACK_HOSTS if is_local else None,
+        hosts=_own_hosts(options.host) if is_local else None,
         root_path=root_path,
         embeddable=embeddable,
     )
@@ -115,7 +120,7 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
 
     accounts = None if options.auth is None else Accounts.read(options.auth)
     listener = _listen(options)
-    with listener, Visitors() as visitors:
+    with _until_signal(), listener, Visitors() as visitors:
         studio = Studio(parts, visitors, max_megapixels=options.max_megapixels, queue=options.queue)
         app = make_app(options, studio, accounts)
         host, port = listener.getsockname()[:2]
@@ -141,12 +146,55 @@ def _listen(options: AppOptions) -> socket.socket:
     try:
         found = socket.getaddrinfo(options.host.strip("[]"), options.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(found[0], found[1])
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(found[4])
-        listener.listen(128)
-    except OSError as error:
+        with contextlib.ExitStack() as on_failure:
+            on_failure.enter_context(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(found[4])
+            listener.listen(128)
+            on_failure.pop_all()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"the page cannot be at {options.host}, port {options.port} ({error.strerror or error}); choose another "
+            f"the page cannot be at {options.host}, port {options.port} ({reason}); choose another "
             "--port (0: any that is free), or end the program that has it."
         ) from error
     return listener
+
+
+def _own_hosts(host: str) -> set[str]:
+    """Names by which a page is called that only its own machine can open."""
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host.strip("[]"))
+        host = f"[{address}]" if address.version == 6 else str(address)
+    return {*LOOPBACK_HOSTS, host}
+
+
+class _End(BaseException):
+    """A signal has asked the program to end."""
+
+
+@contextlib.contextmanager
+def _until_signal() -> Iterator[None]:
+    """The first signal that asks to end leaves the block, in good order; further ones wait until that is done.
+
+    Afterwards the handlers are as before.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one may change handlers
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+
+    def end(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise _End
+
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored, such as under nohup, or not Python's
+            before[number] = signal.signal(number, end)
+    try:
+        with contextlib.suppress(_End):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

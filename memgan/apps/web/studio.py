@@ -1,12 +1,16 @@
 """Holds what all visitors share: the restorer, the turns at it, the jobs and what is kept of them."""
 
+import asyncio
 import dataclasses
 import functools
 import importlib.util
 import re
 import secrets
+import shutil
 import threading
-from pathlib import Path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -26,6 +30,7 @@ from memgan.restoration.spandrel_upsampler import REAL_ESRGAN, SpandrelUpsampler
 from memgan.runtime.per_face import is_everywhere
 
 AnyJob = TypeVar("AnyJob", bound=Job)
+Result = TypeVar("Result")
 
 
 class BusyError(MemGANError):
@@ -33,6 +38,9 @@ class BusyError(MemGANError):
 
 
 _KEPT_BYTES = 2**28  # of what the network has computed for pictures that are looked at
+_MOST_JOBS = 30  # of a visitor: with a new one, the files of the oldest are removed
+_LARGEST_RESULT = 4  # times the pixels that a picture may have
+_THREADS = 32  # for what is asked for besides jobs
 
 
 class Keeping(Protocol):
@@ -76,6 +84,14 @@ class Studio:
         self._weights: dict[tuple[bool, bool], dict[str, str]] = {}
         self._run = secrets.token_hex(8)
         self._upsampler: BackgroundUpsampler | None = None
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="memgan-page")
+
+    async def aside(self, work: Callable[..., Result], *args: object) -> Result:
+        """Let a thread do what takes long or waits for its turn; meanwhile the page answers others.
+
+        The threads are the studio's own, so that requests which do not wait for turns never wait for these.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *args))
 
     def adapted(self, options: RestoreOptions) -> RestoreOptions:
         """Options as ``memgan restore`` would use them here, so that the same options give the same file."""
@@ -114,31 +130,49 @@ class Studio:
         """Whether it can be said how far a face may be from the truth."""
         return self.restorer.pipeline.estimator is not None
 
-    def check_size(self, name: str, num_pixels: int) -> None:
+    def check_size(self, name: str, num_pixels: int, upscale: float) -> None:
         """Refuse what is too large for the page.
 
         Raises:
-            ImageError: if it has more than ``max_megapixels``.
+            ImageError: if it has more than ``max_megapixels``, or its result would have more than four times as many.
         """
         if num_pixels > self.max_megapixels * 1e6:
             raise ImageError(
                 f"{name} has {num_pixels / 1e6:.0f} megapixels; this page takes up to {self.max_megapixels:g}. "
                 "Make it smaller, or restore it with the command `memgan restore`."
             )
+        largest, result = _LARGEST_RESULT * self.max_megapixels, num_pixels * upscale**2 / 1e6
+        if result > largest:
+            raise ImageError(
+                f"{name} would become a picture of {result:.0f} megapixels; this page makes up to {largest:g}. Choose "
+                "a smaller size of the result, or restore it with the command `memgan restore`."
+            )
 
     def start(self, job: Job) -> None:
-        """Let a job run in a thread of its own.
+        """Let a job run in a thread of its own; one that is over may run again.
 
         Raises:
-            BusyError: if as many as allowed are waiting already.
+            BusyError: if as many as allowed are waiting already, or this one is at work. The files of a new job are
+                removed then.
         """
         with self._lock:
-            self._jobs = {token: one for token, one in self._jobs.items() if one.is_there}
-            if sum(not one.progress.is_over for one in self._jobs.values()) > self.queue:
+            others = {token: one for token, one in self._jobs.items() if one.is_there and one is not job}
+            is_new = self._jobs.get(job.token) is not job
+            if not is_new and not job.progress.is_over:
+                raise BusyError("This is being restored just now. Please wait until it is done.")
+            if sum(not one.progress.is_over for one in others.values()) > self.queue:
+                if is_new:
+                    shutil.rmtree(job.folder, ignore_errors=True)
                 raise BusyError(
                     f"There are {self.queue} pictures and folders in line already. Please try again in a few minutes."
                 )
-            self._jobs[job.token] = job
+            own = [one for one in others.values() if one.visitor == job.visitor and one.progress.is_over]
+            for old in own[: max(0, len(own) + 1 - _MOST_JOBS)]:
+                shutil.rmtree(old.folder, ignore_errors=True)
+                others.pop(old.token)
+            self._kept = [one for one in self._kept if one.is_there]
+            job.begin()
+            self._jobs = {**others, job.token: job}  # whoever looks through the old ones meanwhile is not disturbed
         threading.Thread(target=job.run, name="memgan-job", daemon=True).start()
 
     def job(self, visitor: Visitor, token: str | None, kind: type[AnyJob]) -> AnyJob:
@@ -170,6 +204,8 @@ class Studio:
             OutputError: if it cannot be written.
         """
         found = self.job(visitor, token, Job)
+        if not found.progress.is_over:
+            raise ConfigError("This is being restored just now. Please wait until it is done.")
         with self.visitors.in_use(visitor):
             path = found.file(what)
         if path is None:
@@ -179,7 +215,7 @@ class Studio:
     @property
     def num_waiting(self) -> int:
         """Jobs that are not over."""
-        return sum(not job.progress.is_over for job in list(self._jobs.values()))
+        return sum(not job.progress.is_over for job in self._jobs.values())
 
     def stop(self, visitor: Visitor, token: str | None) -> None:
         """Ask a visitor's own job to end."""
@@ -201,7 +237,8 @@ class Studio:
                 if used <= _KEPT_BYTES:
                     break
                 used -= old.forget()
-                self._kept.remove(old)
+                if not old.size_bytes:  # one that somebody is at cannot be dropped just now
+                    self._kept.remove(old)
             self._kept.append(job)
 
     def weights_of(self, options: RestoreOptions) -> dict[str, str]:
@@ -220,15 +257,22 @@ class Studio:
             "backend": self.parts.backend,
         }
 
-    def explain(self, error: BaseException, folder: Path) -> str:
+    def explain(self, error: BaseException) -> str:
         """What went wrong, for people: without the folders of this machine."""
         if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
             return "There is not enough memory for this picture. Please try a smaller one."
         if isinstance(error, OSError) and not isinstance(error, MemGANError):
-            return f"The disk of this machine does not take any more ({error.strerror or error})."
-        return self.without_folders(str(error), folder)
+            reason = error.strerror or self.without_folders(str(error))
+            return f"A file cannot be read or written on this machine ({reason}). Please add it again."
+        return self.without_folders(str(error))
 
-    @staticmethod
-    def without_folders(text: str, folder: Path) -> str:
-        """A text in which the files of the visitor whose ``folder`` this is are called by their names alone."""
-        return re.sub(rf"{re.escape(str(folder.parent))}[/\\](?:\w+[/\\])*", "", text)
+    def without_folders(self, text: str) -> str:
+        """A text in which files of visitors are called by their names alone."""
+        return without_folders(text, self.visitors.root)
+
+
+def without_folders(text: str, root: PurePath) -> str:
+    """A text in which what lies below ``root`` is called by its name alone."""
+    # Backslashes are twice there in a path within quotation marks.
+    path = r"[/\\]+".join(re.escape(part.strip("/\\")) for part in root.parts)
+    return re.sub(rf"{path}[/\\]+(?:[\w-]+[/\\]+)*", "", text)
