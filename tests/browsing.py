@@ -37,18 +37,24 @@ def launch(playwright: Playwright) -> Browser:
     raise AssertionError("there is no Chromium on this machine; on Debian: apt-get install chromium")
 
 
-class Visit:
-    """A visitor: a browser's window with cookies of its own."""
+LEAVING = re.compile(r"AbortError: signal is aborted|Connection errored out")
+"""What gradio writes into the console when a page is left whose events are still coming."""
 
-    def __init__(self, context: BrowserContext, address: str) -> None:
-        self.context, self.address = context, address
+
+class Visit:
+    """A visitor: a browser's window with cookies of its own; ``complaints`` are the browser's, about all visitors."""
+
+    def __init__(self, context: BrowserContext, address: str, complaints: list[str]) -> None:
+        self.context, self.address, self._complaints = context, address, complaints
         self.page: Page = context.new_page()
         self.page.set_default_timeout(60_000)
 
     def open(self) -> None:
         """Loads the page, anew if it is there already."""
+        earlier = len(self._complaints)
         self.page.goto(self.address)
         expect(self.page.locator("#photo")).to_be_visible(timeout=60_000)
+        self._complaints[earlier:] = [one for one in self._complaints[earlier:] if not LEAVING.search(one)]
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name).click()
@@ -120,9 +126,11 @@ class Browsing:
         )
         self._contexts.append(context)
         context.on("request", lambda request: self.requests.append(request.url))
-        context.on("console", lambda message: self._hear(message.type, message.text))
+        context.on(
+            "console", lambda message: self._hear(message.type, f"{message.text} ({message.location.get('url')})")
+        )
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        visit = Visit(context, address or self.address)
+        visit = Visit(context, address or self.address, self.complaints)
         if opened:
             visit.open()
         return visit
@@ -131,10 +139,10 @@ class Browsing:
         """Ends all visits; fails if one of them asked another host for something, or the console has errors."""
         for context in self._contexts:
             context.close()
-        assert self.requests
+        assert self.requests, "no request was seen"
         outside = [url for url in self.requests if not re.match(r"http://127\.0\.0\.1:|data:|blob:", url)]
-        assert not outside
-        assert not self.complaints
+        assert not outside, outside
+        assert not self.complaints, self.complaints
 
     def _hear(self, kind: str, text: str) -> None:
         if kind == "error":

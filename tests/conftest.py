@@ -1,8 +1,8 @@
 """Shared by all tests: which of them run, and no way out to the network.
 
-``pytest`` runs everything but the slow tests, ``pytest --runslow`` those too. Tests marked ``browser`` or ``network`` run
-only when asked for (``pytest --runbrowser``, ``pytest -m network``), those marked ``gpu`` only where there is one. Fuzzers try a fixed number of inputs;
-``--fuzz-seconds N`` lets each of them try new ones for that long.
+``pytest`` runs everything but the slow tests, ``pytest --runslow`` those too. Tests marked ``browser`` or ``network``
+run only when asked for (``pytest --runbrowser``, ``pytest -m network``), those marked ``gpu`` only where there is one.
+Fuzzers try a fixed number of inputs; ``--fuzz-seconds N`` lets each of them try new ones for that long.
 
 Whole folders are tested by one process per core. Each runs on one thread, so that they do not fight for the cores and
 sums are rounded alike on every machine.
