@@ -312,9 +312,19 @@ class _PictureTab(_Tab):
                 with gr.Column(elem_classes="mg-face-card", min_width=240):
                     gr.HTML(texts.face(view))
                     number = view.number + 1
-                    ticks.append(gr.Checkbox(view.number in looks.chosen, label=f"Restore face {number}"))
+                    # Gradio does not see by itself that what is drawn later can be changed.
+                    ticks.append(
+                        gr.Checkbox(view.number in looks.chosen, label=f"Restore face {number}", interactive=True)
+                    )
                     weights.append(
-                        gr.Slider(0, 1, looks.weights[view.number], step=0.05, label=f"Strength of face {number}")
+                        gr.Slider(
+                            0,
+                            1,
+                            looks.weights[view.number],
+                            step=0.05,
+                            label=f"Strength of face {number}",
+                            interactive=True,
+                        )
                     )
                     fidelities.append(
                         gr.Slider(
@@ -324,6 +334,7 @@ class _PictureTab(_Tab):
                             step=0.25,
                             label=f"Fidelity of face {number}",
                             visible=self.studio.has_dial,
+                            interactive=True,
                         )
                     )
         everywhere, lock, grain = self.settings.weight, self.settings.color_lock, self.settings.grain
