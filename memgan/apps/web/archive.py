@@ -25,7 +25,7 @@ def zip_folder(folder: Path, archive: Path, cleaned: Callable[[str], str]) -> No
             if name == RECORDS_NAME:
                 lines = path.read_text("utf-8").splitlines()
                 file.writestr(name, "".join(f"{_cleaned(line, cleaned)}\n" for line in lines))
-            elif path.is_file():
+            elif path.is_file() and not path.name.startswith("."):  # the record's lock is no result
                 file.write(path, name)
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from memgan.apps.files.restore_options import PartOptions
@@ -120,7 +120,7 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
 
     accounts = None if options.auth is None else Accounts.read(options.auth)
     listener = _listen(options)
-    with _until_signal(), listener, Visitors() as visitors:
+    with _Signals() as signals, listener, Visitors() as visitors:
         studio = Studio(parts, visitors, max_megapixels=options.max_megapixels, queue=options.queue)
         app = make_app(options, studio, accounts)
         host, port = listener.getsockname()[:2]
@@ -137,7 +137,10 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
             timeout_graceful_shutdown=3,
             forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"),  # uvicorn's own name for it
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = signals.server = uvicorn.Server(config)
+        # That open pages are cut off in the end is no error.
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
+        server.run(sockets=[listener])
     return 0
 
 
@@ -170,31 +173,33 @@ def _own_hosts(host: str) -> set[str]:
 
 
 class _End(BaseException):
-    """A signal has asked the program to end."""
+    """A signal has asked the program to end before it serves anything."""
 
 
-@contextlib.contextmanager
-def _until_signal() -> Iterator[None]:
-    """The first signal that asks to end leaves the block, in good order; further ones wait until that is done.
+class _Signals:
+    """The first signal that asks to end leaves the ``with`` block in good order; afterwards handlers are as before."""
 
-    Afterwards the handlers are as before.
-    """
-    if threading.current_thread() is not threading.main_thread():  # only that one may change handlers
-        yield
-        return
-    before: dict[signal.Signals, Any] = {}
+    def __init__(self) -> None:
+        self.server: Any = None
+        """Of uvicorn, which is to end by itself; ``None``: it does not run yet."""
+        self._before: dict[signal.Signals, Any] = {}
 
-    def end(*_: object) -> None:
-        for number in before:
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():  # only that one may change handlers
+            for number in STOP_SIGNALS:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # as under nohup, or not Python's
+                    self._before[number] = signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return kind is _End
+
+    def _end(self, *_: object) -> None:
+        if self.server is not None:
+            self.server.should_exit = True
+            return
+        for number in self._before:  # what is begun is put away undisturbed
             signal.signal(number, signal.SIG_IGN)
         raise _End
-
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored, such as under nohup, or not Python's
-            before[number] = signal.signal(number, end)
-    try:
-        with contextlib.suppress(_End):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
