@@ -38,10 +38,10 @@ VIDEO = [
     "scipy>=1.11",
 ]
 APP = [
-    "gradio>=6",  # the page, and what it brings:
-    "fastapi",
-    "python-multipart",
-    "uvicorn",
+    "gradio>=6.26",  # the page: the first whose history of runs can be switched off; and what it brings:
+    "fastapi>=0.115.2",
+    "python-multipart>=0.0.18",
+    "uvicorn>=0.30",
 ]
 TEST = [
     "scikit-image>=0.22",  # a second opinion on metrics, and pictures

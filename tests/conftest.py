@@ -1,8 +1,8 @@
 """Shared by all tests: which of them run, and no way out to the network.
 
-``pytest`` runs everything but the slow tests, ``pytest --runslow`` everything. Tests marked ``network`` run only when
-asked for (``pytest -m network``), those marked ``gpu`` only where there is one. Fuzzers try a fixed number of inputs;
-``--fuzz-seconds N`` lets each of them try new ones for that long.
+``pytest`` runs everything but the slow tests, ``pytest --runslow`` those too. Tests marked ``browser`` or ``network``
+run only when asked for (``pytest --runbrowser``, ``pytest -m network``), those marked ``gpu`` only where there is one.
+Fuzzers try a fixed number of inputs; ``--fuzz-seconds N`` lets each of them try new ones for that long.
 
 Whole folders are tested by one process per core. Each runs on one thread, so that they do not fight for the cores and
 sums are rounded alike on every machine.
@@ -22,6 +22,7 @@ os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 MARKERS = {
     "slow": "takes longer than about ten seconds; run with --runslow (or -m slow)",
+    "browser": "drives Chromium, or a page in a process of its own; run with --runbrowser (or -m browser)",
     "gpu": "needs a CUDA device",
     "network": "needs the Internet; run with -m network",
 }
@@ -29,12 +30,16 @@ MARKERS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runslow", action="store_true", help="run the slow tests too")
+    parser.addoption("--runbrowser", action="store_true", help="run the tests of the page in a browser too")
     parser.addoption("--fuzz-seconds", type=float, metavar="N", help="let each fuzzer try new inputs for N seconds")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process per core, at most eight, for folders; none besides this one for single files, which take seconds."""
-    if any(".py" in argument for argument in config.args):
+    """One process per core, at most eight, for folders; none besides this one for single files, which take seconds.
+
+    Nor for tests in a browser alone, which leave the cores to it and to the page.
+    """
+    if any(".py" in argument for argument in config.args) or config.getoption("markexpr") == "browser":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
@@ -50,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = set()
     if not config.getoption("runslow") and "slow" not in expression:
         left_out.add("slow")
+    if not config.getoption("runbrowser") and "browser" not in expression:
+        left_out.add("browser")
     if "network" not in expression:
         left_out.add("network")
     kept = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]

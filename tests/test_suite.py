@@ -21,6 +21,9 @@ def test_plain(): pass
 @pytest.mark.slow
 def test_slow(): pass
 
+@pytest.mark.browser
+def test_browser(): pass
+
 @pytest.mark.network
 def test_network(): pass
 """
@@ -29,10 +32,12 @@ def test_network(): pass
 @pytest.mark.parametrize(
     ("options", "outcome"),
     [
-        ((), "1 passed, 2 deselected"),
-        (("--runslow",), "2 passed, 1 deselected"),
-        (("--runslow", "-m", "slow"), "1 passed, 2 deselected"),
-        (("-m", "network"), "1 passed, 2 deselected"),
+        ((), "1 passed, 3 deselected"),
+        (("--runslow",), "2 passed, 2 deselected"),
+        (("--runslow", "-m", "slow"), "1 passed, 3 deselected"),
+        (("--runslow", "--runbrowser"), "3 passed, 1 deselected"),
+        (("--runbrowser", "-m", "browser"), "1 passed, 3 deselected"),
+        (("-m", "network"), "1 passed, 3 deselected"),
     ],
 )
 @pytest.mark.slow

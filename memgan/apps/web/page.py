@@ -31,11 +31,15 @@ _ASSETS = Path(__file__).parent / "assets"
 _UNDOCUMENTED = {"api_visibility": "undocumented", "concurrency_limit": None}
 
 
-def build_page(studio: Studio) -> gr.Blocks:
-    """The page of a studio. What gradio itself keeps in files goes into the folder of the visitors'."""
+def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
+    """The page of a studio. What gradio itself keeps in files goes into the folder of the visitors'.
+
+    Args:
+        is_local: it answers the machine on which it runs, and no other one.
+    """
     os.environ["GRADIO_TEMP_DIR"] = str(studio.visitors.root)  # read by each component when it is made
     with gr.Blocks(title="memgan", analytics_enabled=False) as page:
-        gr.HTML(texts.HEADER)
+        gr.HTML(texts.header(is_local=is_local))
         with gr.Tab("Photograph", elem_id="tab-photograph"):
             _PictureTab(studio).draw(page)
         with gr.Tab("Many pictures", elem_id="tab-many"):
@@ -308,9 +312,19 @@ class _PictureTab(_Tab):
                 with gr.Column(elem_classes="mg-face-card", min_width=240):
                     gr.HTML(texts.face(view))
                     number = view.number + 1
-                    ticks.append(gr.Checkbox(view.number in looks.chosen, label=f"Restore face {number}"))
+                    # Gradio does not see by itself that what is drawn later can be changed.
+                    ticks.append(
+                        gr.Checkbox(view.number in looks.chosen, label=f"Restore face {number}", interactive=True)
+                    )
                     weights.append(
-                        gr.Slider(0, 1, looks.weights[view.number], step=0.05, label=f"Strength of face {number}")
+                        gr.Slider(
+                            0,
+                            1,
+                            looks.weights[view.number],
+                            step=0.05,
+                            label=f"Strength of face {number}",
+                            interactive=True,
+                        )
                     )
                     fidelities.append(
                         gr.Slider(
@@ -320,6 +334,7 @@ class _PictureTab(_Tab):
                             step=0.25,
                             label=f"Fidelity of face {number}",
                             visible=self.studio.has_dial,
+                            interactive=True,
                         )
                     )
         everywhere, lock, grain = self.settings.weight, self.settings.color_lock, self.settings.grain

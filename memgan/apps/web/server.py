@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import threading
@@ -44,6 +45,8 @@ _POLICY = "; ".join(
     )
 )
 """What a browser may load and ask for the page: nothing of other hosts."""
+_SPACES = " https://huggingface.co https://*.hf.space"
+"""Whose pages show a Space in a frame."""
 _NO_PROGRESS = 'data: {"msg": "done"}\n\n'
 _MOST_UPLOADED = 4 * 2**30  # bytes of one upload: films are large
 
@@ -73,7 +76,8 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
             return PlainTextResponse(studio.explain(error), 409)
         return FileResponse(path, filename=name, headers={"cache-control": "private, no-store"})
 
-    mount_page(inner, build_page(studio), root_path=options.root_path)
+    is_local = options.is_loopback and not options.root_path
+    mount_page(inner, build_page(studio, is_local=is_local), root_path=options.root_path)
     uploads = Uploads(studio.visitors, max_bytes=_MOST_UPLOADED)
 
     async def routed(scope: Any, receive: Any, send: Any) -> None:
@@ -92,9 +96,9 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
     return VisitorGate(
         login,
         visitors,
-        policy=_POLICY if embeddable else f"{_POLICY}; frame-ancestors 'self'",
+        policy=f"{_POLICY}; frame-ancestors 'self'{_SPACES if embeddable else ''}",
         # A proxy calls it by the name that it has itself.
-        hosts=_own_hosts(options.host) if options.is_loopback and not root_path else None,
+        hosts=_own_hosts(options.host) if is_local else None,
         root_path=root_path,
         embeddable=embeddable,
     )
@@ -131,7 +135,7 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=3,
-            forwarded_allow_ips="127.0.0.1,::1",
+            forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1"),  # uvicorn's own name for it
         )
         server = signals.server = uvicorn.Server(config)
         # That open pages are cut off in the end is no error.

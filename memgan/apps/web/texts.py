@@ -8,11 +8,6 @@ from urllib.parse import quote
 from memgan.apps.web.job import DONE, FAILED, RUNNING, STOPPED, Progress
 from memgan.apps.web.picture_job import FaceView, PictureView
 
-HEADER = (
-    '<header class="mg-head"><h1>memgan</h1>'
-    "<p>Restores faces in old photographs. Your pictures stay on this machine, and are deleted when you leave.</p>"
-    "</header>"
-)
 FOOTER = (
     '<footer class="mg-foot">A restored face is an estimate: fine detail is drawn by a network that has learned what '
     "faces look like. Keep the original, and say that a picture was restored when you pass it on.</footer>"
@@ -25,6 +20,15 @@ NO_FILMS = (
     "Then start `memgan app` again."
 )
 _FULL_SCALE = 20.0  # levels of expected error at which the bar of a face is full
+
+
+def header(*, is_local: bool) -> str:
+    """What the page is; ``is_local``: it answers the machine on which it runs, and no other one."""
+    promise = "stay on this machine" if is_local else "are shown to nobody else"
+    return (
+        '<header class="mg-head"><h1>memgan</h1><p>Restores faces in old photographs. '
+        f"Your pictures {promise}, and are deleted soon after you leave.</p></header>"
+    )
 
 
 def status(progress: Progress) -> str:

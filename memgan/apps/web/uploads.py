@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -23,7 +23,6 @@ _MOST_FORM_BYTES = 1 << 20
 """What a request may have besides its files: the headers of each part and other fields."""
 _MOST_STEM_BYTES, _MOST_SUFFIX_BYTES = 120, 16
 _PATIENCE_S = 60.0
-_DRAIN_S = 30.0
 _NOT_IN_NAMES = '<>:"|?*#%;'
 """What Windows forbids in names, or addresses of files give another meaning."""
 _JOINERS = "\u200c\u200d"  # of Persian and Indian letters and of emoji; other invisible characters are dropped
@@ -81,9 +80,10 @@ class Uploads:
         except _GoneError:
             return
         except _RefusedError as error:
-            if error.status != 408 and not _waits_for_leave(scope):
-                await body.drain()
-            await answer(scope, send, error.status, str(error))
+            # The server takes what is still to come and throws it away, so that browsers see the answer; where nothing
+            # comes, it is to end the connection.
+            headers = {b"connection": b"close"} if error.status == 408 else None
+            await answer(scope, send, error.status, str(error), headers=headers)
             return
         text = json.dumps([str(path) for path in paths])
         await answer(scope, send, 200, text, content_type="application/json")
@@ -98,7 +98,7 @@ class Uploads:
         with self._visitors.request(visitor):
             form = await asyncio.to_thread(self._open_form, visitor, _boundary(scope), length)
             try:
-                async for data in body.pieces():
+                while (data := await body.piece()) is not None:
                     await asyncio.to_thread(form.feed, data)
                 return await asyncio.to_thread(form.finish)
             except BaseException:
@@ -148,12 +148,10 @@ class _Body:
         self._receive, self._patience_s = receive, patience_s
         self._is_over = False
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Each piece as it comes, from where an earlier loop has stopped."""
-        while not self._is_over:
-            yield await self._next()
-
-    async def _next(self) -> bytes:
+    async def piece(self) -> bytes | None:
+        """The next one; ``None``: there is none any more."""
+        if self._is_over:
+            return None
         try:
             message = await asyncio.wait_for(self._receive(), self._patience_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
@@ -163,16 +161,6 @@ class _Body:
             raise _GoneError("The upload broke off.")
         self._is_over = not message.get("more_body", False)
         return bytes(message.get("body", b""))
-
-    async def drain(self) -> None:
-        """Take the rest, for a while: most browsers show an answer only when they have sent everything."""
-
-        async def take() -> None:
-            async for _ in self.pieces():
-                pass
-
-        with contextlib.suppress(TimeoutError, asyncio.TimeoutError, _GoneError, _RefusedError):
-            await asyncio.wait_for(take(), _DRAIN_S)
 
 
 class _Form:
@@ -329,11 +317,6 @@ def _boundary(scope: Scope) -> bytes:
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 70:  # RFC 2046
         raise _RefusedError(400, "Files are sent here as multipart/form-data, in the field 'files'.")
     return boundary
-
-
-def _waits_for_leave(scope: Scope) -> bool:
-    """Whether the client sends the form only when it is asked to: then an answer is read at once."""
-    return any(name.lower() == b"expect" for name, _ in scope["headers"])
 
 
 def _text(name: bytes) -> str:

@@ -193,7 +193,11 @@ def ways_to(path, own):
     twice = urllib.parse.quote(quoted, safe="")
     back = path.replace("/", "\\")
     name = path.rpartition("/")[2]
+    again_and_again = "file="
+    for _ in range(8):
+        again_and_again = again_and_again.replace("%", "%25").replace("=", "%3D")
     return [
+        f"/gradio_api/{again_and_again}{path}",
         f"/gradio_api/file={quoted}",
         f"/gradio_api/file={twice}",
         f"/gradio_api/file={urllib.parse.quote(twice, safe='')}",
@@ -260,6 +264,12 @@ def test_every_way_to_anothers_file_is_closed(visitors, anna, photo, root_path):
 
         asyncio.run(gate(scope, None, send))
         assert (reached, statuses[:1]) == ([], [403]), way
+
+
+def test_other_addresses_may_have_any_signs(anna):
+    # The test client decodes twice.
+    for address in ("/a%25252520b", "/100%252525", "/profile=x", "/files/x", "/x.file=x", "/file"):
+        assert anna.get(address).status_code == 404
 
 
 def test_a_root_path_with_a_part_named_file_is_none(open_page, photo, visitors):

@@ -310,7 +310,10 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_gradio_alone_would_take_them(visitors: Visitors, mine: str, fetched: list[str]) -> None:
-    """With the guard, nothing of another visitor and nothing from an address gets to a function of the page."""
+    """With the guard, nothing of another visitor and nothing from an address gets to a function of the page.
+
+    Takes some seconds: only gradio itself shows what it would do, and it starts twice.
+    """
     page = small_page(visitors)
     theirs, own_url = new_file(visitors, THEIRS), "http://testserver/gradio_api/file="
     bodies = {

@@ -358,6 +358,7 @@ def test_seconds_have_to_be_positive(visitors: Visitors) -> None:
 
 
 def test_gradios_client_logs_in(accounts: Accounts, visitors: Visitors, tmp_path: Path) -> None:
+    """Takes some seconds: a server with gradio starts, and its client is what has to get on with it."""
     photograph = tmp_path / "photograph of ada.png"
     photograph.write_bytes(b"x" * 1234)
     page = small_page(visitors)

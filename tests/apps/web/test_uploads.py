@@ -326,6 +326,7 @@ def test_a_client_that_goes_away_leaves_nothing(visitors):
 def test_a_client_that_falls_silent_is_given_up(visitors):
     sent = drive(app_of(visitors, patience_s=0.05), [begun()], scope_of())
     assert sent[0]["status"] == 408 and b"half-way" in sent[1]["body"]
+    assert (b"connection", b"close") in sent[0]["headers"]
     assert files_in(visitors) == [] and bytes_left(visitors) == 6_000_000
 
 
