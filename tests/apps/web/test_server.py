@@ -33,7 +33,6 @@ from memgan.apps.web.picture_job import PictureJob
 from memgan.apps.web.server import make_app
 from memgan.apps.web.visitors import COOKIE
 from memgan.restoration.options import RestoreOptions
-from memgan.runtime.picture_formats import installed_suffixes
 
 README = Path(module.__file__).with_name("README.md").read_text("utf-8")
 ANNA, BEN = ({"cookie": f"{COOKIE}={name * 8}"} for name in ("anna", "ben"))
@@ -46,7 +45,6 @@ class Site:
 
     def __init__(self, shop: Workshop, address: str) -> None:
         self.shop, self.address = shop, address
-        self.reached: set[str] = set()
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         workshop(tmp_path_factory.mktemp("site"), patch, queue=3) as shop,
         served(make_app(AppOptions(), shop.studio)) as address,
     ):
-        made = Site(shop, address)
-        connect = socket.socket.connect
-
-        def watched(self: socket.socket, to: Any) -> Any:
-            made.reached.add(str(to[0] if isinstance(to, tuple) else to))
-            return connect(self, to)
-
-        patch.setattr(socket.socket, "connect", watched)
-        yield made
+        yield Site(shop, address)
 
 
 @pytest.fixture
@@ -76,7 +66,7 @@ def http(site: Site) -> Iterator[httpx.Client]:
 
 @contextlib.contextmanager
 def client_of(site: Site, headers: dict[str, str]) -> Iterator[Client]:
-    client = Client(site.address, headers=headers, verbose=False, analytics_enabled=False)
+    client = Client(site.address, headers=headers, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": 60})
     yield client
     client.close()
 
@@ -380,8 +370,27 @@ def test_the_lines_for_curl_run_as_they_are_written(site: Site, http: httpx.Clie
     assert (tmp_path / "restored.jpg").read_bytes() == (output / "restored_imgs" / "photo.jpg").read_bytes()
 
 
-def test_nothing_was_reached_but_this_machine(site: Site, http: httpx.Client) -> None:
-    """Of all that the tests before this one did, in this process."""
-    http.get("/")
-    assert site.reached and site.reached <= {"127.0.0.1", "::1", "localhost"}
-    assert installed_suffixes(), "the restorer worked in this process"
+def test_nothing_is_asked_of_other_hosts(site: Site, http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither while a page is made and served, nor while it restores; not even a name is looked up."""
+    asked: set[str] = set()
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def connects(self: socket.socket, address: Any) -> Any:
+        asked.add(str(address[0]) if isinstance(address, tuple) else "file")
+        return connect(self, address)
+
+    def looks_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.add(str(host))
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", connects)
+    monkeypatch.setattr(socket, "getaddrinfo", looks_up)
+    own = site.shop.sent("a.png", PNG)
+    with (
+        served(make_app(AppOptions(), site.shop.studio)) as address,
+        httpx.Client(base_url=address, timeout=60, headers={"accept": "text/html"}) as other,
+    ):
+        assert other.get("/").status_code == 200
+        file = {"path": str(own), "meta": {"_type": "gradio.FileData"}}
+        assert call(other, "restore", file, 0.8, 0.0, 1.0, True, 0.5, False)[0] == "complete"
+    assert asked and asked <= {"127.0.0.1", "file"}
