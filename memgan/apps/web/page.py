@@ -87,8 +87,7 @@ def mount_page(app: Any, page: gr.Blocks, *, root_path: str = "") -> Any:
         root_path=root_path or None,
         theme=theme,
         css_paths=[_ASSETS / "page.css"],
-        # Browsers that are told of no icon ask the host itself for one, also where a proxy shows the page under a path.
-        head=f"<link rel='icon' href='favicon.ico'><script>{(_ASSETS / 'page.js').read_text('utf-8')}</script>",
+        head=f"<script>{(_ASSETS / 'page.js').read_text('utf-8')}</script>",
         favicon_path=str(_ASSETS / "icon.svg"),
         footer_links=["api"],
         run_history=False,

@@ -383,7 +383,7 @@ def test_the_keyboard_is_enough(browsing: Browsing, tmp_path: Path) -> None:
     page = visit.page
     tab_to(page, "button Click to upload or drop files")
     choosers: list[FileChooser] = []
-    page.on("filechooser", choosers.append)
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     for _ in range(30):  # gradio's page takes a while until it hears keys
         page.keyboard.press("Enter")
         page.wait_for_timeout(1000)
@@ -556,5 +556,9 @@ def test_behind_a_proxy_that_shows_it_under_a_path(chromium: Browser, tmp_path: 
         restored = visit.download("Download the photograph", tmp_path)
         with Image.open(restored) as image:
             assert image.size == (280, 310)
-        assert not [url for url in browsing.requests if url.startswith("http") and not url.startswith(address)]
+        # Gradio's page names no icon, and so browsers ask the host itself for one.
+        icon = f"{address.removesuffix('restore/')}favicon.ico"
+        asked = [url for url in browsing.requests if url.startswith("http") and url != icon]
+        assert not [url for url in asked if not url.startswith(address)]
+        browsing.complaints[:] = [one for one in browsing.complaints if icon not in one]
         browsing.close()
