@@ -101,7 +101,8 @@ def face(view: FaceView) -> str:
     if view.sharpness == 1:
         facts.append("sharp already: left as it is")
     if view.reliability is not None:
-        facts.append(f"same person: {view.reliability:.0%} likely")
+        likely = "over 99%" if view.reliability > 0.99 else f"{view.reliability:.0%}"  # nobody can be sure
+        facts.append(f"same person: {likely} likely")
     if view.expected_error is not None:
         facts.append(f"off by about {view.expected_error:.1f} of 255")
     name = f"Face {view.number + 1}"

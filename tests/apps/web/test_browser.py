@@ -19,7 +19,7 @@ pytest.importorskip("gradio")
 pytest.importorskip("playwright")
 
 from browsing import PATIENCE_MS, Browsing, Visit, launch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FileChooser, Page, expect, sync_playwright
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1200)]
 
@@ -330,7 +330,8 @@ def test_a_film(browsing: Browsing, tmp_path: Path) -> None:
     visit.page.get_by_role("button", name="Restore film").click()
     expect(visit.page.locator("#status-film progress")).to_be_visible(timeout=PATIENCE_MS)
     expect(visit.page.locator("#downloads-film a")).to_be_visible(timeout=PATIENCE_MS)
-    restored = visit.download("Download the film", tmp_path)
+    (tmp_path / "downloads").mkdir()
+    restored = visit.download("Download the film", tmp_path / "downloads")
     assert restored.name == "clip.mp4"
     with av.open(str(restored)) as film, av.open(str(clip)) as before:
         assert len(film.streams.audio) == 1
@@ -338,7 +339,6 @@ def test_a_film(browsing: Browsing, tmp_path: Path) -> None:
         old = [frame.to_ndarray(format="rgb24") for frame in before.decode(video=0)]
     assert len(frames) == len(old) == 16
     assert np.abs(frames[8].astype(int) - old[8]).max() > 8  # the face is another one
-    assert restored.read_bytes() != clip.read_bytes()
 
 
 # -- for everybody ---------------------------------------------------------------------------------------------------
@@ -382,9 +382,14 @@ def test_the_keyboard_is_enough(browsing: Browsing, tmp_path: Path) -> None:
     visit = browsing.visit()
     page = visit.page
     tab_to(page, "button Click to upload or drop files")
-    with page.expect_file_chooser() as chooser:
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    for _ in range(30):  # gradio's page takes a while until it hears keys
         page.keyboard.press("Enter")
-    chooser.value.set_files(str(single_face(tmp_path)))
+        page.wait_for_timeout(1000)
+        if choosers:
+            break
+    choosers[0].set_files(str(single_face(tmp_path)))
     visit.wait_for_faces(1)
     page.evaluate("document.activeElement.blur()")
     tab_to(page, "slider Share shown as it was before, in percent")
@@ -551,5 +556,9 @@ def test_behind_a_proxy_that_shows_it_under_a_path(chromium: Browser, tmp_path: 
         restored = visit.download("Download the photograph", tmp_path)
         with Image.open(restored) as image:
             assert image.size == (280, 310)
-        assert not [url for url in browsing.requests if url.startswith("http") and not url.startswith(address)]
+        # Gradio's page names no icon, and so browsers ask the host itself for one.
+        icon = f"{address.removesuffix('restore/')}favicon.ico"
+        asked = [url for url in browsing.requests if url.startswith("http") and url != icon]
+        assert not [url for url in asked if not url.startswith(address)]
+        browsing.complaints[:] = [one for one in browsing.complaints if icon not in one]
         browsing.close()

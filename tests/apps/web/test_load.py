@@ -28,7 +28,7 @@ def restored(page: PageProcess, photograph: Path) -> bytes:
         sent = client.post("gradio_api/upload", files={"files": (photograph.name, photograph.read_bytes())})
         assert sent.status_code == 200, sent.text
         file = {"path": sent.json()[0], "meta": {"_type": "gradio.FileData"}}
-        event = client.post("gradio_api/call/restore", json={"data": [file, 1.0]}).json()["event_id"]
+        event = client.post("gradio_api/call/restore", json={"data": [file, 1, 0, 1, True, 0.5, False]}).json()["event_id"]
         told = client.get(f"gradio_api/call/restore/{event}").text
         assert "event: complete" in told, told
         path = str(told).partition('"path": "')[2].partition('"')[0]
