@@ -1,12 +1,14 @@
 """Puts the page together and serves it: routes, gates in front of them, start and end."""
 
 import contextlib
+import ctypes
 import importlib.util
 import ipaddress
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Awaitable, Callable
@@ -47,6 +49,7 @@ _POLICY = "; ".join(
 """What a browser may load and ask for the page: nothing of other hosts."""
 _SPACES = " https://huggingface.co https://*.hf.space"
 """Whose pages show a Space in a frame."""
+_M_ARENA_MAX = -8  # of glibc's mallopt
 _NO_PROGRESS = 'data: {"msg": "done"}\n\n'
 _MOST_UPLOADED = 4 * 2**30  # bytes of one upload: films are large
 
@@ -118,6 +121,7 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
 
     from memgan.apps.web.studio import Studio
 
+    _share_memory_of_threads()
     accounts = None if options.auth is None else Accounts.read(options.auth)
     listener = _listen(options)
     with _Signals() as signals, listener, Visitors() as visitors:
@@ -142,6 +146,13 @@ def serve(options: AppOptions, parts: PartOptions) -> int:
         logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         server.run(sockets=[listener])
     return 0
+
+
+def _share_memory_of_threads() -> None:
+    """Let all threads take memory from one store: what glibc keeps of each job's own thread adds up."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # other libraries than glibc have no such stores
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _listen(options: AppOptions) -> socket.socket:
