@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from memgan.video.face_motion import motion, motion_gray, moved
+from memgan.video.face_motion import motion, motion_gray, places, taken
 
 _CHANGE = 10.0  # levels of 255 by which a frame may differ from what was carried before that counts for little
 _NEIGHBORHOOD = 1 / 32  # of the crop's side, over which that is averaged
@@ -66,8 +66,9 @@ def _moved(key: KeyFace, crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
         trust: (S, S) float32, 0 to 1: how much the other frame looks as the key face's own, moved the same way.
     """
     flow = motion(motion_gray(crop), motion_gray(key.crop))
-    before, after = moved(key.crop, flow), moved(key.output, flow)
     size = len(crop)
+    where = places(flow, size)
+    before, after = taken(key.crop, where), taken(key.output, where)
     side = max(3, round(size * _NEIGHBORHOOD))
     change = cv2.subtract(crop, before, dtype=cv2.CV_32F)
     differs = cv2.blur(cv2.transform(np.abs(change), np.full((1, 3), 1 / 3, np.float32)), (side, side))

@@ -12,7 +12,7 @@ _STEP = 6  # of them, between places that are asked for the motion of the whole 
 _SURE = 0.4  # of them: by less, one place does not move otherwise than the whole
 
 
-@functools.lru_cache(2)
+@functools.lru_cache(4)
 def grid(size: int) -> np.ndarray:
     """(size, size, 2) float32: x and y of each pixel."""
     line = np.arange(size, dtype=np.float32)
@@ -41,7 +41,8 @@ def motion(now: np.ndarray, before: np.ndarray) -> np.ndarray:
     # What moves as the whole face does moves exactly so: the flow of a single place is not as sure.
     whole = _whole_motion(flow)
     own = flow - whole
-    length = np.linalg.norm(own, axis=2)
+    x, y = cv2.split(own)
+    length = cv2.magnitude(x, y)
     share = np.maximum(1 - _SURE / np.maximum(length, 1e-6), 0)
     result: np.ndarray = whole + own * share[:, :, None]
     return result
@@ -54,15 +55,21 @@ def opposite(flow: np.ndarray) -> np.ndarray:
     return np.negative(there, out=there)
 
 
-def moved(face: np.ndarray, flow: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
-    """A face of another frame, (S, S, C), each pixel taken from where ``flow`` says that it was."""
-    size = len(face)
-    places = flow + _GRID
-    if size != SIDE:
-        places = cv2.resize(flow, (size, size))
-        np.multiply(places, size / SIDE, out=places)
-        places += grid(size)
-    x, y = cv2.split(places)
+def places(flow: np.ndarray, size: int, into: np.ndarray | None = None) -> np.ndarray:
+    """Where each pixel of a face of (size, size) was by a flow: (size, size, 2) float32, x and y.
+
+    Args:
+        flow: of :func:`motion`.
+        size: of the face.
+        into: an earlier result, overwritten.
+    """
+    into = cv2.resize(flow, (size, size), into)
+    return cv2.scaleAdd(into, size / SIDE, grid(size), into)
+
+
+def taken(face: np.ndarray, where: np.ndarray, interpolation: int = cv2.INTER_CUBIC) -> np.ndarray:
+    """What a face, (S, S, 3), shows at some :func:`places`."""
+    x, y = cv2.split(where)
     return cv2.remap(face, x, y, interpolation, borderMode=cv2.BORDER_REFLECT_101)
 
 

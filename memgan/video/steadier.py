@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 
 from memgan.video.carry import KeyFace
-from memgan.video.face_motion import SIDE, motion, motion_gray, moved, opposite
+from memgan.video.face_motion import motion, motion_gray, opposite, places, taken
 
 _TRUST_SIDE = 128  # pixels along a side of the maps that say how far another frame is believed
 _NEAR = 5  # of them, over which pictures are compared
 _CHANGE = 10.0  # levels of 255 by which what comes from another frame may differ in the input
 _DRIFT = 8.0  # levels by which it may differ in the output: what the network draws anew cancels out over some pixels
 _LIGHT = 2  # blocks along a side over which light is followed: finer changes are mostly what compression makes
+_BAND = 64  # rows
 _FINE = 2.0  # pixels: standard deviation of the filter that tells fine detail
 _MOST_GAIN = 2.0  # of it
 _CRISP = 1.0  # share of what it lacks that is given back
@@ -67,7 +68,7 @@ class _Mean:
     count: np.ndarray
     """(_TRUST_SIDE, _TRUST_SIDE) float32: of how many faces."""
     crop: np.ndarray
-    """(SIDE, SIDE, 3) uint8 RGB: what the network was given."""
+    """(_TRUST_SIDE, _TRUST_SIDE, 3) uint8 RGB: what the network was given, made small."""
     gray: np.ndarray
     """(SIDE, SIDE) uint8: the mean, as its motion is looked for. Restored faces have no noise, so it shows better."""
     coarse: np.ndarray
@@ -105,8 +106,7 @@ class _Stage:
 
 def _mean_of_one(key: KeyFace) -> _Mean:
     count = np.ones((_TRUST_SIDE, _TRUST_SIDE), np.float32)
-    crop = cv2.resize(key.crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return _mean(key, key.output.astype(np.float32), count, crop, _energy(_fine(key.output)))
+    return _mean(key, key.output.astype(np.float32), count, _small(key.crop), _energy(_fine(key.output)))
 
 
 def _mean(key: KeyFace, picture: np.ndarray, count: np.ndarray, crop: np.ndarray, energy: np.ndarray) -> _Mean:
@@ -115,40 +115,57 @@ def _mean(key: KeyFace, picture: np.ndarray, count: np.ndarray, crop: np.ndarray
 
 def _averaged(face: _Mean, others: Sequence[tuple[_Mean, np.ndarray]], steadiness: float) -> _Mean:
     """The mean of a face and others, each of which is moved by the motion to it."""
-    pictures, shares, lights = [], [], []  # large ones are changed in place: fresh memory would take most of the time
+    if not others:
+        return face
+    size = len(face.picture)
+    shares, lights = [], []
     for other, flow in others:
-        picture = moved(other.picture, flow)
-        change = cv2.subtract(face.crop, moved(other.crop, flow, cv2.INTER_LINEAR), dtype=cv2.CV_32F)
-        light = _resized(cv2.resize(change, (_LIGHT, _LIGHT), interpolation=cv2.INTER_AREA), _TRUST_SIDE)
-        differs = cv2.blur(_small(cv2.transform(np.abs(change), _MEAN_OF_COLORS)), (_NEAR, _NEAR))
-        left = cv2.blur(_small(picture) + light - face.coarse, (_NEAR, _NEAR))
-        drift = cv2.transform(np.abs(left), _MEAN_OF_COLORS)
-        trust = np.exp(-np.square(differs / np.float32(_CHANGE)) - np.square(drift / np.float32(_DRIFT)))
-        pictures.append(picture)
+        trust, light = _trust(face, other, flow)
         shares.append(np.float32(steadiness) * trust * other.count)
         lights.append(light)
-    if not pictures:
-        return face
     count = face.count + sum(shares)
-    energy = face.count * face.energy + sum(
-        share * other.energy for share, (other, _) in zip(shares, others, strict=True)
-    )
-    size = len(face.picture)
-    mean = _resized(sum((share / count)[:, :, None] * light for share, light in zip(shares, lights, strict=True)), size)
-    part = np.empty_like(mean)
-    for picture, share in zip((face.picture, *pictures), (face.count, *shares), strict=True):
-        large = _resized(share / count, size)
-        cv2.merge((large, large, large), part)
-        cv2.add(mean, cv2.multiply(part, picture, part), mean)
+    energy = face.count * face.energy
+    added = np.zeros_like(face.coarse)
+    for (other, _), share, light in zip(others, shares, lights, strict=True):
+        energy += share * other.energy
+        added += (share / count)[:, :, None] * light
+    mean = _resized(added, size)
+    # In bands: what is made on the way stays near the processor, and takes no fresh memory.
+    bands = [slice(begin, begin + _BAND) for begin in range(0, size, _BAND)]
+    part, where = _resized(face.count / count, size), None
+    for rows in bands:
+        _add_times_(mean[rows], face.picture[rows], part[rows])
+    for (other, flow), share in zip(others, shares, strict=True):
+        _resized(share / count, size, part)
+        where = places(flow, size, where)
+        for rows in bands:
+            _add_times_(mean[rows], taken(other.picture, where[rows]), part[rows])
     return _mean(face.key, mean, count, face.crop, energy / count)
+
+
+def _trust(face: _Mean, other: _Mean, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far another face, moved, is believed, (_TRUST_SIDE, _TRUST_SIDE), and the light to be added to it."""
+    where = places(flow, _TRUST_SIDE)
+    change = cv2.subtract(face.crop, taken(other.crop, where, cv2.INTER_LINEAR), dtype=cv2.CV_32F)
+    light = _resized(cv2.resize(change, (_LIGHT, _LIGHT), interpolation=cv2.INTER_AREA), _TRUST_SIDE)
+    differs = cv2.blur(cv2.transform(np.abs(change), _MEAN_OF_COLORS), (_NEAR, _NEAR))
+    left = cv2.blur(taken(other.coarse, where, cv2.INTER_LINEAR) + light - face.coarse, (_NEAR, _NEAR))
+    drift = cv2.transform(np.abs(left), _MEAN_OF_COLORS)
+    return np.exp(-np.square(differs / np.float32(_CHANGE)) - np.square(drift / np.float32(_DRIFT))), light
+
+
+def _add_times_(total: np.ndarray, picture: np.ndarray, share: np.ndarray) -> None:
+    """Add a picture, (H, W, 3), times a map, (H, W)."""
+    part = cv2.merge((share, share, share))
+    cv2.add(total, cv2.multiply(part, picture, part), total)
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, (_TRUST_SIDE, _TRUST_SIDE), interpolation=cv2.INTER_AREA)
 
 
-def _resized(picture: np.ndarray, size: int) -> np.ndarray:
-    return cv2.resize(picture, (size, size))
+def _resized(picture: np.ndarray, size: int, into: np.ndarray | None = None) -> np.ndarray:
+    return cv2.resize(picture, (size, size), into)
 
 
 def _steady(means: Iterable[_Mean]) -> list[KeyFace]:
@@ -159,7 +176,7 @@ def _as_crisp(mean: np.ndarray, energy: np.ndarray) -> np.ndarray:
     """A mean of pictures with as much fine detail as each of them has: what differs between them cancels out.
 
     Args:
-        mean: (S, S, 3) float32 RGB, changed.
+        mean: (S, S, 3) float32 RGB.
         energy: of their fine detail.
 
     Returns:
@@ -168,8 +185,11 @@ def _as_crisp(mean: np.ndarray, energy: np.ndarray) -> np.ndarray:
     fine = _fine(mean)
     gain = np.sqrt(np.clip((energy + 1) / (_energy(fine) + 1), 1, _MOST_GAIN**2))
     lacking = cv2.multiply(fine, _resized(gain - 1, len(mean)), fine, _CRISP)
-    cv2.add(mean, cv2.merge((lacking, lacking, lacking)), mean)
-    result: np.ndarray = cv2.convertScaleAbs(np.maximum(mean, 0, out=mean))
+    result = np.empty(mean.shape, np.uint8)
+    for begin in range(0, len(mean), _BAND):
+        rows = slice(begin, begin + _BAND)
+        crisp = cv2.add(mean[rows], cv2.merge((lacking[rows],) * 3))
+        result[rows] = cv2.convertScaleAbs(np.maximum(crisp, 0, out=crisp))
     return result
 
 
