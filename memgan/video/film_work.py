@@ -29,7 +29,7 @@ from memgan.video.view import view_of
 from memgan.video.writer import FilmWriter
 
 _FACES = "faces.json"
-_KEPT_PIXELS = 2**23
+_KEPT_PIXELS = 2**24
 _AT_ONCE = 2  # frames for each thread that are pasted together on a CPU
 
 
@@ -95,11 +95,12 @@ class FilmWork:
             options,
             self._view,
             max_batch=max_batch,
+            every=video.every,
             steadiness=video.steadiness,
             threads=1 if is_cpu else pipeline.threads,
         )
         # Making RGB again takes less than the memory of many frames.
-        self._keeps_rgb = self._num_pixels * max_batch * video.every <= _KEPT_PIXELS
+        self._keeps_rgb = self._num_pixels * (max_batch * video.every + self._frames.delay) <= _KEPT_PIXELS
         self._kept = KeptKeys(writer.folder, writer.segment_frames)
 
     def run(self, output: Path, size: tuple[int, int] | None) -> FilmResult:

@@ -15,13 +15,15 @@ from memgan.restoration.pipeline import Pipeline, grouped
 from memgan.restoration.postprocess import is_colorless, postprocess
 from memgan.restoration.result import RestoredFace
 from memgan.runtime.isolation import own_settings
-from memgan.video.carry import KeyFace, carry, steadied
+from memgan.video.carry import KeyFace, carry
+from memgan.video.steadier import Steadier
 from memgan.video.view import FilmView
 
 Source = TypeVar("Source")
 
 _SEEDS_PER_TRACK = 2**32
-_MOST_STEADY = 0.95  # share of what was shown before, at most: some of what is new has to come in
+_STEPS = {1: (1, 3), 2: (1, 2)}  # of a Steadier, in key faces, where the network sees every so many frames
+_STEPS_OTHERWISE = (1,)
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,7 +45,7 @@ class FaceWork:
     output: np.ndarray | None = None
     keys: list[KeyFace] = dataclasses.field(default_factory=list)
     waits: bool = False
-    """The next key face of its track is still to come."""
+    """It is not steady yet, or the key faces that it is made of are not."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -69,7 +71,8 @@ class FrameRestorer:
         options: as for pictures; which faces there are, and how strongly they are restored, the frames say.
         view: how the frames are seen.
         max_batch: most faces that run through the network at once.
-        steadiness: 0 (each frame for itself) to 1, see :func:`memgan.video.carry.steadied`.
+        every: the network sees every so many frames of a face.
+        steadiness: 0 (each frame for itself) to 1, see :class:`memgan.video.steadier.Steadier`.
         threads: for what may be done to several frames at a time; ``None``: as for pictures.
     """
 
@@ -80,13 +83,20 @@ class FrameRestorer:
         view: FilmView,
         *,
         max_batch: int = 1,
+        every: int = 1,
         steadiness: float = 0.0,
         threads: int | None = None,
     ) -> None:
         self._pipeline, self._view, self._threads = pipeline, view, threads
-        self._max_batch, self._steadiness = max_batch, _MOST_STEADY * steadiness
+        self._max_batch, self._every, self._steadiness = max_batch, every, steadiness
+        self._steps = _STEPS.get(every, _STEPS_OTHERWISE) if steadiness > 0 else ()
         self._network_options = dataclasses.replace(options, max_batch=max_batch)
         self._options = dataclasses.replace(options, color_lock=False)
+
+    @property
+    def delay(self) -> int:
+        """Most frames that :meth:`settle` takes after a frame before it gives that."""
+        return self._every - 1 + self._every * sum(self._steps)
 
     def prepare(self, work: FrameWork[Source], rgb: np.ndarray) -> None:
         """Cut the faces out of the frame, (H, W, 3) uint8 or uint16 RGB in the film's pixels."""
@@ -120,58 +130,43 @@ class FrameRestorer:
     def settle(
         self,
         works: Iterable[FrameWork[Source]],
-        keys: Mapping[int, KeyFace] | None = None,
-        keep: Callable[[int, Mapping[int, KeyFace]], object] | None = None,
+        keys: Mapping[int, Sequence[KeyFace]] | None = None,
+        keep: Callable[[int, Mapping[int, Sequence[KeyFace]]], object] | None = None,
     ) -> Iterator[FrameWork[Source]]:
         """Frames of :meth:`run`, in their order, once their faces are steady or have the key faces to be made of.
 
         Args:
             works: the frames.
-            keys: of the frame before the first one, the last key face of each track, to go on with.
-            keep: is told the number of the next frame, and the last key face of each track, after every frame.
+            keys: what ``keep`` was told for the first one of them, to go on exactly as if those before were given too.
+            keep: is told the number of the next frame, and the last key faces of each track, after every frame.
         """
         waiting: deque[FrameWork[Source]] = deque()
-        last_keys = dict(keys or {})
-        carried: dict[int, list[FaceWork]] = {}  # by track: faces that wait for the next key face
+        tracks: dict[int, _Track] = {}
+        with own_settings(self._pipeline.threads):
+            for track, known in (keys or {}).items():
+                tracks[track] = self._track()
+                for key in known:
+                    tracks[track].add_key(key)
         for work in works:
             seen = {face.track for face in work.faces if face.aligned is not None}
-            for track in set(last_keys) - seen:  # it has ended
-                del last_keys[track]
-                for face in carried.pop(track, ()):
-                    face.waits = False
             with own_settings(self._pipeline.threads):  # frame after frame, so with all threads
+                for track in set(tracks) - seen:
+                    tracks.pop(track).finish()
                 for face in work.faces:
                     if face.aligned is not None:
-                        self._hand_on(work.index, face, face.aligned, last_keys, carried)
+                        tracks.setdefault(face.track, self._track()).add(work.index, face, face.aligned)
             waiting.append(work)
             if keep is not None:
-                keep(work.index + 1, last_keys)
+                keep(work.index + 1, {number: track.last_keys for number, track in tracks.items()})
             while waiting and not any(face.waits for face in waiting[0].faces):
                 yield waiting.popleft()
+        with own_settings(self._pipeline.threads):
+            for known_track in tracks.values():
+                known_track.finish()
         yield from waiting
 
-    def _hand_on(
-        self,
-        index: int,
-        face: FaceWork,
-        aligned: AlignedFace,
-        last_keys: dict[int, KeyFace],
-        carried: dict[int, list[FaceWork]],
-    ) -> None:
-        """Steady a key face and give it to those around it, or give a face that is none its key faces."""
-        before = last_keys.get(face.track)
-        if face.output is None:
-            if before is not None:  # always: callers begin with a key face
-                face.keys, face.waits = [before], True
-                carried.setdefault(face.track, []).append(face)
-            return
-        if before is not None and self._steadiness > 0:
-            face.output = steadied(face.output, aligned.crop, before, self._steadiness)
-        key = KeyFace(index, aligned.crop, face.output)
-        last_keys[face.track] = key
-        for other in carried.pop(face.track, ()):
-            other.keys.append(key)
-            other.waits = False
+    def _track(self) -> "_Track":
+        return _Track(Steadier(self._steadiness, self._steps))
 
     def compose(
         self, work: FrameWork[Source], rgb: np.ndarray, canvas: np.ndarray
@@ -212,6 +207,50 @@ class FrameRestorer:
             weight=face.weight,
             fidelity=face.fidelity,
         )
+
+
+class _Track:
+    """The faces of a track from key face to key face."""
+
+    def __init__(self, steadier: Steadier) -> None:
+        self._steadier = steadier
+        self._waiting: deque[tuple[int, FaceWork]] = deque()
+        self._steady: KeyFace | None = None  # the last one
+        self.last_keys: deque[KeyFace] = deque(maxlen=steadier.reach + 1)
+        """As the network made them: the last one that faces after it may be made of, and what makes it steady."""
+
+    def add(self, index: int, face: FaceWork, aligned: AlignedFace) -> None:
+        """Take the face of the next frame."""
+        if face.output is None and not self.last_keys:
+            return  # nothing to be made of: callers begin with a key face
+        face.waits = True
+        self._waiting.append((index, face))
+        if face.output is not None:
+            self.add_key(KeyFace(index, aligned.crop, face.output))
+
+    def add_key(self, key: KeyFace) -> None:
+        """Take the next key face."""
+        self.last_keys.append(key)
+        self._settle(self._steadier.add(key))
+
+    def finish(self) -> None:
+        """The track has ended: settle all of its faces."""
+        self._settle(self._steadier.finish())
+        while self._waiting:  # after the last key face
+            self._give(self._waiting.popleft()[1], None)
+
+    def _settle(self, keys: Iterable[KeyFace]) -> None:
+        for key in keys:
+            while self._waiting and self._waiting[0][0] < key.frame:
+                self._give(self._waiting.popleft()[1], key)
+            if self._waiting and self._waiting[0][0] == key.frame:
+                face = self._waiting.popleft()[1]
+                face.output, face.waits = key.output, False
+            self._steady = key
+
+    def _give(self, face: FaceWork, after: KeyFace | None) -> None:
+        """Give a face that is no key face the ones around it."""
+        face.keys, face.waits = [key for key in (self._steady, after) if key is not None], False
 
 
 def _load(work: FrameWork[Source]) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from memgan.video.carry import KeyFace
 
 
 class KeptKeys:
-    """The last key face of each track where segments begin, in files beside these.
+    """The last key faces of each track where segments begin, in files beside these.
 
     Args:
         folder: of the segments.
@@ -22,23 +22,29 @@ class KeptKeys:
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
 
-    def keep(self, index: int, keys: Mapping[int, KeyFace]) -> None:
+    def keep(self, index: int, keys: Mapping[int, Sequence[KeyFace]]) -> None:
         """Write the key faces down if frame ``index`` begins a segment; an OutputError if that cannot be done."""
         if index % self._every == 0:
-            arrays = {f"{track}_{name}": value for track, key in keys.items() for name, value in key._asdict().items()}
+            arrays = {
+                f"{track}_{place}_{name}": value
+                for track, faces in keys.items()
+                for place, key in enumerate(faces)
+                for name, value in key._asdict().items()
+            }
             with atomic_write(self._path(index)) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **arrays)
 
-    def load(self, index: int) -> dict[int, KeyFace]:
-        """The key faces where frame ``index`` begins a segment; none at the beginning of the film."""
+    def load(self, index: int) -> dict[int, list[KeyFace]]:
+        """The key faces where frame ``index`` begins a segment, in their order; none at the beginning of the film."""
         if index == 0:
             return {}
+        keys: dict[int, list[KeyFace]] = {}
         with np.load(self._path(index)) as file:
-            tracks = {int(name.partition("_")[0]) for name in file.files}
-            return {
-                track: KeyFace(int(file[f"{track}_frame"]), file[f"{track}_crop"], file[f"{track}_output"])
-                for track in tracks
-            }
+            places = {(int(track), int(place)) for track, place, _ in (name.split("_") for name in file.files)}
+            for track, place in sorted(places):
+                frame, crop, output = (file[f"{track}_{place}_{name}"] for name in KeyFace._fields)
+                keys.setdefault(track, []).append(KeyFace(int(frame), crop, output))
+        return keys
 
     def drop(self, index: int) -> None:
         """Delete what no run needs any more, once the segments before frame ``index`` are written."""

@@ -129,7 +129,7 @@ class SteadinessMeter:
     def _restored(
         self, works: Sequence[FrameWork[np.ndarray]], film: Sequence[np.ndarray], steadiness: float
     ) -> list[np.ndarray]:
-        restorer = FrameRestorer(self._pipeline, self._options, FilmView(), steadiness=steadiness)
+        restorer = FrameRestorer(self._pipeline, self._options, FilmView(), every=self._every, steadiness=steadiness)
         copies = [dataclasses.replace(work, faces=[copy.copy(face) for face in work.faces]) for work in works]
         for work in copies:
             for face in work.faces:

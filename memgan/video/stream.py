@@ -48,7 +48,7 @@ class Stream:
         self._pipeline, self._options, self._every = pipeline, options, video.every
         self._tracker = Tracker(pipeline.detector)
         self._view = FilmView()
-        self._frames = FrameRestorer(pipeline, options, self._view, steadiness=video.steadiness)
+        self._frames = FrameRestorer(pipeline, options, self._view, every=video.every, steadiness=video.steadiness)
         self._shape: tuple[int, ...] = ()
         self._tracks: dict[int, _Known] = {}
         self._allowed: dict[int, float] = {}  # by track: what the identity gate allows
@@ -56,7 +56,7 @@ class Stream:
     @property
     def delay(self) -> int:
         """Most frames that are taken after a frame before it is given."""
-        return self._tracker.delay + self._every - 1
+        return self._tracker.delay + self._frames.delay
 
     def run(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The frames with their faces restored, in order."""

@@ -10,13 +10,18 @@ from memgan.video.frame_restorer import FaceWork, FrameRestorer, FrameWork
 from memgan.video.view import FilmView
 
 
-def made(max_batch: int = 1, **options: object) -> tuple[FakeNetwork, FrameRestorer]:
+def made(
+    max_batch: int = 1, every: int = 1, steadiness: float = 0.0, **options: object
+) -> tuple[FakeNetwork, FrameRestorer]:
     """A network that makes faces brighter, and what runs it."""
     network = FakeNetwork(1.0, 0.2)
     restorer = MemGANRestorer(
         network=network, detector=FakeDetector(), device="cpu", upscale=1, color_lock=False, grain=0, **options
     )
-    return network, FrameRestorer(restorer.pipeline, restorer.options, FilmView(), max_batch=max_batch)
+    view = FilmView()
+    return network, FrameRestorer(
+        restorer.pipeline, restorer.options, view, max_batch=max_batch, every=every, steadiness=steadiness
+    )
 
 
 def work(index: int, *faces: FaceWork) -> FrameWork[np.ndarray]:
@@ -99,6 +104,73 @@ def test_a_frame_waits_for_the_next_key_faces_of_all_its_tracks() -> None:
 
     order = [(one.index, max(taken)) for one in restorer.settle(restorer.run(given()))]  # type: ignore[arg-type]
     assert order == [(0, 0), (1, 3), (2, 3), (3, 4), (4, 4)]
+
+
+def flickering(count: int, every: int = 1) -> list[FrameWork[np.ndarray]]:
+    """A face that stands still before a camera whose noise does not."""
+    works = [work(index, face(is_key=index % every == 0)) for index in range(count)]
+    for one in works:
+        noise = np.random.default_rng(one.index).normal(0, 4, one.source.shape)
+        one.source = np.clip(scene() + noise, 0, 255).astype(np.uint8)
+    return works
+
+
+def shown(restorer: FrameRestorer, one: FrameWork[np.ndarray]) -> np.ndarray:
+    canvas = one.source.copy()
+    restorer.compose(one, one.source, canvas)
+    return canvas
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_steady_faces_wait_for_those_after_them_and_no_longer(every: int) -> None:
+    _, restorer = made(every=every, steadiness=0.9)
+    works = flickering(30, every)
+    for one in works:
+        restorer.prepare(one, one.source)
+    taken: list[int] = []
+
+    def given() -> object:
+        for one in works:
+            taken.append(one.index)
+            yield one
+
+    waited = [max(taken) - one.index for one in restorer.settle(restorer.run(given()))]  # type: ignore[arg-type]
+    assert len(waited) == 30 and max(waited) == restorer.delay
+    assert restorer.delay == {1: 4, 2: 7, 3: 5}[every] and made(every=every)[1].delay == every - 1
+
+
+def test_without_steadiness_every_frame_is_for_itself() -> None:
+    _, restorer = made()
+    alone = [ran(restorer, [one])[0].faces[0].output for one in flickering(6)]
+    together = [one.faces[0].output for one in ran(restorer, flickering(6))]
+    for first, second in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(first, second)
+    _, steady = made(steadiness=0.9)
+    outputs = [one.faces[0].output for one in ran(steady, flickering(6))]
+    change, before = (np.abs(np.diff(np.stack(some).astype(float), axis=0)).mean() for some in (outputs, together))
+    assert change < 0.6 * before
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_whoever_goes_on_shows_the_same(every: int) -> None:
+    _, restorer = made(every=every, steadiness=0.9)
+    kept = {}
+
+    def keep(index: int, keys: object) -> None:
+        kept[index] = {track: list(some) for track, some in keys.items()}  # type: ignore[attr-defined]
+
+    works = flickering(18, every)
+    for one in works:
+        restorer.prepare(one, one.source)
+    whole = [shown(restorer, one) for one in restorer.settle(restorer.run(works), keep=keep)]
+    for begin in (1, 8, 11, 17):
+        rest = flickering(18, every)[begin:]
+        for one in rest:
+            restorer.prepare(one, one.source)
+        again = [shown(restorer, one) for one in restorer.settle(restorer.run(rest), kept[begin])]
+        for first, second in zip(whole[begin:], again, strict=True):
+            np.testing.assert_array_equal(first, second)
+        assert all(len(some) <= 5 for some in kept[begin].values())
 
 
 def test_the_face_is_pasted_and_the_rest_stays() -> None:
