@@ -41,6 +41,7 @@ APP = [
     "gradio>=6.26",  # the page: the first whose history of runs can be switched off; and what it brings:
     "fastapi>=0.115.2",
     "python-multipart>=0.0.18",
+    "starlette>=1.0.1",
     "uvicorn>=0.30",
 ]
 TEST = [
@@ -53,6 +54,8 @@ TEST = [
     "mypy>=1.11",
     "ruff>=0.6",
     "playwright>=1.50",  # drives the Chromium of the system in tests of the page
+    "gradio-client>=2.6",  # calls the page as programs do
+    "httpx>=0.28",
     "setuptools>=70.1",
     "packaging>=24.2",
 ]

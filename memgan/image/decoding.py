@@ -241,7 +241,10 @@ def _named(name: str) -> Iterator[None]:
     except TiffError as error:
         raise ImageError(f"{name} {error}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture; allowed are {', '.join(IMAGE_SUFFIXES)} files") from error
+        raise ImageError(
+            f"{name} is not a picture, whatever it is called: its content is none of {', '.join(IMAGE_SUFFIXES)}; open "
+            "it in the program that made it, and save it as one of these"
+        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has far more pixels than are allowed; shrink it first") from error
     except MemoryError as error:

@@ -43,6 +43,7 @@ class FilmJob(Job):
         self.result: Path | None = None
         self.views: tuple[Path, Path] | None = None
         """A frame of the middle, before and after."""
+        self.summary = ""
         self.notes: list[str] = []
         self._stage = ""
 
@@ -64,8 +65,9 @@ class FilmJob(Job):
         if not done.is_complete:
             raise Stopped
         self.notes += [*done.notes, *done.problems]
-        if not done.tracks:
-            self.notes.append("no face was found that could be restored: the film is as it was")
+        count = len(done.tracks)
+        faces = f"{count} face{'s' * (count != 1)} restored" if count else "No face was found that could be restored"
+        self.summary = f"{faces}. {done.num_frames} frames"
         self._tell(RUNNING, "Looking at the result")
         middle = done.num_frames // 2
         self.views = self._frame(self.path, middle), self._frame(target, middle)

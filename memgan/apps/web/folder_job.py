@@ -87,7 +87,7 @@ class FolderJob(Job):
                 name = self._names[given]
                 if row.reason is not None:
                     reason = studio.without_folders(row.reason)
-                    self.problems.append(f"{name}: {'left out: ' * (row.status == FAILED)}{reason}")
+                    self.problems.append(_left_out(name, reason) if row.status == FAILED else f"{name}: {reason}")
                 self.problems += [f"{name}: {note}" for note in row.notes]
         self._tell(RUNNING, "Packing the results", total, total)
         self.summary = summary.line(total)
@@ -105,9 +105,14 @@ class FolderJob(Job):
                     raise ImageError(f"{item.name} is a film; give it under “Film”")
                 self.studio.check_size(str(item.name), open_pages(item.path).num_pixels, self.options.upscale)
             except (MemGANError, OSError) as error:
-                self.problems.append(f"{item.name}: left out: {self.studio.explain(error)}")
+                self.problems.append(_left_out(item.name, self.studio.explain(error)))
                 continue
             yield item
+
+
+def _left_out(name: PurePath, reason: str) -> str:
+    """A line about an input; many reasons begin with its name."""
+    return f"{name}: left out: {reason.removeprefix(f'{name} ')}"
 
 
 def _named(paths: Sequence[Path]) -> Iterator[InputFile]:

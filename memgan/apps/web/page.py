@@ -25,6 +25,7 @@ from memgan.restoration.options import RestoreOptions
 from memgan.video import VideoOptions, is_available
 
 _POLL_SECONDS = 0.2
+_MOST_EVENTS = 1000  # that gradio itself holds at a time
 _MOST_FACES = 48  # that get controls of their own: more make the page slow
 _ENLARGEMENTS = [("as it is", 1), ("2 ×", 2), ("4 ×", 4)]
 _ASSETS = Path(__file__).parent / "assets"
@@ -52,7 +53,7 @@ def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
         gr.HTML(texts.FOOTER)
         _offer_to_programs(studio)
     # Turns are taken in the studio's own line, which tells people where they stand and survives a reload of the page.
-    page.queue(max_size=None, default_concurrency_limit=None, api_open=True)
+    page.queue(max_size=_MOST_EVENTS, default_concurrency_limit=None, api_open=True)
     return page
 
 
@@ -104,9 +105,7 @@ class _Settings:
 
     def __init__(self, studio: Studio, *, is_film: bool = False) -> None:
         default = RestoreOptions(upscale=1)
-        self.weight = gr.Slider(
-            0, 1, default.weight, step=0.05, label="Strength", info="Of the restoration: 0 keeps the face as it is."
-        )
+        self.weight = gr.Slider(0, 1, default.weight, step=0.05, label="Strength", info="0 keeps faces as they are.")
         self.fidelity = gr.Slider(
             0,
             1,
@@ -401,8 +400,8 @@ class _PictureTab(_Tab):
             job = self.studio.job(self.visitor(request), token, PictureJob)
             job.change_fidelity(fidelities)
             self.studio.start(job)
-        except EXPECTED as error:
-            yield self._failure(self.studio.explain(error))
+        except EXPECTED as error:  # what was shown before stays
+            yield [gr.skip(), gr.skip(), texts.problem(self.studio.explain(error)), gr.skip(), gr.skip()]
             return
         async for shown in self._shown(job):
             yield shown
@@ -501,6 +500,7 @@ class _FilmTab(_Tab):
                     show_label=False,
                     visible=False,
                     interactive=False,
+                    elem_id="before-after-film",
                     type="filepath",
                     max_height=560,
                     buttons=["fullscreen"],
@@ -510,7 +510,7 @@ class _FilmTab(_Tab):
             with gr.Column(elem_classes="mg-settings"), gr.Accordion("Settings", open=True):
                 self.settings = _Settings(self.studio, is_film=True)
                 steadiness = gr.Slider(
-                    0, 0.95, default.steadiness, step=0.05, label="Steadiness", info="0: every frame for itself."
+                    0, 1, default.steadiness, step=0.05, label="Steadiness", info="0: every frame for itself."
                 )
                 every = gr.Slider(
                     1,
@@ -575,7 +575,7 @@ class _FilmTab(_Tab):
         command = commands.of_film(job.path.name, job.options, job.video, self.studio.parts)
         yield [
             job.token,
-            texts.status(job.progress),
+            texts.summary(job.summary, job.progress),
             gr.update(value=(str(views[0]), str(views[1])), visible=True),
             texts.downloads(links, command),
             texts.problems(job.notes),

@@ -104,7 +104,7 @@ def face(view: FaceView) -> str:
         likely = "over 99%" if view.reliability > 0.99 else f"{view.reliability:.0%}"  # nobody can be sure
         facts.append(f"same person: {likely} likely")
     if view.expected_error is not None:
-        facts.append(f"off by about {view.expected_error:.1f} of 255")
+        facts.append(f"brightness off by about {view.expected_error / 255:.1%}")
     name = f"Face {view.number + 1}"
     after = f'<img src="{file_address(view.before_after)}" alt="{name}, before on the left, restored on the right">'
     map_picture = ""

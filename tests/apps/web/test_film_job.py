@@ -58,7 +58,7 @@ def test_a_film_without_faces(shop: Workshop, clip: bytes) -> None:
     shop.detector.count = 0
     job = shop.done(job_of(shop, clip))
     assert job.progress.status == "done" and job.result is not None
-    assert "no face was found that could be restored: the film is as it was" in job.notes
+    assert job.summary.startswith("No face was found that could be restored. ")
 
 
 def test_a_film_that_is_stopped(shop: Workshop, clip: bytes) -> None:

@@ -106,7 +106,7 @@ def test_what_cannot_be_restored_is_named_and_left_out(shop: Workshop) -> None:
     by_name = {line.split(":")[0]: line for line in job.problems}
     assert set(by_name) == {"film.mp4", "text.txt", "empty.jpg", "cut.jpg", "large.png"}
     assert all(": left out: " in line for line in job.problems)
-    assert "film.mp4 is a film; give it under “Film”" in by_name["film.mp4"]
+    assert "left out: is a film; give it under “Film”" in by_name["film.mp4"]
     assert "1 megapixels; this page takes up to 1" in by_name["large.png"]
     assert not any(str(shop.folder) in line for line in job.problems)
     assert sorted(name for name in files_in(job.archive) if "restored_imgs" in name) == [

@@ -28,6 +28,11 @@ document.addEventListener("drop", (event) => {
   if (files.length) give(files);
 });
 
+// The wheel scrolls the page, also over a picture, which gradio would make larger; with Ctrl it does.
+document.addEventListener("wheel", (event) => {
+  if (!event.ctrlKey && event.target.closest?.("#before-after, #before-after-film")) event.stopPropagation();
+}, { capture: true, passive: true });
+
 // What gradio's comparing slider lacks for keyboards and screen readers.
 function shareShown(handle) {
   const box = handle.parentElement.getBoundingClientRect();
