@@ -56,6 +56,7 @@ TEST = [
     "playwright>=1.50",  # drives the Chromium of the system in tests of the page
     "gradio-client>=2.6",  # calls the page as programs do
     "httpx>=0.28",
+    "pandas>=2.2",  # gradio's: an old one goes with the oldest numpy
     "setuptools>=70.1",
     "packaging>=24.2",
 ]

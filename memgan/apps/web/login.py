@@ -218,6 +218,7 @@ class LoginGate:
 
 async def _read_form(scope: Scope, receive: Receive) -> tuple[str, str]:
     """Name and password."""
+    from python_multipart.exceptions import FormParserError
     from starlette.datastructures import FormData
     from starlette.formparsers import MultiPartException
     from starlette.requests import Request
@@ -231,7 +232,7 @@ async def _read_form(scope: Scope, receive: Receive) -> tuple[str, str]:
     request = Request({key: value for key, value in scope.items() if key != "app"}, whole_body)
     try:
         form: FormData = await request.form(max_files=0, max_fields=16)
-    except (MultiPartException, KeyError, UnicodeError) as error:
+    except (MultiPartException, FormParserError, KeyError, UnicodeError) as error:  # the second of older versions
         raise RefusedError(400, "This is no form that a browser sends.") from error
     user, password = form.get("username"), form.get("password")
     if not isinstance(user, str) or not isinstance(password, str) or not user.strip() or not password:
