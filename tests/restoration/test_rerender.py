@@ -215,6 +215,7 @@ def test_sharp_faces_stay_as_they_are(skip_sharp: bool, tmp_path: Path, monkeypa
     assert [face.strength for face in made.faces] == ([0.0, 0.8 * 0.6, 0.8] if skip_sharp else [0.8] * 3)
 
 
+@pytest.mark.slow
 def test_notes_and_profile_stay_and_the_settings_are_stated(tmp_path: Path) -> None:
     """The photograph of the examples, by the embedded weights; the one test with real ones."""
     model = MemGANRestorer(device="cpu", upscale=1)
