@@ -60,6 +60,7 @@ def test_a_failing_process_says_why():
         call_in_subprocess(fail, "as it should")
 
 
+@pytest.mark.slow
 def test_memory_of_a_stage(tmp_path, capsys):
     weights = save_tiny_weights(tmp_path / "tiny.safetensors")
     arguments = ["--weights", str(weights), "--device", "cpu", "--only", "network", "--batch", "2", "--repeats", "1"]

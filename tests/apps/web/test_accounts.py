@@ -102,6 +102,7 @@ def test_odd_names_and_passwords_are_wrong_ones(guarded, user, password):
     assert not guarded[0].check(user, password)
 
 
+@pytest.mark.slow
 def test_a_hash_with_more_work_is_taken(write, monkeypatch):
     monkeypatch.setattr(accounts, "_LEAST", (2**16, 8, 2))
     read = Accounts.read(write(f"a:{hash_password('b')}"))  # with real scrypt: its memory limit has to fit

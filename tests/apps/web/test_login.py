@@ -357,6 +357,7 @@ def test_seconds_have_to_be_positive(visitors: Visitors) -> None:
         LoginGate(inside, None, visitors, seconds=0)
 
 
+@pytest.mark.slow
 def test_gradios_client_logs_in(accounts: Accounts, visitors: Visitors, tmp_path: Path) -> None:
     """Takes some seconds: a server with gradio starts, and its client is what has to get on with it."""
     photograph = tmp_path / "photograph of ada.png"

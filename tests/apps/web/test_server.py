@@ -34,7 +34,7 @@ from memgan.apps.web.server import make_app
 from memgan.apps.web.visitors import COOKIE
 from memgan.restoration.options import RestoreOptions
 
-README = Path(module.__file__).with_name("README.md").read_text("utf-8")
+README = (Path(__file__).parents[3] / "memgan" / "apps" / "web" / "README.md").read_text("utf-8")
 ANNA, BEN = ({"cookie": f"{COOKIE}={name * 8}"} for name in ("anna", "ben"))
 PNG = bytes(cv2.imencode(".png", scene())[1])
 HEADERS = ("content-security-policy", "x-content-type-options", "referrer-policy", "permissions-policy")
@@ -104,6 +104,7 @@ def test_downloads(site: Site, http: httpx.Client) -> None:
         assert http.get(path, headers=ANNA).status_code in (403, 404)
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_there_yet(site: Site, http: httpx.Client) -> None:
     """Is refused at once, however many ask, and the page answers others meanwhile."""
     job = job_of(site)
@@ -116,6 +117,7 @@ def test_a_result_that_is_not_there_yet(site: Site, http: httpx.Client) -> None:
     assert job.wait(30)
 
 
+@pytest.mark.slow
 def test_changes_that_wait_for_their_turn_hold_up_nobody_else(site: Site, http: httpx.Client) -> None:
     jobs = [site.shop.done(job_of(site)) for _ in range(8)]
     for job in jobs:
@@ -267,6 +269,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
 def test_what_a_program_gives_wrong_is_said(site: Site, http: httpx.Client, tmp_path: Path, case: str) -> None:
     values, problem = WRONG[case]
@@ -284,6 +287,7 @@ def test_what_a_program_gives_wrong_is_said(site: Site, http: httpx.Client, tmp_
             site.shop.studio.max_megapixels = before
 
 
+@pytest.mark.slow
 def test_mistakes_of_memgan_show_no_paths(
     site: Site, http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +328,7 @@ def test_files_that_are_none_or_not_ones_own(site: Site, http: httpx.Client) -> 
     assert http.get("/health").json()["waiting"] == 0
 
 
+@pytest.mark.slow
 def test_two_visitors_at_a_time(site: Site, http: httpx.Client, tmp_path: Path) -> None:
     for name, seed in (("anna", 1), ("ben", 2)):
         (tmp_path / name).mkdir()
