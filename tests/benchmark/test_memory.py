@@ -51,6 +51,7 @@ def test_unknown_stays_unknown():
     assert peak.own is None and peak.beyond_loaded is None
 
 
+@pytest.mark.slow
 def test_what_a_process_prints_is_not_its_result():
     assert call_in_subprocess(shouted, "as it should") == "AS IT SHOULD"
 

@@ -55,6 +55,7 @@ def test_the_least_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None
     assert free_memory(torch.device("meta")) is None
 
 
+@pytest.mark.slow
 def test_a_limit_of_address_space_is_seen() -> None:
     code = "from memgan.runtime.free_memory import _address_space as room\nprint(room())"
 

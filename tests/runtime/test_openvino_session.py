@@ -166,6 +166,7 @@ def test_copies(copied, tmp_path: Path) -> None:
         np.testing.assert_array_equal(made(copied(one)), made(session))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_gets_a_session_of_its_own() -> None:
     code = """
@@ -222,6 +223,7 @@ def test_without_openvino_or_with_one_that_gives_wrong_pictures(monkeypatch: pyt
         check_provider("CPU", "this test")
 
 
+@pytest.mark.slow
 def test_its_reporter_is_held_back_unless_the_program_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import sys

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 from two_processes import bank_of_six, features, work
@@ -10,6 +11,7 @@ from two_processes import bank_of_six, features, work
 from memgan.training.sync import all_reduce_statistics, average_
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

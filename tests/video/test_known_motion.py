@@ -67,6 +67,7 @@ def test_poor_films_are_poor_and_the_same_again() -> None:
     assert error > 1.3 * least
 
 
+@pytest.mark.slow
 def test_clips_of_all_kinds(tmp_path: Path) -> None:
     for number in range(6):
         save_picture(Picture(scene(64, 64, seed=number)), tmp_path / f"{number}.png")
