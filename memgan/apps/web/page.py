@@ -25,6 +25,7 @@ from memgan.restoration.options import RestoreOptions
 from memgan.video import VideoOptions, is_available
 
 _POLL_SECONDS = 0.2
+_LINGER_SECONDS = 15.0
 _MOST_EVENTS = 1000  # that gradio itself holds at a time
 _MOST_FACES = 48  # that get controls of their own: more make the page slow
 _ENLARGEMENTS = [("as it is", 1), ("2 ×", 2), ("4 ×", 4)]
@@ -51,10 +52,21 @@ def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
             else:
                 gr.Markdown(texts.NO_FILMS)
         gr.HTML(texts.FOOTER)
+        page.load(_linger, None, None, api_name="linger", show_progress="hidden", **_UNDOCUMENTED)
         _offer_to_programs(studio)
     # Turns are taken in the studio's own line, which tells people where they stand and survives a reload of the page.
     page.queue(max_size=_MOST_EVENTS, default_concurrency_limit=None, api_open=True)
     return page
+
+
+async def _linger() -> AsyncIterator[None]:
+    """Keep the page's stream of events open as long as the page is.
+
+    gradio closes it whenever nothing is pending. What is asked for at that very moment then waits for ever.
+    """
+    while True:
+        yield None
+        await asyncio.sleep(_LINGER_SECONDS)
 
 
 def mount_page(app: Any, page: gr.Blocks, *, root_path: str = "") -> Any:
@@ -204,7 +216,8 @@ class _PictureTab(_Tab):
                 self.settings = _Settings(self.studio)
         shown = [self.token, self.found, self.status, self.slider, self.downloads]
         again = [self.settings.fidelity, self.settings.upscale, self.settings.upsampled, self.settings.reliability]
-        photo.upload(
+        # One event for adding and taking away: the answers to two might come in the other order.
+        photo.change(
             self.show,
             [photo, *self.settings.all],
             shown,
@@ -213,7 +226,6 @@ class _PictureTab(_Tab):
             trigger_mode="always_last",
             **_UNDOCUMENTED,
         )
-        photo.clear(self.clear, None, shown, api_name="clear_photograph", **_UNDOCUMENTED)
         gr.on(
             [control.input for control in again],
             self.show_again,
@@ -227,11 +239,12 @@ class _PictureTab(_Tab):
         page.load(self.resume, None, shown, api_name="resume_photograph", show_progress="hidden", **_UNDOCUMENTED)
 
     async def show(self, request: gr.Request, photo: str | None, *values: Any) -> AsyncIterator[Any]:
-        """Restore a photograph that was uploaded, and show it."""
+        """Restore a photograph that was uploaded, and show it; ``None``: it was taken away."""
+        if photo is None:
+            yield [None, None, texts.WELCOME, gr.update(visible=False, value=None), ""]
+            return
         visitor = self.visitor(request)
         try:
-            if photo is None:
-                raise ConfigError("No photograph has arrived. Please add it again.")
             options, upsampled = self.settings.options(values)
             job = PictureJob(self.studio, visitor, self.own(visitor, photo), options, upsampled=upsampled)
             self.studio.start(job)
@@ -267,10 +280,6 @@ class _PictureTab(_Tab):
             return
         async for shown in self._shown(job):
             yield shown
-
-    def clear(self) -> list[Any]:
-        """Show nothing."""
-        return [None, None, texts.WELCOME, gr.update(visible=False, value=None), ""]
 
     async def _shown(self, job: PictureJob) -> AsyncIterator[list[Any]]:
         yield [job.token, *[gr.skip()] * 4]
