@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from memgan.apps.web.gate import App, VisitorGate
+from memgan.apps.web.asgi import App
+from memgan.apps.web.gate import VisitorGate
 from memgan.apps.web.uploads import Uploads
 from memgan.apps.web.visitors import Visitors
 

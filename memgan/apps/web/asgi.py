@@ -2,11 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from memgan.apps.web.gate import Receive, Scope, Send
 from memgan.errors import MemGANError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PATIENCE_S = 60.0
 _DRAINED = 16
@@ -26,12 +31,12 @@ class GoneError(MemGANError):
     """Who sent the request is not there any more: there is nobody to answer."""
 
 
-def values(scope: Scope, name: bytes) -> list[str]:
+def values(scope: Mapping[str, Any], name: bytes) -> list[str]:
     """All headers of a name, which is given in lower case."""
     return [value.decode("latin-1") for key, value in scope.get("headers", ()) if key.lower() == name]
 
 
-def cookies(scope: Scope, name: str) -> list[str]:
+def cookies(scope: Mapping[str, Any], name: str) -> list[str]:
     """All cookies of a name: browsers send several if they were set for several paths."""
     pairs = (pair.strip().partition("=") for value in values(scope, b"cookie") for pair in value.split(";"))
     return [value for key, _, value in pairs if key == name]

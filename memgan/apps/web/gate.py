@@ -5,16 +5,22 @@ Plain ASGI, since a wrapper that waits for whole responses would break the page'
 
 import re
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable, MutableMapping
 
+from memgan.apps.web.asgi import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    accepts_page,
+    normal_root_path,
+    own_path,
+    respond,
+    set_cookie,
+    values,
+)
 from memgan.apps.web.visitors import COOKIE, SCOPE_KEY, Visitors, new_secret, secret_in
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """By which a page is called that only its own machine can open."""
@@ -84,7 +90,7 @@ class VisitorGate:
         self._app = app
         self._visitors = visitors
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
-        self._root_path = "/" + root_path.strip("/") if root_path.strip("/") else ""
+        self._root_path = normal_root_path(root_path)
         self._embeddable = embeddable
         self._headers = {
             b"content-security-policy": policy.encode("latin-1"),
@@ -109,14 +115,15 @@ class VisitorGate:
         scope[SCOPE_KEY] = visitor
         scope.setdefault("state", {})["memgan_visitor"] = visitor
         headers = dict(self._headers)
-        paths = _file_paths(self._own_path(scope))
+        paths = _file_paths(own_path(scope, self._root_path))
         if paths:
             if not all(self._visitors.owns(visitor, path) for path in paths):
                 await self._refuse(scope, send, "This file is not yours, or is deleted already. Restore it again.")
                 return
             headers[b"cache-control"] = b"private, no-store"
         if secret is not None:
-            headers[b"set-cookie"] = self._cookie(scope, secret)
+            name, value = set_cookie(scope, COOKIE, secret, root_path=self._root_path, embeddable=self._embeddable)
+            headers[name] = value
             headers[b"cache-control"] = b"private, no-store"
 
         async def send_with_headers(message: Message) -> None:
@@ -130,7 +137,7 @@ class VisitorGate:
     def _problem(self, scope: Scope) -> str | None:
         """Why nothing of this request is let through."""
         if self._hosts is not None:
-            hosts = _values(scope, b"host")
+            hosts = values(scope, b"host")
             if len(hosts) != 1 or _without_port(hosts[0]) not in self._hosts:
                 return f"This page is open under {', '.join(sorted(self._hosts))} only. Type one of them."
         if scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD"):
@@ -141,71 +148,23 @@ class VisitorGate:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": text})
             return
-        await answer(scope, send, 403, text, headers=self._headers)
-
-    def _cookie(self, scope: Scope, secret: str) -> bytes:
-        """The header that gives a browser its secret."""
-        parts = [f"{COOKIE}={secret}", f"Path={self._root_path or '/'}", "HttpOnly"]
-        forwarded = _values(scope, b"x-forwarded-proto")
-        secure = scope.get("scheme") == "https" or any(value.split(",")[0].strip() == "https" for value in forwarded)
-        if self._embeddable and secure:
-            parts += ["SameSite=None", "Secure", "Partitioned"]
-        else:
-            parts += ["SameSite=Lax", *(["Secure"] if secure else [])]
-        return "; ".join(parts).encode("ascii")
-
-    def _own_path(self, scope: Scope) -> str:
-        """The path of a request below the root path, which may itself have a part named ``file``."""
-        path = str(scope["path"])
-        for root_path in (str(scope.get("root_path") or ""), self._root_path):
-            if root_path and (path + "/").startswith(root_path.rstrip("/") + "/"):
-                return path[len(root_path.rstrip("/")) :]
-        return path
-
-
-async def answer(
-    scope: Scope,
-    send: Send,
-    status: int,
-    text: str,
-    *,
-    content_type: str = "text/plain; charset=utf-8",
-    headers: MutableMapping[bytes, bytes] | None = None,
-) -> None:
-    """Send a whole response that is not to be kept; ``headers`` by their names in lower case."""
-    body = text.encode("utf-8")
-    own = {
-        b"content-type": content_type.encode("latin-1"),
-        b"content-length": str(len(body)).encode("ascii"),
-        b"cache-control": b"private, no-store",
-        **(headers or {}),
-    }
-    await send({"type": "http.response.start", "status": status, "headers": list(own.items())})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-
-
-def _values(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope.get("headers", ()) if key.lower() == name]
+        await respond(scope, send, 403, text, headers=self._headers.items())
 
 
 def _wants_page(scope: Scope) -> bool:
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "GET"
-        and any("text/html" in value.lower() for value in _values(scope, b"accept"))
-    )
+    return scope["type"] == "http" and scope["method"] == "GET" and accepts_page(scope)
 
 
 def _is_foreign(scope: Scope) -> bool:
     """Whether a page of another origin made a browser send this; programs do not say where they come from."""
     # Browsers add it themselves, and no page can change it; before that, they compare with the address that the user
     # sees, which a proxy may have changed for this application.
-    sites = _values(scope, b"sec-fetch-site")
+    sites = values(scope, b"sec-fetch-site")
     if sites:
         return any(site not in ("same-origin", "none") for site in sites)
     # A page cannot add X-Forwarded-Host to a request to another origin without asking, which is refused as well.
-    own = {host.strip().lower() for name in (b"host", b"x-forwarded-host") for host in _values(scope, name)} - {""}
-    return any(origin.partition("://")[2].lower() not in own for origin in _values(scope, b"origin"))
+    own = {host.strip().lower() for name in (b"host", b"x-forwarded-host") for host in values(scope, name)} - {""}
+    return any(origin.partition("://")[2].lower() not in own for origin in values(scope, b"origin"))
 
 
 def _without_port(host: str) -> str:

@@ -7,8 +7,20 @@ import urllib.parse
 from collections.abc import Collection
 from typing import Any
 
-from memgan.apps.web.asgi import GoneError, RefusedError, normal_root_path, own_path, read_body, respond_json, values
-from memgan.apps.web.gate import App, Message, Receive, Scope, Send
+from memgan.apps.web.asgi import (
+    App,
+    GoneError,
+    Message,
+    Receive,
+    RefusedError,
+    Scope,
+    Send,
+    normal_root_path,
+    own_path,
+    read_body,
+    respond_json,
+    values,
+)
 from memgan.apps.web.visitors import Visitor, Visitors
 
 NEEDLESS_ROUTES = (

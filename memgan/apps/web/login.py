@@ -15,8 +15,12 @@ from pathlib import Path
 
 from memgan.apps.web.accounts import Accounts
 from memgan.apps.web.asgi import (
+    App,
     GoneError,
+    Receive,
     RefusedError,
+    Scope,
+    Send,
     accepts_page,
     cookies,
     normal_root_path,
@@ -26,7 +30,6 @@ from memgan.apps.web.asgi import (
     respond_json,
     set_cookie,
 )
-from memgan.apps.web.gate import App, Receive, Scope, Send
 from memgan.apps.web.visitors import COOKIE, Visitor, Visitors, new_secret
 from memgan.errors import ConfigError
 

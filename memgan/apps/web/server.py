@@ -11,12 +11,12 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from memgan.apps.files.restore_options import PartOptions
 from memgan.apps.web.accounts import Accounts
-from memgan.apps.web.gate import LOOPBACK_HOSTS, VisitorGate, answer
+from memgan.apps.web.asgi import App, respond
+from memgan.apps.web.gate import LOOPBACK_HOSTS, VisitorGate
 from memgan.apps.web.guard import RequestGuard
 from memgan.apps.web.login import LoginGate
 from memgan.apps.web.options import AppOptions
@@ -28,8 +28,6 @@ from memgan.version import __version__
 
 if TYPE_CHECKING:
     from memgan.apps.web.studio import Studio
-
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _POLICY = "; ".join(
     (
@@ -89,7 +87,7 @@ def make_app(options: AppOptions, studio: "Studio", accounts: Accounts | None = 
             await uploads(scope, receive, send)
         elif scope["type"] == "http" and path.endswith("/gradio_api/upload_progress"):
             # Gradio's own bookkeeping, which knows nothing of these uploads.
-            await answer(scope, send, 200, _NO_PROGRESS, content_type="text/event-stream")
+            await respond(scope, send, 200, _NO_PROGRESS, content_type="text/event-stream")
         else:
             await inner(scope, receive, send)
 

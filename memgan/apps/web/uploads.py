@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from memgan.apps.web.gate import Receive, Scope, Send, answer
+from memgan.apps.web.asgi import GoneError, Receive, RefusedError, Scope, Send, respond
 from memgan.apps.web.visitors import Visitor, Visitors
-from memgan.errors import ConfigError, MemGANError, MissingDependencyError, OutputError
+from memgan.errors import ConfigError, MissingDependencyError, OutputError
 from memgan.runtime.path_rules import name_problem
 
 _FIELD = "files"
@@ -26,18 +26,6 @@ _PATIENCE_S = 60.0
 _NOT_IN_NAMES = '<>:"|?*#%;'
 """What Windows forbids in names, or addresses of files give another meaning."""
 _JOINERS = "\u200c\u200d"  # of Persian and Indian letters and of emoji; other invisible characters are dropped
-
-
-class _RefusedError(MemGANError):
-    """An upload that is not taken, with the status of the answer."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class _GoneError(MemGANError):
-    """Who sent the upload is not there any more."""
 
 
 class Uploads:
@@ -77,20 +65,20 @@ class Uploads:
         body = _Body(receive, self._patience_s)
         try:
             paths = await self._take(scope, body)
-        except _GoneError:
+        except GoneError:
             return
-        except _RefusedError as error:
+        except RefusedError as error:
             # The server takes what is still to come and throws it away, so that browsers see the answer; where nothing
             # comes, it is to end the connection.
-            headers = {b"connection": b"close"} if error.status == 408 else None
-            await answer(scope, send, error.status, str(error), headers=headers)
+            headers = [(b"connection", b"close")] if error.status == 408 else []
+            await respond(scope, send, error.status, str(error), headers=headers)
             return
         text = json.dumps([str(path) for path in paths])
-        await answer(scope, send, 200, text, content_type="application/json")
+        await respond(scope, send, 200, text, content_type="application/json")
 
     async def _take(self, scope: Scope, body: "_Body") -> list[Path]:
         if scope["method"] != "POST":
-            raise _RefusedError(405, "Files are sent here by POST.")
+            raise RefusedError(405, "Files are sent here by POST.")
         visitor = self._visitors.of(scope)
         length = _content_length(scope)
         if length is not None and length > self._max_bytes + _MOST_FORM_BYTES:
@@ -133,8 +121,8 @@ class Uploads:
             stack.close()
             raise
 
-    def _too_large(self) -> _RefusedError:
-        return _RefusedError(
+    def _too_large(self) -> RefusedError:
+        return RefusedError(
             413,
             f"These files have more than {self._max_bytes / 1e6:.4g} MB together, which is the most that can be sent "
             "at once. Send fewer at a time, or smaller ones.",
@@ -155,10 +143,10 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), self._patience_s)
         except (TimeoutError, asyncio.TimeoutError) as error:  # two classes before Python 3.11
-            raise _RefusedError(408, "The upload stopped half-way. Check the connection, and send it again.") from error
+            raise RefusedError(408, "The upload stopped half-way. Check the connection, and send it again.") from error
         if message["type"] == "http.disconnect":
             self._is_over = True
-            raise _GoneError("The upload broke off.")
+            raise GoneError("The upload broke off.")
         self._is_over = not message.get("more_body", False)
         return bytes(message.get("body", b""))
 
@@ -173,7 +161,7 @@ class _Form:
         leave: Callable[[], None],
         boundary: bytes,
         max_bytes: int,
-        too_large: Callable[[], _RefusedError],
+        too_large: Callable[[], RefusedError],
         is_asked: bool,
     ) -> None:
         from python_multipart.multipart import MultipartParser
@@ -215,18 +203,18 @@ class _Form:
             try:
                 self._parser.write(data)
             except FormParserError as error:
-                raise _RefusedError(400, f"This is no form that a browser sends ({error}).") from error
+                raise RefusedError(400, f"This is no form that a browser sends ({error}).") from error
             except OSError as error:
                 raise _no_room(error) from error
             self._other_bytes += len(data) - (self._num_bytes - before)
             if self._other_bytes > _MOST_FORM_BYTES:
-                raise _RefusedError(413, "The form has too much besides its files.")
+                raise RefusedError(413, "The form has too much besides its files.")
 
     def finish(self) -> list[Path]:
         """The files, if the form came whole."""
         with self._lock:
             if not self._is_whole:
-                raise _RefusedError(400, "The upload ended half-way. Send it again.")
+                raise RefusedError(400, "The upload ended half-way. Send it again.")
             self._is_over = True
             self._leave()
             return self._paths
@@ -252,7 +240,7 @@ class _Form:
     def _on_header(self, part: bytearray, data: bytes) -> None:
         self._header_bytes += len(data)
         if self._header_bytes > _MOST_HEADER_BYTES:
-            raise _RefusedError(400, f"The name of a file takes more than {_MOST_HEADER_BYTES} bytes; shorten it.")
+            raise RefusedError(400, f"The name of a file takes more than {_MOST_HEADER_BYTES} bytes; shorten it.")
         part += data
 
     def _on_header_end(self) -> None:
@@ -268,7 +256,7 @@ class _Form:
         if options.get(b"name") != _FIELD.encode() or not options.get(b"filename"):
             return
         if len(self._paths) == _MOST_FILES:
-            raise _RefusedError(413, f"These are more than {_MOST_FILES} files; send fewer at a time.")
+            raise RefusedError(413, f"These are more than {_MOST_FILES} files; send fewer at a time.")
         path = self._new_folder() / safe_name(_text(options[b"filename"]))
         self._paths.append(path)
         self._file = open(path, "xb")  # noqa: SIM115 - it stays open for as long as its part comes
@@ -290,12 +278,10 @@ class _Form:
         self._is_whole = True
 
 
-def _no_room(error: OSError) -> _RefusedError:
+def _no_room(error: OSError) -> RefusedError:
     if isinstance(error, OutputError):
-        return _RefusedError(507, str(error))
-    return _RefusedError(
-        507, "The files cannot be kept, since the disk of this page is full. Try again in ten minutes."
-    )
+        return RefusedError(507, str(error))
+    return RefusedError(507, "The files cannot be kept, since the disk of this page is full. Try again in ten minutes.")
 
 
 def _content_length(scope: Scope) -> int | None:
@@ -304,7 +290,7 @@ def _content_length(scope: Scope) -> int | None:
     if not found:
         return None
     if not found[0].isdigit() or len(found[0]) > 18:
-        raise _RefusedError(400, "The header Content-Length is no number.")
+        raise RefusedError(400, "The header Content-Length is no number.")
     return int(found[0])
 
 
@@ -315,7 +301,7 @@ def _boundary(scope: Scope) -> bytes:
     kind, options = parse_options_header(value)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 70:  # RFC 2046
-        raise _RefusedError(400, "Files are sent here as multipart/form-data, in the field 'files'.")
+        raise RefusedError(400, "Files are sent here as multipart/form-data, in the field 'files'.")
     return boundary
 
 

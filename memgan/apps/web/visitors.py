@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from memgan.apps.web.asgi import cookies
 from memgan.errors import ConfigError, OutputError
 
 COOKIE = "memgan_visitor"
@@ -332,14 +333,7 @@ class Visitors:
 
 def secret_in(scope: Mapping[str, Any]) -> str | None:
     """The secret that a request's cookie has; ``None``: it has none, or one that is too short or too long."""
-    for name, value in scope.get("headers", ()):
-        if name.lower() != b"cookie":
-            continue
-        for pair in value.decode("latin-1").split(";"):
-            key, _, secret = pair.strip().partition("=")
-            if key == COOKIE and len(secret) in _SECRET_CHARACTERS:
-                return str(secret)
-    return None
+    return next((secret for secret in cookies(scope, COOKIE) if len(secret) in _SECRET_CHARACTERS), None)
 
 
 def new_secret() -> str:
