@@ -31,6 +31,8 @@ _MOST_FACES = 48  # that get controls of their own: more make the page slow
 _ENLARGEMENTS = [("as it is", 1), ("2 ×", 2), ("4 ×", 4)]
 _ASSETS = Path(__file__).parent / "assets"
 _UNDOCUMENTED = {"api_visibility": "undocumented", "concurrency_limit": None}
+_QUIET = {**_UNDOCUMENTED, "show_progress": "hidden"}
+"""Of events whose progress is shown by the page itself."""
 
 
 def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
@@ -52,7 +54,7 @@ def build_page(studio: Studio, *, is_local: bool = True) -> gr.Blocks:
             else:
                 gr.Markdown(texts.NO_FILMS)
         gr.HTML(texts.FOOTER)
-        page.load(_linger, None, None, api_name="linger", show_progress="hidden", **_UNDOCUMENTED)
+        page.load(_linger, None, None, api_name="linger", **_QUIET)
         _offer_to_programs(studio)
     # Turns are taken in the studio's own line, which tells people where they stand and survives a reload of the page.
     page.queue(max_size=_MOST_EVENTS, default_concurrency_limit=None, api_open=True)
@@ -164,10 +166,46 @@ class _Settings:
 
 
 class _Tab:
-    """What tabs share: who asks, and how a job is shown while it runs."""
+    """What tabs share: who asks, and how a job is begun and shown while it runs."""
+
+    kind: type[Job]
+    """Of the tab's jobs."""
+    num_shown: int
+    """Components that :meth:`_shown` gives values for."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+
+    async def resume(self, request: gr.Request) -> AsyncIterator[Any]:
+        """Show what the visitor had before the page was loaded again."""
+        job = self.studio.last(self.visitor(request), self.kind)
+        if job is None or not self._is_resumed(job):
+            yield [gr.skip()] * self.num_shown
+            return
+        async for shown in self._shown(job):
+            yield shown
+
+    def stop(self, token: str | None, request: gr.Request) -> None:
+        """End the work after the picture or frame in hand."""
+        self.studio.stop(self.visitor(request), token)
+
+    async def _begin(self, make: Callable[[], Job], failure: Callable[[str], list[Any]]) -> AsyncIterator[Any]:
+        """Begin a job and show it; ``failure``: what is shown if it cannot be made, or not begun."""
+        try:
+            job = make()
+            self.studio.start(job)
+        except EXPECTED as error:
+            yield failure(self.studio.explain(error))
+            return
+        async for shown in self._shown(job):
+            yield shown
+
+    def _is_resumed(self, job: Job) -> bool:
+        return True
+
+    def _shown(self, job: Any) -> AsyncIterator[list[Any]]:
+        """Values of the tab's components, until the job is over."""
+        raise NotImplementedError
 
     def visitor(self, request: gr.Request) -> Visitor:
         """Who sends a request."""
@@ -191,6 +229,8 @@ class _Tab:
 
 class _PictureTab(_Tab):
     """One photograph, its faces, and what can be changed about them."""
+
+    kind, num_shown = PictureJob, 5
 
     def draw(self, page: gr.Blocks) -> None:
         """Draw the tab."""
@@ -222,9 +262,8 @@ class _PictureTab(_Tab):
             [photo, *self.settings.all],
             shown,
             api_name="show_photograph",
-            show_progress="hidden",
             trigger_mode="always_last",
-            **_UNDOCUMENTED,
+            **_QUIET,
         )
         gr.on(
             [control.input for control in again],
@@ -232,11 +271,10 @@ class _PictureTab(_Tab):
             [self.token, *self.settings.all],
             shown,
             api_name="show_photograph_again",
-            show_progress="hidden",
             trigger_mode="always_last",
-            **_UNDOCUMENTED,
+            **_QUIET,
         )
-        page.load(self.resume, None, shown, api_name="resume_photograph", show_progress="hidden", **_UNDOCUMENTED)
+        page.load(self.resume, None, shown, api_name="resume_photograph", **_QUIET)
 
     async def show(self, request: gr.Request, photo: str | None, *values: Any) -> AsyncIterator[Any]:
         """Restore a photograph that was uploaded, and show it; ``None``: it was taken away."""
@@ -244,42 +282,33 @@ class _PictureTab(_Tab):
             yield [None, None, texts.WELCOME, gr.update(visible=False, value=None), ""]
             return
         visitor = self.visitor(request)
-        try:
+
+        def make() -> Job:
             options, upsampled = self.settings.options(values)
-            job = PictureJob(self.studio, visitor, self.own(visitor, photo), options, upsampled=upsampled)
-            self.studio.start(job)
-        except EXPECTED as error:
-            yield self._failure(self.studio.explain(error))
-            return
-        async for shown in self._shown(job):
+            return PictureJob(self.studio, visitor, self.own(visitor, photo), options, upsampled=upsampled)
+
+        async for shown in self._begin(make, self._failure):
             yield shown
 
     async def show_again(self, request: gr.Request, token: str | None, *values: Any) -> AsyncIterator[Any]:
         """Restore the photograph that is shown with other settings."""
         if token is None:
-            yield [gr.skip()] * 5
+            yield [gr.skip()] * self.num_shown
             return
         visitor = self.visitor(request)
-        try:
+
+        def make() -> Job:
             before = self.studio.job(visitor, token, PictureJob)
             options, upsampled = self.settings.options(values)
             job = PictureJob(self.studio, visitor, before.path, options, upsampled=upsampled)
             before.stop()
-            self.studio.start(job)
-        except EXPECTED as error:
-            yield self._failure(self.studio.explain(error))
-            return
-        async for shown in self._shown(job):
+            return job
+
+        async for shown in self._begin(make, self._failure):
             yield shown
 
-    async def resume(self, request: gr.Request) -> AsyncIterator[Any]:
-        """Show what the visitor had before the page was loaded again."""
-        job = self.studio.last(self.visitor(request), PictureJob)
-        if job is None or job.progress.status == FAILED:
-            yield [gr.skip()] * 5
-            return
-        async for shown in self._shown(job):
-            yield shown
+    def _is_resumed(self, job: Job) -> bool:
+        return job.progress.status != FAILED
 
     async def _shown(self, job: PictureJob) -> AsyncIterator[list[Any]]:
         yield [job.token, *[gr.skip()] * 4]
@@ -367,7 +396,7 @@ class _PictureTab(_Tab):
             async for shown in self._refined(token, [values[one] for one in fidelities], request):
                 yield shown
 
-        quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "queue": False}
+        quick: dict[str, Any] = {**_QUIET, "trigger_mode": "always_last", "queue": False}
         gr.on(
             [control.input for control in (*ticks, *weights, lock, grain)],
             change,
@@ -375,7 +404,6 @@ class _PictureTab(_Tab):
             pictures,
             api_name="change_faces",
             **quick,
-            **_UNDOCUMENTED,
         )
         everywhere.input(
             change_all,
@@ -383,7 +411,6 @@ class _PictureTab(_Tab):
             [*pictures, *weights],
             api_name="change_all_faces",
             **quick,
-            **_UNDOCUMENTED,
         )
         gr.on(
             [control.input for control in fidelities],
@@ -391,9 +418,8 @@ class _PictureTab(_Tab):
             set(fidelities),
             [self.token, self.found, *pictures],
             api_name="refine_faces",
-            show_progress="hidden",
             trigger_mode="always_last",
-            **_UNDOCUMENTED,
+            **_QUIET,
         )
 
     async def _changed(self, token: str, looks: Looks, request: gr.Request) -> list[Any]:
@@ -405,19 +431,22 @@ class _PictureTab(_Tab):
         return self._views(job)
 
     async def _refined(self, token: str, fidelities: Sequence[float], request: gr.Request) -> AsyncIterator[list[Any]]:
-        try:
+        def make() -> Job:
             job = self.studio.job(self.visitor(request), token, PictureJob)
             job.change_fidelity(fidelities)
-            self.studio.start(job)
-        except EXPECTED as error:  # what was shown before stays
-            yield [gr.skip(), gr.skip(), texts.problem(self.studio.explain(error)), gr.skip(), gr.skip()]
-            return
-        async for shown in self._shown(job):
+            return job
+
+        # What was shown before stays.
+        async for shown in self._begin(
+            make, lambda text: [gr.skip(), gr.skip(), texts.problem(text), gr.skip(), gr.skip()]
+        ):
             yield shown
 
 
 class _FolderTab(_Tab):
     """Many pictures, or a folder."""
+
+    kind, num_shown = FolderJob, 4
 
     def draw(self, page: gr.Blocks) -> None:
         """Draw the tab."""
@@ -443,42 +472,26 @@ class _FolderTab(_Tab):
             [files, folder, *self.settings.all],
             shown,
             api_name="show_many",
-            show_progress="hidden",
-            **_UNDOCUMENTED,
+            **_QUIET,
         )
         stop.click(self.stop, [token], None, api_name="stop_many", queue=False, **_UNDOCUMENTED)
-        page.load(self.resume, None, shown, api_name="resume_many", show_progress="hidden", **_UNDOCUMENTED)
+        page.load(self.resume, None, shown, api_name="resume_many", **_QUIET)
 
     async def show(
         self, request: gr.Request, files: list[str] | None, folder: list[str] | None, *values: Any
     ) -> AsyncIterator[Any]:
         """Restore all pictures that were uploaded."""
         visitor = self.visitor(request)
-        try:
+
+        def make() -> Job:
             paths = [self.own(visitor, path) for path in [*(files or ()), *(folder or ())]]
             if not paths:
                 raise ConfigError("There are no pictures yet. Please add some, or a folder.")
             options, upsampled = self.settings.options(values)
-            job = FolderJob(self.studio, visitor, paths, options, upsampled=upsampled)
-            self.studio.start(job)
-        except EXPECTED as error:
-            yield [gr.skip(), texts.problem(self.studio.explain(error)), gr.skip(), gr.skip()]
-            return
-        async for shown in self._shown(job):
-            yield shown
+            return FolderJob(self.studio, visitor, paths, options, upsampled=upsampled)
 
-    async def resume(self, request: gr.Request) -> AsyncIterator[Any]:
-        """Show the pictures that the visitor had before the page was loaded again."""
-        job = self.studio.last(self.visitor(request), FolderJob)
-        if job is None:
-            yield [gr.skip()] * 4
-            return
-        async for shown in self._shown(job):
+        async for shown in self._begin(make, lambda text: [gr.skip(), texts.problem(text), gr.skip(), gr.skip()]):
             yield shown
-
-    def stop(self, token: str | None, request: gr.Request) -> None:
-        """End the work after the picture in hand."""
-        self.studio.stop(self.visitor(request), token)
 
     async def _shown(self, job: FolderJob) -> AsyncIterator[list[Any]]:
         yield [job.token, gr.skip(), "", ""]
@@ -492,6 +505,8 @@ class _FolderTab(_Tab):
 
 class _FilmTab(_Tab):
     """A film."""
+
+    kind, num_shown = FilmJob, 5
 
     def draw(self, page: gr.Blocks) -> None:
         """Draw the tab."""
@@ -535,42 +550,26 @@ class _FilmTab(_Tab):
             [film, steadiness, every, *self.settings.all],
             shown,
             api_name="show_film",
-            show_progress="hidden",
-            **_UNDOCUMENTED,
+            **_QUIET,
         )
         stop.click(self.stop, [token], None, api_name="stop_film", queue=False, **_UNDOCUMENTED)
-        page.load(self.resume, None, shown, api_name="resume_film", show_progress="hidden", **_UNDOCUMENTED)
+        page.load(self.resume, None, shown, api_name="resume_film", **_QUIET)
 
     async def show(
         self, request: gr.Request, film: str | None, steadiness: float, every: int, *values: Any
     ) -> AsyncIterator[Any]:
         """Restore a film that was uploaded."""
         visitor = self.visitor(request)
-        try:
+
+        def make() -> Job:
             if film is None:
                 raise ConfigError("There is no film yet. Please add one.")
             options, _ = self.settings.options(values)
             video = VideoOptions(steadiness=steadiness, every=int(every))
-            job = FilmJob(self.studio, visitor, self.own(visitor, film), options, video)
-            self.studio.start(job)
-        except EXPECTED as error:
-            yield [gr.skip(), texts.problem(self.studio.explain(error)), *[gr.skip()] * 3]
-            return
-        async for shown in self._shown(job):
-            yield shown
+            return FilmJob(self.studio, visitor, self.own(visitor, film), options, video)
 
-    async def resume(self, request: gr.Request) -> AsyncIterator[Any]:
-        """Show the film that the visitor had before the page was loaded again."""
-        job = self.studio.last(self.visitor(request), FilmJob)
-        if job is None:
-            yield [gr.skip()] * 5
-            return
-        async for shown in self._shown(job):
+        async for shown in self._begin(make, lambda text: [gr.skip(), texts.problem(text), *[gr.skip()] * 3]):
             yield shown
-
-    def stop(self, token: str | None, request: gr.Request) -> None:
-        """End the work after the frame in hand."""
-        self.studio.stop(self.visitor(request), token)
 
     async def _shown(self, job: FilmJob) -> AsyncIterator[list[Any]]:
         yield [job.token, gr.skip(), gr.update(visible=False, value=None), "", ""]
