@@ -98,7 +98,8 @@ class PictureJob(Job):
         self._shown: Restoration | None = None
         self._before: Path | None = None
         self._written: Path | None = None
-        self._num_left_alone = 0
+        self.num_left_alone = 0
+        """Finds that were not restored, besides those that the visitor left out."""
         self._suffix = ""
         self.record: Mapping[str, Any] = {}
         """What ``memgan restore`` would record of the faces, once the files are written."""
@@ -202,11 +203,6 @@ class PictureJob(Job):
         return f"{self.path.stem}_restored{self._suffix or self.path.suffix}"
 
     @property
-    def num_left_alone(self) -> int:
-        """Finds that were not restored, besides those that the visitor left out."""
-        return self._num_left_alone
-
-    @property
     def size_bytes(self) -> int:
         """About what it keeps in memory."""
         kept, shown = self._kept, self._shown
@@ -265,7 +261,7 @@ class PictureJob(Job):
             result = pipeline.restore(picture, dataclasses.replace(options, keep=True))
         is_other = self.looks is None or options != self.options or len(result.faces) != len(self.faces)
         self.options = options
-        self._kept, self._num_left_alone = result, len(result.left_alone)
+        self._kept, self.num_left_alone = result, len(result.left_alone)
         if result.picture is not None:
             self._suffix = suffix_for(result.picture, result_suffix(PurePath(self.path.name), "auto"))
         if is_other:

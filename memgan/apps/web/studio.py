@@ -181,8 +181,8 @@ class Studio:
         Raises:
             ConfigError: if there is none: its files were removed, or it is somebody else's.
         """
-        found = self._jobs.get(token or "")
-        if not isinstance(found, kind) or found.visitor != visitor or not found.is_there:
+        found = self._own(visitor, token)
+        if not isinstance(found, kind):
             raise ConfigError(
                 "This is not here any more: files are removed when the page is left. Please add it again."
             )
@@ -190,8 +190,11 @@ class Studio:
 
     def is_own(self, visitor: Visitor, token: str) -> bool:
         """Whether a visitor has a job of this name."""
-        found = self._jobs.get(token)
-        return found is not None and found.visitor == visitor and found.is_there
+        return self._own(visitor, token) is not None
+
+    def _own(self, visitor: Visitor, token: str | None) -> Job | None:
+        found = self._jobs.get(token or "")
+        return found if found is not None and found.visitor == visitor and found.is_there else None
 
     def download(self, visitor: Visitor, token: str, what: str) -> tuple[Path, str]:
         """A file of a visitor's own job, and how it is called.
@@ -219,8 +222,8 @@ class Studio:
 
     def stop(self, visitor: Visitor, token: str | None) -> None:
         """Ask a visitor's own job to end."""
-        found = self._jobs.get(token or "")
-        if found is not None and found.visitor == visitor:
+        found = self._own(visitor, token)
+        if found is not None:  # one whose files are gone stops by itself
             found.stop()
 
     def last(self, visitor: Visitor, kind: type[AnyJob]) -> AnyJob | None:
